@@ -1,0 +1,263 @@
+//! What the origin's API means: images, operations, routes, bodies and errors.
+//!
+//! Everything here is a pure function of bytes. A request is understood once, by [`Call::classify`],
+//! and from then on the program speaks of [`ImageKey`]s and [`Operation`]s, never of strings.
+//! Source: AIWorkSpace 2021-02-04, and the bytes its SDKs put on the wire.
+
+mod body;
+mod error;
+mod query;
+mod route;
+
+pub use body::{ImageFields, NotAnObject, parse_timestamp};
+pub use error::{ErrorBody, OriginError};
+pub use query::Query;
+pub use route::{Call, Misrouted};
+
+use std::fmt;
+
+use compact_str::CompactString;
+use http::Method;
+
+/// The API version every request names in `x-acs-version`.
+pub const VERSION: &str = "2021-02-04";
+
+/// An image's id: `[A-Za-z0-9][A-Za-z0-9_-]{0,127}`, whatever way a client escaped it.
+///
+/// Ids up to 24 bytes (`image-` and 18 letters, the service's own form) need no allocation.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ImageId(CompactString);
+
+/// A request that does not mean what it must; the text says what would.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Malformed(pub(crate) String);
+
+impl ImageId {
+    const MAX_LEN: usize = 128;
+
+    /// Parses an id that carries no escapes.
+    ///
+    /// # Errors
+    /// [`Malformed`] unless the text has the form above.
+    pub fn parse(text: &str) -> Result<Self, Malformed> {
+        let mut bytes = text.bytes();
+        let valid = text.len() <= Self::MAX_LEN
+            && bytes
+                .next()
+                .is_some_and(|first| first.is_ascii_alphanumeric())
+            && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+        if !valid {
+            return Err(Malformed(
+                "ImageId must be 1 to 128 letters, digits, '-' or '_', and start with a letter or a digit".to_owned(),
+            ));
+        }
+        Ok(Self(CompactString::new(text)))
+    }
+
+    /// The id as the origin spells it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ImageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What one cached answer is an answer to: one image, with or without its labels.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ImageKey {
+    /// Which image.
+    pub image: ImageId,
+    /// Whether `Labels` are asked for (`Verbose=true`).
+    pub verbose: bool,
+}
+
+impl ImageKey {
+    /// Both variants of one image, plain first.
+    #[must_use]
+    pub fn variants(image: &ImageId) -> [Self; 2] {
+        [false, true].map(|verbose| Self {
+            image: image.clone(),
+            verbose,
+        })
+    }
+}
+
+/// What a request asks the origin to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Operation {
+    /// Read one image: the cached operation.
+    GetImage(ImageKey),
+    /// Search images.
+    ListImages,
+    /// Search labels.
+    ListImageLabels,
+    /// Register an image.
+    AddImage,
+    /// Put labels on an image.
+    AddImageLabels(ImageId),
+    /// Take labels (one path segment, comma separated) off an image.
+    RemoveImageLabels(ImageId, String),
+    /// Make an image visible to its workspace.
+    PublishImage(ImageId),
+    /// Delete an image.
+    RemoveImage(ImageId),
+}
+
+/// The operation's name alone, as `x-acs-action`, metrics and logs spell it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(
+    missing_docs,
+    reason = "the variants are the API's own operation names"
+)]
+pub enum Action {
+    GetImage,
+    ListImages,
+    ListImageLabels,
+    AddImage,
+    AddImageLabels,
+    RemoveImageLabels,
+    PublishImage,
+    RemoveImage,
+    /// A request that named no operation of this API.
+    Unknown,
+}
+
+impl Action {
+    /// Every action, in the order of the discriminants.
+    pub const ALL: [Self; 9] = [
+        Self::GetImage,
+        Self::ListImages,
+        Self::ListImageLabels,
+        Self::AddImage,
+        Self::AddImageLabels,
+        Self::RemoveImageLabels,
+        Self::PublishImage,
+        Self::RemoveImage,
+        Self::Unknown,
+    ];
+
+    /// The API's spelling; `unknown` for [`Action::Unknown`].
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::GetImage => "GetImage",
+            Self::ListImages => "ListImages",
+            Self::ListImageLabels => "ListImageLabels",
+            Self::AddImage => "AddImage",
+            Self::AddImageLabels => "AddImageLabels",
+            Self::RemoveImageLabels => "RemoveImageLabels",
+            Self::PublishImage => "PublishImage",
+            Self::RemoveImage => "RemoveImage",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl Operation {
+    /// The operation's name.
+    #[must_use]
+    pub const fn action(&self) -> Action {
+        match self {
+            Self::GetImage(_) => Action::GetImage,
+            Self::ListImages => Action::ListImages,
+            Self::ListImageLabels => Action::ListImageLabels,
+            Self::AddImage => Action::AddImage,
+            Self::AddImageLabels(_) => Action::AddImageLabels,
+            Self::RemoveImageLabels(..) => Action::RemoveImageLabels,
+            Self::PublishImage(_) => Action::PublishImage,
+            Self::RemoveImage(_) => Action::RemoveImage,
+        }
+    }
+
+    /// The method it is asked with.
+    #[must_use]
+    pub const fn method(&self) -> Method {
+        match self {
+            Self::GetImage(_) | Self::ListImages | Self::ListImageLabels => Method::GET,
+            Self::AddImage | Self::AddImageLabels(_) => Method::POST,
+            Self::PublishImage(_) => Method::PUT,
+            Self::RemoveImageLabels(..) | Self::RemoveImage(_) => Method::DELETE,
+        }
+    }
+
+    /// Whether it may change what the origin holds.
+    #[must_use]
+    pub const fn is_write(&self) -> bool {
+        match self {
+            Self::GetImage(_) | Self::ListImages | Self::ListImageLabels => false,
+            Self::AddImage
+            | Self::AddImageLabels(_)
+            | Self::RemoveImageLabels(..)
+            | Self::PublishImage(_)
+            | Self::RemoveImage(_) => true,
+        }
+    }
+
+    /// The one image it is about, where its route names one.
+    #[must_use]
+    pub const fn image(&self) -> Option<&ImageId> {
+        match self {
+            Self::GetImage(key) => Some(&key.image),
+            Self::AddImageLabels(image)
+            | Self::RemoveImageLabels(image, _)
+            | Self::PublishImage(image)
+            | Self::RemoveImage(image) => Some(image),
+            Self::ListImages | Self::ListImageLabels | Self::AddImage => None,
+        }
+    }
+
+    /// The path to ask the origin with: every segment RFC 3986-escaped, as ACS3 signs it.
+    #[must_use]
+    pub fn path(&self) -> String {
+        match self {
+            Self::GetImage(ImageKey { image, .. }) | Self::RemoveImage(image) => {
+                format!("/api/v1/images/{image}")
+            }
+            Self::ListImages | Self::AddImage => "/api/v1/images".to_owned(),
+            Self::ListImageLabels => "/api/v1/image/labels".to_owned(),
+            Self::AddImageLabels(image) => format!("/api/v1/images/{image}/labels"),
+            Self::RemoveImageLabels(image, labels) => {
+                format!("/api/v1/images/{image}/labels/{}", query::encode(labels))
+            }
+            Self::PublishImage(image) => format!("/api/v1/images/{image}/publish"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_one_to_128_safe_bytes() {
+        for good in ["a", "image-4c62abcdefghij53uo", "0_-", &"x".repeat(128)] {
+            assert_eq!(ImageId::parse(good).unwrap().as_str(), good);
+        }
+        for bad in [
+            "",
+            "-a",
+            "_a",
+            "a.b",
+            "a b",
+            "a/b",
+            "é",
+            "a\0",
+            &"x".repeat(129),
+        ] {
+            assert!(ImageId::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn actions_are_listed_in_discriminant_order() {
+        for (index, action) in Action::ALL.into_iter().enumerate() {
+            assert_eq!(action as usize, index);
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! Which operation a request line asks for.
+
+use http::Method;
+
+use super::query::decode;
+use super::{Action, ImageId, ImageKey, Malformed, Operation, Query};
+
+/// A request understood: what to do, and the query to pass on with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// What the request asks for.
+    pub operation: Operation,
+    /// The query that goes with it; for GetImage it says no more than the key.
+    pub query: Query,
+}
+
+/// A request that is no operation, with what was recognised of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Misrouted {
+    /// No route of this API.
+    UnknownRoute,
+    /// A route of this API, asked with a method it does not have; the methods it has.
+    Method(&'static str),
+    /// A route and method of this API, with a bad ImageId, query or escape.
+    Malformed(Action, Malformed),
+}
+
+impl Call {
+    /// Understands a request line. `query` is what follows the `?`, still encoded.
+    ///
+    /// Segments are split before they are decoded, so an escaped `/` never makes a route.
+    ///
+    /// # Errors
+    /// [`Misrouted`]: an unknown route, a wrong method, or a malformed part.
+    pub fn classify(method: &Method, path: &str, query: Option<&str>) -> Result<Self, Misrouted> {
+        let (allowed, route) = Route::find(path).ok_or(Misrouted::UnknownRoute)?;
+        let action = route.action(method).ok_or(Misrouted::Method(allowed))?;
+        Self::parse(action, &route, query.unwrap_or(""))
+            .map_err(|bad| Misrouted::Malformed(action, bad))
+    }
+
+    /// The call for one image, as the gateway itself asks it.
+    #[must_use]
+    pub fn get_image(key: ImageKey) -> Self {
+        let query = key
+            .verbose
+            .then_some(("Verbose", "true"))
+            .into_iter()
+            .collect();
+        Self {
+            operation: Operation::GetImage(key),
+            query,
+        }
+    }
+
+    fn parse(action: Action, route: &Route<'_>, query: &str) -> Result<Self, Malformed> {
+        let image = || parse_image(route.image);
+        let operation = match action {
+            Action::GetImage => {
+                return Ok(Self::get_image(ImageKey {
+                    image: image()?,
+                    verbose: parse_verbose(query)?,
+                }));
+            }
+            Action::ListImages => Operation::ListImages,
+            Action::ListImageLabels => Operation::ListImageLabels,
+            Action::AddImage => Operation::AddImage,
+            Action::AddImageLabels => Operation::AddImageLabels(image()?),
+            Action::RemoveImageLabels => {
+                Operation::RemoveImageLabels(image()?, decode(route.labels)?.into_owned())
+            }
+            Action::PublishImage => Operation::PublishImage(image()?),
+            Action::RemoveImage => Operation::RemoveImage(image()?),
+            Action::Unknown => return Err(Malformed("no such operation".to_owned())),
+        };
+        Ok(Self {
+            operation,
+            query: Query::parse(query)?,
+        })
+    }
+}
+
+/// A path that belongs to the API, its variable segments still escaped.
+struct Route<'a> {
+    form: Form,
+    image: &'a str,
+    labels: &'a str,
+}
+
+#[derive(Clone, Copy)]
+enum Form {
+    Images,
+    Image,
+    Labels,
+    Label,
+    Publish,
+    LabelSearch,
+}
+
+impl<'a> Route<'a> {
+    /// The route and the methods it has.
+    fn find(path: &'a str) -> Option<(&'static str, Self)> {
+        let rest = path.strip_prefix("/api/v1/")?;
+        if rest == "image/labels" {
+            return Some((
+                "GET",
+                Self {
+                    form: Form::LabelSearch,
+                    image: "",
+                    labels: "",
+                },
+            ));
+        }
+        let mut segments = rest.strip_prefix("images")?.split('/');
+        if segments.next() != Some("") {
+            return None;
+        }
+        let (allowed, form, image, labels) = match (
+            segments.next(),
+            segments.next(),
+            segments.next(),
+            segments.next(),
+        ) {
+            (None, ..) => ("GET, POST", Form::Images, "", ""),
+            (Some(image), None, ..) => ("GET, DELETE", Form::Image, image, ""),
+            (Some(image), Some("labels"), None, _) => ("POST", Form::Labels, image, ""),
+            (Some(image), Some("labels"), Some(labels), None) => {
+                ("DELETE", Form::Label, image, labels)
+            }
+            (Some(image), Some("publish"), None, _) => ("PUT", Form::Publish, image, ""),
+            _ => return None,
+        };
+        Some((
+            allowed,
+            Self {
+                form,
+                image,
+                labels,
+            },
+        ))
+    }
+
+    fn action(&self, method: &Method) -> Option<Action> {
+        match (self.form, method) {
+            (Form::Image, &Method::GET) => Some(Action::GetImage),
+            (Form::Image, &Method::DELETE) => Some(Action::RemoveImage),
+            (Form::Images, &Method::GET) => Some(Action::ListImages),
+            (Form::Images, &Method::POST) => Some(Action::AddImage),
+            (Form::LabelSearch, &Method::GET) => Some(Action::ListImageLabels),
+            (Form::Labels, &Method::POST) => Some(Action::AddImageLabels),
+            (Form::Label, &Method::DELETE) => Some(Action::RemoveImageLabels),
+            (Form::Publish, &Method::PUT) => Some(Action::PublishImage),
+            _ => None,
+        }
+    }
+}
+
+fn parse_image(segment: &str) -> Result<ImageId, Malformed> {
+    if segment.contains('%') {
+        ImageId::parse(&decode(segment)?)
+    } else {
+        ImageId::parse(segment)
+    }
+}
+
+/// `Verbose=true|false` in any case, once; absent and empty mean false. Python's SDK sends `True`.
+fn parse_verbose(query: &str) -> Result<bool, Malformed> {
+    if query.is_empty() {
+        return Ok(false);
+    }
+    let query = Query::parse(query)?;
+    let mut verbose = None;
+    for (name, value) in query.pairs() {
+        if name != "Verbose" {
+            return Err(Malformed("GetImage has one parameter, Verbose".to_owned()));
+        }
+        let value = match value {
+            "" => false,
+            _ if value.eq_ignore_ascii_case("true") => true,
+            _ if value.eq_ignore_ascii_case("false") => false,
+            _ => return Err(Malformed("Verbose must be true or false".to_owned())),
+        };
+        if verbose.replace(value).is_some() {
+            return Err(Malformed("Verbose must be given once".to_owned()));
+        }
+    }
+    Ok(verbose.unwrap_or(false))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn get(path: &str, query: Option<&str>) -> Result<Operation, Misrouted> {
+        Call::classify(&Method::GET, path, query).map(|call| call.operation)
+    }
+
+    fn image(verbose: bool) -> Result<Operation, Misrouted> {
+        Ok(Operation::GetImage(ImageKey {
+            image: ImageId::parse("image-1").unwrap(),
+            verbose,
+        }))
+    }
+
+    #[test]
+    fn verbose_is_read_as_every_sdk_writes_it() {
+        for (query, verbose) in [
+            (None, false),
+            (Some(""), false),
+            (Some("Verbose="), false),
+            (Some("Verbose"), false),
+            (Some("Verbose=False"), false),
+            (Some("Verbose=True"), true),
+            (Some("Verbose=true"), true),
+            (Some("%56erbose=t%72ue"), true),
+        ] {
+            assert_eq!(
+                get("/api/v1/images/image-1", query),
+                image(verbose),
+                "{query:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn malformed_parts_of_get_image_are_named() {
+        for (path, query) in [
+            ("/api/v1/images/", None),
+            ("/api/v1/images/a%2Fb", None),
+            ("/api/v1/images/a%252Fb", None),
+            ("/api/v1/images/%zz", None),
+            ("/api/v1/images/..", None),
+            ("/api/v1/images/image-1", Some("Verbose=True&Verbose=True")),
+            ("/api/v1/images/image-1", Some("Verbose=1")),
+            ("/api/v1/images/image-1", Some("verbose=true")),
+            ("/api/v1/images/image-1", Some("Verbose=true;x=1")),
+            ("/api/v1/images/image-1", Some("X=1")),
+        ] {
+            let answer = get(path, query);
+            assert!(
+                matches!(answer, Err(Misrouted::Malformed(Action::GetImage, _))),
+                "{path} {query:?} {answer:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn unknown_routes_and_methods_are_told_apart() {
+        for path in [
+            "/",
+            "/api/v1",
+            "/api/v1/",
+            "/api/v1/imagesx",
+            "/api/v2/images",
+            "/api/v1//images",
+            "//api/v1/images",
+            "/api/v1/images/a/b",
+            "/api/v1/images/a/labels/b/c",
+            "/api/v1/image/labels/",
+            "/api/v1/imagebuilds",
+        ] {
+            assert_eq!(get(path, None), Err(Misrouted::UnknownRoute), "{path}");
+        }
+        let head = Call::classify(&Method::HEAD, "/api/v1/images/image-1", None);
+        assert_eq!(head, Err(Misrouted::Method("GET, DELETE")));
+    }
+
+    #[test]
+    fn writes_keep_their_path_parts() {
+        let call = Call::classify(
+            &Method::DELETE,
+            "/api/v1/images/image-1/labels/key1%2Ckey%2f2%20~%2A",
+            None,
+        )
+        .unwrap();
+        assert_eq!(
+            call.operation,
+            Operation::RemoveImageLabels(
+                ImageId::parse("image-1").unwrap(),
+                "key1,key/2 ~*".to_owned()
+            )
+        );
+        assert_eq!(
+            call.operation.path(),
+            "/api/v1/images/image-1/labels/key1%2Ckey%2F2%20~%2A"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn one_image_is_one_key_however_it_is_escaped(id in "[A-Za-z0-9][A-Za-z0-9_-]{0,127}", escapes in prop::collection::vec(0u8..3, 128)) {
+            let escaped: String = id.bytes().zip(escapes).map(|(byte, how)| match how {
+                0 => (byte as char).to_string(),
+                1 => format!("%{byte:02X}"),
+                _ => format!("%{byte:02x}"),
+            }).collect();
+            prop_assert_eq!(get(&format!("/api/v1/images/{escaped}"), None), get(&format!("/api/v1/images/{id}"), None));
+        }
+
+        #[test]
+        fn a_write_is_never_taken_for_a_read(
+            method in prop::sample::select(vec!["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "get"]),
+            path in "(/api/v1)?(/images|/image)?(/[a-z%0-9]{0,5})?(/labels|/publish)?(/[a-z]{0,3})?", query in "[a-zA-Z=&%+]{0,12}",
+        ) {
+            let method = Method::from_bytes(method.as_bytes()).unwrap();
+            if let Ok(call) = Call::classify(&method, &path, Some(&query)) {
+                prop_assert_eq!(call.operation.method(), method.clone());
+                prop_assert_eq!(call.operation.is_write(), method != Method::GET);
+            }
+        }
+    }
+}
