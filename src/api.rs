@@ -31,7 +31,15 @@ pub struct ImageId(CompactString);
 /// A request that does not mean what it must; the text says what would.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Malformed(pub(crate) String);
+pub struct Malformed(String);
+
+impl Malformed {
+    /// What is wrong, for the one who sent it.
+    #[must_use]
+    pub fn new(problem: &str) -> Self {
+        Self(problem.to_owned())
+    }
+}
 
 impl ImageId {
     const MAX_LEN: usize = 128;
@@ -48,8 +56,8 @@ impl ImageId {
                 .is_some_and(|first| first.is_ascii_alphanumeric())
             && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
         if !valid {
-            return Err(Malformed(
-                "ImageId must be 1 to 128 letters, digits, '-' or '_', and start with a letter or a digit".to_owned(),
+            return Err(Malformed::new(
+                "ImageId must be 1 to 128 letters, digits, '-' or '_', and start with a letter or a digit",
             ));
         }
         Ok(Self(CompactString::new(text)))

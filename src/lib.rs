@@ -1,3 +1,23 @@
 //! A caching, signing reverse proxy in front of Alibaba Cloud PAI's AIWorkSpace image API.
+//!
+//! Read [`gateway`] first: it is the way of a request. [`cache`] and [`upstream`] are what it stands
+//! on, [`app`] puts the parts together, [`config`] gathers their settings. ARCHITECTURE.md is the map.
+
+pub mod admin;
 pub mod api;
+pub mod app;
+pub mod auth;
+pub mod cache;
+pub mod cli;
+pub mod config;
+pub mod credentials;
+pub mod emulator;
+pub mod gateway;
+pub mod metrics;
+pub mod outcome;
+pub mod response;
+pub mod server;
 pub mod signing;
+pub mod telemetry;
+pub mod units;
+pub mod upstream;

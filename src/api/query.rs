@@ -87,13 +87,13 @@ pub(super) fn decode(text: &str) -> Result<Cow<'_, str>, Malformed> {
                 .is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
         });
     if !complete {
-        return Err(Malformed(
-            "a '%' must be followed by two hexadecimal digits".to_owned(),
+        return Err(Malformed::new(
+            "a '%' must be followed by two hexadecimal digits",
         ));
     }
     percent_decode_str(text)
         .decode_utf8()
-        .map_err(|_| Malformed("the address must be percent-encoded UTF-8".to_owned()))
+        .map_err(|_| Malformed::new("the address must be percent-encoded UTF-8"))
 }
 
 #[cfg(test)]

@@ -25,6 +25,17 @@ pub enum Misrouted {
     Malformed(Action, Malformed),
 }
 
+impl Misrouted {
+    /// The operation that was meant, as far as it could be told.
+    #[must_use]
+    pub const fn action(&self) -> Action {
+        match self {
+            Self::Malformed(action, _) => *action,
+            Self::UnknownRoute | Self::Method(_) => Action::Unknown,
+        }
+    }
+}
+
 impl Call {
     /// Understands a request line. `query` is what follows the `?`, still encoded.
     ///
@@ -71,7 +82,7 @@ impl Call {
             }
             Action::PublishImage => Operation::PublishImage(image()?),
             Action::RemoveImage => Operation::RemoveImage(image()?),
-            Action::Unknown => return Err(Malformed("no such operation".to_owned())),
+            Action::Unknown => return Err(Malformed::new("no such operation")),
         };
         Ok(Self {
             operation,
@@ -172,16 +183,16 @@ fn parse_verbose(query: &str) -> Result<bool, Malformed> {
     let mut verbose = None;
     for (name, value) in query.pairs() {
         if name != "Verbose" {
-            return Err(Malformed("GetImage has one parameter, Verbose".to_owned()));
+            return Err(Malformed::new("GetImage has one parameter, Verbose"));
         }
         let value = match value {
             "" => false,
             _ if value.eq_ignore_ascii_case("true") => true,
             _ if value.eq_ignore_ascii_case("false") => false,
-            _ => return Err(Malformed("Verbose must be true or false".to_owned())),
+            _ => return Err(Malformed::new("Verbose must be true or false")),
         };
         if verbose.replace(value).is_some() {
-            return Err(Malformed("Verbose must be given once".to_owned()));
+            return Err(Malformed::new("Verbose must be given once"));
         }
     }
     Ok(verbose.unwrap_or(false))

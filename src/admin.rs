@@ -1,0 +1,377 @@
+//! The admin listener: probes, metrics, status, purge and explain.
+//!
+//! Probes never touch the origin. Everything but probes and metrics needs the token where one is set,
+//! and refuses what a browser could be tricked into: a foreign `Origin`, a `Host` that is a name
+//! somebody else controls, a POST that is not JSON.
+
+pub mod client;
+mod entries;
+mod health;
+mod status;
+
+pub use health::Health;
+
+use std::fs;
+use std::io;
+use std::sync::Arc;
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use bytes::Bytes;
+use http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::api::ImageId;
+use crate::cache::{Cache, Scope, Thoroughness};
+use crate::credentials::Provider;
+use crate::metrics::Metrics;
+use crate::response::Body;
+use crate::server::{Address, Service};
+use crate::upstream::UpstreamError;
+
+/// The `[admin]` settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// IP address and port; port 0 takes a free one.
+    pub address: String,
+    /// Path of a Unix socket to listen on instead.
+    pub unix: Option<String>,
+    /// File with the token to ask for.
+    pub token_file: Option<String>,
+}
+
+/// The `[observe]` settings.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ObserveConfig {
+    /// IP address and port of a listener with probes and metrics alone.
+    pub address: Option<String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            address: "127.0.0.1:9901".to_owned(),
+            unix: None,
+            token_file: None,
+        }
+    }
+}
+
+impl Config {
+    /// Where to listen; `None` for an address that is none.
+    #[must_use]
+    pub fn listener(&self) -> Option<Address> {
+        Address::parse(&self.address, self.unix.as_deref(), 0o600)
+    }
+
+    /// The token to ask for.
+    ///
+    /// # Errors
+    /// When its file cannot be read or is empty.
+    pub fn token(&self) -> io::Result<Option<SecretString>> {
+        let Some(path) = &self.token_file else {
+            return Ok(None);
+        };
+        let text = fs::read_to_string(path)?;
+        match text.trim() {
+            "" => Err(io::Error::other("the token file is empty")),
+            token => Ok(Some(SecretString::from(token))),
+        }
+    }
+}
+
+/// What the listeners beside the data port show.
+pub struct Admin {
+    /// Whether the gateway lives, is ready, has started.
+    pub health: Arc<Health>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What is cached.
+    pub cache: Arc<Cache<UpstreamError>>,
+    /// What is signed with.
+    pub credentials: Arc<Provider>,
+    /// Addresses that are listened on, by name.
+    pub listening: Value,
+    /// The effective settings, in TOML.
+    pub settings: String,
+    /// Asked for by everything but probes and metrics.
+    pub token: Option<SecretString>,
+}
+
+/// The same with probes and metrics alone.
+pub struct Observe(pub Arc<Admin>);
+
+/// Longest purge order read.
+const MAX_BODY: usize = 64 << 10;
+
+impl Service for Observe {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        self.0
+            .open(request.method(), request.uri().path())
+            .unwrap_or_else(|| problem(StatusCode::NOT_FOUND, "no such page"))
+    }
+}
+
+impl Service for Admin {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let (head, body) = request.into_parts();
+        let path = head.uri.path();
+        if let Some(response) = self.open(&head.method, path) {
+            return response;
+        }
+        if let Err(refusal) = self.admit(&head.headers) {
+            return refusal;
+        }
+        match (&head.method, path) {
+            (&Method::GET, "/status") => as_json(&self.status()),
+            (&Method::GET, "/config") => {
+                text(StatusCode::OK, "application/toml", self.settings.clone())
+            }
+            (&Method::POST, "/purge") => self.purge(&head.headers, body).await,
+            (&Method::GET, _) if path.starts_with("/entries/") => {
+                self.entries(path.trim_start_matches("/entries/"))
+            }
+            (_, "/purge") => method_not_allowed("POST"),
+            (_, "/status" | "/config") => method_not_allowed("GET"),
+            _ => problem(StatusCode::NOT_FOUND, "no such page"),
+        }
+    }
+}
+
+impl Admin {
+    /// Pages for everybody: probes and metrics.
+    fn open(&self, method: &Method, path: &str) -> Option<Response<Body>> {
+        let page = match path {
+            "/livez" => text(StatusCode::OK, PLAIN, "alive\n".to_owned()),
+            "/readyz" => self.probe(self.health.readiness(&self.credentials)),
+            "/startupz" => self.probe(self.health.startup(&self.credentials)),
+            "/metrics" => {
+                self.metrics.set_usage(&self.cache.usage());
+                text(
+                    StatusCode::OK,
+                    "text/plain; version=0.0.4; charset=utf-8",
+                    self.metrics.render(),
+                )
+            }
+            _ => return None,
+        };
+        Some(if matches!(*method, Method::GET | Method::HEAD) {
+            page
+        } else {
+            method_not_allowed("GET, HEAD")
+        })
+    }
+
+    fn probe(&self, state: Result<(), &'static str>) -> Response<Body> {
+        match state {
+            Ok(()) => text(StatusCode::OK, PLAIN, "ready\n".to_owned()),
+            Err(reason) => text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                PLAIN,
+                format!("{reason}\n"),
+            ),
+        }
+    }
+
+    fn admit(&self, headers: &HeaderMap) -> Result<(), Response<Body>> {
+        let header = |name| {
+            headers
+                .get(name)
+                .and_then(|value: &HeaderValue| value.to_str().ok())
+        };
+        let host = header(HOST).unwrap_or("");
+        if header(ORIGIN).is_some_and(|origin| {
+            origin
+                .split_once("://")
+                .is_none_or(|(_, site)| site != host)
+        }) {
+            return Err(problem(
+                StatusCode::FORBIDDEN,
+                "a page of another site may not ask this",
+            ));
+        }
+        match &self.token {
+            None if is_ours(host) => Ok(()),
+            None => Err(problem(
+                StatusCode::FORBIDDEN,
+                "ask by IP address or as localhost",
+            )),
+            Some(token) => {
+                let given = header(AUTHORIZATION)
+                    .and_then(|value| value.strip_prefix("Bearer "))
+                    .unwrap_or("");
+                verify_slices_are_equal(given.as_bytes(), token.expose_secret().as_bytes()).map_err(
+                    |_| {
+                        problem(
+                            StatusCode::UNAUTHORIZED,
+                            "the admin token is missing or wrong",
+                        )
+                    },
+                )
+            }
+        }
+    }
+
+    async fn purge(&self, headers: &HeaderMap, body: Incoming) -> Response<Body> {
+        let is_json = headers
+            .get(CONTENT_TYPE)
+            .is_some_and(|value| value.as_bytes().starts_with(b"application/json"));
+        if !is_json {
+            return problem(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "write Content-Type: application/json",
+            );
+        }
+        let Ok(body) = Limited::new(body, MAX_BODY).collect().await else {
+            return problem(
+                StatusCode::BAD_REQUEST,
+                "the order is too long or broke off",
+            );
+        };
+        match read_order(&body.to_bytes()) {
+            Err(reason) => problem(StatusCode::BAD_REQUEST, reason),
+            Ok((scope, thoroughness)) => {
+                let purged = self.cache.purge(&scope, thoroughness);
+                tracing::info!(?scope, ?thoroughness, purged, "purged");
+                as_json(&json!({ "purged": purged }))
+            }
+        }
+    }
+}
+
+/// Reads `{"image":…}`, `{"workspace":…}` or `{"all":true}`, with an optional `"soft"`.
+fn read_order(body: &[u8]) -> Result<(Scope, Thoroughness), &'static str> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Order {
+        image: Option<String>,
+        workspace: Option<String>,
+        all: Option<bool>,
+        #[serde(default)]
+        soft: bool,
+    }
+    const FORM: &str =
+        r#"write {"image":"…"}, {"workspace":"…"} or {"all":true}, and "soft":true if you like"#;
+    let order: Order = serde_json::from_slice(body).map_err(|_| FORM)?;
+    let scope = match (order.image, order.workspace, order.all) {
+        (Some(image), None, None) => {
+            Scope::Image(ImageId::parse(&image).map_err(|_| "this is no ImageId")?)
+        }
+        (None, Some(workspace), None) => Scope::Workspace(workspace),
+        (None, None, Some(true)) => Scope::All,
+        _ => return Err(FORM),
+    };
+    Ok((
+        scope,
+        if order.soft {
+            Thoroughness::Soft
+        } else {
+            Thoroughness::Hard
+        },
+    ))
+}
+
+/// Whether a Host is an IP address or `localhost`: names can be made to point here by others.
+fn is_ours(host: &str) -> bool {
+    let name = host.rsplit_once(':').map_or(
+        host,
+        |(name, port)| if port.ends_with(']') { host } else { name },
+    );
+    name == "localhost"
+        || name
+            .trim_matches(['[', ']'])
+            .parse::<std::net::IpAddr>()
+            .is_ok()
+}
+
+const PLAIN: &str = "text/plain; charset=utf-8";
+
+fn text(status: StatusCode, content_type: &'static str, text: String) -> Response<Body> {
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+fn as_json(value: &Value) -> Response<Body> {
+    text(StatusCode::OK, "application/json", format!("{value}\n"))
+}
+
+fn problem(status: StatusCode, message: &str) -> Response<Body> {
+    text(
+        status,
+        "application/json",
+        format!("{}\n", json!({ "error": message })),
+    )
+}
+
+fn method_not_allowed(methods: &'static str) -> Response<Body> {
+    let mut response = problem(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "this page has other methods",
+    );
+    response
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static(methods));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_others_control_are_not_ours() {
+        for host in [
+            "127.0.0.1:9901",
+            "localhost:9901",
+            "localhost",
+            "[::1]:9901",
+            "[::1]",
+            "10.1.2.3:1",
+        ] {
+            assert!(is_ours(host), "{host}");
+        }
+        for host in [
+            "",
+            "evil.example",
+            "evil.example:9901",
+            "127.0.0.1.evil.example",
+            "localhost.evil:1",
+        ] {
+            assert!(!is_ours(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn only_a_clear_order_purges() {
+        let image = Scope::Image(ImageId::parse("a").unwrap());
+        assert_eq!(
+            read_order(br#"{"image":"a"}"#),
+            Ok((image, Thoroughness::Hard))
+        );
+        assert_eq!(
+            read_order(br#"{"all":true,"soft":true}"#),
+            Ok((Scope::All, Thoroughness::Soft))
+        );
+        for bad in [
+            "",
+            "{}",
+            "[]",
+            r#"{"all":false}"#,
+            r#"{"all":true,"image":"a"}"#,
+            r#"{"image":"a/b"}"#,
+            r#"{"all":true,"x":1}"#,
+        ] {
+            assert!(read_order(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! `GET /entries/{ImageId}`: what is held of an image, and why for how long.
+
+use std::time::Duration;
+
+use http::{Response, StatusCode};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::{Admin, as_json, problem};
+use crate::api::{ImageId, ImageKey};
+use crate::cache::explain::{Explanation, wall};
+use crate::cache::{Entry, Freshness, Known, Negative, NegativeKind, Policy};
+use crate::response::Body;
+
+impl Admin {
+    pub(super) fn entries(&self, id: &str) -> Response<Body> {
+        let Ok(image) = ImageId::parse(id) else {
+            return problem(StatusCode::BAD_REQUEST, "this is no ImageId");
+        };
+        let variants: Vec<Value> = ImageKey::variants(&image)
+            .iter()
+            .map(|key| self.variant(key))
+            .collect();
+        as_json(&json!({ "ImageId": id, "variants": variants }))
+    }
+
+    fn variant(&self, key: &ImageKey) -> Value {
+        let (now, policy) = (Instant::now(), self.cache.policy());
+        let failure = self
+            .cache
+            .last_failure(key)
+            .map(|error| error.result().as_str());
+        let mut told = match self.cache.look_up(key, now) {
+            Known::Image(entry, freshness) => image(&entry, freshness, policy, now),
+            Known::Negative(negative) => no(&negative, policy, now),
+            Known::Nothing => {
+                json!({ "state": "absent", "explanation": "Nothing is held; the next request fetches it." })
+            }
+        };
+        told["verbose"] = key.verbose.into();
+        if failure.is_some() || told["last_result"].is_null() {
+            told["last_result"] = failure.into();
+        }
+        told
+    }
+}
+
+fn image(entry: &Entry, freshness: Freshness, policy: &Policy, now: Instant) -> Value {
+    let Explanation {
+        decision,
+        stale_if_error,
+        mut text,
+        ..
+    } = Explanation::new(policy, &entry.evidence);
+    let lived = entry.age(now);
+    let sent_at = entry
+        .received
+        .checked_sub(entry.took)
+        .unwrap_or(entry.received);
+    if entry.purged {
+        text.push_str(" It was purged softly: it serves only while the origin fails.");
+    } else if entry.ttl < decision.ttl {
+        text.push_str(" The id named another object before, so it has the shortest ttl.");
+    }
+    json!({
+        "state": if freshness == Freshness::Fresh { "fresh" } else { "stale" },
+        "stored_at": wall(entry.received, Duration::ZERO),
+        "age_seconds": lived.as_secs(),
+        "gmt_modified": entry.evidence.modified.map(|time| time.to_string()),
+        "gmt_created": entry.evidence.created.map(|time| time.to_string()),
+        "quiet_seconds": decision.quiet.map(|quiet| quiet.as_secs()),
+        "base_seconds": decision.base.as_secs(),
+        "source": decision.source.as_str(),
+        "ceiling_seconds": decision.ceiling.as_secs(),
+        "jitter": decision.jitter,
+        "ttl_seconds": entry.ttl.as_secs(),
+        "fresh_until": wall(sent_at, entry.ttl),
+        "stale_until": wall(sent_at, entry.ttl + stale_if_error),
+        "last_result": "ok",
+        "explanation": text,
+    })
+}
+
+fn no(negative: &Negative, policy: &Policy, now: Instant) -> Value {
+    let ttl = negative.ttl(policy);
+    let (result, says) = match negative.kind {
+        NegativeKind::NotFound => ("not_found", "that there is no such image"),
+        NegativeKind::Forbidden => (
+            "forbidden",
+            "that the gateway's credential may not see the image",
+        ),
+    };
+    json!({
+        "state": "negative",
+        "stored_at": wall(negative.received, Duration::ZERO),
+        "age_seconds": now.saturating_duration_since(negative.sent).as_secs(),
+        "ttl_seconds": ttl.as_secs(),
+        "fresh_until": wall(negative.received, ttl),
+        "last_result": result,
+        "explanation": format!("The origin said {says}; that is kept for {}.", crate::units::Span(ttl)),
+    })
+}

@@ -1,0 +1,96 @@
+//! `GET /status`: what the gateway is doing, for a person or a script.
+
+use std::time::Instant;
+
+use serde_json::{Map, Value, json};
+
+use super::Admin;
+use crate::api::Action;
+use crate::metrics::{Metrics, quantile};
+use crate::outcome::Outcome;
+use crate::upstream::CallResult;
+
+impl Admin {
+    pub(super) fn status(&self) -> Value {
+        let metrics = &self.metrics;
+        let upstream: Map<String, Value> = CallResult::ALL
+            .iter()
+            .zip(metrics.upstream_requests())
+            .map(|(result, count)| (result.as_str().to_owned(), count.into()))
+            .collect();
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "uptime_seconds": uptime(),
+            "ready": self.health.readiness(&self.credentials).is_ok(),
+            "listen": self.listening,
+            "requests": requests(metrics),
+            "hit_ratio": hit_ratio(metrics.requests(Some(Action::GetImage))),
+            "latency_seconds": latencies(metrics),
+            "upstream": { "requests": upstream, "in_flight": metrics.upstream_in_flight.get(), "breaker": null },
+            "cache": self.cache.usage(),
+            "credential": self.credentials.status(),
+            "shared_cache": null,
+        })
+    }
+}
+
+/// Seconds since this was first asked for, which the program does when it starts.
+pub(super) fn uptime() -> u64 {
+    static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_secs()
+}
+
+fn requests(metrics: &Metrics) -> Map<String, Value> {
+    let counts = Outcome::ALL.iter().zip(metrics.requests(None));
+    counts
+        .map(|(outcome, count)| (outcome.as_str().to_owned(), count.into()))
+        .collect()
+}
+
+fn latencies(metrics: &Metrics) -> Map<String, Value> {
+    let histograms = Outcome::ALL.iter().zip(metrics.latencies());
+    histograms
+        .filter_map(|(outcome, histogram)| {
+            let (p50, p99) = (quantile(histogram, 0.50)?, quantile(histogram, 0.99)?);
+            Some((
+                outcome.as_str().to_owned(),
+                json!({ "p50": p50, "p99": p99 }),
+            ))
+        })
+        .collect()
+}
+
+/// Share of GetImage answers that memory gave, among those that were neither rejected nor denied.
+fn hit_ratio(counts: [u64; Outcome::ALL.len()]) -> Option<f64> {
+    let (mut from_memory, mut all) = (0, 0);
+    for (outcome, count) in Outcome::ALL.into_iter().zip(counts) {
+        if !matches!(outcome, Outcome::Rejected | Outcome::Denied) {
+            all += count;
+            from_memory += if outcome.is_from_memory() { count } else { 0 };
+        }
+    }
+    (all > 0).then(|| from_memory as f64 / all as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hit_ratio_leaves_out_what_was_refused() {
+        let mut counts = [0; Outcome::ALL.len()];
+        counts[Outcome::Rejected as usize] = 100;
+        counts[Outcome::Denied as usize] = 100;
+        assert_eq!(hit_ratio(counts), None);
+        for outcome in [
+            Outcome::Hit,
+            Outcome::Stale,
+            Outcome::Coalesced,
+            Outcome::Negative,
+            Outcome::Miss,
+        ] {
+            counts[outcome as usize] = 1;
+        }
+        assert_eq!(hit_ratio(counts), Some(0.8));
+    }
+}

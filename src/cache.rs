@@ -1,0 +1,357 @@
+//! What the origin answered, kept as long as each answer's own times say is safe.
+//!
+//! Two stores, so that ids nobody has made up evict nothing that somebody needs:
+//!
+//! - **images**, by [`ImageKey`], bounded by bytes; an entry goes through fresh → stale while
+//!   revalidate → stale if error → expired, always judged against `now`, never by eviction;
+//! - **negatives**, by [`ImageId`], bounded by count: the origin's authoritative "no such image" and
+//!   "not yours", a few seconds each.
+//!
+//! A fetch is handed in by the caller: nothing here can reach the network. [`flight`] sees to it that
+//! one key is fetched once, and that nothing fetched before an invalidation is stored after it.
+
+pub mod entry;
+pub mod explain;
+pub mod flight;
+pub mod freshness;
+
+pub use entry::{Arrival, Entry, Negative, NegativeKind};
+pub use flight::Seat;
+pub use freshness::{Freshness, Policy};
+
+use std::future::Future;
+use std::sync::Arc;
+
+use moka::notification::RemovalCause;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use crate::api::{ImageId, ImageKey};
+use crate::metrics::Metrics;
+use crate::units::ByteSize;
+use flight::{Boarding, Flights};
+
+/// The `[cache]` settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Memory for images: bodies and all that is kept beside them.
+    pub max_bytes: ByteSize,
+    /// How many negative answers are kept.
+    pub max_negative: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            max_bytes: ByteSize(256 << 20),
+            max_negative: 10_000,
+        }
+    }
+}
+
+/// What a fetch brought, or why it brought nothing.
+pub type Fetched<E> = Result<Landed, E>;
+
+/// An authoritative answer of the origin.
+#[derive(Debug, Clone)]
+pub enum Landed {
+    /// The image.
+    Image(Arc<Entry>),
+    /// A "no".
+    Negative(Arc<Negative>),
+}
+
+/// What the cache knows of a key.
+#[derive(Debug, Clone)]
+pub enum Known {
+    /// An image, with what it is worth now; never [`Freshness::Expired`].
+    Image(Arc<Entry>, Freshness),
+    /// A "no" that still holds.
+    Negative(Arc<Negative>),
+    /// Nothing to answer with.
+    Nothing,
+}
+
+impl Known {
+    /// When the request that brought this was sent.
+    fn sent(&self) -> Option<Instant> {
+        match self {
+            Self::Image(entry, _) => Some(entry.sent),
+            Self::Negative(negative) => Some(negative.sent),
+            Self::Nothing => None,
+        }
+    }
+
+    /// This, if it is good to answer with and was asked for later than what was seen.
+    fn newer_than(self, seen: &Self) -> Option<Landed> {
+        let newer = self.sent() > seen.sent();
+        match self {
+            Self::Image(entry, Freshness::Fresh) if newer => Some(Landed::Image(entry)),
+            Self::Negative(negative) if newer => Some(Landed::Negative(negative)),
+            Self::Image(..) | Self::Negative(_) | Self::Nothing => None,
+        }
+    }
+}
+
+/// How a request came by a fetch.
+#[derive(Debug)]
+pub enum Fetch<E> {
+    /// This request caused it.
+    Started(Seat<Fetched<E>>),
+    /// It was under way.
+    Joined(Seat<Fetched<E>>),
+    /// It landed a moment ago.
+    Landed(Landed),
+}
+
+/// What a purge is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// One image, both variants.
+    Image(ImageId),
+    /// Every image of a workspace.
+    Workspace(String),
+    /// Everything.
+    All,
+}
+
+/// What a purge leaves behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Thoroughness {
+    /// Nothing.
+    Hard,
+    /// Images stay for when the origin fails.
+    Soft,
+}
+
+/// The cache. `E` is the error a fetch may end in.
+#[derive(Debug)]
+pub struct Cache<E: Clone + Send + Sync + 'static> {
+    images: moka::sync::Cache<ImageKey, Arc<Entry>>,
+    negatives: moka::sync::Cache<ImageId, Arc<Negative>>,
+    failures: moka::sync::Cache<ImageKey, E>,
+    flights: Flights<ImageKey, Fetched<E>>,
+    tasks: TaskTracker,
+    policy: Policy,
+    max_bytes: u64,
+    metrics: Arc<Metrics>,
+}
+
+impl<E: Clone + Send + Sync + 'static> Cache<E> {
+    /// An empty cache. Fetches run as tasks of `tasks`, whose owner waits for them at shutdown.
+    #[must_use]
+    pub fn new(config: &Config, policy: Policy, metrics: Arc<Metrics>, tasks: TaskTracker) -> Self {
+        let evictions = Arc::clone(&metrics);
+        let images = moka::sync::Cache::builder()
+            .max_capacity(config.max_bytes.0)
+            .weigher(|_: &ImageKey, entry: &Arc<Entry>| entry.weight())
+            .eviction_listener(move |_, _, cause| {
+                if cause != RemovalCause::Replaced {
+                    evictions.cache_evicted(cause);
+                }
+            })
+            .build();
+        let negatives = moka::sync::Cache::new(config.max_negative);
+        let failures = moka::sync::Cache::new(config.max_negative);
+        let max_bytes = config.max_bytes.0;
+        Self {
+            images,
+            negatives,
+            failures,
+            flights: Flights::new(),
+            tasks,
+            policy,
+            max_bytes,
+            metrics,
+        }
+    }
+
+    /// The freshness policy in force.
+    #[must_use]
+    pub const fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// What is known of a key. An image goes before a "no": a later "no" has removed it.
+    #[must_use]
+    pub fn look_up(&self, key: &ImageKey, now: Instant) -> Known {
+        if let Some(entry) = self.images.get(key) {
+            match entry.freshness(&self.policy, now) {
+                Freshness::Expired => {}
+                freshness => return Known::Image(entry, freshness),
+            }
+        }
+        match self.negatives.get(&key.image) {
+            Some(negative) if negative.is_fresh(&self.policy, now) => Known::Negative(negative),
+            Some(_) | None => Known::Nothing,
+        }
+    }
+
+    /// Joins the fetch of a key, or starts it in a task of its own, unless something newer than what
+    /// the caller has `seen` has landed meanwhile: the last look before a start misses nothing.
+    pub fn fetch<F>(
+        self: &Arc<Self>,
+        key: &ImageKey,
+        seen: &Known,
+        start: impl FnOnce() -> F,
+    ) -> Fetch<E>
+    where
+        F: Future<Output = Fetched<E>> + Send + 'static,
+    {
+        let landed = || self.look_up(key, Instant::now()).newer_than(seen);
+        match self.flights.board(key, landed) {
+            Err(landed) => Fetch::Landed(landed),
+            Ok(Boarding::Joined(seat)) => Fetch::Joined(seat),
+            Ok(Boarding::Started(seat, ticket)) => {
+                let (cache, key, fetch) = (Arc::clone(self), key.clone(), start());
+                self.tasks.spawn(async move {
+                    let fetched = fetch.await;
+                    ticket.land(fetched, |fetched| cache.store(&key, fetched));
+                });
+                Fetch::Started(seat)
+            }
+        }
+    }
+
+    /// Called only while no other flight can land and no purge can run.
+    fn store(&self, key: &ImageKey, fetched: &Fetched<E>) {
+        match fetched {
+            Ok(_) => self.failures.invalidate(key),
+            Err(error) => self.failures.insert(key.clone(), error.clone()),
+        }
+        match fetched {
+            Ok(Landed::Image(entry)) if entry.storable => {
+                self.negatives.invalidate(&key.image);
+                self.images
+                    .insert(key.clone(), self.same_object_or_young(key, entry));
+                self.metrics.cache_ttl.observe(entry.ttl.as_secs_f64());
+            }
+            Ok(Landed::Negative(negative)) => {
+                self.remove_variants(&key.image);
+                self.negatives
+                    .insert(key.image.clone(), Arc::clone(negative));
+            }
+            Ok(Landed::Image(_)) | Err(_) => {}
+        }
+    }
+
+    /// An id that suddenly names another object may do so again: it gets the shortest ttl.
+    fn same_object_or_young(&self, key: &ImageKey, entry: &Arc<Entry>) -> Arc<Entry> {
+        let replaced = self
+            .images
+            .get(key)
+            .is_some_and(|known| !known.is_same_object(entry));
+        if !replaced {
+            return Arc::clone(entry);
+        }
+        self.metrics.cache_incarnations.inc();
+        tracing::warn!(image.id = %key.image, "the id names another object than before: created or located differently");
+        Arc::new(entry.shortened(self.policy.min.0))
+    }
+
+    fn remove_variants(&self, image: &ImageId) -> u64 {
+        ImageKey::variants(image)
+            .iter()
+            .filter(|key| self.images.remove(*key).is_some())
+            .count() as u64
+    }
+
+    /// Forgets both variants of an image and its "no", and grounds what is under way for it. To be
+    /// called after a write, whatever came of it.
+    pub fn invalidate(&self, image: &ImageId) -> u64 {
+        self.flights.ground(&ImageKey::variants(image), || {
+            self.negatives.invalidate(image);
+            self.remove_variants(image)
+        })
+    }
+
+    /// Purges, and tells how many entries it met.
+    pub fn purge(&self, scope: &Scope, thoroughness: Thoroughness) -> u64 {
+        match (scope, thoroughness) {
+            (Scope::Image(image), Thoroughness::Hard) => self.invalidate(image),
+            (Scope::Image(image), Thoroughness::Soft) => {
+                let keys = ImageKey::variants(image);
+                self.flights.ground(&keys, || {
+                    self.negatives.invalidate(image);
+                    keys.iter().filter(|key| self.soften(key)).count() as u64
+                })
+            }
+            (Scope::Workspace(_) | Scope::All, _) => self
+                .flights
+                .ground_all(|| self.purge_matching(scope, thoroughness)),
+        }
+    }
+
+    fn purge_matching(&self, scope: &Scope, thoroughness: Thoroughness) -> u64 {
+        let matches = |entry: &Entry| match scope {
+            Scope::Workspace(workspace) => entry.workspace.as_deref() == Some(workspace),
+            Scope::All | Scope::Image(_) => true,
+        };
+        let keys: Vec<_> = self
+            .images
+            .iter()
+            .filter(|(_, entry)| matches(entry))
+            .map(|(key, _)| key)
+            .collect();
+        if *scope == Scope::All {
+            self.negatives.invalidate_all();
+        }
+        let purged = keys.iter().filter(|key| match thoroughness {
+            Thoroughness::Hard => self.images.remove(&***key).is_some(),
+            Thoroughness::Soft => self.soften(key),
+        });
+        purged.count() as u64
+    }
+
+    fn soften(&self, key: &ImageKey) -> bool {
+        let Some(entry) = self.images.get(key) else {
+            return false;
+        };
+        self.images
+            .insert(key.clone(), Arc::new(entry.softly_purged()));
+        true
+    }
+
+    /// What the latest fetch of a key ended in, if it failed and is remembered.
+    #[must_use]
+    pub fn last_failure(&self, key: &ImageKey) -> Option<E> {
+        self.failures.get(key)
+    }
+
+    /// Whether a fetch for this key is under way.
+    #[must_use]
+    pub fn is_fetching(&self, key: &ImageKey) -> bool {
+        self.flights.is_flying(key)
+    }
+
+    /// How full the stores are now.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        self.images.run_pending_tasks();
+        self.negatives.run_pending_tasks();
+        Usage {
+            entries: self.images.entry_count(),
+            negative_entries: self.negatives.entry_count(),
+            bytes: self.images.weighted_size(),
+            max_bytes: self.max_bytes,
+        }
+    }
+}
+
+/// How full the stores are; the `cache` object of `/status`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Usage {
+    /// Images held.
+    pub entries: u64,
+    /// Negative answers held.
+    pub negative_entries: u64,
+    /// What the images weigh.
+    pub bytes: u64,
+    /// What they may weigh.
+    pub max_bytes: u64,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+//! Why an answer is kept as long as it is, in words and figures. The command `ttl` and the admin
+//! listener tell it from the same evidence with the same policy as the cache decides on.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::freshness::{Decision, Evidence, Policy, Source};
+use crate::units::Span;
+
+/// A ttl and the reasons for it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Explanation {
+    /// The steps.
+    pub decision: Decision,
+    /// How long after the ttl it serves while it is fetched again.
+    pub stale_while_revalidate: Duration,
+    /// How long after the ttl it serves while the origin fails.
+    pub stale_if_error: Duration,
+    /// One sentence a step.
+    pub text: String,
+}
+
+impl Explanation {
+    /// Explains what the policy makes of the evidence.
+    #[must_use]
+    pub fn new(policy: &Policy, evidence: &Evidence) -> Self {
+        let decision = policy.decide(evidence);
+        let stale_while_revalidate = policy.stale_while_revalidate(decision.ttl);
+        let stale_if_error = policy.stale_if_error.0;
+        let sentences = [
+            base(policy, evidence, &decision),
+            bounds(policy, &decision),
+            format!(
+                "After that it serves for {} more while it is fetched again, and for {} while the origin fails.",
+                words(stale_while_revalidate),
+                words(stale_if_error)
+            ),
+        ];
+        Self {
+            decision,
+            stale_while_revalidate,
+            stale_if_error,
+            text: sentences.join(" "),
+        }
+    }
+}
+
+fn base(policy: &Policy, evidence: &Evidence, decision: &Decision) -> String {
+    let newest = evidence.modified.max(evidence.created);
+    match (newest, decision.quiet) {
+        (Some(newest), Some(quiet))
+            if quiet < SignedDuration::ZERO && decision.base == policy.min.0 =>
+        {
+            format!(
+                "The image says it changes at {newest}, {} after the answer: that is not believed, so the base is freshness.min, {}.",
+                words(quiet.unsigned_abs()),
+                words(decision.base)
+            )
+        }
+        (Some(newest), Some(quiet)) => format!(
+            "The image last changed at {newest}, {} before the answer; {} of that is {}.",
+            words(Duration::try_from(quiet).unwrap_or_default()),
+            policy.factor,
+            words(decision.base)
+        ),
+        (None, _) | (_, None) => {
+            format!(
+                "The image has no readable time, so the base is freshness.fallback, {}.",
+                words(decision.base)
+            )
+        }
+    }
+}
+
+fn bounds(policy: &Policy, decision: &Decision) -> String {
+    let bound = if decision.base > decision.ceiling {
+        format!("At most {} is allowed", words(decision.ceiling))
+    } else if decision.base < policy.min.0 {
+        format!("At least {} is given", words(policy.min.0))
+    } else {
+        "That is within bounds".to_owned()
+    };
+    let (jitter, ttl) = (decision.jitter, words(decision.ttl));
+    match decision.source {
+        Source::Origin => format!(
+            "{bound}, times {jitter:.3} for jitter, but the origin's Cache-Control allows less: the ttl is {ttl}."
+        ),
+        Source::Heuristic | Source::Fallback | Source::Future => {
+            format!("{bound}; times {jitter:.3} for jitter, the ttl is {ttl}.")
+        }
+    }
+}
+
+/// A duration to the second, for a person.
+fn words(duration: Duration) -> String {
+    let days = duration.as_secs() / 86_400;
+    if days > 2 {
+        format!("{days} days")
+    } else {
+        Span::secs(duration.as_secs()).to_string()
+    }
+}
+
+/// Whole seconds since 1970 as the API writes times.
+#[must_use]
+pub fn wall(time: Timestamp, after: Duration) -> Option<String> {
+    Some(
+        time.checked_add(after)
+            .ok()?
+            .strftime("%Y-%m-%dT%H:%M:%SZ")
+            .to_string(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::freshness::Directives;
+
+    fn text(modified: Option<&str>, cache_control: &str) -> String {
+        let evidence = Evidence {
+            modified: modified.map(|time| time.parse().unwrap()),
+            created: None,
+            date: "2026-11-23T12:00:00Z".parse().unwrap(),
+            verbose: false,
+            directives: Directives::parse(cache_control),
+            draw: 0.5,
+        };
+        Explanation::new(&Policy::default(), &evidence).text
+    }
+
+    #[test]
+    fn each_reason_is_told() {
+        let old = text(Some("2021-01-21T17:12:35Z"), "");
+        assert!(
+            old.contains("2131 days before the answer; 0.1 of that is 213 days."),
+            "{old}"
+        );
+        assert!(
+            old.contains("At most 1h is allowed; times 0.950 for jitter, the ttl is 57m."),
+            "{old}"
+        );
+        assert!(
+            old.contains("serves for 10m more while it is fetched again, and for 24h while"),
+            "{old}"
+        );
+        assert!(text(Some("2026-11-23T11:59:00Z"), "").contains("At least 30s is given"));
+        assert!(
+            text(Some("2026-11-23T11:40:00Z"), "")
+                .contains("20m before the answer; 0.1 of that is 2m. That is within bounds")
+        );
+        assert!(text(Some("2027-11-23T11:40:00Z"), "").contains("not believed"));
+        assert!(text(None, "").contains("no readable time"));
+        assert!(text(None, "max-age=3").contains("allows less: the ttl is 3s"));
+    }
+}

@@ -1,0 +1,322 @@
+//! How long an answer may be kept, and what it is worth after that.
+//!
+//! An image that has not changed for long is unlikely to change soon, so an answer's ttl is a share
+//! of its quiet time (RFC 9111 §4.2.2 calls this heuristic freshness):
+//!
+//! ```text
+//! quiet = D - max(GmtModifiedTime, GmtCreateTime)
+//! base  = fallback, if neither time is known · min, if more than 5 min in the future · else factor * max(quiet, 0)
+//! ttl   = max(clamp(base, min, ceiling) * (1 - jitter * draw), min), then never longer than the origin allows
+//! ```
+//!
+//! Labels change without the modification time moving, so the verbose variant has the lower ceiling.
+//! Everything here is a function of its arguments: no clock, no randomness, no state.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::units::Span;
+
+/// A modification time so far ahead of the origin's clock is not believed.
+const FUTURE_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
+/// The origin's `Date` is used while it is this close to our clock.
+const DATE_TOLERANCE: SignedDuration = SignedDuration::from_mins(15);
+/// Early refresh never starts before this share of the ttl is left.
+const MAX_LEAD: f64 = 0.30;
+/// The least time a fetch is assumed to take, as a share of the ttl.
+const MIN_DELTA: f64 = 0.02;
+
+/// The `[freshness]` settings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Policy {
+    /// Share of the quiet time that an answer lives.
+    pub factor: f64,
+    /// Shortest ttl the heuristic gives.
+    pub min: Span,
+    /// Longest ttl of `Verbose=false`.
+    pub max: Span,
+    /// Longest ttl of `Verbose=true`, whose labels change unnoticed.
+    pub max_verbose: Span,
+    /// Base ttl of an image without a readable time.
+    pub fallback: Span,
+    /// Share of the ttl that is drawn away at random, so that equals do not expire together.
+    pub jitter: f64,
+    /// Shortest time a stale answer serves while it is fetched again.
+    pub stale_while_revalidate_min: Span,
+    /// Longest time of the same.
+    pub stale_while_revalidate_max: Span,
+    /// How long a stale answer serves while the origin fails.
+    pub stale_if_error: Span,
+    /// How long "there is no such image" is kept.
+    pub not_found: Span,
+    /// How long "you may not see this image" is kept.
+    pub forbidden: Span,
+    /// What the origin's own `Cache-Control` counts.
+    pub origin_cache_control: OriginCacheControl,
+}
+
+/// What the origin's `Cache-Control` counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OriginCacheControl {
+    /// It may shorten the ttl, and `no-store` and `no-cache` are obeyed.
+    Respect,
+    /// It may shorten the ttl; a blanket `no-store` or `no-cache` is counted and ignored.
+    Cap,
+    /// Nothing.
+    Ignore,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            factor: 0.10,
+            min: Span::secs(30),
+            max: Span::secs(3600),
+            max_verbose: Span::secs(900),
+            fallback: Span::secs(60),
+            jitter: 0.10,
+            stale_while_revalidate_min: Span::secs(30),
+            stale_while_revalidate_max: Span::secs(600),
+            stale_if_error: Span::secs(24 * 3600),
+            not_found: Span::secs(10),
+            forbidden: Span::secs(5),
+            origin_cache_control: OriginCacheControl::Cap,
+        }
+    }
+}
+
+/// What a ttl is decided on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evidence {
+    /// `GmtModifiedTime`, where readable.
+    pub modified: Option<Timestamp>,
+    /// `GmtCreateTime`, where readable.
+    pub created: Option<Timestamp>,
+    /// The time of the answer: see [`Evidence::date`].
+    pub date: Timestamp,
+    /// Whether the answer carries labels.
+    pub verbose: bool,
+    /// The origin's own directives.
+    pub directives: Directives,
+    /// Uniform in `0.0..1.0`.
+    pub draw: f64,
+}
+
+impl Evidence {
+    /// The time to measure quiet against: the origin's if it is within 15 minutes of ours, else ours.
+    #[must_use]
+    pub fn date(origin: Option<Timestamp>, ours: Timestamp) -> Timestamp {
+        origin
+            .filter(|date| date.duration_since(ours).abs() <= DATE_TOLERANCE)
+            .unwrap_or(ours)
+    }
+}
+
+/// The part of `Cache-Control` (RFC 9111 §5.2.2) that bears on keeping an answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Directives {
+    /// `s-maxage`, else `max-age`.
+    pub max_age: Option<Duration>,
+    /// `no-store` was there.
+    pub no_store: bool,
+    /// `no-cache` was there.
+    pub no_cache: bool,
+}
+
+impl Directives {
+    /// Reads a `Cache-Control` value; what it does not know it passes over.
+    #[must_use]
+    pub fn parse(value: &str) -> Self {
+        let (mut found, mut shared) = (Self::default(), None);
+        for directive in value.split(',') {
+            let (name, argument) = directive.split_once('=').unwrap_or((directive, ""));
+            let seconds = || {
+                argument
+                    .trim()
+                    .trim_matches('"')
+                    .parse()
+                    .ok()
+                    .map(Duration::from_secs)
+            };
+            match name.trim().to_ascii_lowercase().as_str() {
+                "no-store" => found.no_store = true,
+                "no-cache" => found.no_cache = true,
+                "max-age" => found.max_age = seconds(),
+                "s-maxage" => shared = seconds(),
+                _ => {}
+            }
+        }
+        Self {
+            max_age: shared.or(found.max_age),
+            ..found
+        }
+    }
+}
+
+/// What a ttl came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// A share of the quiet time.
+    Heuristic,
+    /// Neither time was readable.
+    Fallback,
+    /// The newer time lies in the future.
+    Future,
+    /// The origin's `Cache-Control` was shorter.
+    Origin,
+}
+
+impl Source {
+    /// As `GET /entries/{id}` spells it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Heuristic => "heuristic",
+            Self::Fallback => "fallback",
+            Self::Future => "future",
+            Self::Origin => "origin",
+        }
+    }
+}
+
+/// A ttl and each step to it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decision {
+    /// Time since the image last changed; negative when that lies ahead.
+    pub quiet: Option<SignedDuration>,
+    /// Before the bounds.
+    pub base: Duration,
+    /// What decided.
+    pub source: Source,
+    /// The longest ttl of this variant.
+    pub ceiling: Duration,
+    /// What the bounded ttl was multiplied by.
+    pub jitter: f64,
+    /// How long the answer is fresh, from when its request was sent.
+    pub ttl: Duration,
+    /// Whether it may be kept at all.
+    pub storable: bool,
+}
+
+/// What an answer of some age is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    /// Younger than its ttl.
+    Fresh,
+    /// May be served while it is fetched again.
+    StaleWhileRevalidate,
+    /// May be served only when the origin fails.
+    StaleIfError,
+    /// May not be served.
+    Expired,
+}
+
+impl Policy {
+    /// Decides a ttl.
+    #[must_use]
+    pub fn decide(&self, evidence: &Evidence) -> Decision {
+        let ceiling = if evidence.verbose {
+            self.max_verbose.0
+        } else {
+            self.max.0
+        };
+        let newest = evidence.modified.max(evidence.created);
+        let quiet = newest.map(|time| evidence.date.duration_since(time));
+        let (base, mut source) = match quiet {
+            None => (self.fallback.0, Source::Fallback),
+            Some(quiet) if quiet < -FUTURE_TOLERANCE => (self.min.0, Source::Future),
+            Some(quiet) => (
+                Duration::try_from(quiet)
+                    .unwrap_or_default()
+                    .mul_f64(self.factor),
+                Source::Heuristic,
+            ),
+        };
+        let jitter = 1.0 - self.jitter * evidence.draw;
+        let heuristic = base
+            .min(ceiling)
+            .max(self.min.0)
+            .mul_f64(jitter)
+            .max(self.min.0);
+        let allowed = self.allowance(&evidence.directives);
+        if allowed < heuristic {
+            source = Source::Origin;
+        }
+        Decision {
+            quiet,
+            base,
+            source,
+            ceiling,
+            jitter,
+            ttl: heuristic.min(allowed),
+            storable: !(evidence.directives.no_store
+                && self.origin_cache_control == OriginCacheControl::Respect),
+        }
+    }
+
+    /// The longest ttl the origin's directives allow.
+    fn allowance(&self, directives: &Directives) -> Duration {
+        match self.origin_cache_control {
+            OriginCacheControl::Ignore => Duration::MAX,
+            OriginCacheControl::Respect if directives.no_cache => Duration::ZERO,
+            OriginCacheControl::Respect | OriginCacheControl::Cap => {
+                directives.max_age.unwrap_or(Duration::MAX)
+            }
+        }
+    }
+
+    /// Whether the origin's wish not to keep its answer is overruled.
+    #[must_use]
+    pub const fn ignores(&self, directives: Directives) -> bool {
+        (directives.no_store || directives.no_cache)
+            && !matches!(self.origin_cache_control, OriginCacheControl::Respect)
+    }
+
+    /// How long after its ttl an answer serves while it is fetched again.
+    #[must_use]
+    pub fn stale_while_revalidate(&self, ttl: Duration) -> Duration {
+        ttl.max(self.stale_while_revalidate_min.0)
+            .min(self.stale_while_revalidate_max.0)
+    }
+
+    /// What an answer of this age and ttl is worth.
+    #[must_use]
+    pub fn judge(&self, age: Duration, ttl: Duration) -> Freshness {
+        let stale = age.saturating_sub(ttl);
+        if age < ttl {
+            Freshness::Fresh
+        } else if stale < self.stale_while_revalidate(ttl) {
+            Freshness::StaleWhileRevalidate
+        } else if stale < self.stale_if_error.0 {
+            Freshness::StaleIfError
+        } else {
+            Freshness::Expired
+        }
+    }
+}
+
+/// Whether to fetch a fresh answer again before it expires (XFetch, Vattani et al. 2015).
+///
+/// `fetched_in` is how long the last fetch took; `draw` is uniform in `0.0..1.0` and asked for only
+/// when the answer is close enough to its end. The lead is `min(max(fetched_in, 2 % ttl) * -ln U, 30 % ttl)`.
+pub fn refresh_early(
+    age: Duration,
+    ttl: Duration,
+    fetched_in: Duration,
+    draw: impl FnOnce() -> f64,
+) -> bool {
+    let remaining = ttl.saturating_sub(age);
+    let longest = ttl.mul_f64(MAX_LEAD);
+    if remaining > longest {
+        return false;
+    }
+    let lead = fetched_in.max(ttl.mul_f64(MIN_DELTA)).as_secs_f64() * -(1.0 - draw()).ln();
+    remaining.as_secs_f64() <= lead.min(longest.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests;

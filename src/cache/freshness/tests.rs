@@ -1,0 +1,192 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn at(text: &str) -> Option<Timestamp> {
+    Some(text.parse().unwrap())
+}
+
+fn evidence(modified: Option<Timestamp>, created: Option<Timestamp>, verbose: bool) -> Evidence {
+    let date = at("2026-11-23T12:00:00Z").unwrap();
+    Evidence {
+        modified,
+        created,
+        date,
+        verbose,
+        directives: Directives::default(),
+        draw: 0.0,
+    }
+}
+
+fn ttl(evidence: &Evidence) -> (u64, Source) {
+    let decision = Policy::default().decide(evidence);
+    (decision.ttl.as_secs(), decision.source)
+}
+
+#[test]
+fn a_ttl_is_a_tenth_of_the_quiet_time_within_bounds() {
+    let plain = |modified| ttl(&evidence(at(modified), at("2020-01-01T00:00:00Z"), false));
+    assert_eq!(plain("2026-11-23T11:50:00Z"), (60, Source::Heuristic));
+    assert_eq!(plain("2026-11-23T11:59:00Z"), (30, Source::Heuristic));
+    assert_eq!(plain("2026-11-23T12:04:59Z"), (30, Source::Heuristic));
+    assert_eq!(plain("2026-11-23T12:05:01Z"), (30, Source::Future));
+    assert_eq!(plain("2021-01-21T17:12:35.232Z"), (3600, Source::Heuristic));
+    assert_eq!(
+        ttl(&evidence(at("2021-01-21T17:12:35.232Z"), None, true)),
+        (900, Source::Heuristic)
+    );
+}
+
+#[test]
+fn the_newer_of_the_two_times_counts_and_one_is_enough() {
+    assert_eq!(
+        ttl(&evidence(
+            at("2020-01-01T00:00:00Z"),
+            at("2026-11-23T11:50:00Z"),
+            false
+        ))
+        .0,
+        60
+    );
+    assert_eq!(
+        ttl(&evidence(None, at("2026-11-23T11:50:00Z"), false)).0,
+        60
+    );
+    assert_eq!(ttl(&evidence(None, None, false)), (60, Source::Fallback));
+}
+
+#[test]
+fn the_fallback_is_bounded_too() {
+    let policy = Policy {
+        max: Span::secs(40),
+        ..Policy::default()
+    };
+    assert_eq!(
+        policy.decide(&evidence(None, None, false)).ttl.as_secs(),
+        40
+    );
+}
+
+#[test]
+fn the_origins_date_counts_while_it_is_near_ours() {
+    let ours = at("2026-11-23T12:00:00Z").unwrap();
+    let near = at("2026-11-23T11:45:00Z");
+    assert_eq!(Evidence::date(near, ours), near.unwrap());
+    assert_eq!(Evidence::date(at("2026-11-23T11:44:59Z"), ours), ours);
+    assert_eq!(Evidence::date(None, ours), ours);
+}
+
+#[test]
+fn the_origins_directives_shorten_and_are_obeyed_as_set() {
+    let old = |value| Evidence {
+        directives: Directives::parse(value),
+        ..evidence(at("2020-01-01T00:00:00Z"), None, false)
+    };
+    let decide = |how, value| {
+        let decision = Policy {
+            origin_cache_control: how,
+            ..Policy::default()
+        }
+        .decide(&old(value));
+        (decision.ttl.as_secs(), decision.source, decision.storable)
+    };
+    use OriginCacheControl::{Cap, Ignore, Respect};
+    assert_eq!(
+        decide(Cap, "max-age=7, s-maxage=5"),
+        (5, Source::Origin, true)
+    );
+    assert_eq!(
+        decide(Cap, "max-age=99999"),
+        (3600, Source::Heuristic, true)
+    );
+    assert_eq!(
+        decide(Cap, "no-store, No-Cache"),
+        (3600, Source::Heuristic, true)
+    );
+    assert_eq!(decide(Respect, "no-cache"), (0, Source::Origin, true));
+    assert_eq!(
+        decide(Respect, "no-store"),
+        (3600, Source::Heuristic, false)
+    );
+    assert_eq!(
+        decide(Ignore, "max-age=1, no-store"),
+        (3600, Source::Heuristic, true)
+    );
+}
+
+#[test]
+fn an_answer_passes_through_its_windows_in_order() {
+    let policy = Policy::default();
+    let judge = |age, ttl| policy.judge(Duration::from_secs(age), Duration::from_secs(ttl));
+    assert_eq!(judge(99, 100), Freshness::Fresh);
+    assert_eq!(judge(100, 100), Freshness::StaleWhileRevalidate);
+    assert_eq!(judge(199, 100), Freshness::StaleWhileRevalidate);
+    assert_eq!(judge(200, 100), Freshness::StaleIfError);
+    assert_eq!(judge(100 + 86_399, 100), Freshness::StaleIfError);
+    assert_eq!(judge(100 + 86_400, 100), Freshness::Expired);
+    assert_eq!(judge(3600 + 600, 3600), Freshness::StaleIfError);
+}
+
+#[test]
+fn early_refresh_waits_for_the_last_third() {
+    let early = |age, draw| {
+        refresh_early(
+            Duration::from_secs(age),
+            Duration::from_secs(100),
+            Duration::ZERO,
+            || draw,
+        )
+    };
+    assert!(!early(69, 1.0 - f64::EPSILON));
+    assert!(early(70, 1.0 - f64::EPSILON));
+    assert!(!early(99, 0.0));
+    // -ln(1/e) = 1: the lead is the assumed two seconds.
+    assert!(early(98, 1.0 - (-1.0f64).exp()));
+    assert!(!early(97, 1.0 - (-1.0f64).exp()));
+}
+
+fn time() -> impl Strategy<Value = Option<Timestamp>> {
+    prop::option::of(
+        (-4_000_000_000i64..4_000_000_000).prop_map(|s| Timestamp::from_second(s).unwrap()),
+    )
+}
+
+fn spans() -> impl Strategy<Value = Policy> {
+    (
+        0u64..100_000,
+        0u64..100_000,
+        0u64..100_000,
+        0.0..10.0f64,
+        0.0..=1.0f64,
+    )
+        .prop_map(|(min, max, fallback, factor, jitter)| Policy {
+            factor,
+            jitter,
+            min: Span::secs(min),
+            max: Span::secs(min + max),
+            max_verbose: Span::secs(min + max / 2),
+            fallback: Span::secs(fallback),
+            ..Policy::default()
+        })
+}
+
+proptest! {
+    #[test]
+    fn a_ttl_is_never_above_its_ceiling_nor_below_min(
+        policy in spans(), modified in time(), created in time(), date in time(), verbose: bool, draw in 0.0..1.0f64,
+        max_age in prop::option::of(0u64..10_000),
+    ) {
+        let directives = Directives { max_age: max_age.map(Duration::from_secs), ..Directives::default() };
+        let date = date.unwrap_or(Timestamp::UNIX_EPOCH);
+        let decision = policy.decide(&Evidence { modified, created, date, verbose, directives, draw });
+        prop_assert!(decision.ttl <= decision.ceiling);
+        prop_assert!(decision.ttl >= policy.min.0.min(directives.max_age.unwrap_or(Duration::MAX)));
+    }
+
+    #[test]
+    fn worth_never_rises_with_age(age in 0u64..200_000, older in 0u64..200_000, ttl in 0u64..4000) {
+        let policy = Policy::default();
+        let rank = |age| policy.judge(Duration::from_secs(age), Duration::from_secs(ttl)) as u8;
+        prop_assert!(rank(age) <= rank(age + older));
+    }
+}

@@ -1,0 +1,206 @@
+use std::time::Duration;
+
+use http::HeaderValue;
+use jiff::Timestamp;
+
+use super::*;
+use crate::api::OriginError;
+
+type TestCache = Arc<Cache<&'static str>>;
+
+fn cache(config: &Config) -> TestCache {
+    Arc::new(Cache::new(
+        config,
+        Policy::default(),
+        Arc::new(Metrics::new()),
+        TaskTracker::new(),
+    ))
+}
+
+fn key(id: &str) -> ImageKey {
+    ImageKey {
+        image: ImageId::parse(id).unwrap(),
+        verbose: false,
+    }
+}
+
+fn image(body: &str) -> Landed {
+    let arrival = Arrival {
+        body: body.to_owned().into(),
+        request_id: HeaderValue::from_static("r"),
+        sent: Instant::now(),
+        took: Duration::ZERO,
+        received: Timestamp::now(),
+        date: None,
+        cache_control: String::new(),
+    };
+    Landed::Image(Arc::new(
+        Entry::new(arrival, false, &Policy::default(), 0.0).unwrap(),
+    ))
+}
+
+fn no() -> Landed {
+    let (error, kind) = (OriginError::default(), NegativeKind::NotFound);
+    Landed::Negative(Arc::new(Negative {
+        error,
+        kind,
+        sent: Instant::now(),
+        received: Timestamp::now(),
+    }))
+}
+
+async fn fetched(cache: &TestCache, key: &ImageKey, brings: Fetched<&'static str>) {
+    let known = cache.look_up(key, Instant::now());
+    let Fetch::Started(seat) = cache.fetch(key, &known, || async { brings }) else {
+        panic!("not started")
+    };
+    let _ = seat.arrival().await.unwrap();
+}
+
+fn knows(cache: &TestCache, key: &ImageKey) -> &'static str {
+    match cache.look_up(key, Instant::now()) {
+        Known::Image(_, Freshness::Fresh) => "fresh",
+        Known::Image(_, Freshness::StaleWhileRevalidate) => "stale",
+        Known::Image(_, Freshness::StaleIfError | Freshness::Expired) => "stale if error",
+        Known::Negative(_) => "negative",
+        Known::Nothing => "nothing",
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_ages_through_its_windows() {
+    let (cache, key) = (cache(&Config::default()), key("a"));
+    fetched(&cache, &key, Ok(image("{}"))).await;
+    for (advance, expected) in [
+        (59, "fresh"),
+        (1, "stale"),
+        (60, "stale if error"),
+        (86_400, "nothing"),
+    ] {
+        tokio::time::advance(Duration::from_secs(advance)).await;
+        assert_eq!(knows(&cache, &key), expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_no_replaces_both_variants_and_an_image_replaces_the_no() {
+    let (cache, plain) = (cache(&Config::default()), key("a"));
+    let verbose = ImageKey {
+        verbose: true,
+        ..plain.clone()
+    };
+    fetched(&cache, &plain, Ok(image("{}"))).await;
+    fetched(&cache, &verbose, Ok(no())).await;
+    assert_eq!(
+        (knows(&cache, &plain), knows(&cache, &verbose)),
+        ("negative", "negative")
+    );
+    fetched(&cache, &verbose, Ok(image("{}"))).await;
+    assert_eq!(
+        (knows(&cache, &plain), knows(&cache, &verbose)),
+        ("nothing", "fresh")
+    );
+    fetched(&cache, &plain, Ok(no())).await;
+    tokio::time::advance(Duration::from_secs(10)).await;
+    assert_eq!(knows(&cache, &plain), "nothing");
+}
+
+#[tokio::test]
+async fn errors_are_never_stored() {
+    let (cache, key) = (cache(&Config::default()), key("a"));
+    fetched(&cache, &key, Err("down")).await;
+    assert_eq!(knows(&cache, &key), "nothing");
+}
+
+#[tokio::test]
+async fn a_fetch_that_began_before_an_invalidation_is_not_stored_after_it() {
+    let (cache, key) = (cache(&Config::default()), key("a"));
+    let (send, brings) = tokio::sync::oneshot::channel::<Landed>();
+    let Fetch::Started(seat) = cache.fetch(&key, &Known::Nothing, || async {
+        brings.await.map_err(|_| "gone")
+    }) else {
+        panic!("not started")
+    };
+    cache.invalidate(&key.image);
+    send.send(image("{\"old\":1}")).unwrap();
+    assert!(seat.arrival().await.unwrap().is_ok());
+    assert_eq!(knows(&cache, &key), "nothing");
+}
+
+#[tokio::test]
+async fn a_soft_purge_keeps_images_for_a_failing_origin_only() {
+    let (cache, key) = (cache(&Config::default()), key("a"));
+    fetched(&cache, &key, Ok(image("{}"))).await;
+    assert_eq!(
+        cache.purge(&Scope::Image(key.image.clone()), Thoroughness::Soft),
+        1
+    );
+    assert_eq!(knows(&cache, &key), "stale if error");
+    assert_eq!(cache.purge(&Scope::All, Thoroughness::Hard), 1);
+    assert_eq!(knows(&cache, &key), "nothing");
+}
+
+#[tokio::test]
+async fn a_workspace_is_purged_alone() {
+    let cache = cache(&Config::default());
+    for (id, body) in [
+        ("a", r#"{"WorkspaceId":"1"}"#),
+        ("b", r#"{"WorkspaceId":"2"}"#),
+        ("c", "{}"),
+    ] {
+        fetched(&cache, &key(id), Ok(image(body))).await;
+    }
+    assert_eq!(
+        cache.purge(&Scope::Workspace("1".to_owned()), Thoroughness::Hard),
+        1
+    );
+    assert_eq!(
+        ["a", "b", "c"].map(|id| knows(&cache, &key(id))),
+        ["nothing", "fresh", "fresh"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_object_under_the_same_id_gets_the_shortest_ttl() {
+    let (cache, key) = (cache(&Config::default()), key("a"));
+    for uri in ["one", "one", "two"] {
+        fetched(
+            &cache,
+            &key,
+            Ok(image(&format!(r#"{{"ImageUri":"{uri}"}}"#))),
+        )
+        .await;
+        tokio::time::advance(Duration::from_millis(1)).await;
+    }
+    assert_eq!(cache.metrics.cache_incarnations.get(), 1);
+    tokio::time::advance(Duration::from_secs(30)).await;
+    assert_eq!(knows(&cache, &key), "stale");
+}
+
+#[tokio::test]
+async fn ids_that_nobody_made_evict_no_image() {
+    let cache = cache(&Config {
+        max_negative: 10,
+        ..Config::default()
+    });
+    fetched(&cache, &key("real"), Ok(image("{}"))).await;
+    for number in 0..1000 {
+        fetched(&cache, &key(&format!("made-up-{number}")), Ok(no())).await;
+    }
+    let usage = cache.usage();
+    assert_eq!((knows(&cache, &key("real")), usage.entries), ("fresh", 1));
+    assert!(usage.negative_entries <= 10, "{usage:?}");
+}
+
+#[tokio::test]
+async fn the_store_stays_within_its_bytes() {
+    let cache = cache(&Config {
+        max_bytes: ByteSize(100_000),
+        ..Config::default()
+    });
+    for number in 0..1000 {
+        fetched(&cache, &key(&format!("i{number}")), Ok(image("{}"))).await;
+    }
+    let usage = cache.usage();
+    assert!(usage.bytes <= 100_000 && usage.entries > 0, "{usage:?}");
+}

@@ -1,0 +1,141 @@
+//! `check`: whether `serve` would work, before it has to.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use clap::Args;
+
+use super::{ConfigArgs, EXIT_USAGE, block_on, say};
+use crate::api::{Call, ImageId, ImageKey};
+use crate::app;
+use crate::config::{Loaded, Problems};
+use crate::credentials::{Environment, Provider};
+use crate::metrics::Metrics;
+use crate::upstream::{Said, Upstream};
+
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Also ask the origin for this image with the credential, signed.
+    #[arg(long, value_name = "IMAGE_ID")]
+    call: Option<String>,
+}
+
+impl Check {
+    pub(super) fn run(self, environment: &Environment) -> anyhow::Result<ExitCode> {
+        let mut report = Report::default();
+        match self.config.load(environment) {
+            Err(error) => match error.downcast::<Problems>() {
+                Ok(Problems(problems)) => problems
+                    .iter()
+                    .for_each(|problem| report.bad(&problem.to_string())),
+                Err(error) => report.bad(&format!("{error:#}")),
+            },
+            Ok(loaded) => {
+                report.good("the settings are sound");
+                block_on(probe(
+                    &loaded,
+                    environment,
+                    self.call.as_deref(),
+                    &mut report,
+                ))??;
+            }
+        }
+        say(&report.text);
+        Ok(if report.problems == 0 {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::from(EXIT_USAGE)
+        })
+    }
+}
+
+/// Lines for a person, and how many of them are bad.
+#[derive(Debug, Default)]
+struct Report {
+    text: String,
+    problems: u32,
+}
+
+impl Report {
+    fn good(&mut self, line: &str) {
+        self.text.extend(["ok   ", line, "\n"]);
+    }
+
+    fn bad(&mut self, line: &str) {
+        self.problems += 1;
+        self.text.extend(["FAIL ", line, "\n"]);
+    }
+}
+
+async fn probe(
+    loaded: &Loaded,
+    environment: &Environment,
+    image: Option<&str>,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let metrics = Arc::new(Metrics::new());
+    let credentials = Arc::new(Provider::new(
+        &loaded.settings.credentials,
+        environment,
+        Arc::clone(&metrics),
+    ));
+    let upstream = match app::upstream(&loaded.settings, &credentials, &metrics) {
+        Ok(upstream) => upstream,
+        Err(error) => return Ok(report.bad(&error.to_string())),
+    };
+    report.good(&format!("the origin is {}", upstream.origin().host()));
+    match credentials.load().await {
+        Ok(()) => {
+            let status = credentials.status();
+            let (source, id) = (
+                status.source.unwrap_or("?"),
+                status.access_key_id.unwrap_or_default(),
+            );
+            report.good(&format!("credential {id} from {source}"));
+            if let Some(image) = image {
+                call(&upstream, image, report).await?;
+            }
+        }
+        Err(errors) => {
+            for error in errors {
+                let cause = std::error::Error::source(&error)
+                    .map(|cause| format!(": {cause}"))
+                    .unwrap_or_default();
+                report.bad(&format!("credential: {error}{cause}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn call(upstream: &Upstream, image: &str, report: &mut Report) -> anyhow::Result<()> {
+    let key = ImageKey {
+        image: ImageId::parse(image)?,
+        verbose: false,
+    };
+    match upstream.send(&Call::get_image(key), Bytes::new()).await {
+        Ok(answer) => match answer.said {
+            Said::Ok => report.good(&format!(
+                "the origin answered for {image} in {:.0?}",
+                answer.took
+            )),
+            Said::NotFound(_) => report.good(&format!(
+                "the origin took the signature; it has no image {image}"
+            )),
+            Said::Forbidden(error) => report.bad(&format!(
+                "the credential may not read {image}: {}",
+                error.code
+            )),
+        },
+        Err(error) => {
+            let cause = std::error::Error::source(&error)
+                .map(|cause| format!(": {cause}"))
+                .unwrap_or_default();
+            report.bad(&format!("{error}{cause}"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! `demo`: the whole thing on one machine, with nothing to prepare: an emulated origin, the gateway in
+//! front of it, and load that shows what the gateway is for.
+
+mod report;
+mod workload;
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::serve::StopSignal;
+use super::{block_on, say};
+use crate::app::{App, raise_file_limit};
+use crate::config::{self, Layers, Loaded};
+use crate::credentials::Environment;
+use crate::emulator::{self, Emulator};
+use crate::server::Address;
+use crate::telemetry;
+use workload::Workload;
+
+#[derive(Debug, Args)]
+pub(super) struct Demo {
+    /// Exit when the workload is done, rather than stay up to be tried.
+    #[arg(long)]
+    once: bool,
+}
+
+/// What the real origin takes to answer, roughly.
+const ORIGIN_LATENCY: Duration = Duration::from_millis(40);
+const KEY_ID: &str = "demo-central-key";
+const KEY_SECRET: &str = "demo-central-secret";
+
+impl Demo {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let log = telemetry::Config {
+            level: "warn".to_owned(),
+            ..telemetry::Config::default()
+        };
+        telemetry::start(&log).map_err(anyhow::Error::msg)?;
+        raise_file_limit(workload::GANG * 2);
+        block_on(self.demonstrate())?
+    }
+
+    async fn demonstrate(self) -> anyhow::Result<ExitCode> {
+        let mut stop = StopSignal::listen()?;
+        let emulator = Emulator::start(emulator::Settings {
+            listen: usual(9100),
+            access_key_id: KEY_ID.to_owned(),
+            access_key_secret: KEY_SECRET.into(),
+            latency: ORIGIN_LATENCY,
+            ..emulator::Settings::default()
+        })
+        .await?;
+        let app = App::start(&settings(emulator.address())?, &environment()).await?;
+        let Address::Tcp(gateway) = app.data else {
+            anyhow::bail!("the demo's gateway listens on TCP")
+        };
+        say(&format!(
+            "An origin emulator listens on http://{}, the gateway before it on http://{gateway}.\n\n",
+            emulator.address()
+        ));
+        let workload = Workload::new(gateway, &emulator);
+        let phases = tokio::select! {
+            phases = workload.run() => phases?,
+            () = stop.wait() => return Ok(ExitCode::SUCCESS),
+        };
+        say(&report::table(&phases, &app.metrics, &emulator.counts()));
+        if !self.once {
+            say(&report::invitation(gateway, &app.admin, emulator.address()));
+            stop.wait().await;
+        }
+        app.stop().await;
+        emulator.shutdown().await;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The gateway's usual settings but for the origin, and for ports that may be taken.
+fn settings(origin: SocketAddr) -> anyhow::Result<Loaded> {
+    let flags = [
+        format!("listen.address={}", usual(8080)),
+        format!("admin.address={}", usual(9901)),
+        format!("upstream.endpoint=http://{origin}"),
+        "upstream.allow_http=true".to_owned(),
+        "credentials.source=env".to_owned(),
+        "api.writes=true".to_owned(),
+        "shutdown.lame_duck=0s".to_owned(),
+        "shutdown.drain=2s".to_owned(),
+    ];
+    Ok(config::load(
+        &Layers::new().flags(flags.iter().map(String::as_str)),
+    )?)
+}
+
+fn environment() -> Environment {
+    [
+        ("ALIBABA_CLOUD_ACCESS_KEY_ID", KEY_ID),
+        ("ALIBABA_CLOUD_ACCESS_KEY_SECRET", KEY_SECRET),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into()
+}
+
+/// The usual port where it is free, else any.
+fn usual(port: u16) -> SocketAddr {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    if TcpListener::bind(address).is_ok() {
+        address
+    } else {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
+    }
+}

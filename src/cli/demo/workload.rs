@@ -1,0 +1,224 @@
+//! The demo's load: a gang start, steady traffic, a changed image.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use http::header::{CACHE_CONTROL, HOST};
+use http::{HeaderMap, Request};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Bytes;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::emulator::{Emulator, Store};
+
+/// Clients of the gang start, all at once.
+pub(super) const GANG: u32 = 2_000;
+/// Images they ask for.
+const IMAGES: usize = 50;
+/// Connections of the steady traffic, and requests on each.
+const STEADY: (u32, u32) = (32, 1_500);
+/// No single step takes longer on any machine that works.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a phase did.
+pub(super) struct Phase {
+    pub(super) name: &'static str,
+    pub(super) requests: u64,
+    pub(super) upstream_calls: u64,
+    pub(super) took: Duration,
+}
+
+pub(super) struct Workload<'a> {
+    gateway: SocketAddr,
+    emulator: &'a Emulator,
+    images: Vec<String>,
+}
+
+impl<'a> Workload<'a> {
+    pub(super) fn new(gateway: SocketAddr, emulator: &'a Emulator) -> Self {
+        Self {
+            gateway,
+            emulator,
+            images: (0..IMAGES).map(Store::id).collect(),
+        }
+    }
+
+    pub(super) async fn run(&self) -> anyhow::Result<Vec<Phase>> {
+        let gang = self
+            .phase(
+                "gang start: 2,000 clients at once, 50 images",
+                GANG.into(),
+                self.gang_start(),
+            )
+            .await?;
+        let requests = u64::from(STEADY.0 * STEADY.1);
+        let steady = self
+            .phase(
+                "steady traffic: 32 connections",
+                requests,
+                self.steady_traffic(),
+            )
+            .await?;
+        let change = self
+            .phase(
+                "a changed image, asked for with no-cache",
+                2,
+                self.changed_image(),
+            )
+            .await?;
+        Ok(vec![gang, steady, change])
+    }
+
+    async fn phase(
+        &self,
+        name: &'static str,
+        requests: u64,
+        work: impl Future<Output = anyhow::Result<()>>,
+    ) -> anyhow::Result<Phase> {
+        let (calls, started) = (self.emulator.counts().requests, Instant::now());
+        timeout(PATIENCE, work)
+            .await
+            .with_context(|| format!("{name}: not done within a minute"))??;
+        let upstream_calls = self.emulator.counts().requests - calls;
+        Ok(Phase {
+            name,
+            requests,
+            upstream_calls,
+            took: started.elapsed(),
+        })
+    }
+
+    fn target(&self, number: u32) -> String {
+        format!("/api/v1/images/{}", self.images[number as usize % IMAGES])
+    }
+
+    /// Each client opens its own connection, as Python's async SDK does.
+    async fn gang_start(&self) -> anyhow::Result<()> {
+        let bar = bar("gang start", GANG.into());
+        let mut clients = JoinSet::new();
+        for number in 0..GANG {
+            let (gateway, target) = (self.gateway, self.target(number));
+            clients.spawn(async move {
+                Client::connect(gateway)
+                    .await?
+                    .get(&target, "")
+                    .await
+                    .map(drop)
+            });
+        }
+        while let Some(done) = clients.join_next().await {
+            done??;
+            bar.inc(1);
+        }
+        bar.finish();
+        Ok(())
+    }
+
+    async fn steady_traffic(&self) -> anyhow::Result<()> {
+        let (connections, each) = STEADY;
+        let bar = bar("steady traffic", u64::from(connections * each));
+        let mut clients = JoinSet::new();
+        for number in 0..connections {
+            let (gateway, bar) = (self.gateway, bar.clone());
+            let targets: Vec<String> = (0..each)
+                .map(|request| self.target(number * 7 + request))
+                .collect();
+            clients.spawn(async move {
+                let mut client = Client::connect(gateway).await?;
+                for target in targets {
+                    client.get(&target, "").await?;
+                    bar.inc(1);
+                }
+                anyhow::Ok(())
+            });
+        }
+        while let Some(done) = clients.join_next().await {
+            done??;
+        }
+        bar.finish();
+        Ok(())
+    }
+
+    /// The old answer serves on until it is told to look again; then the new one does.
+    async fn changed_image(&self) -> anyhow::Result<()> {
+        let image = self.images.first().context("there are images")?;
+        let changed = self
+            .emulator
+            .store()
+            .touch(image)
+            .map_err(|_| anyhow::anyhow!("the emulator lost an image"))?;
+        // The origin is asked anew for one image at most once a second.
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
+        let mut client = Client::connect(self.gateway).await?;
+        let target = self.target(0);
+        let before = client.get(&target, "").await?;
+        let after = client.get(&target, "no-cache").await?;
+        let told = changed.strftime("%Y-%m-%dT%H:%M:%S").to_string();
+        ensure!(
+            !before.1.contains(&told) && after.1.contains(&told),
+            "the change did not show when it should"
+        );
+        Ok(())
+    }
+}
+
+/// One connection to the gateway.
+struct Client {
+    sender: SendRequest<Empty<Bytes>>,
+    host: String,
+    _connection: JoinSet<()>,
+}
+
+impl Client {
+    async fn connect(gateway: SocketAddr) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(gateway).await?;
+        stream.set_nodelay(true)?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let mut owner = JoinSet::new();
+        owner.spawn(async move { drop(connection.await) });
+        Ok(Self {
+            sender,
+            host: gateway.to_string(),
+            _connection: owner,
+        })
+    }
+
+    async fn get(
+        &mut self,
+        target: &str,
+        cache_control: &str,
+    ) -> anyhow::Result<(HeaderMap, String)> {
+        let mut request = Request::get(target).header(HOST, &self.host);
+        if !cache_control.is_empty() {
+            request = request.header(CACHE_CONTROL, cache_control);
+        }
+        self.sender.ready().await?;
+        let response = self
+            .sender
+            .send_request(request.body(Empty::new())?)
+            .await?;
+        let (head, body) = response.into_parts();
+        let text = String::from_utf8(body.collect().await?.to_bytes().into())?;
+        ensure!(
+            head.status.is_success(),
+            "{target} answered {}: {text}",
+            head.status
+        );
+        Ok((head.headers, text))
+    }
+}
+
+fn bar(name: &'static str, length: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg:16} [{bar:40}] {pos}/{len} {per_sec}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("=> ");
+    ProgressBar::new(length)
+        .with_style(style)
+        .with_message(name)
+}

@@ -1,0 +1,78 @@
+//! `ttl`: how long an image with these times would be kept, and why.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use jiff::Timestamp;
+
+use super::{ConfigArgs, say};
+use crate::api::parse_timestamp;
+use crate::cache::explain::Explanation;
+use crate::cache::freshness::{Directives, Evidence};
+use crate::credentials::Environment;
+use crate::units::Span;
+
+#[derive(Debug, Args)]
+pub(super) struct Ttl {
+    /// GmtModifiedTime, such as 2021-01-21T17:12:35.232Z.
+    #[arg(long, value_name = "TIME")]
+    modified: Option<String>,
+    /// GmtCreateTime.
+    #[arg(long, value_name = "TIME")]
+    created: Option<String>,
+    /// When the origin answers; now, if not given.
+    #[arg(long, value_name = "TIME")]
+    date: Option<String>,
+    /// For the variant with labels.
+    #[arg(long)]
+    verbose: bool,
+    /// The origin's Cache-Control.
+    #[arg(long, value_name = "DIRECTIVES", default_value = "")]
+    cache_control: String,
+    /// The random draw for jitter, from 0 up to 1; 0 gives the longest ttl.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    draw: f64,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+impl Ttl {
+    pub(super) fn run(self, environment: &Environment) -> anyhow::Result<ExitCode> {
+        anyhow::ensure!(
+            (0.0..1.0).contains(&self.draw),
+            "--draw: write a share from 0 up to but not 1"
+        );
+        let policy = self.config.load(environment)?.settings.freshness;
+        let date = match &self.date {
+            None => Timestamp::now(),
+            Some(text) => parse_timestamp(text).ok_or_else(|| {
+                anyhow::anyhow!("--date: write a time such as 2026-11-23T12:00:00Z")
+            })?,
+        };
+        let time = |text: &Option<String>| text.as_deref().and_then(parse_timestamp);
+        let evidence = Evidence {
+            modified: time(&self.modified),
+            created: time(&self.created),
+            date,
+            verbose: self.verbose,
+            directives: Directives::parse(&self.cache_control),
+            draw: self.draw,
+        };
+        let Explanation {
+            decision,
+            stale_while_revalidate,
+            stale_if_error,
+            text,
+        } = Explanation::new(&policy, &evidence);
+        Ok(say(&format!(
+            "ttl                     {}\nbase                    {}\nsource                  {}\nceiling                 {}\n\
+             stale while revalidate  {}\nstale if error          {}\n\n{text}\n",
+            Span(decision.ttl),
+            Span(decision.base),
+            decision.source.as_str(),
+            Span(decision.ceiling),
+            Span(stale_while_revalidate),
+            Span(stale_if_error),
+        )))
+    }
+}

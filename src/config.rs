@@ -1,0 +1,179 @@
+//! The settings: defaults < file < environment < flags, checked as a whole.
+//!
+//! Each part owns its section; this module only gathers them. What is wrong is told all at once, each
+//! problem with its key, where its value came from, and what to do. A value is never quoted: somebody
+//! may have put a secret in the wrong place.
+
+mod check;
+mod layers;
+
+pub use check::Problem;
+pub use layers::Layers;
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use figment::Figment;
+use figment::providers::Serialized;
+use serde::{Deserialize, Serialize};
+
+use crate::units::Span;
+use crate::{admin, auth, cache, credentials, gateway, server, telemetry, upstream};
+
+/// Every setting.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The data port.
+    pub listen: server::Config,
+    /// The admin listener.
+    pub admin: admin::Config,
+    /// A listener with probes and metrics alone.
+    pub observe: admin::ObserveConfig,
+    /// The origin.
+    pub upstream: upstream::Config,
+    /// The central credential.
+    pub credentials: credentials::Config,
+    /// How long answers are kept.
+    pub freshness: cache::Policy,
+    /// How much is kept.
+    pub cache: cache::Config,
+    /// What is answered.
+    pub api: gateway::Config,
+    /// Who may ask.
+    pub auth: auth::Config,
+    /// Logs.
+    pub log: telemetry::Config,
+    /// Stopping.
+    pub shutdown: Shutdown,
+}
+
+/// The `[shutdown]` settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Shutdown {
+    /// How long requests are still accepted after readiness has fallen.
+    pub lame_duck: Span,
+    /// How long connections get to finish after that.
+    pub drain: Span,
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self {
+            lame_duck: Span::secs(5),
+            drain: Span::secs(20),
+        }
+    }
+}
+
+impl Shutdown {
+    /// The longest a stop takes.
+    #[must_use]
+    pub fn longest(&self) -> Duration {
+        self.lame_duck.0 + self.drain.0
+    }
+}
+
+/// Sound settings, and where each came from.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The settings.
+    pub settings: Settings,
+    figment: Figment,
+}
+
+/// Everything that is wrong, at least one thing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problems(pub Vec<Problem>);
+
+impl std::fmt::Display for Problems {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self(problems) = self;
+        writeln!(
+            f,
+            "{} setting{} cannot be used:",
+            problems.len(),
+            if problems.len() == 1 { "" } else { "s" }
+        )?;
+        problems
+            .iter()
+            .try_for_each(|problem| writeln!(f, "  {problem}"))
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// Puts the layers together.
+///
+/// # Errors
+/// [`Problems`], all of them.
+pub fn load(layers: &Layers) -> Result<Loaded, Problems> {
+    let mut problems = layers.problems.clone();
+    let mut figment = Figment::from(Serialized::defaults(Settings::default()));
+    for leaf in &layers.leaves {
+        match leaf.try_alone() {
+            Ok(()) => figment = figment.merge(leaf),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    match figment.extract::<Settings>() {
+        Err(error) => problems.push(Problem::new(
+            &error.path.join("."),
+            "the settings together",
+            "see the other problems",
+        )),
+        Ok(settings) => {
+            problems.extend(check::check(&settings, |key| source(&figment, key)));
+            if problems.is_empty() {
+                return Ok(Loaded { settings, figment });
+            }
+        }
+    }
+    problems.sort();
+    Err(Problems(problems))
+}
+
+/// Where a setting came from.
+fn source(figment: &Figment, key: &str) -> String {
+    match figment.find_metadata(key) {
+        Some(metadata) if metadata.name.starts_with(layers::SOURCE_PREFIX) => metadata
+            .name
+            .trim_start_matches(layers::SOURCE_PREFIX)
+            .to_owned(),
+        _ => "default".to_owned(),
+    }
+}
+
+impl Loaded {
+    /// The settings as TOML, each that is not a default with its source.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        let text = toml::to_string(&self.settings).expect("settings are tables of plain values");
+        let mut annotated = String::with_capacity(text.len() * 2);
+        let mut section = String::new();
+        for line in text.lines() {
+            if let Some(name) = line
+                .strip_prefix('[')
+                .and_then(|rest| rest.strip_suffix(']'))
+            {
+                section = format!("{name}.");
+            }
+            let key = line
+                .split_once(" = ")
+                .map(|(name, _)| format!("{section}{name}"));
+            let origin = key
+                .map(|key| source(&self.figment, &key))
+                .filter(|origin| origin != "default");
+            // Writing to a String cannot fail.
+            let _ = match origin {
+                Some(origin) => writeln!(annotated, "{line}  # from {origin}"),
+                None => writeln!(annotated, "{line}"),
+            };
+        }
+        annotated
+    }
+}
+
+#[cfg(test)]
+mod tests;

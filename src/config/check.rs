@@ -1,0 +1,239 @@
+//! What must hold between settings, and between settings and this machine.
+
+use std::fmt;
+use std::fs::File;
+use std::net::SocketAddr;
+
+use super::Settings;
+use crate::auth::Mode;
+use crate::credentials::SourceName;
+use crate::server::Address;
+use crate::upstream::Origin;
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    /// Which setting.
+    pub key: String,
+    /// Where its value came from.
+    pub source: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+impl Problem {
+    pub(super) fn new(key: &str, source: &str, remedy: &str) -> Self {
+        Self {
+            key: key.to_owned(),
+            source: source.to_owned(),
+            remedy: remedy.to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}): {}", self.key, self.source, self.remedy)
+    }
+}
+
+/// Every rule that is broken.
+pub(super) fn check(settings: &Settings, source: impl Fn(&str) -> String) -> Vec<Problem> {
+    let mut broken = Vec::new();
+    let mut rule = |key: &str, holds: bool, remedy: &str| {
+        if !holds {
+            broken.push(Problem::new(key, &source(key), remedy));
+        }
+    };
+    listeners(settings, &mut rule);
+    freshness(settings, &mut rule);
+    upstream(settings, &mut rule);
+    credentials(settings, &mut rule);
+    rule(
+        "cache.max_bytes",
+        settings.cache.max_bytes.0 > 0,
+        "write a size above 0, such as \"256MiB\"",
+    );
+    rule(
+        "listen.max_connections",
+        settings.listen.max_connections > 0,
+        "write a number above 0",
+    );
+    rule(
+        "listen.max_in_flight",
+        settings.listen.max_in_flight > 0,
+        "write a number above 0",
+    );
+    rule(
+        "listen.max_head",
+        settings.listen.max_head.0 >= 8192,
+        "write at least \"8KiB\": SDK heads need it",
+    );
+    if let Err(error) = settings.log.filter() {
+        rule(
+            "log.level",
+            false,
+            &format!("write error, warn, info, debug or trace: {error}"),
+        );
+    }
+    broken
+}
+
+const ADDRESS_FORM: &str =
+    "write an IP address and a port, such as \"127.0.0.1:8080\" or \"[::1]:0\"";
+
+fn listeners(settings: &Settings, rule: &mut impl FnMut(&str, bool, &str)) {
+    let listen = settings.listen.address();
+    rule(
+        "listen.unix_mode",
+        u32::from_str_radix(&settings.listen.unix_mode, 8).is_ok_and(|mode| mode <= 0o777),
+        "write three octal digits, such as \"0660\"",
+    );
+    rule(
+        "listen.address",
+        listen.is_some() || settings.listen.unix.is_some(),
+        ADDRESS_FORM,
+    );
+    let local = listen.as_ref().is_none_or(Address::is_local);
+    rule(
+        "auth.mode",
+        settings.auth.mode == Mode::None,
+        "this version verifies no clients yet: write \"none\", and listen on a loopback address or a Unix socket",
+    );
+    rule(
+        "listen.address",
+        settings.auth.mode != Mode::None || local,
+        "with auth.mode = \"none\" everybody who reaches this address can read every image of the account: \
+         listen on 127.0.0.1, [::1] or a Unix socket (listen.unix)",
+    );
+    let admin = settings.admin.listener();
+    rule("admin.address", admin.is_some(), ADDRESS_FORM);
+    rule(
+        "admin.token_file",
+        admin.as_ref().is_none_or(Address::is_local) || settings.admin.token_file.is_some(),
+        "beyond loopback the admin listener needs a token: name the file that holds it, or set admin.address = \"127.0.0.1:9901\"",
+    );
+    let observe = settings.observe.address.as_deref();
+    rule(
+        "observe.address",
+        observe.is_none_or(|address| address.parse::<SocketAddr>().is_ok()),
+        ADDRESS_FORM,
+    );
+    readable(
+        "admin.token_file",
+        settings.admin.token_file.as_deref(),
+        rule,
+    );
+}
+
+fn freshness(settings: &Settings, rule: &mut impl FnMut(&str, bool, &str)) {
+    let freshness = &settings.freshness;
+    rule(
+        "freshness.factor",
+        (0.0..=100.0).contains(&freshness.factor),
+        "write a share from 0 to 100, such as 0.10",
+    );
+    rule(
+        "freshness.jitter",
+        (0.0..1.0).contains(&freshness.jitter),
+        "write a share from 0 up to but not 1, such as 0.10",
+    );
+    rule(
+        "freshness.max",
+        freshness.max >= freshness.min,
+        "write at least freshness.min",
+    );
+    rule(
+        "freshness.max_verbose",
+        freshness.max_verbose >= freshness.min,
+        "write at least freshness.min",
+    );
+    rule(
+        "freshness.stale_while_revalidate_max",
+        freshness.stale_while_revalidate_max >= freshness.stale_while_revalidate_min,
+        "write at least freshness.stale_while_revalidate_min",
+    );
+}
+
+fn upstream(settings: &Settings, rule: &mut impl FnMut(&str, bool, &str)) {
+    let upstream = &settings.upstream;
+    if let Err(error) = Origin::from_config(upstream) {
+        let key = if upstream.endpoint.is_some() {
+            "upstream.endpoint"
+        } else {
+            "upstream.region"
+        };
+        rule(key, false, &error.to_string());
+    }
+    rule(
+        "upstream.attempt_timeout",
+        upstream.attempt_timeout <= upstream.deadline,
+        "write at most upstream.deadline",
+    );
+    rule(
+        "upstream.retry_percent",
+        upstream.retry_percent <= 100,
+        "write a number from 0 to 100",
+    );
+    rule(
+        "upstream.max_body",
+        upstream.max_body.0 >= 1024,
+        "write at least \"1KiB\"",
+    );
+    readable("upstream.ca_file", upstream.ca_file.as_deref(), rule);
+}
+
+fn credentials(settings: &Settings, rule: &mut impl FnMut(&str, bool, &str)) {
+    let credentials = &settings.credentials;
+    if credentials.source == SourceName::Static {
+        let named = credentials.access_key_id.is_some() || credentials.access_key_id_file.is_some();
+        rule(
+            "credentials.access_key_id",
+            named,
+            "set it, or credentials.access_key_id_file",
+        );
+        let secret = credentials.access_key_secret_file.is_some();
+        rule(
+            "credentials.access_key_secret_file",
+            secret,
+            "name the file that holds the key's secret",
+        );
+    }
+    readable(
+        "credentials.access_key_id_file",
+        credentials.access_key_id_file.as_deref(),
+        rule,
+    );
+    readable(
+        "credentials.access_key_secret_file",
+        credentials.access_key_secret_file.as_deref(),
+        rule,
+    );
+    readable(
+        "credentials.security_token_file",
+        credentials.security_token_file.as_deref(),
+        rule,
+    );
+}
+
+fn readable(key: &str, path: Option<&str>, rule: &mut impl FnMut(&str, bool, &str)) {
+    let Some(path) = path else { return };
+    if let Err(error) = File::open(path)
+        .and_then(|file| file.metadata())
+        .and_then(|metadata| {
+            if metadata.is_file() {
+                Ok(())
+            } else {
+                Err(std::io::Error::other("not a file"))
+            }
+        })
+    {
+        rule(
+            key,
+            false,
+            &format!(
+                "the file it names cannot be read ({error}): name one that this user may read"
+            ),
+        );
+    }
+}

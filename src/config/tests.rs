@@ -1,0 +1,171 @@
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::*;
+
+const FILE: &str = include_str!("../../config/gateway.toml");
+
+fn problems(text: &str) -> Vec<Problem> {
+    let layers = Layers::new().file(Path::new("g.toml"), text);
+    load(&layers).map_or_else(|Problems(problems)| problems, |_| Vec::new())
+}
+
+fn leaves(value: &Value, key: &str, found: &mut BTreeSet<String>) {
+    match value.as_object() {
+        Some(table) => table
+            .iter()
+            .for_each(|(name, value)| leaves(value, &format!("{key}.{name}"), found)),
+        None => drop(found.insert(key.trim_start_matches('.').to_owned())),
+    }
+}
+
+/// The example with its commented-out optional settings put in force.
+fn uncommented() -> String {
+    FILE.lines()
+        .map(|line| line.strip_prefix("#:").unwrap_or(line))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+#[test]
+fn the_example_file_equals_the_defaults() {
+    let loaded = load(&Layers::new().file(Path::new("gateway.toml"), FILE)).unwrap();
+    assert_eq!(loaded.settings, Settings::default());
+}
+
+#[test]
+fn the_example_file_lists_every_setting() {
+    let (mut known, mut listed) = (BTreeSet::new(), BTreeSet::new());
+    leaves(
+        &serde_json::to_value(Settings::default()).unwrap(),
+        "",
+        &mut known,
+    );
+    leaves(&toml::from_str(&uncommented()).unwrap(), "", &mut listed);
+    assert_eq!(known, listed);
+}
+
+#[test]
+fn later_layers_win_and_variables_take_the_settings_type() {
+    let layers = Layers::new()
+        .file(
+            Path::new("g.toml"),
+            "[freshness]\nmin = \"1s\"\nfactor = 0.2\n[api]\nwrites = true",
+        )
+        .variables([
+            ("PAI_GATEWAY__FRESHNESS__MIN", "2s"),
+            ("PAI_GATEWAY__CREDENTIALS__ACCESS_KEY_ID", "0123"),
+            ("PAI_GATEWAY__API__WRITES", "false"),
+            ("PAI_GATEWAY__UPSTREAM__NOT_FOUND_CODES", "A, B*"),
+            ("PAI_GATEWAY_PORT", "tcp://10.0.0.1:80"),
+            ("PATH", "/bin"),
+        ])
+        .flags(["freshness.min=3s", "cache.max_bytes=1048576"]);
+    let loaded = load(&layers).unwrap();
+    let settings = &loaded.settings;
+    assert_eq!(
+        (settings.freshness.min, settings.freshness.factor),
+        (Span::secs(3), 0.2)
+    );
+    assert_eq!(settings.credentials.access_key_id.as_deref(), Some("0123"));
+    assert!(!settings.api.writes);
+    assert_eq!(settings.upstream.not_found_codes, ["A", "B*"]);
+    assert_eq!(settings.cache.max_bytes.to_string(), "1MiB");
+    let text = loaded.to_toml();
+    assert!(text.contains("min = \"3s\"  # from flag --set"), "{text}");
+    assert!(text.contains("factor = 0.2  # from file g.toml"), "{text}");
+    assert!(
+        text.contains("writes = false  # from variable PAI_GATEWAY__API__WRITES"),
+        "{text}"
+    );
+}
+
+#[test]
+fn every_problem_is_told_at_once_with_key_source_and_remedy() {
+    let text = r#"
+[freshnes]
+min = "1s"
+[freshness]
+min = 30
+max = "soon"
+jitter = 1.5
+[auth]
+mode = "maybe"
+[upstream]
+endpoint = "http://127.0.0.1:9100"
+ca_file = "/nowhere/ca.pem"
+[listen]
+address = "0.0.0.0:8080"
+max_connections = -1
+[credentials]
+access_key_secret = "hunter2"
+"#;
+    let found = problems(text);
+    let keys: Vec<&str> = found.iter().map(|problem| problem.key.as_str()).collect();
+    assert_eq!(
+        keys,
+        [
+            "auth.mode",
+            "credentials.access_key_secret",
+            "freshnes.min",
+            "freshness.jitter",
+            "freshness.max",
+            "freshness.min",
+            "listen.address",
+            "listen.max_connections",
+            "upstream.ca_file",
+            "upstream.endpoint",
+        ]
+    );
+    let told = Problems(found).to_string();
+    assert!(
+        told.contains(
+            "freshnes.min (file g.toml): there is no such setting; the nearest is freshness.min"
+        ),
+        "{told}"
+    );
+    assert!(
+        told.contains("auth.mode (file g.toml): write one of: none, required"),
+        "{told}"
+    );
+    assert!(
+        told.contains("the nearest is credentials.access_key_secret_file"),
+        "{told}"
+    );
+    assert!(!told.contains("hunter2"), "{told}");
+}
+
+#[test]
+fn broken_toml_names_its_line_and_no_value() {
+    let found = problems("[listen]\naddress = \"127.0.0.1:1\"\nsecret = hunter2 x\n");
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].key, "line 3");
+    assert!(!found[0].to_string().contains("hunter2"));
+}
+
+#[test]
+fn without_sign_in_the_data_port_stays_on_this_machine() {
+    for address in ["0.0.0.0:8080", "[::]:8080", "10.0.0.1:8080"] {
+        let found = problems(&format!("[listen]\naddress = \"{address}\""));
+        assert!(
+            found.iter().any(|problem| problem.key == "listen.address"),
+            "{address}"
+        );
+    }
+    assert_eq!(problems("[listen]\naddress = \"[::1]:8080\""), []);
+    assert_eq!(problems("[listen]\nunix = \"/run/pai/gateway.sock\""), []);
+}
+
+#[test]
+fn an_admin_listener_beyond_loopback_needs_a_token() {
+    let found = problems("[admin]\naddress = \"0.0.0.0:9901\"");
+    assert_eq!(
+        found
+            .iter()
+            .map(|problem| problem.key.as_str())
+            .collect::<Vec<_>>(),
+        ["admin.token_file"]
+    );
+}

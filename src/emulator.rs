@@ -1,0 +1,215 @@
+//! An in-memory stand-in for the origin, which checks every request's signature.
+//!
+//! The commands `emulate` and `demo`, the tests and the benchmarks run against it, so it answers as
+//! AIWorkSpace was recorded to answer, headers and error texts included. On one port it serves
+//! - the API's image operations, each request verified as ACS3-HMAC-SHA256 asks, and
+//! - `/emulator/…`, unsigned, to read its counts and to change its images and faults while it runs.
+//!
+//! An answer is made at once and then held back for [`Settings::latency`], so it can be out of date
+//! when it arrives. What fails on purpose is a list of [`Fault`]s. The control routes trust whoever
+//! can reach the port: it belongs on a loopback address.
+
+mod admission;
+mod answer;
+mod clock;
+mod control;
+mod counts;
+mod fault;
+mod generated;
+mod image;
+mod inbound;
+mod label_search;
+mod listener;
+mod new_image;
+mod nonces;
+mod operation;
+mod origin;
+mod problem;
+mod quota;
+mod rejected;
+mod rule;
+mod sabotage;
+mod script;
+mod search;
+mod store;
+#[cfg(test)]
+mod trial;
+mod write;
+
+pub use counts::Counts;
+pub use fault::{Fault, FaultKind};
+pub use image::{Accessibility, Image, Label};
+pub use script::{Script, ScriptError};
+pub use store::{Store, Unchanged};
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use secrecy::SecretString;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use listener::Listener;
+use origin::Origin;
+
+/// What an emulator listens on, whom it knows and how it behaves.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The one access key it knows.
+    pub access_key_id: String,
+    /// That key's secret.
+    pub access_key_secret: SecretString,
+    /// The token every request must carry; `None` refuses requests that carry one.
+    pub security_token: Option<SecretString>,
+    /// How many generated images it starts with; [`Store::id`] names them.
+    pub images: usize,
+    /// How long each answer is held back.
+    pub latency: Duration,
+    /// What goes wrong, first match first.
+    pub faults: Vec<Fault>,
+    /// Requests a second before it throttles; `None` never throttles.
+    pub quota_per_second: Option<u32>,
+}
+
+impl Default for Settings {
+    /// A hundred images on a free loopback port, no latency, no faults, no quota.
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            access_key_id: "emulator-key".to_owned(),
+            access_key_secret: "emulator-secret".into(),
+            security_token: None,
+            images: 100,
+            latency: Duration::ZERO,
+            faults: Vec::new(),
+            quota_per_second: None,
+        }
+    }
+}
+
+/// A running emulator. Dropping it closes its port and every connection.
+pub struct Emulator {
+    address: SocketAddr,
+    origin: Arc<Origin>,
+    tasks: TaskTracker,
+    stop: DropGuard,
+}
+
+impl Emulator {
+    /// Listens and serves.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on.
+    pub async fn start(settings: Settings) -> io::Result<Self> {
+        let listener = Listener::bind(settings.listen)?;
+        let address = listener.address()?;
+        let origin = Arc::new(Origin::new(settings));
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        tasks.spawn(listener.run(Arc::clone(&origin), tasks.clone(), stop.clone()));
+        Ok(Self {
+            address,
+            origin,
+            tasks,
+            stop: stop.drop_guard(),
+        })
+    }
+
+    /// Where it listens, with the port it was given.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The images it holds, to be read and changed while it runs.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        self.origin.store()
+    }
+
+    /// Replaces the script of faults; every rule counts from zero again.
+    pub fn script(&self, faults: Vec<Fault>) {
+        self.origin.script().replace(faults);
+    }
+
+    /// What it has been asked and has answered so far.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.origin.counts()
+    }
+
+    /// How many genuine GetImage requests named this image, found or not, whatever the answer.
+    #[must_use]
+    pub fn fetches(&self, image: &str) -> u64 {
+        self.origin.fetches(image)
+    }
+
+    /// Sets its clock wrong by this much: the Date it answers with, the times it writes into images
+    /// and the clock it holds requests' dates against.
+    pub fn set_clock_offset(&self, offset: SignedDuration) {
+        self.origin.set_clock_offset(offset);
+    }
+
+    /// Closes the port and every connection, and returns when they are closed.
+    pub async fn shutdown(self) {
+        drop(self.stop);
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::trial::Trial;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stopped_emulator_leaves_its_port_and_connections() {
+        let trial = Trial::start(Settings::default()).await;
+        let image = Store::id(0);
+        assert_eq!(trial.fetch(&image).await.status, 200);
+        let (address, client) = (trial.emulator.address(), trial.client.clone());
+        trial.emulator.shutdown().await;
+        assert!(tokio::net::TcpStream::connect(address).await.is_err());
+        let uri = format!("http://{address}/emulator/counts").parse().unwrap();
+        assert!(client.get(uri).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_dropped_emulator_closes_its_connections() {
+        use tokio::io::AsyncReadExt;
+        let emulator = Emulator::start(Settings::default()).await.unwrap();
+        let mut idle = tokio::net::TcpStream::connect(emulator.address())
+            .await
+            .unwrap();
+        drop(emulator);
+        assert_eq!(idle.read(&mut [0; 1]).await.unwrap_or(0), 0);
+    }
+
+    #[tokio::test]
+    async fn answers_are_held_back_for_the_latency() {
+        let latency = Duration::from_millis(60);
+        let trial = Trial::start(Settings {
+            latency,
+            ..Settings::default()
+        })
+        .await;
+        let begun = std::time::Instant::now();
+        assert_eq!(trial.fetch(&Store::id(0)).await.status, 200);
+        assert!(begun.elapsed() >= latency);
+    }
+
+    #[tokio::test]
+    async fn many_connections_at_once_are_all_answered() {
+        let trial = Trial::start(Settings::default()).await;
+        let image = Store::id(0);
+        let fetches = (0..500).map(|_| trial.fetch(&image));
+        let replies = futures_util::future::join_all(fetches).await;
+        assert!(replies.iter().all(|reply| reply.status == 200));
+        assert_eq!(trial.emulator.fetches(&image), 500);
+    }
+}

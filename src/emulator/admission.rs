@@ -1,0 +1,250 @@
+//! Who is let in: every check the origin makes before it looks at what is asked.
+//!
+//! The order decides what a request with two faults hears: the form of the credential, the headers a
+//! signature must cover, version, date, key, token, body, signature, and last the nonce, so that a
+//! refused request uses up none.
+
+use std::time::Instant;
+
+use aws_lc_rs::digest;
+use http::{HeaderMap, header, request::Parts};
+use jiff::{SignedDuration, Timestamp};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::nonces::Nonces;
+use super::rejected::Rejected;
+use crate::api;
+use crate::signing::{self, Authorization, WINDOW_SECONDS};
+
+/// The one key that is known, and what it has signed of late.
+pub(super) struct Gate {
+    access_key_id: String,
+    secret: SecretString,
+    token: Option<SecretString>,
+    nonces: Nonces,
+}
+
+impl Gate {
+    pub(super) fn new(
+        access_key_id: String,
+        secret: SecretString,
+        token: Option<SecretString>,
+    ) -> Self {
+        Self {
+            access_key_id,
+            secret,
+            token,
+            nonces: Nonces::default(),
+        }
+    }
+
+    pub(super) fn nonces(&self) -> usize {
+        self.nonces.len()
+    }
+
+    /// Lets a request in, or says why not.
+    pub(super) fn check(&self, head: &Parts, body: &[u8], now: Timestamp) -> Result<(), Rejected> {
+        let authorization = authorization(&head.headers)?;
+        let [_, version, _, date, nonce, hash] = required(&head.headers, &authorization)?;
+        if version != api::VERSION {
+            return Err(Rejected::Version);
+        }
+        check_date(date, now)?;
+        if authorization.access_key_id != self.access_key_id {
+            return Err(Rejected::UnknownKey);
+        }
+        self.check_token(&head.headers, &authorization)?;
+        let payload_hash = sha256(body);
+        if hash != payload_hash {
+            return Err(Rejected::ContentHash);
+        }
+        self.check_signature(head, &payload_hash, &authorization)?;
+        if self.nonces.is_new(nonce, Instant::now()) {
+            Ok(())
+        } else {
+            Err(Rejected::NonceUsed)
+        }
+    }
+
+    fn check_token(
+        &self,
+        headers: &HeaderMap,
+        authorization: &Authorization<'_>,
+    ) -> Result<(), Rejected> {
+        let name = "x-acs-security-token";
+        if !headers.contains_key(name) {
+            return if self.token.is_some() {
+                Err(Rejected::NoToken)
+            } else {
+                Ok(())
+            };
+        }
+        let sent = signed_once(headers, authorization, name).ok_or(Rejected::Unsigned)?;
+        match &self.token {
+            Some(token) if token.expose_secret() == sent => Ok(()),
+            Some(_) | None => Err(Rejected::WrongToken),
+        }
+    }
+
+    fn check_signature(
+        &self,
+        head: &Parts,
+        payload_hash: &str,
+        authorization: &Authorization<'_>,
+    ) -> Result<(), Rejected> {
+        let target = (head.uri.path(), head.uri.query().unwrap_or(""));
+        let method = head.method.as_str();
+        signing::verify(
+            method,
+            target,
+            &head.headers,
+            payload_hash,
+            authorization,
+            &self.secret,
+        )
+        .map_err(|_| Rejected::Signature)
+    }
+}
+
+pub(super) fn authorization(headers: &HeaderMap) -> Result<Authorization<'_>, Rejected> {
+    let header = headers
+        .get(header::AUTHORIZATION)
+        .ok_or(Rejected::NoAuthorization)?;
+    let text = header.to_str().map_err(|_| Rejected::Unreadable)?;
+    Authorization::parse(text).map_err(|_| Rejected::Unreadable)
+}
+
+/// The values of the headers that a signature must cover, in the order of [`REQUIRED`].
+fn required<'a>(
+    headers: &'a HeaderMap,
+    authorization: &Authorization<'_>,
+) -> Result<[&'a str; 6], Rejected> {
+    let mut values = [""; 6];
+    for (value, (name, code)) in values.iter_mut().zip(REQUIRED) {
+        if !headers.contains_key(name) {
+            return Err(Rejected::Missing(code));
+        }
+        *value = signed_once(headers, authorization, name).ok_or(Rejected::Unsigned)?;
+    }
+    Ok(values)
+}
+
+fn signed_once<'a>(
+    headers: &'a HeaderMap,
+    authorization: &Authorization<'_>,
+    name: &str,
+) -> Option<&'a str> {
+    let mut signed = authorization.signed_headers.split(';');
+    let mut values = headers.get_all(name).iter();
+    let value = values.next()?.to_str().ok()?;
+    (values.next().is_none() && signed.any(|signed| signed.eq_ignore_ascii_case(name)))
+        .then_some(value)
+}
+
+fn check_date(date: &str, now: Timestamp) -> Result<(), Rejected> {
+    let read: Timestamp = date.parse().map_err(|_| Rejected::DateFormat)?;
+    // The parser takes many forms; the API has one.
+    if read.strftime("%Y-%m-%dT%H:%M:%SZ").to_string() != date {
+        return Err(Rejected::DateFormat);
+    }
+    if read.duration_since(now).abs() > SignedDuration::from_secs(WINDOW_SECONDS) {
+        return Err(Rejected::Expired);
+    }
+    Ok(())
+}
+
+pub(super) fn sha256(body: &[u8]) -> String {
+    signing::hex(digest::digest(&digest::SHA256, body).as_ref())
+}
+
+const REQUIRED: [(&str, &str); 6] = [
+    ("host", "MissingHost"),
+    ("x-acs-version", "MissingVersion"),
+    ("x-acs-action", "MissingAction"),
+    ("x-acs-date", "MissingTimeStamp"),
+    ("x-acs-signature-nonce", "MissingSignatureNonce"),
+    ("x-acs-content-sha256", "MissingContentSha256"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::super::trial::{Trial, get_image};
+    use super::super::{Settings, Store};
+    use super::*;
+    use crate::signing::Draft;
+
+    #[tokio::test]
+    async fn a_signed_request_is_let_in() {
+        let trial = Trial::start(Settings::default()).await;
+        let reply = trial.fetch(&Store::id(0)).await;
+        assert_eq!(reply.status, 200);
+        let counts = trial.emulator.counts();
+        assert_eq!((counts.nonces, counts.rejected.len()), (1, 0));
+        assert_eq!(counts.operations["GetImage"], 1);
+    }
+
+    #[tokio::test]
+    async fn a_nonce_is_used_once_and_only_by_a_genuine_request() {
+        let trial = Trial::start(Settings::default()).await;
+        let (draft, first) = (get_image(&Store::id(0)), "nonce-1");
+        let mut forged = trial.credentials.clone();
+        forged.access_key_secret = "guess".into();
+        let mut codes = Vec::new();
+        for credentials in [&forged, &trial.credentials, &trial.credentials] {
+            let request = trial.signed_at(&draft, credentials, Timestamp::now(), first);
+            codes.push(trial.send(request).await.code());
+        }
+        assert_eq!(codes, ["SignatureDoesNotMatch", "", "SignatureNonceUsed"]);
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_off_refuses_and_says_so_in_its_date() {
+        let trial = Trial::start(Settings::default()).await;
+        trial
+            .emulator
+            .set_clock_offset(SignedDuration::from_mins(20));
+        let reply = trial.fetch(&Store::id(0)).await;
+        assert_eq!(reply.code(), "InvalidTimeStamp.Expired");
+        let date = httpdate::parse_http_date(reply.header("date")).unwrap();
+        let ahead = date.duration_since(std::time::SystemTime::now()).unwrap();
+        assert!((1_190..1_210).contains(&ahead.as_secs()), "{ahead:?}");
+        let (draft, later) = (
+            get_image(&Store::id(0)),
+            Timestamp::now() + SignedDuration::from_mins(20),
+        );
+        let corrected = trial.signed_at(&draft, &trial.credentials, later, "n");
+        assert_eq!(trial.send(corrected).await.status, 200);
+    }
+
+    #[tokio::test]
+    async fn a_body_other_than_the_signed_one_is_refused() {
+        let trial = Trial::start(Settings::default()).await;
+        let draft = Draft {
+            body: "{}".into(),
+            ..trial.draft(
+                http::Method::POST,
+                "/api/v1/images",
+                "",
+                api::Action::AddImage,
+            )
+        };
+        let mut request = trial.signed(&draft);
+        *request.body_mut() = bytes::Bytes::from("[]").into();
+        assert_eq!(trial.send(request).await.code(), "SignatureDoesNotMatch");
+        assert_eq!(trial.emulator.counts().rejected["content_hash"], 1);
+    }
+
+    #[tokio::test]
+    async fn the_action_must_be_the_routes() {
+        let trial = Trial::start(Settings::default()).await;
+        let draft = Draft {
+            action: api::Action::RemoveImage,
+            ..get_image(&Store::id(0))
+        };
+        let reply = trial.send(trial.signed(&draft)).await;
+        assert_eq!(
+            (reply.status, reply.code().as_str()),
+            (404, "InvalidAction.NotFound")
+        );
+    }
+}

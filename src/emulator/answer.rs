@@ -1,0 +1,196 @@
+//! An answer as the origin writes it: recorded headers, and one error shape.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::problem::Problem;
+
+/// A body that may break off, by a fault.
+pub(super) type Body = UnsyncBoxBody<Bytes, std::io::Error>;
+
+/// An answer, not yet on its way.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+/// What is particular to one request's answer, whatever it says.
+#[derive(Debug)]
+pub(super) struct Letterhead {
+    pub(super) request_id: String,
+    /// The Host asked; errors repeat it.
+    pub(super) host: String,
+    pub(super) date: Timestamp,
+    /// What is left of the quota, where there is one.
+    pub(super) quota: Option<String>,
+}
+
+impl Letterhead {
+    pub(super) fn new(host: &str, date: Timestamp) -> Self {
+        Self {
+            request_id: request_id(),
+            host: host.to_owned(),
+            date,
+            quota: None,
+        }
+    }
+
+    pub(super) fn success(&self, body: Bytes) -> Answer {
+        Answer {
+            status: StatusCode::OK,
+            headers: self.headers(),
+            body,
+        }
+    }
+
+    pub(super) fn refusal(&self, problem: &Problem) -> Answer {
+        let mut headers = self.headers();
+        for (name, value) in &problem.headers {
+            headers.insert(name, value.clone());
+        }
+        Answer {
+            status: problem.status,
+            headers,
+            body: self.error_body(problem),
+        }
+    }
+
+    fn headers(&self) -> HeaderMap {
+        let date = httpdate::fmt_http_date(self.date.into());
+        let etag = format!("\"{:016x}\"", fastrand::u64(..));
+        let written = [
+            (header::DATE, date),
+            (header::ETAG, etag),
+            (X_ACS_REQUEST_ID, self.request_id.clone()),
+            (X_ACS_TRACE_ID, format!("{:032x}", fastrand::u128(..))),
+        ];
+        let mut headers = HeaderMap::with_capacity(12);
+        headers.extend(FIXED);
+        headers.extend(written.map(|(name, value)| (name, ascii(&value))));
+        if let Some(quota) = &self.quota {
+            headers.insert(X_RATELIMIT_USER_API, ascii(quota));
+        }
+        headers
+    }
+
+    fn error_body(&self, problem: &Problem) -> Bytes {
+        let (code, id) = (&problem.code, &self.request_id);
+        let recommend = format!(
+            "https://api.aliyun.com/troubleshoot?q={code}&product=AIWorkSpace&requestId={id}"
+        );
+        let body = ErrorAnswer {
+            request_id: id,
+            message: &problem.message,
+            recommend: &recommend,
+            host_id: &self.host,
+            code,
+            access_denied_detail: problem.tells_permission.then(Detail::default),
+        };
+        serde_json::to_vec(&body)
+            .expect("an error answer has only text, which always serializes")
+            .into()
+    }
+}
+
+impl Answer {
+    /// The answer as it should be sent.
+    pub(super) fn whole(self) -> Response<Body> {
+        let body = Full::new(self.body.clone()).map_err(|never| match never {});
+        self.with_body(body.boxed_unsync())
+    }
+
+    /// The answer's head over another body.
+    pub(super) fn with_body(self, body: Body) -> Response<Body> {
+        let mut response = Response::new(body);
+        *response.status_mut() = self.status;
+        *response.headers_mut() = self.headers;
+        response
+    }
+}
+
+/// The error shape, in the order it was recorded in.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct ErrorAnswer<'a> {
+    request_id: &'a str,
+    message: &'a str,
+    recommend: &'a str,
+    host_id: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    code: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_denied_detail: Option<Detail>,
+}
+
+/// What a 403 may add. It names the central account, so no client may ever see it.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Detail {
+    auth_action: &'static str,
+    auth_principal_type: &'static str,
+    auth_principal_owner_id: &'static str,
+    auth_principal_display_name: &'static str,
+    no_permission_type: &'static str,
+    policy_type: &'static str,
+    encoded_diagnostic_message: &'static str,
+}
+
+impl Default for Detail {
+    fn default() -> Self {
+        Self {
+            auth_action: "paiimage:GetImage",
+            auth_principal_type: "SubUser",
+            auth_principal_owner_id: "155770209999998921",
+            auth_principal_display_name: "245770209999998922",
+            no_permission_type: "ImplicitDeny",
+            policy_type: "AccountLevelIdentityBasedPolicy",
+            encoded_diagnostic_message: "AQIBIAAAAOZW11bGF0ZWQ=",
+        }
+    }
+}
+
+/// An id as the API writes them: an upper-case UUID.
+pub(super) fn request_id() -> String {
+    let [a, b, c, d, e] = [
+        u64::from(fastrand::u32(..)),
+        u64::from(fastrand::u16(..)),
+        0x4000 | u64::from(fastrand::u16(..0x1000)),
+        0x8000 | u64::from(fastrand::u16(..0x4000)),
+        fastrand::u64(..1 << 48),
+    ];
+    format!("{a:08X}-{b:04X}-{c:04X}-{d:04X}-{e:012X}")
+}
+
+fn ascii(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).expect("dates, ids and numbers are visible ASCII")
+}
+
+const X_ACS_REQUEST_ID: header::HeaderName = header::HeaderName::from_static("x-acs-request-id");
+const X_ACS_TRACE_ID: header::HeaderName = header::HeaderName::from_static("x-acs-trace-id");
+const X_RATELIMIT_USER_API: header::HeaderName =
+    header::HeaderName::from_static("x-ratelimit-user-api");
+
+const FIXED: [(header::HeaderName, HeaderValue); 5] = [
+    (
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json;charset=utf-8"),
+    ),
+    (
+        header::HeaderName::from_static("keep-alive"),
+        HeaderValue::from_static("timeout=25"),
+    ),
+    (header::VARY, HeaderValue::from_static("Accept-Encoding")),
+    (
+        header::ACCESS_CONTROL_ALLOW_ORIGIN,
+        HeaderValue::from_static("*"),
+    ),
+    (
+        header::ACCESS_CONTROL_EXPOSE_HEADERS,
+        HeaderValue::from_static("*"),
+    ),
+];

@@ -1,0 +1,100 @@
+//! What is read off a request: its body, the host it asked and the operation it means.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{StatusCode, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+
+use super::problem::Problem;
+use super::sabotage::Closed;
+use crate::api::{Call, Misrouted};
+
+/// Reads a body; `None` for one that is too large, and [`Closed`] for one that broke off or took too
+/// long, as nobody is there to be answered.
+pub(super) async fn read(body: Incoming) -> Result<Option<Bytes>, Closed> {
+    let body = Limited::new(body, MAX_BODY).collect();
+    match tokio::time::timeout(BODY_DEADLINE, body).await {
+        Ok(Ok(body)) => Ok(Some(body.to_bytes())),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Ok(None),
+        Ok(Err(_)) | Err(_) => Err(Closed),
+    }
+}
+
+pub(super) fn route(head: &Parts) -> Result<Call, Problem> {
+    let call = Call::classify(&head.method, head.uri.path(), head.uri.query());
+    let call = call.map_err(|misrouted| match misrouted {
+        Misrouted::UnknownRoute | Misrouted::Method(_) => Problem::route_not_found(),
+        Misrouted::Malformed(_, malformed) => malformed.into(),
+    })?;
+    let asked = head.headers.get("x-acs-action").map(|name| name.as_bytes());
+    if asked == Some(call.operation.action().as_str().as_bytes()) {
+        return Ok(call);
+    }
+    let message = "Specified action is not the one of this url and method.";
+    Err(Problem::new(
+        StatusCode::NOT_FOUND,
+        "InvalidAction.NotFound",
+        message,
+    ))
+}
+
+pub(super) fn host(head: &Parts) -> &str {
+    let host = head.headers.get(header::HOST);
+    host.and_then(|host| host.to_str().ok()).unwrap_or("")
+}
+
+const MAX_BODY: usize = 1 << 20;
+
+const BODY_DEADLINE: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+
+    use super::super::Settings;
+    use super::super::trial::Trial;
+    use super::*;
+    use crate::api::Action;
+
+    #[tokio::test]
+    async fn what_is_no_operation_is_refused_after_the_signature() {
+        let trial = Trial::start(Settings::default()).await;
+        for (method, target, status, code) in [
+            (Method::GET, "/api/v1/nothing", 404, "InvalidApi.NotFound"),
+            (Method::PUT, "/api/v1/images", 404, "InvalidApi.NotFound"),
+            (
+                Method::GET,
+                "/api/v1/images/a?Verbose=1",
+                400,
+                "InvalidParameter",
+            ),
+            (
+                Method::GET,
+                "/api/v1/images?Labels=x",
+                404,
+                "InvalidAction.NotFound",
+            ),
+        ] {
+            let reply = trial.ask(method, target, Action::GetImage, "").await;
+            assert_eq!(
+                (reply.status, reply.code().as_str()),
+                (status, code),
+                "{target}"
+            );
+        }
+        assert_eq!(trial.emulator.counts().nonces, 4);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_too_large_is_refused() {
+        let trial = Trial::start(Settings::default()).await;
+        let body = "x".repeat(MAX_BODY + 1);
+        let reply = trial
+            .ask(Method::POST, "/api/v1/images", Action::AddImage, &body)
+            .await;
+        assert_eq!(reply.status, 413);
+    }
+}

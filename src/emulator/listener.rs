@@ -1,0 +1,96 @@
+//! The port and its connections.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::origin::Origin;
+
+/// A port that is listened on.
+pub(super) struct Listener {
+    tcp: TcpListener,
+}
+
+impl Listener {
+    /// A gang of clients connects at once; what does not fit here waits a second for its next SYN.
+    const BACKLOG: i32 = 4096;
+    /// Beyond these, connections wait in the backlog.
+    const MAX_CONNECTIONS: usize = 20_000;
+    /// The origin closes what is idle for so long; hyper counts it with the time a head may take.
+    const IDLE: Duration = Duration::from_secs(25);
+
+    pub(super) fn bind(address: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(Self::BACKLOG)?;
+        let tcp = TcpListener::from_std(socket.into())?;
+        Ok(Self { tcp })
+    }
+
+    pub(super) fn address(&self) -> io::Result<SocketAddr> {
+        self.tcp.local_addr()
+    }
+
+    /// Serves until `stop`, each connection in a task of `tasks`.
+    pub(super) async fn run(
+        self,
+        origin: Arc<Origin>,
+        tasks: TaskTracker,
+        stop: CancellationToken,
+    ) {
+        let slots = Arc::new(Semaphore::new(Self::MAX_CONNECTIONS));
+        while let Some((stream, slot)) = stop.run_until_cancelled(self.next(&slots)).await {
+            origin.counters().connection();
+            let serving = serve(stream, Arc::clone(&origin), slot);
+            let stop = stop.clone();
+            tasks.spawn(async move { stop.run_until_cancelled(serving).await });
+        }
+    }
+
+    /// The next connection, once there is a slot for it.
+    async fn next(&self, slots: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
+        let slot = Arc::clone(slots).acquire_owned().await;
+        let slot = slot.expect("the semaphore is never closed");
+        loop {
+            match self.tcp.accept().await {
+                Ok((stream, _)) => return (stream, slot),
+                // Out of file descriptors, or a peer that left already: the former needs a moment.
+                Err(error) => {
+                    tracing::warn!(%error, "the emulator could not accept a connection");
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            }
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, origin: Arc<Origin>, _slot: OwnedSemaphorePermit) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "the emulator's connection keeps Nagle's delay");
+    }
+    let service = service_fn(|request| origin.serve(request));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Listener::IDLE)
+        .serve_connection(TokioIo::new(stream), service);
+    // A peer that leaves and a connection that is closed on purpose both end here.
+    if let Err(error) = connection.await {
+        tracing::debug!(%error, "the emulator's connection ended early");
+    }
+}

@@ -1,0 +1,95 @@
+//! The nonces of the last 15 minutes, none of which may come again.
+
+use std::collections::{HashSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::digest;
+use parking_lot::Mutex;
+
+use crate::signing::WINDOW_SECONDS;
+
+/// What has been seen. It holds fingerprints of 16 bytes, so a long nonce costs what a short one does,
+/// and at most [`Nonces::CAPACITY`] of them: beyond that the oldest is forgotten.
+#[derive(Debug, Default)]
+pub(super) struct Nonces {
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    fingerprints: HashSet<[u8; 16]>,
+    by_age: VecDeque<(Instant, [u8; 16])>,
+}
+
+impl Nonces {
+    const CAPACITY: usize = 1_000_000;
+    const WINDOW: Duration = Duration::from_secs(WINDOW_SECONDS.unsigned_abs());
+
+    /// Notes a nonce; says whether it is new.
+    pub(super) fn is_new(&self, nonce: &str, now: Instant) -> bool {
+        let fingerprint = fingerprint(nonce);
+        let mut seen = self.seen.lock();
+        seen.forget(now, Self::CAPACITY);
+        if !seen.fingerprints.insert(fingerprint) {
+            return false;
+        }
+        seen.by_age.push_back((now, fingerprint));
+        true
+    }
+
+    /// How many are remembered.
+    pub(super) fn len(&self) -> usize {
+        self.seen.lock().by_age.len()
+    }
+}
+
+impl Seen {
+    /// Drops what is too old, and the oldest while there is no room for one more.
+    fn forget(&mut self, now: Instant, capacity: usize) {
+        while let Some((noted, oldest)) = self.by_age.front() {
+            let expired = now.duration_since(*noted) > Nonces::WINDOW;
+            if !expired && self.by_age.len() < capacity {
+                break;
+            }
+            self.fingerprints.remove(oldest);
+            self.by_age.pop_front();
+        }
+    }
+}
+
+fn fingerprint(nonce: &str) -> [u8; 16] {
+    let hash = digest::digest(&digest::SHA256, nonce.as_bytes());
+    *hash
+        .as_ref()
+        .first_chunk()
+        .expect("a SHA-256 hash is longer than 16 bytes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nonce_is_new_once_in_fifteen_minutes() {
+        let nonces = Nonces::default();
+        let start = Instant::now();
+        assert!(nonces.is_new("a", start) && nonces.is_new("b", start));
+        assert!(!nonces.is_new("a", start + Nonces::WINDOW));
+        let later = start + Nonces::WINDOW + Duration::from_secs(1);
+        assert!(nonces.is_new("a", later));
+        assert_eq!(nonces.len(), 1, "the other one was forgotten too");
+    }
+
+    #[test]
+    fn the_oldest_makes_room() {
+        let mut seen = Seen::default();
+        let now = Instant::now();
+        for byte in 0..5 {
+            seen.forget(now, 3);
+            seen.fingerprints.insert([byte; 16]);
+            seen.by_age.push_back((now, [byte; 16]));
+        }
+        assert_eq!((seen.by_age.len(), seen.fingerprints.len()), (3, 3));
+        assert!(!seen.fingerprints.contains(&[1; 16]) && seen.fingerprints.contains(&[2; 16]));
+    }
+}

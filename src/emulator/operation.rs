@@ -1,0 +1,190 @@
+//! What each operation does to the store and answers.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::image::Label;
+use super::label_search::LabelSearch;
+use super::problem::Problem;
+use super::search::Search;
+use super::store::Store;
+use super::write;
+use crate::api::{Call, Operation, Query};
+
+/// Does what a call asks for and returns the answer's body.
+pub(super) fn perform(
+    store: &Store,
+    call: &Call,
+    body: &[u8],
+    request_id: &str,
+) -> Result<Bytes, Problem> {
+    let image_id = match &call.operation {
+        Operation::GetImage(key) => {
+            let id = key.image.as_str();
+            let found = store.body(id, request_id, key.verbose);
+            return found.ok_or_else(|| Problem::image_not_found(id));
+        }
+        Operation::ListImages => return list_images(store, &call.query, request_id),
+        Operation::ListImageLabels => return list_labels(store, &call.query, request_id),
+        Operation::AddImage => Some(write::add_image(store, body)?),
+        Operation::AddImageLabels(image) => write::add_labels(store, image.as_str(), body)?,
+        Operation::RemoveImageLabels(image, keys) => {
+            write::remove_labels(store, image.as_str(), keys)?
+        }
+        Operation::PublishImage(image) => Some(write::publish(store, image.as_str())?),
+        Operation::RemoveImage(image) => write::remove(store, image.as_str())?,
+    };
+    Ok(to_bytes(&Done {
+        request_id,
+        image_id,
+    }))
+}
+
+fn list_images(store: &Store, query: &Query, request_id: &str) -> Result<Bytes, Problem> {
+    let search = Search::parse(query).map_err(Problem::invalid_parameter)?;
+    let page = store.search(&search);
+    let images = page.images.iter();
+    let images = images.map(|image| image.render(None, search.verbose));
+    Ok(to_bytes(&ImagePage {
+        request_id,
+        images: images.collect::<Vec<_>>(),
+        total_count: page.total,
+    }))
+}
+
+fn list_labels(store: &Store, query: &Query, request_id: &str) -> Result<Bytes, Problem> {
+    let wanted = LabelSearch::parse(query).map_err(Problem::invalid_parameter)?;
+    if let Some(image) = &wanted.image
+        && store.get(image).is_none()
+    {
+        return Err(Problem::image_not_found(image));
+    }
+    let mut labels = BTreeSet::new();
+    store.visit(|image| labels.extend(wanted.labels_of(image).cloned()));
+    Ok(to_bytes(&LabelPage {
+        request_id,
+        total_count: labels.len(),
+        labels,
+    }))
+}
+
+fn to_bytes(answer: &impl Serialize) -> Bytes {
+    serde_json::to_vec(answer)
+        .expect("answers have only text, numbers and lists, which always serialize")
+        .into()
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Done<'a> {
+    request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image_id: Option<String>,
+}
+
+/// SDKs page through this by its only list: it must have no second one.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct ImagePage<'a, I> {
+    request_id: &'a str,
+    images: I,
+    total_count: usize,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct LabelPage<'a> {
+    request_id: &'a str,
+    labels: BTreeSet<Label>,
+    total_count: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+
+    use super::super::trial::Trial;
+    use super::super::{Image, Settings};
+    use super::*;
+    use crate::api::Action;
+
+    #[tokio::test]
+    async fn labels_are_answered_to_the_verbose_only() {
+        let trial = Trial::start(Settings::default()).await;
+        let target = format!("/api/v1/images/{}", Store::id(0));
+        let plain = trial
+            .ask(Method::GET, &target, Action::GetImage, "")
+            .await
+            .json();
+        assert!(plain.get("Labels").is_none());
+        assert!(plain["WorkspaceId"].is_null() && plain["Identity"].is_null());
+        let target = format!("{target}?Verbose=True");
+        let verbose = trial
+            .ask(Method::GET, &target, Action::GetImage, "")
+            .await
+            .json();
+        let official = serde_json::json!({ "Key": "system.official", "Value": "true" });
+        assert_eq!(verbose["Labels"][0], official);
+        assert_eq!(verbose["ImageUri"], plain["ImageUri"]);
+    }
+
+    #[tokio::test]
+    async fn a_list_has_one_list_and_the_total() {
+        let trial = Trial::start(Settings::default()).await;
+        let target = "/api/v1/images?Labels=system.official%3Dtrue&PageSize=7&Verbose=True";
+        let list = trial
+            .ask(Method::GET, target, Action::ListImages, "")
+            .await
+            .json();
+        let fields = list.as_object().unwrap();
+        assert_eq!(fields.values().filter(|value| value.is_array()).count(), 1);
+        assert_eq!(list["TotalCount"], 25);
+        let images = list["Images"].as_array().unwrap();
+        assert_eq!(images.len(), 7);
+        assert!(images.iter().all(|image| image["Labels"].is_array()));
+        assert!(images.iter().all(|image| image.get("RequestId").is_none()));
+        let bad = trial
+            .ask(
+                Method::GET,
+                "/api/v1/images?PageSize=0",
+                Action::ListImages,
+                "",
+            )
+            .await;
+        assert_eq!(bad.code(), "InvalidParameter");
+    }
+
+    #[tokio::test]
+    async fn labels_are_listed_once_each() {
+        let trial = Trial::start(Settings {
+            images: 0,
+            ..Settings::default()
+        })
+        .await;
+        for (index, value) in [(1, "GPU"), (2, "CPU"), (5, "GPU")] {
+            let image = super::super::generated::image(index, jiff::Timestamp::now());
+            trial.emulator.store().put(Image {
+                labels: vec![
+                    Label::new("chip", value),
+                    Label::new("n", &index.to_string()),
+                ],
+                ..image
+            });
+        }
+        let ask = async |query: &str| {
+            let target = format!("/api/v1/image/labels?{query}");
+            trial
+                .ask(Method::GET, &target, Action::ListImageLabels, "")
+                .await
+        };
+        let total = async |query: &str| ask(query).await.json()["TotalCount"].clone();
+        assert_eq!(total("").await, 5);
+        assert_eq!(total("LabelKeys=chip").await, 2);
+        assert_eq!(total("LabelFilter=chip%3DGPU&LabelKeys=n").await, 2);
+        assert_eq!(total("WorkspaceId=20817").await, 2);
+        assert_eq!(total(&format!("ImageId={}", Store::id(5))).await, 2);
+        assert_eq!(ask("ImageId=image-none").await.code(), "ImageNotFound");
+    }
+}

@@ -1,0 +1,255 @@
+//! One request's way: in at the gate, through quota and script, to the store, and out.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use jiff::SignedDuration;
+
+use super::Settings;
+use super::admission::Gate;
+use super::answer::{Answer, Body, Letterhead};
+use super::clock::Clock;
+use super::control;
+use super::counts::{Counters, Counts};
+use super::fault::FaultKind;
+use super::inbound::{host, read, route};
+use super::operation::perform;
+use super::problem::Problem;
+use super::quota::Quota;
+use super::rejected::{SIGNATURE_DOES_NOT_MATCH, mismatch_message};
+use super::sabotage::{self, Closed};
+use super::script::Script;
+use super::store::Store;
+use crate::api::{Call, Operation};
+
+/// All that a connection shares with the others.
+pub(super) struct Origin {
+    gate: Gate,
+    store: Store,
+    script: Script,
+    counters: Counters,
+    quota: Option<Quota>,
+    clock: Arc<Clock>,
+    latency: Duration,
+}
+
+impl Origin {
+    pub(super) fn new(settings: Settings) -> Self {
+        let clock = Arc::new(Clock::default());
+        Self {
+            gate: Gate::new(
+                settings.access_key_id,
+                settings.access_key_secret,
+                settings.security_token,
+            ),
+            store: Store::generate(settings.images, Arc::clone(&clock)),
+            script: Script::new(settings.faults),
+            counters: Counters::default(),
+            quota: settings
+                .quota_per_second
+                .map(|limit| Quota::new(limit, Instant::now())),
+            clock,
+            latency: settings.latency,
+        }
+    }
+
+    pub(super) const fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(super) const fn script(&self) -> &Script {
+        &self.script
+    }
+
+    pub(super) const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        self.counters.snapshot(self.gate.nonces())
+    }
+
+    pub(super) fn fetches(&self, image: &str) -> u64 {
+        self.counters.fetches(image)
+    }
+
+    pub(super) fn set_clock_offset(&self, offset: SignedDuration) {
+        self.clock.set_offset(offset);
+    }
+
+    /// Answers one request, or closes its connection.
+    pub(super) async fn serve(&self, request: Request<Incoming>) -> Result<Response<Body>, Closed> {
+        let (head, body) = request.into_parts();
+        let body = read(body).await?;
+        if let Some(route) = head.uri.path().strip_prefix(control::PREFIX) {
+            return Ok(control::answer(self, route, &head, body));
+        }
+        self.counters.request();
+        let (answer, fault) = self.answer(&head, body.as_ref());
+        sabotage::send(answer, fault, self.latency).await
+    }
+
+    fn answer(&self, head: &Parts, body: Option<&Bytes>) -> (Answer, Option<FaultKind>) {
+        let mut letterhead = Letterhead::new(host(head), self.clock.now());
+        let (outcome, fault) = match body {
+            Some(body) => self.outcome(head, body, &mut letterhead),
+            None => (Err(too_large()), None),
+        };
+        let answer = match outcome {
+            Ok(body) => {
+                self.counters.code("OK");
+                letterhead.success(body)
+            }
+            Err(problem) => {
+                self.counters.code(&problem.code);
+                letterhead.refusal(&problem)
+            }
+        };
+        (answer, fault)
+    }
+
+    fn outcome(
+        &self,
+        head: &Parts,
+        body: &[u8],
+        letterhead: &mut Letterhead,
+    ) -> (Result<Bytes, Problem>, Option<FaultKind>) {
+        let call = match self.admit(head, body, letterhead) {
+            Ok(call) => call,
+            Err(problem) => return (Err(problem), None),
+        };
+        let image = call.operation.image().map(|image| image.as_str());
+        let fault = self.script.next(call.operation.action(), image);
+        if let Some(fault) = &fault {
+            self.counters.fault(fault.as_str());
+        }
+        let outcome = match fault.as_ref().and_then(FaultKind::refusal) {
+            Some(mut problem) => {
+                if says_mismatch(fault.as_ref()) {
+                    problem.message = mismatch_message(head, body);
+                }
+                Err(problem)
+            }
+            None => perform(&self.store, &call, body, &letterhead.request_id),
+        };
+        (outcome, fault)
+    }
+
+    /// Everything that can be refused before an operation is looked at.
+    fn admit(
+        &self,
+        head: &Parts,
+        body: &[u8],
+        letterhead: &mut Letterhead,
+    ) -> Result<Call, Problem> {
+        self.gate
+            .check(head, body, letterhead.date)
+            .map_err(|why| {
+                self.counters.rejected(why.as_str());
+                why.problem(head, body)
+            })?;
+        let call = route(head)?;
+        self.counters.operation(call.operation.action());
+        if let Operation::GetImage(key) = &call.operation {
+            self.counters.fetch(key.image.as_str());
+        }
+        let Some(quota) = &self.quota else {
+            return Ok(call);
+        };
+        let grant = quota.take(Instant::now());
+        letterhead.quota = Some(grant.header());
+        if grant.allowed {
+            return Ok(call);
+        }
+        let (status, code) = (StatusCode::BAD_REQUEST, "Throttling.User");
+        Err(Problem::throttled(status, code, Some(grant.left)))
+    }
+}
+
+/// Whether a fault answers a wrong signature in the API's own words.
+fn says_mismatch(fault: Option<&FaultKind>) -> bool {
+    matches!(
+        fault,
+        Some(FaultKind::Status { code: Some(code), message: None, .. }) if code == SIGNATURE_DOES_NOT_MATCH
+    )
+}
+
+fn too_large() -> Problem {
+    let message = "The body is larger than 1 MiB.";
+    Problem::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "RequestEntityTooLarge",
+        message,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::trial::Trial;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_success_carries_the_recorded_headers() {
+        let trial = Trial::start(Settings::default()).await;
+        let reply = trial.fetch(&Store::id(0)).await;
+        let id = reply.json()["RequestId"].as_str().unwrap().to_owned();
+        assert_eq!((id.len(), id.to_uppercase()), (36, id.clone()));
+        for (name, value) in [
+            ("content-type", "application/json;charset=utf-8"),
+            ("content-length", "626"),
+            ("keep-alive", "timeout=25"),
+            ("vary", "Accept-Encoding"),
+            ("access-control-allow-origin", "*"),
+            ("access-control-expose-headers", "*"),
+            ("x-acs-request-id", &id),
+        ] {
+            assert_eq!(reply.header(name), value, "{name}");
+        }
+        assert_eq!(reply.header("x-acs-trace-id").len(), 32);
+        assert!(httpdate::parse_http_date(reply.header("date")).is_ok());
+        assert!(!reply.headers.contains_key("x-ratelimit-user-api"));
+    }
+
+    #[tokio::test]
+    async fn one_image_is_the_same_bytes_but_for_its_request_id() {
+        let trial = Trial::start(Settings::default()).await;
+        let mut bodies = Vec::new();
+        for _ in 0..2 {
+            let reply = trial.fetch(&Store::id(2)).await;
+            let text = String::from_utf8(reply.body.to_vec()).unwrap();
+            bodies.push(text.replace(reply.header("x-acs-request-id"), ""));
+        }
+        assert_eq!(bodies[0], bodies[1]);
+        assert!(bodies[0].contains(r#""WorkspaceId":"20817""#));
+    }
+
+    #[tokio::test]
+    async fn more_than_the_quota_is_throttled() {
+        let trial = Trial::start(Settings {
+            quota_per_second: Some(3),
+            ..Settings::default()
+        })
+        .await;
+        let mut replies = Vec::new();
+        for _ in 0..8 {
+            replies.push(trial.fetch(&Store::id(0)).await);
+        }
+        assert!(
+            replies[0]
+                .header("x-ratelimit-user-api")
+                .starts_with("Limit:3,Remain:2,")
+        );
+        // Eight requests may straddle two windows, which hold six.
+        let throttled: Vec<_> = replies.iter().filter(|reply| reply.status == 400).collect();
+        assert!((2..=5).contains(&throttled.len()), "{}", throttled.len());
+        for reply in throttled {
+            assert_eq!(reply.code(), "Throttling.User");
+            let wait: u64 = reply.header("x-acs-retry-after").parse().unwrap();
+            assert!((1..=1000).contains(&wait), "{wait}");
+        }
+    }
+}

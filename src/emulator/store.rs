@@ -1,0 +1,232 @@
+//! The images the emulator holds.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use parking_lot::RwLock;
+
+use super::clock::{self, Clock};
+use super::generated;
+use super::image::Image;
+use super::search::{Page, Search};
+
+/// Images by id, each either fields or bytes that a test stored as they are.
+#[derive(Debug)]
+pub struct Store {
+    clock: Arc<Clock>,
+    entries: RwLock<HashMap<String, Entry>>,
+}
+
+/// Why an image was not changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unchanged {
+    /// There is no such image.
+    #[error("there is no such image")]
+    Missing,
+    /// It was stored byte for byte and has no fields to change.
+    #[error("the image was stored byte for byte and has no fields to change")]
+    Raw,
+}
+
+#[derive(Debug)]
+enum Entry {
+    Fields(Box<Image>),
+    Raw(Bytes),
+}
+
+impl Store {
+    /// How many images requests may add up to; [`Store::put`] is not bound by it.
+    pub(super) const CAPACITY: usize = 1_000_000;
+
+    pub(super) fn generate(images: usize, clock: Arc<Clock>) -> Self {
+        let now = clock.now();
+        let entries = (0..images).map(|index| {
+            let image = generated::image(index, now);
+            (image.image_id.clone(), Entry::Fields(Box::new(image)))
+        });
+        Self {
+            entries: RwLock::new(entries.collect()),
+            clock,
+        }
+    }
+
+    /// The id of the generated image with this index, the same in every emulator.
+    ///
+    /// By `index % 4` the image is: 0 official; 1 PUBLIC in workspace 15945; 2 PUBLIC in workspace
+    /// 20817; 3 PRIVATE in workspace 15945.
+    #[must_use]
+    pub fn id(index: usize) -> String {
+        generated::id(index)
+    }
+
+    /// How many images there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.read().len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.read().is_empty()
+    }
+
+    /// The ids, sorted, at most `limit`.
+    #[must_use]
+    pub fn ids(&self, limit: usize) -> Vec<String> {
+        let mut ids: Vec<String> = self.entries.read().keys().cloned().collect();
+        ids.sort_unstable();
+        ids.truncate(limit);
+        ids
+    }
+
+    /// An image's fields; `None` where there is none, or only bytes.
+    #[must_use]
+    pub fn get(&self, image: &str) -> Option<Image> {
+        match self.entries.read().get(image)? {
+            Entry::Fields(image) => Some(Image::clone(image)),
+            Entry::Raw(_) => None,
+        }
+    }
+
+    /// Stores an image under its own id, in place of what was there.
+    pub fn put(&self, image: Image) {
+        let id = image.image_id.clone();
+        self.entries
+            .write()
+            .insert(id, Entry::Fields(Box::new(image)));
+    }
+
+    /// Stores the very bytes that GetImage answers for this id, whatever they are. Searches do not
+    /// find such an image, and of the writes only its removal works.
+    pub fn put_raw(&self, image: &str, body: impl Into<Bytes>) {
+        let entry = Entry::Raw(body.into());
+        self.entries.write().insert(image.to_owned(), entry);
+    }
+
+    /// Removes an image; says whether there was one.
+    pub fn remove(&self, image: &str) -> bool {
+        self.entries.write().remove(image).is_some()
+    }
+
+    /// Changes an image's description as its owner would: `GmtModifiedTime` moves to now, and is
+    /// returned.
+    ///
+    /// # Errors
+    /// [`Unchanged`].
+    pub fn touch(&self, image: &str) -> Result<Timestamp, Unchanged> {
+        self.modify(image, |image| {
+            let time = clock::to_text(image.gmt_modified_time);
+            image.description = format!("修改于 {time}\ntouched");
+            image.gmt_modified_time
+        })
+    }
+
+    /// Changes an image and moves its `GmtModifiedTime`, which `change` sees moved already. It moves
+    /// by a millisecond at least, so that two changes are never the same one.
+    pub(super) fn modify<R>(
+        &self,
+        image: &str,
+        change: impl FnOnce(&mut Image) -> R,
+    ) -> Result<R, Unchanged> {
+        let now = self.clock.now();
+        self.relabel(image, |image| {
+            let earliest = image.gmt_modified_time.as_millisecond().saturating_add(1);
+            let moved = now.as_millisecond().max(earliest);
+            image.gmt_modified_time = Timestamp::from_millisecond(moved).unwrap_or(now);
+            change(image)
+        })
+    }
+
+    /// Changes an image and leaves `GmtModifiedTime` where it is, as changes of labels do.
+    pub(super) fn relabel<R>(
+        &self,
+        image: &str,
+        change: impl FnOnce(&mut Image) -> R,
+    ) -> Result<R, Unchanged> {
+        match self.entries.write().get_mut(image) {
+            Some(Entry::Fields(image)) => Ok(change(image)),
+            Some(Entry::Raw(_)) => Err(Unchanged::Raw),
+            None => Err(Unchanged::Missing),
+        }
+    }
+
+    /// What GetImage answers.
+    pub(super) fn body(&self, image: &str, request_id: &str, verbose: bool) -> Option<Bytes> {
+        let entries = self.entries.read();
+        let body = match entries.get(image)? {
+            Entry::Raw(body) => return Some(body.clone()),
+            Entry::Fields(image) => serde_json::to_vec(&image.render(Some(request_id), verbose)),
+        };
+        Some(
+            body.expect("an image has only text and numbers, which always serialize")
+                .into(),
+        )
+    }
+
+    pub(super) fn search(&self, search: &Search) -> Page {
+        let entries = self.entries.read();
+        search.page(entries.values().filter_map(Entry::fields))
+    }
+
+    /// Reads every image that has fields, in no order.
+    pub(super) fn visit(&self, visit: impl FnMut(&Image)) {
+        let entries = self.entries.read();
+        entries.values().filter_map(Entry::fields).for_each(visit);
+    }
+
+    /// Adds an image unless `clashes` with one that is there; says whether it was added.
+    pub(super) fn add(&self, image: Image, clashes: impl Fn(&Image) -> bool) -> bool {
+        let mut entries = self.entries.write();
+        let id = image.image_id.clone();
+        let mut fields = entries.values().filter_map(Entry::fields);
+        if entries.contains_key(&id) || fields.any(clashes) {
+            return false;
+        }
+        entries.insert(id, Entry::Fields(Box::new(image)));
+        true
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}
+
+impl Entry {
+    fn fields(&self) -> Option<&Image> {
+        match self {
+            Self::Fields(image) => Some(image),
+            Self::Raw(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_touch_moves_the_time_and_changes_the_description_every_time() {
+        let store = Store::generate(1, Arc::default());
+        let id = Store::id(0);
+        let before = store.get(&id).unwrap();
+        let (first, second) = (store.touch(&id).unwrap(), store.touch(&id).unwrap());
+        assert!(before.gmt_modified_time < first && first < second);
+        let after = store.get(&id).unwrap();
+        assert_eq!(after.gmt_modified_time, second);
+        assert_ne!(after.description, before.description);
+        assert_eq!(after.gmt_create_time, before.gmt_create_time);
+    }
+
+    #[test]
+    fn raw_images_are_removed_but_not_changed() {
+        let store = Store::generate(0, Arc::default());
+        store.put_raw("image-raw", "{}");
+        assert_eq!(store.touch("image-raw"), Err(Unchanged::Raw));
+        assert_eq!(store.touch("image-none"), Err(Unchanged::Missing));
+        assert_eq!(store.ids(10), ["image-raw"]);
+        assert!(store.remove("image-raw") && store.is_empty());
+    }
+}

@@ -1,0 +1,178 @@
+//! What freshness a client asks for (RFC 9111 §5.2.1), and what that makes of what is known.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, header};
+use tokio::time::Instant;
+
+use crate::cache::{Entry, Freshness, Known, Negative};
+
+/// The origin is asked anew for one key at most this often, whatever clients demand.
+const FORCED_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The `Cache-Control` directives of a request that count. Others are ignored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Demand {
+    /// `no-cache` is a `max-age` of nothing.
+    max_age: Option<Duration>,
+    min_fresh: Option<Duration>,
+    only_if_cached: bool,
+}
+
+/// How to answer with what is known.
+#[derive(Debug)]
+pub(super) enum Plan {
+    /// With a fresh entry.
+    Hit(Arc<Entry>),
+    /// With a stale one, fetching it again behind the client's back.
+    Stale(Arc<Entry>),
+    /// With the origin's "no".
+    Negative(Arc<Negative>),
+    /// By fetching, because there is nothing to answer with.
+    Fetch,
+    /// By fetching, because the client wants newer than what there is.
+    Refresh,
+    /// Not at all: the client wants nothing fetched.
+    NotCached,
+}
+
+impl Demand {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let mut demand = Self::default();
+        for value in headers.get_all(header::CACHE_CONTROL) {
+            for directive in value.to_str().unwrap_or("").split(',') {
+                demand.add(directive.trim());
+            }
+        }
+        demand
+    }
+
+    fn add(&mut self, directive: &str) {
+        let (name, argument) = directive.split_once('=').unwrap_or((directive, ""));
+        let seconds = || {
+            argument
+                .trim_matches('"')
+                .parse()
+                .ok()
+                .map(Duration::from_secs)
+        };
+        if name.eq_ignore_ascii_case("no-cache") {
+            self.max_age = Some(Duration::ZERO);
+        } else if name.eq_ignore_ascii_case("max-age") {
+            self.max_age = self.max_age.into_iter().chain(seconds()).min();
+        } else if name.eq_ignore_ascii_case("min-fresh") {
+            self.min_fresh = seconds();
+        } else if name.eq_ignore_ascii_case("only-if-cached") {
+            self.only_if_cached = true;
+        }
+    }
+
+    /// How to answer.
+    pub(super) fn plan(self, known: &Known, now: Instant) -> Plan {
+        match known {
+            Known::Image(entry, freshness)
+                if self.wants_newer(entry, now) && *freshness != Freshness::StaleIfError =>
+            {
+                self.unless_forbidden(Plan::Refresh)
+            }
+            Known::Image(entry, Freshness::Fresh) => Plan::Hit(Arc::clone(entry)),
+            Known::Image(entry, Freshness::StaleWhileRevalidate) => Plan::Stale(Arc::clone(entry)),
+            Known::Negative(negative) if self.wants_newer_than(negative.sent, now) => {
+                self.unless_forbidden(Plan::Refresh)
+            }
+            Known::Negative(negative) => Plan::Negative(Arc::clone(negative)),
+            Known::Image(_, Freshness::StaleIfError | Freshness::Expired) | Known::Nothing => {
+                self.unless_forbidden(Plan::Fetch)
+            }
+        }
+    }
+
+    fn unless_forbidden(self, plan: Plan) -> Plan {
+        if self.only_if_cached {
+            Plan::NotCached
+        } else {
+            plan
+        }
+    }
+
+    fn wants_newer(self, entry: &Entry, now: Instant) -> bool {
+        let remaining = entry.ttl.saturating_sub(entry.age(now));
+        let too_short = self
+            .min_fresh
+            .is_some_and(|least| remaining < least && entry.age(now) >= FORCED_INTERVAL);
+        too_short || self.wants_newer_than(entry.sent, now)
+    }
+
+    fn wants_newer_than(self, sent: Instant, now: Instant) -> bool {
+        let age = now.saturating_duration_since(sent);
+        self.max_age
+            .is_some_and(|most| age > most && age >= FORCED_INTERVAL)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+    use crate::cache::{Arrival, Policy};
+
+    fn plan(cache_control: &str, age: u64) -> Plan {
+        let now = Instant::now() + Duration::from_secs(100_000);
+        let arrival = Arrival {
+            body: "{}".into(),
+            request_id: HeaderValue::from_static("r"),
+            sent: now - Duration::from_secs(age),
+            took: Duration::ZERO,
+            received: jiff::Timestamp::now(),
+            date: None,
+            cache_control: String::new(),
+        };
+        // Without times the ttl is 60 s; stale for 60 s more.
+        let entry = Arc::new(Entry::new(arrival, false, &Policy::default(), 0.0).unwrap());
+        let freshness = entry.freshness(&Policy::default(), now);
+        let headers = [(header::CACHE_CONTROL, cache_control.parse().unwrap())]
+            .into_iter()
+            .collect();
+        Demand::of(&headers).plan(&Known::Image(entry, freshness), now)
+    }
+
+    #[test]
+    fn without_demands_the_entrys_own_worth_decides() {
+        assert!(matches!(plan("", 59), Plan::Hit(_)));
+        assert!(matches!(
+            plan("max-stale=9, no-transform", 60),
+            Plan::Stale(_)
+        ));
+        assert!(matches!(plan("", 121), Plan::Fetch));
+    }
+
+    #[test]
+    fn newer_is_fetched_but_not_within_a_second() {
+        for demand in [
+            "no-cache",
+            "No-Cache",
+            "max-age=1",
+            "max-age=0",
+            "min-fresh=59",
+            "max-age=\"1\"",
+        ] {
+            assert!(matches!(plan(demand, 2), Plan::Refresh), "{demand}");
+            assert!(matches!(plan(demand, 0), Plan::Hit(_)), "{demand}");
+        }
+        assert!(matches!(plan("max-age=10, min-fresh=40", 10), Plan::Hit(_)));
+        assert!(matches!(plan("no-cache, max-age=100", 10), Plan::Refresh));
+    }
+
+    #[test]
+    fn only_if_cached_fetches_nothing() {
+        assert!(matches!(plan("only-if-cached", 59), Plan::Hit(_)));
+        assert!(matches!(plan("only-if-cached", 60), Plan::Stale(_)));
+        assert!(matches!(plan("only-if-cached", 121), Plan::NotCached));
+        assert!(matches!(
+            plan("only-if-cached, no-cache", 10),
+            Plan::NotCached
+        ));
+    }
+}

@@ -1,0 +1,100 @@
+//! What an answer of the origin means: for the cache, and for the client.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, header};
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use crate::api::{ImageFields, ImageId, Operation};
+use crate::cache::{Arrival, Entry, Fetched, Landed, Negative, NegativeKind, Policy};
+use crate::outcome::Outcome;
+use crate::response::{self, Answer, CacheStatus, Error, X_ACS_REQUEST_ID};
+use crate::upstream::{self, Said, UpstreamError};
+
+/// What an answer to GetImage means for the cache.
+pub(super) fn land(
+    answer: upstream::Answer,
+    verbose: bool,
+    policy: &Policy,
+) -> Fetched<UpstreamError> {
+    let upstream::Answer {
+        said,
+        reply,
+        sent,
+        took,
+        received,
+    } = answer;
+    let negative = |error, kind| {
+        Ok(Landed::Negative(Arc::new(Negative {
+            error,
+            kind,
+            sent,
+            received,
+        })))
+    };
+    match said {
+        Said::NotFound(error) => negative(error, NegativeKind::NotFound),
+        Said::Forbidden(error) => negative(error, NegativeKind::Forbidden),
+        Said::Ok => {
+            let arrival = Arrival {
+                request_id: reply
+                    .headers
+                    .get(X_ACS_REQUEST_ID)
+                    .cloned()
+                    .unwrap_or(HeaderValue::from_static("")),
+                date: reply.date(),
+                cache_control: reply.header(header::CACHE_CONTROL.as_str()).to_owned(),
+                body: reply.body,
+                sent,
+                took,
+                received,
+            };
+            let entry = Entry::new(arrival, verbose, policy, fastrand::f64())
+                .map_err(|_| UpstreamError::Unreadable)?;
+            Ok(Landed::Image(Arc::new(entry)))
+        }
+    }
+}
+
+/// Answers with what has landed.
+pub(super) fn answer(landed: &Landed, host: &str, outcome: Outcome, status: CacheStatus) -> Answer {
+    match landed {
+        Landed::Image(entry) => response::image(entry, entry.age(Instant::now()), outcome, status),
+        Landed::Negative(negative) => response::negative(negative, host, outcome, status),
+    }
+}
+
+/// Hands on the answer to an operation that is not cached. A 200 must be what the API answers.
+pub(super) fn pass(answer: Result<upstream::Answer, UpstreamError>) -> Result<Answer, Error> {
+    let upstream::Answer { said, reply, .. } = answer?;
+    match said {
+        Said::NotFound(error) | Said::Forbidden(error) => Err(Error::Origin(error)),
+        Said::Ok if ImageFields::parse(&reply.body).is_err() => {
+            Err(UpstreamError::Unreadable.into())
+        }
+        Said::Ok => Ok(response::passed(reply)),
+    }
+}
+
+/// The images a write may have changed: the one in its path, else those named by what was sent
+/// (AddImage may choose its id) and by what was answered.
+pub(super) fn images_written(operation: &Operation, sent: &[u8], answered: &[u8]) -> Vec<ImageId> {
+    match operation.image() {
+        Some(image) => vec![image.clone()],
+        None => [sent, answered]
+            .into_iter()
+            .filter_map(named_image)
+            .collect(),
+    }
+}
+
+fn named_image(body: &[u8]) -> Option<ImageId> {
+    #[derive(Deserialize)]
+    struct Named {
+        #[serde(rename = "ImageId")]
+        image: String,
+    }
+    let named: Named = serde_json::from_slice(body).ok()?;
+    ImageId::parse(&named.image).ok()
+}

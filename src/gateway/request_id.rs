@@ -1,0 +1,46 @@
+//! The gateway's own id of an answer.
+
+use bytes::Bytes;
+use http::HeaderValue;
+
+/// A random id in the API's form, `5A14FA81-DD4E-4F3B-8B1A-6343FE44B941`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RequestId([u8; 36]);
+
+impl RequestId {
+    pub(super) fn new() -> Self {
+        const DIGITS: [u8; 16] = *b"0123456789ABCDEF";
+        let mut bits = fastrand::u128(..);
+        let mut text = [b'-'; 36];
+        for (at, byte) in text.iter_mut().enumerate() {
+            if !matches!(at, 8 | 13 | 18 | 23) {
+                *byte = DIGITS[(bits & 15) as usize];
+                bits >>= 4;
+            }
+        }
+        Self(text)
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("digits and hyphens are UTF-8")
+    }
+
+    pub(super) fn to_header(self) -> HeaderValue {
+        HeaderValue::from_maybe_shared(Bytes::copy_from_slice(&self.0))
+            .expect("digits and hyphens make a header")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::RequestId;
+
+    #[test]
+    fn ids_have_the_apis_form_and_differ() {
+        let (one, other) = (RequestId::new(), RequestId::new());
+        assert_ne!(one.as_str(), other.as_str());
+        let groups: Vec<usize> = one.as_str().split('-').map(str::len).collect();
+        assert_eq!(groups, [8, 4, 4, 4, 12]);
+        assert_eq!(one.to_header(), one.as_str());
+    }
+}

@@ -1,0 +1,53 @@
+//! Percentiles out of a histogram's buckets.
+
+use prometheus::Histogram;
+use prometheus::core::Metric;
+
+/// The latency in seconds below which a share of the answers lay, interpolated within its bucket as
+/// Prometheus' `histogram_quantile` does; `None` before the first answer. What lies above the last
+/// bound counts as that bound.
+#[must_use]
+pub fn quantile(histogram: &Histogram, share: f64) -> Option<f64> {
+    let metric = histogram.metric();
+    let data = metric.get_histogram();
+    let total = data.get_sample_count();
+    if total == 0 {
+        return None;
+    }
+    let rank = total as f64 * share;
+    let (mut lower, mut below) = (0.0, 0.0);
+    for bucket in data.get_bucket() {
+        let (upper, up_to) = (bucket.upper_bound(), bucket.cumulative_count() as f64);
+        if up_to >= rank && up_to > below {
+            return Some(if upper.is_finite() {
+                lower + (upper - lower) * (rank - below) / (up_to - below)
+            } else {
+                lower
+            });
+        }
+        (lower, below) = (upper, up_to);
+    }
+    Some(lower)
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus::HistogramOpts;
+
+    use super::*;
+
+    #[test]
+    fn a_quantile_lies_where_its_bucket_does() {
+        let buckets = vec![0.001, 0.01, 0.1];
+        let histogram =
+            Histogram::with_opts(HistogramOpts::new("h", "h").buckets(buckets)).unwrap();
+        assert_eq!(quantile(&histogram, 0.5), None);
+        for _ in 0..99 {
+            histogram.observe(0.005);
+        }
+        histogram.observe(5.0);
+        let p50 = quantile(&histogram, 0.5).unwrap();
+        assert!((0.001..0.01).contains(&p50), "{p50}");
+        assert_eq!(quantile(&histogram, 1.0), Some(0.1));
+    }
+}

@@ -1,0 +1,256 @@
+//! The data port: accepting connections, and closing them without losing a request.
+
+mod guard;
+mod listener;
+
+pub use listener::{Address, BindError, Bound, bind};
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use http::{HeaderValue, Request, Response, header};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use prometheus::IntGauge;
+use serde::{Deserialize, Serialize};
+use tokio::io::AsyncWriteExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::metrics::ListenerMetrics;
+use crate::response::Body;
+use crate::units::{ByteSize, Span};
+use guard::{Guard, Phase};
+use listener::Stream;
+
+/// The `[listen]` settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// IP address and port; port 0 takes a free one.
+    pub address: String,
+    /// Path of a Unix socket to listen on instead.
+    pub unix: Option<String>,
+    /// The socket's permissions, in octal.
+    pub unix_mode: String,
+    /// Connections at once; one more is answered 503 and closed.
+    pub max_connections: u32,
+    /// Requests that may wait at once; one more is answered 429. Hits do not wait.
+    pub max_in_flight: u32,
+    /// Connections the kernel holds until they are accepted.
+    pub backlog: u32,
+    /// Longest request head.
+    pub max_head: ByteSize,
+    /// Time for a request's head to come, from its first byte.
+    pub head_timeout: Span,
+    /// Idle connections are closed after this. SDKs lose a request when it is short.
+    pub idle_timeout: Span,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            address: "127.0.0.1:8080".to_owned(),
+            unix: None,
+            unix_mode: "0660".to_owned(),
+            max_connections: 20_000,
+            max_in_flight: 20_000,
+            backlog: 4096,
+            max_head: ByteSize(16 << 10),
+            head_timeout: Span::secs(5),
+            idle_timeout: Span::secs(75),
+        }
+    }
+}
+
+impl Config {
+    /// Where to listen; `None` for an address that is none.
+    #[must_use]
+    pub fn address(&self) -> Option<Address> {
+        let mode = u32::from_str_radix(&self.unix_mode, 8).ok()?;
+        Address::parse(&self.address, self.unix.as_deref(), mode)
+    }
+}
+
+/// What answers requests.
+pub trait Service: Send + Sync + 'static {
+    /// Answers one request; there is no error beyond an answer.
+    fn answer(&self, request: Request<Incoming>) -> impl Future<Output = Response<Body>> + Send;
+}
+
+/// Serves connections until it is told to stop.
+#[derive(Debug)]
+pub struct Server<S> {
+    service: Arc<S>,
+    config: Config,
+    metrics: ListenerMetrics,
+    connections: TaskTracker,
+    permits: Arc<Semaphore>,
+    refusals: Arc<Semaphore>,
+    closing: AtomicBool,
+    close: CancellationToken,
+}
+
+/// Refusals written at once; beyond that a connection is closed without a word.
+const MAX_REFUSALS: usize = 64;
+/// How long busy clients get to hear `Connection: close` before idle connections are closed.
+const LAST_WORD: Duration = Duration::from_secs(1);
+/// Pause after an accept that failed, as it does while there are no file descriptors left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+impl<S: Service> Server<S> {
+    /// A server of no connections yet.
+    #[must_use]
+    pub fn new(service: Arc<S>, config: Config, metrics: ListenerMetrics) -> Arc<Self> {
+        let permits = Arc::new(Semaphore::new(config.max_connections as usize));
+        Arc::new(Self {
+            service,
+            config,
+            metrics,
+            connections: TaskTracker::new(),
+            permits,
+            refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
+            closing: AtomicBool::new(false),
+            close: CancellationToken::new(),
+        })
+    }
+
+    /// Accepts until `stop`. Nothing here waits for a client, so that the next is never kept waiting.
+    pub async fn accept(self: Arc<Self>, bound: Bound, stop: CancellationToken) {
+        while let Some(accepted) = stop.run_until_cancelled(bound.accept()).await {
+            let stream = match accepted {
+                Ok(stream) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let server = Arc::clone(&self);
+            match Arc::clone(&self.permits).try_acquire_owned() {
+                Ok(permit) => self.connections.spawn(server.serve(stream, permit)),
+                Err(_) => self.connections.spawn(server.refuse(stream)),
+            };
+        }
+    }
+
+    async fn serve(self: Arc<Self>, stream: Stream, permit: OwnedSemaphorePermit) {
+        self.metrics.open.inc();
+        let _open = Open(&self.metrics.open, permit);
+        let guard = Guard::new(
+            stream,
+            self.config.head_timeout.0,
+            self.config.idle_timeout.0,
+        );
+        let phase = guard.phase();
+        let service = service_fn(|request| self.answer(request, &phase));
+        let connection = http1::Builder::new()
+            .max_buf_size(usize::try_from(self.config.max_head.0).unwrap_or(usize::MAX))
+            // The guard does both time-outs, without a timer for each request.
+            .header_read_timeout(None)
+            .pipeline_flush(true)
+            .serve_connection(TokioIo::new(guard), service);
+        let mut connection = std::pin::pin!(connection);
+        let served = tokio::select! {
+            biased;
+            served = connection.as_mut() => served,
+            () = self.close.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = served {
+            tracing::debug!(%error, "a connection ended early");
+        }
+    }
+
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        phase: &Phase,
+    ) -> Result<Response<Body>, Infallible> {
+        phase.request_begins();
+        let mut response = self.service.answer(request).await;
+        if self.closing.load(Ordering::Relaxed) {
+            response
+                .headers_mut()
+                .insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        phase.request_ends();
+        Ok(response)
+    }
+
+    /// Answers a connection beyond the limit in the API's shape, without reading it.
+    async fn refuse(self: Arc<Self>, mut stream: Stream) {
+        self.metrics.refused.inc();
+        let Ok(_permit) = self.refusals.try_acquire() else {
+            return;
+        };
+        let written = timeout(LAST_WORD, async {
+            stream.write_all(OVERLOADED.as_bytes()).await?;
+            stream.shutdown().await
+        });
+        if !matches!(written.await, Ok(Ok(()))) {
+            tracing::debug!("a refused connection did not hear why");
+        }
+    }
+
+    /// Ends every connection: each answer from now on says `Connection: close`, then idle connections
+    /// are closed, then the rest get until `deadline`. Tells how many were still open then.
+    pub async fn drain(&self, deadline: Duration) -> usize {
+        self.closing.store(true, Ordering::Relaxed);
+        self.connections.close();
+        if timeout(LAST_WORD.min(deadline), self.connections.wait())
+            .await
+            .is_ok()
+        {
+            return 0;
+        }
+        self.close.cancel();
+        let drained = timeout(deadline.saturating_sub(LAST_WORD), self.connections.wait()).await;
+        if drained.is_ok() {
+            0
+        } else {
+            self.connections.len()
+        }
+    }
+}
+
+/// Counts a connection as open for as long as it lives.
+struct Open<'a>(
+    &'a IntGauge,
+    #[expect(dead_code, reason = "held, and given back on drop")] OwnedSemaphorePermit,
+);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+const OVERLOADED: &str = concat!(
+    "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: 125\r\nConnection: close\r\n\r\n",
+    r#"{"RequestId":"00000000-0000-0000-0000-000000000000","HostId":"","Code":"Gateway.Overloaded","Message":"too many connections"}"#,
+);
+
+#[cfg(test)]
+mod tests {
+    use super::OVERLOADED;
+
+    #[test]
+    fn the_refusal_says_its_own_length() {
+        let (head, body) = OVERLOADED.split_once("\r\n\r\n").unwrap();
+        assert!(
+            head.contains(&format!("Content-Length: {}\r\n", body.len())),
+            "{}",
+            body.len()
+        );
+        assert!(serde_json::from_str::<serde_json::Value>(body).is_ok());
+    }
+}

@@ -1,0 +1,161 @@
+//! A connection that does not wait for ever, and knows a TLS hello when it sees one.
+//!
+//! Between requests a connection may idle for long; once the first byte of a head is there, the rest
+//! must follow soon. Both limits share one timer a connection, armed when a read finds nothing and
+//! looked at only when it fires: a request that comes whole costs no timer at all.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+const IDLE: u8 = 0;
+const HEAD: u8 = 1;
+const SERVING: u8 = 2;
+
+/// First byte of a TLS record that carries a handshake (RFC 8446 §5.1).
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// Where a connection is between two requests; shared by its two ends, the socket and the service.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Phase(Arc<AtomicU8>);
+
+impl Phase {
+    /// A whole head has come.
+    pub(super) fn request_begins(&self) {
+        self.0.store(SERVING, Ordering::Relaxed);
+    }
+
+    /// Its answer is ready.
+    pub(super) fn request_ends(&self) {
+        self.0.store(IDLE, Ordering::Relaxed);
+    }
+}
+
+/// A stream under both limits.
+#[derive(Debug)]
+pub(super) struct Guard<S> {
+    stream: S,
+    phase: Phase,
+    untouched: bool,
+    since: Instant,
+    head: Duration,
+    idle: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Guard<S> {
+    pub(super) fn new(stream: S, head: Duration, idle: Duration) -> Self {
+        Self {
+            stream,
+            phase: Phase::default(),
+            untouched: true,
+            since: Instant::now(),
+            head,
+            idle,
+            timer: None,
+        }
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        self.phase.clone()
+    }
+
+    /// Takes note of what was read; refuses a TLS hello.
+    fn note(&mut self, first: u8) -> io::Result<()> {
+        if std::mem::replace(&mut self.untouched, false) && first == TLS_HANDSHAKE {
+            tracing::warn!(
+                "a client speaks TLS to this plain port: set protocol to \"http\" in its SDK's Config, or put TLS in front"
+            );
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "a TLS hello on a plain port",
+            ));
+        }
+        let swap = self
+            .phase
+            .0
+            .compare_exchange(IDLE, HEAD, Ordering::Relaxed, Ordering::Relaxed);
+        if swap.is_ok() {
+            self.since = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// Nothing to read: fails once the phase has lasted too long.
+    fn poll_overdue(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+        loop {
+            let phase = self.phase.0.load(Ordering::Relaxed);
+            let limit = if phase == HEAD { self.head } else { self.idle };
+            let due = self.since + limit;
+            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
+            if timer.deadline() > due {
+                timer.as_mut().reset(due);
+            }
+            ready!(timer.as_mut().poll(context));
+            let now = Instant::now();
+            if phase == SERVING {
+                self.since = now;
+            } else if now >= due {
+                return Poll::Ready(io::ErrorKind::TimedOut.into());
+            }
+            let next = self.since + limit;
+            timer.as_mut().reset(next);
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        match Pin::new(&mut self.stream).poll_read(context, buffer) {
+            Poll::Ready(read) => {
+                read?;
+                match buffer.filled().get(before) {
+                    Some(first) => Poll::Ready(self.note(*first)),
+                    None => Poll::Ready(Ok(())),
+                }
+            }
+            Poll::Pending => self.poll_overdue(context).map(Err),
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Guard<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

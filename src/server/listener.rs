@@ -1,0 +1,159 @@
+//! Sockets to listen on: TCP, or a Unix socket with its own permissions.
+
+use std::fmt;
+use std::fs::{self, Permissions};
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio_util::either::Either;
+
+/// A connection.
+pub(super) type Stream = Either<TcpStream, UnixStream>;
+
+/// Where to listen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// An IP address and port.
+    Tcp(SocketAddr),
+    /// A Unix socket's path and permissions.
+    Unix(PathBuf, u32),
+}
+
+/// The socket could not be had.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {cause}")]
+pub struct BindError {
+    address: Address,
+    #[source]
+    cause: io::Error,
+}
+
+/// A socket that listens. A Unix socket's file goes with it.
+#[derive(Debug)]
+pub struct Bound {
+    listener: Listener,
+    address: Address,
+}
+
+#[derive(Debug)]
+enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Address {
+    /// A Unix socket if one is named, else an IP address and port.
+    #[must_use]
+    pub fn parse(tcp: &str, unix: Option<&str>, mode: u32) -> Option<Self> {
+        match unix {
+            Some(path) => Some(Self::Unix(path.into(), mode)),
+            None => tcp.parse().ok().map(Self::Tcp),
+        }
+    }
+
+    /// Whether only this machine can reach it.
+    #[must_use]
+    pub const fn is_local(&self) -> bool {
+        match self {
+            Self::Tcp(address) => address.ip().is_loopback(),
+            Self::Unix(..) => true,
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path, _) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Listens.
+///
+/// # Errors
+/// [`BindError`] when the address is taken or not ours.
+pub fn bind(address: &Address, backlog: u32) -> Result<Bound, BindError> {
+    let listener = match address {
+        Address::Tcp(address) => bind_tcp(*address, backlog).map(Listener::Tcp),
+        Address::Unix(path, mode) => bind_unix(path, *mode).map(Listener::Unix),
+    };
+    let bound = listener.and_then(|listener| {
+        Ok(Bound {
+            address: listener.address(address)?,
+            listener,
+        })
+    });
+    bound.map_err(|cause| BindError {
+        address: address.clone(),
+        cause,
+    })
+}
+
+fn bind_tcp(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    TcpListener::from_std(socket.into())
+}
+
+/// A socket file that nobody answers at is left over from a crash and is replaced.
+fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
+    let left_over =
+        fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
+    if left_over && std::os::unix::net::UnixStream::connect(path).is_err() {
+        fs::remove_file(path)?;
+    }
+    let listener = UnixListener::bind(path)?;
+    fs::set_permissions(path, Permissions::from_mode(mode))?;
+    Ok(listener)
+}
+
+impl Listener {
+    fn address(&self, asked: &Address) -> io::Result<Address> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().map(Address::Tcp),
+            Self::Unix(_) => Ok(asked.clone()),
+        }
+    }
+}
+
+impl Bound {
+    /// Where it listens; a port 0 has become a real one.
+    #[must_use]
+    pub const fn address(&self) -> &Address {
+        &self.address
+    }
+
+    pub(super) async fn accept(&self) -> io::Result<Stream> {
+        match &self.listener {
+            Listener::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                Ok(Either::Left(stream))
+            }
+            Listener::Unix(listener) => Ok(Either::Right(listener.accept().await?.0)),
+        }
+    }
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        if let Address::Unix(path, _) = &self.address
+            && let Err(error) = fs::remove_file(path)
+        {
+            tracing::debug!(%error, path = %path.display(), "the socket's file was gone already");
+        }
+    }
+}

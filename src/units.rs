@@ -1,0 +1,157 @@
+//! How settings spell durations and sizes: `"30s"`, `"1h 30m"`, `"256MiB"`.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// A time span with its unit, such as `"30s"`; never negative.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span(pub Duration);
+
+/// A number of bytes: `"256MiB"`, `"64KiB"`, or plain bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ByteSize(pub u64);
+
+/// Text that names no quantity; says what would.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadUnit(&'static str);
+
+const SPAN_FORM: BadUnit =
+    BadUnit("write a duration with its unit, such as \"30s\", \"15m\" or \"24h\"");
+const SIZE_FORM: BadUnit =
+    BadUnit("write a size such as \"256MiB\", \"64KiB\" or a number of bytes");
+const SIZES: [(&str, u64); 4] = [
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+    ("B", 1),
+];
+
+impl Span {
+    /// So many milliseconds.
+    #[must_use]
+    pub const fn millis(milliseconds: u64) -> Self {
+        Self(Duration::from_millis(milliseconds))
+    }
+
+    /// So many seconds.
+    #[must_use]
+    pub const fn secs(seconds: u64) -> Self {
+        Self(Duration::from_secs(seconds))
+    }
+}
+
+impl FromStr for Span {
+    type Err = BadUnit;
+
+    fn from_str(text: &str) -> Result<Self, BadUnit> {
+        let span: SignedDuration = text.trim().parse().map_err(|_| SPAN_FORM)?;
+        Duration::try_from(span).map(Self).map_err(|_| SPAN_FORM)
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:#}",
+            SignedDuration::try_from(self.0).unwrap_or(SignedDuration::MAX)
+        )
+    }
+}
+
+impl FromStr for ByteSize {
+    type Err = BadUnit;
+
+    fn from_str(text: &str) -> Result<Self, BadUnit> {
+        let text = text.trim();
+        let (digits, unit) = SIZES
+            .into_iter()
+            .find_map(|(suffix, unit)| text.strip_suffix(suffix).map(|digits| (digits, unit)))
+            .unwrap_or((text, 1));
+        let count: u64 = digits.trim().parse().map_err(|_| SIZE_FORM)?;
+        count.checked_mul(unit).map(Self).ok_or(SIZE_FORM)
+    }
+}
+
+impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whole = |unit: u64| self.0 >= unit && self.0.is_multiple_of(unit);
+        let (suffix, unit) = SIZES
+            .into_iter()
+            .find(|(_, unit)| whole(*unit))
+            .unwrap_or(("B", 1));
+        write!(f, "{}{suffix}", self.0 / unit)
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl Serialize for ByteSize {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Spelled::deserialize(deserializer)? {
+            Spelled::Text(text) => text.parse().map_err(de::Error::custom),
+            Spelled::Number(_) | Spelled::Other(_) => Err(de::Error::custom(SPAN_FORM)),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for ByteSize {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Spelled::deserialize(deserializer)? {
+            Spelled::Text(text) => text.parse().map_err(de::Error::custom),
+            Spelled::Number(bytes) => Ok(Self(bytes)),
+            Spelled::Other(_) => Err(de::Error::custom(SIZE_FORM)),
+        }
+    }
+}
+
+/// The ways a quantity may stand in a file or a variable.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Spelled {
+    Number(u64),
+    Text(String),
+    Other(de::IgnoredAny),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantities_read_back_as_they_are_written() {
+        for text in ["30s", "15m", "24h", "2s 500ms", "50ms", "0s"] {
+            assert_eq!(text.parse::<Span>().unwrap().to_string(), text);
+        }
+        for text in ["256MiB", "64KiB", "1GiB", "7B", "1025B"] {
+            assert_eq!(text.parse::<ByteSize>().unwrap().to_string(), text);
+        }
+        assert_eq!("2.5s".parse(), Ok(Span::millis(2500)));
+        assert_eq!("10".parse(), Ok(ByteSize(10)));
+    }
+
+    #[test]
+    fn other_texts_are_refused_with_the_right_form() {
+        for text in ["", "30", "-5s", "soon", "1e9h"] {
+            assert_eq!(text.parse::<Span>(), Err(SPAN_FORM), "{text}");
+        }
+        for text in ["", "-1", "1.5MiB", "256MB", "99999999999GiB"] {
+            assert_eq!(text.parse::<ByteSize>(), Err(SIZE_FORM), "{text}");
+        }
+    }
+}

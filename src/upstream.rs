@@ -1,0 +1,469 @@
+//! Asking the origin: one deadline, one signed attempt after another, one verdict.
+//!
+//! Each attempt is built from nothing and signed at its own moment with its own nonce: no header of a
+//! client reaches the origin. Only reads are tried again, and only while the retry budget lasts.
+
+mod client;
+mod origin;
+mod refusals;
+mod retry;
+mod verdict;
+
+pub use client::{BuildError, Reply, Transport, TransportError, connect};
+pub use origin::{BadOrigin, Origin};
+pub use verdict::{Codes, Verdict};
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
+use jiff::{SignedDuration, Timestamp};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep, timeout_at};
+use tower::ServiceExt;
+
+use crate::api::{Action, Call, Operation, OriginError};
+use crate::credentials::Provider;
+use crate::metrics::Metrics;
+use crate::signing::{self, Draft};
+use crate::units::{ByteSize, Span};
+use refusals::Refusals;
+use retry::{Next, Retries};
+
+/// The `[upstream]` settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Region whose endpoint is asked; see [`Origin::of_region`].
+    pub region: String,
+    /// Infix of the regional endpoint, such as `vpc`; empty for the public one.
+    pub network: String,
+    /// Asked instead of the region's endpoint.
+    pub endpoint: Option<String>,
+    /// Allows `http://`: signatures then travel in the clear.
+    pub allow_http: bool,
+    /// PEM file of roots to trust instead of the system's.
+    pub ca_file: Option<String>,
+    /// Time to connect, TLS included.
+    pub connect_timeout: Span,
+    /// Time for one attempt, answer included.
+    pub attempt_timeout: Span,
+    /// Time for all attempts of one call.
+    pub deadline: Span,
+    /// Idle connections are closed after this; the origin closes at 25 s.
+    pub idle_timeout: Span,
+    /// Longest answer read.
+    pub max_body: ByteSize,
+    /// Retries per hundred calls that go without; ten a second are always allowed.
+    pub retry_percent: u8,
+    /// Code of the not-found answer the gateway makes itself.
+    pub not_found_code: String,
+    /// Codes (`*` matches any text) that say authoritatively that there is no such image.
+    pub not_found_codes: Vec<String>,
+    /// Codes that speak of our credential and so never reach a client.
+    pub credential_codes: Vec<String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let texts = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();
+        Self {
+            region: "cn-hangzhou".to_owned(),
+            network: String::new(),
+            endpoint: None,
+            allow_http: false,
+            ca_file: None,
+            connect_timeout: Span::secs(3),
+            attempt_timeout: Span::secs(5),
+            deadline: Span::secs(10),
+            idle_timeout: Span::secs(20),
+            max_body: ByteSize(8 << 20),
+            retry_percent: 20,
+            not_found_code: "ImageNotFound".to_owned(),
+            not_found_codes: texts(&["*Image*NotFound", "*Image*NotExist*", "EntityNotExist*"]),
+            credential_codes: texts(&[
+                "SignatureDoesNotMatch",
+                "SignatureNonceUsed",
+                "MissingAccessKeyId",
+                "MissingSecurityToken",
+                "InvalidAccessKeyId.*",
+                "InvalidSecurityToken.*",
+                "InvalidTimeStamp.*",
+                "Forbidden.RAM",
+                "NoPermission",
+            ]),
+        }
+    }
+}
+
+/// How one attempt ended; the `result` label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are the metric's own words")]
+pub enum CallResult {
+    Ok,
+    NotFound,
+    Forbidden,
+    Throttled,
+    ClientError,
+    ServerError,
+    Timeout,
+    Transport,
+    Credential,
+}
+
+impl CallResult {
+    /// Every result, in the order of the discriminants.
+    pub const ALL: [Self; 9] = [
+        Self::Ok,
+        Self::NotFound,
+        Self::Forbidden,
+        Self::Throttled,
+        Self::ClientError,
+        Self::ServerError,
+        Self::Timeout,
+        Self::Transport,
+        Self::Credential,
+    ];
+
+    /// The label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::NotFound => "not_found",
+            Self::Forbidden => "forbidden",
+            Self::Throttled => "throttled",
+            Self::ClientError => "client_error",
+            Self::ServerError => "server_error",
+            Self::Timeout => "timeout",
+            Self::Transport => "transport",
+            Self::Credential => "credential",
+        }
+    }
+}
+
+/// Why a call brought no answer about what was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum UpstreamError {
+    /// No answer in time.
+    #[error("the origin did not answer in time")]
+    Timeout,
+    /// The connection could not be made, or broke.
+    #[error("the origin cannot be reached")]
+    Transport(#[source] Arc<TransportError>),
+    /// The account's flow control; how long to wait, where the origin said.
+    #[error("the origin throttles")]
+    Throttled(Option<Duration>),
+    /// The origin failed.
+    #[error("the origin failed with status {}", .0.status)]
+    Server(OriginError),
+    /// The origin complains about the request itself.
+    #[error("the origin refuses the request: {}", .0.code)]
+    Refused(OriginError),
+    /// A 200 that is not what the API answers.
+    #[error("the origin's answer cannot be read")]
+    Unreadable,
+    /// The origin refuses our credential; its code.
+    #[error("the origin refuses the gateway's credential: {0}")]
+    Credential(String),
+    /// There is no credential yet.
+    #[error("the gateway has no credential")]
+    NoCredential,
+}
+
+/// An answer about what was asked.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// What it says.
+    pub said: Said,
+    /// The answer itself.
+    pub reply: Reply,
+    /// When the attempt that brought it was sent.
+    pub sent: Instant,
+    /// How long that attempt took.
+    pub took: Duration,
+    /// Our clock when it came.
+    pub received: Timestamp,
+}
+
+/// What the origin says about what was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said {
+    /// Here it is.
+    Ok,
+    /// There is no such image.
+    NotFound(OriginError),
+    /// The central credential may not see it.
+    Forbidden(OriginError),
+}
+
+/// One attempt that was answered, whatever the answer.
+#[derive(Debug, Clone)]
+struct Attempt {
+    verdict: Verdict,
+    reply: Reply,
+    sent: Instant,
+    took: Duration,
+    received: Timestamp,
+}
+
+/// The origin, and all it takes to ask it.
+#[derive(Debug)]
+pub struct Upstream {
+    origin: Origin,
+    config: Config,
+    codes: Codes,
+    transport: Transport,
+    credentials: Arc<Provider>,
+    retries: Retries,
+    refusals: Mutex<Refusals>,
+    clock_offset_ms: AtomicI64,
+    metrics: Arc<Metrics>,
+}
+
+impl UpstreamError {
+    /// The word for it; the same that its last attempt was counted under.
+    #[must_use]
+    pub const fn result(&self) -> CallResult {
+        match self {
+            Self::Timeout => CallResult::Timeout,
+            Self::Transport(_) => CallResult::Transport,
+            Self::Throttled(_) => CallResult::Throttled,
+            Self::Server(_) | Self::Unreadable => CallResult::ServerError,
+            Self::Credential(_) | Self::NoCredential => CallResult::Credential,
+            Self::Refused(_) => CallResult::ClientError,
+        }
+    }
+
+    /// Whether an older answer is better than this error: yes for every trouble between the gateway
+    /// and the origin, no where the origin said what is wrong with the request.
+    #[must_use]
+    pub const fn permits_stale(&self) -> bool {
+        match self {
+            Self::Refused(_) => false,
+            Self::Timeout
+            | Self::Transport(_)
+            | Self::Throttled(_)
+            | Self::Server(_)
+            | Self::Unreadable
+            | Self::Credential(_)
+            | Self::NoCredential => true,
+        }
+    }
+}
+
+impl Upstream {
+    /// Puts the parts together; nothing is sent.
+    #[must_use]
+    pub fn new(
+        origin: Origin,
+        config: Config,
+        transport: Transport,
+        credentials: Arc<Provider>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let codes = Codes::new(&config.not_found_codes, &config.credential_codes);
+        let retries = Retries::new(config.retry_percent);
+        let (refusals, clock_offset_ms) = (Mutex::default(), AtomicI64::new(0));
+        Self {
+            origin,
+            config,
+            codes,
+            transport,
+            credentials,
+            retries,
+            refusals,
+            clock_offset_ms,
+            metrics,
+        }
+    }
+
+    /// Who is asked.
+    #[must_use]
+    pub const fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// Asks, within the deadline.
+    ///
+    /// # Errors
+    /// [`UpstreamError`] when the origin gave no answer about what was asked.
+    pub async fn send(&self, call: &Call, body: Bytes) -> Result<Answer, UpstreamError> {
+        let deadline = Instant::now() + self.config.deadline.0;
+        let mut attempts = self.retries.attempts(&call.operation);
+        loop {
+            let outcome = self.attempt(call, body.clone(), deadline).await;
+            match attempts.judge(&outcome, deadline, Instant::now()) {
+                Next::Finish => return outcome.and_then(Self::conclude),
+                Next::After(pause) => sleep(pause).await,
+            }
+            self.metrics.upstream_retries.inc();
+        }
+    }
+
+    async fn attempt(
+        &self,
+        call: &Call,
+        body: Bytes,
+        deadline: Instant,
+    ) -> Result<Attempt, UpstreamError> {
+        let request = self.signed(call, body)?;
+        let sent = Instant::now();
+        let deadline = deadline.min(sent + self.config.attempt_timeout.0);
+        let _in_flight = InFlight::new(&self.metrics);
+        let reply = timeout_at(deadline, self.transport.clone().oneshot(request)).await;
+        let (received, took) = (Timestamp::now(), sent.elapsed());
+        let outcome = match reply {
+            Err(_) => Err(UpstreamError::Timeout),
+            Ok(Err(error)) => Err(UpstreamError::Transport(Arc::new(error))),
+            Ok(Ok(reply)) => {
+                let verdict = self.judge(&call.operation, &reply);
+                self.learn_clock(&verdict, &reply, received);
+                Ok(Attempt {
+                    verdict,
+                    reply,
+                    sent,
+                    took,
+                    received,
+                })
+            }
+        };
+        self.report(call.operation.action(), &outcome, took);
+        outcome
+    }
+
+    fn signed(&self, call: &Call, body: Bytes) -> Result<Request<Full<Bytes>>, UpstreamError> {
+        let credentials = self
+            .credentials
+            .current()
+            .ok_or(UpstreamError::NoCredential)?;
+        let draft = Draft {
+            method: call.operation.method(),
+            host: self.origin.host().to_owned(),
+            path: call.operation.path(),
+            query: call.query.canonical(),
+            action: call.operation.action(),
+            body,
+        };
+        let offset = SignedDuration::from_millis(self.clock_offset_ms.load(Ordering::Relaxed));
+        let headers = signing::sign(&draft, &credentials, Timestamp::now() + offset, &nonce());
+        client::request(&self.origin, draft, headers)
+            .map_err(|error| UpstreamError::Transport(Arc::new(error)))
+    }
+
+    fn judge(&self, operation: &Operation, reply: &Reply) -> Verdict {
+        match (self.codes.judge(operation, reply), operation) {
+            (Verdict::Forbidden(error), Operation::GetImage(key))
+                if self.refusals.lock().note(&key.image, Instant::now()) =>
+            {
+                Verdict::Credential(error)
+            }
+            (verdict, _) => verdict,
+        }
+    }
+
+    /// Splits what was asked about from what went wrong.
+    fn conclude(attempt: Attempt) -> Result<Answer, UpstreamError> {
+        let Attempt {
+            verdict,
+            reply,
+            sent,
+            took,
+            received,
+        } = attempt;
+        let said = match verdict {
+            Verdict::Ok => Said::Ok,
+            Verdict::NotFound(error) => Said::NotFound(error),
+            Verdict::Forbidden(error) => Said::Forbidden(error),
+            Verdict::ClientError(error) => return Err(UpstreamError::Refused(error)),
+            Verdict::Throttled(wait) => return Err(UpstreamError::Throttled(wait)),
+            Verdict::ServerError(error) => return Err(UpstreamError::Server(error)),
+            Verdict::Credential(error) => return Err(UpstreamError::Credential(error.code)),
+        };
+        Ok(Answer {
+            said,
+            reply,
+            sent,
+            took,
+            received,
+        })
+    }
+
+    /// When the origin says that our date is off, its own `Date` tells by how much.
+    fn learn_clock(&self, verdict: &Verdict, reply: &Reply, received: Timestamp) {
+        let (Verdict::Credential(error), Some(date)) = (verdict, reply.date()) else {
+            return;
+        };
+        if error.code != "InvalidTimeStamp.Expired" {
+            return;
+        }
+        let offset = date.duration_since(received);
+        self.clock_offset_ms.store(
+            i64::try_from(offset.as_millis()).unwrap_or(0),
+            Ordering::Relaxed,
+        );
+        self.metrics.clock_offset.set(offset.as_secs_f64());
+        tracing::warn!(
+            offset_seconds = offset.as_secs_f64(),
+            "this clock differs from the origin's; signing by the origin's"
+        );
+    }
+
+    fn report(&self, action: Action, outcome: &Result<Attempt, UpstreamError>, took: Duration) {
+        let result = match outcome {
+            Err(error) => error.result(),
+            Ok(attempt) => attempt.verdict.result(),
+        };
+        self.metrics.called(action, result, took);
+        match outcome {
+            Err(error) => {
+                let cause = std::error::Error::source(error).map(ToString::to_string);
+                tracing::warn!(operation = action.as_str(), %error, cause, "a call to the origin failed");
+            }
+            Ok(Attempt {
+                verdict: Verdict::Credential(error),
+                ..
+            }) => {
+                tracing::error!(
+                    code = error.code,
+                    request.id = error.request_id,
+                    "the origin refuses the gateway's credential"
+                );
+            }
+            Ok(attempt) => {
+                tracing::debug!(
+                    operation = action.as_str(),
+                    result = result.as_str(),
+                    status = attempt.reply.status,
+                    "the origin answered"
+                );
+            }
+        }
+    }
+}
+
+/// Counts an attempt as in flight for as long as it lives, however it ends.
+struct InFlight<'a>(&'a Metrics);
+
+impl<'a> InFlight<'a> {
+    fn new(metrics: &'a Metrics) -> Self {
+        metrics.upstream_in_flight.inc();
+        Self(metrics)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.upstream_in_flight.dec();
+    }
+}
+
+/// 128 random bits: no two requests of any replica share one.
+fn nonce() -> String {
+    let bits = fastrand::u128(..);
+    format!("{bits:032x}")
+}

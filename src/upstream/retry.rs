@@ -1,0 +1,227 @@
+//! Whether and when to try again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tower::retry::budget::{Budget, TpsBudget};
+
+use super::{Attempt, UpstreamError, Verdict};
+use crate::api::Operation;
+
+/// Most attempts of one call.
+const MAX_ATTEMPTS: u32 = 3;
+/// The first pause is drawn from up to this, the next from up to twice as much.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// Retries a second that are allowed however few calls there are.
+const MIN_PER_SECOND: u32 = 10;
+const BUDGET_WINDOW: Duration = Duration::from_secs(10);
+
+/// What all calls may spend on retries together, so that an origin in trouble gets little more to do.
+#[derive(Debug)]
+pub(super) struct Retries {
+    budget: Arc<TpsBudget>,
+}
+
+/// The attempts of one call.
+#[derive(Debug)]
+pub(super) struct Attempts {
+    budget: Arc<TpsBudget>,
+    is_read: bool,
+    made: u32,
+    signed_again: bool,
+}
+
+/// What to do after an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// It was the last.
+    Finish,
+    /// Try again after a pause.
+    After(Duration),
+}
+
+impl Retries {
+    pub(super) fn new(percent: u8) -> Self {
+        let budget = TpsBudget::new(BUDGET_WINDOW, MIN_PER_SECOND, f32::from(percent) / 100.0);
+        Self {
+            budget: Arc::new(budget),
+        }
+    }
+
+    pub(super) fn attempts(&self, operation: &Operation) -> Attempts {
+        let budget = Arc::clone(&self.budget);
+        Attempts {
+            budget,
+            is_read: !operation.is_write(),
+            made: 0,
+            signed_again: false,
+        }
+    }
+}
+
+impl Attempts {
+    /// Judges an attempt. Writes are never tried again: the first may have been carried out.
+    pub(super) fn judge(
+        &mut self,
+        outcome: &Result<Attempt, UpstreamError>,
+        deadline: Instant,
+        now: Instant,
+    ) -> Next {
+        self.made += 1;
+        if !self.is_read {
+            return Next::Finish;
+        }
+        match outcome {
+            Ok(Attempt {
+                verdict: Verdict::Credential(error),
+                ..
+            }) if is_mended_by_signing_again(&error.code) => {
+                if std::mem::replace(&mut self.signed_again, true) {
+                    Next::Finish
+                } else {
+                    Next::After(Duration::ZERO)
+                }
+            }
+            Ok(Attempt {
+                verdict: Verdict::ServerError(_),
+                ..
+            })
+            | Err(UpstreamError::Timeout | UpstreamError::Transport(_)) => {
+                self.again_within(deadline, now)
+            }
+            Ok(attempt) => {
+                if attempt.verdict == Verdict::Ok {
+                    self.budget.deposit();
+                }
+                Next::Finish
+            }
+            Err(_) => Next::Finish,
+        }
+    }
+
+    fn again_within(&self, deadline: Instant, now: Instant) -> Next {
+        let pause = (FIRST_PAUSE * 2u32.saturating_pow(self.made - 1)).mul_f64(fastrand::f64());
+        let in_time = now + pause < deadline;
+        if self.made < MAX_ATTEMPTS && in_time && self.budget.withdraw() {
+            Next::After(pause)
+        } else {
+            Next::Finish
+        }
+    }
+}
+
+/// A used nonce and an expired date are cured by a new signature: with another nonce, by the origin's clock.
+fn is_mended_by_signing_again(code: &str) -> bool {
+    matches!(code, "SignatureNonceUsed" | "InvalidTimeStamp.Expired")
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::api::{ImageId, ImageKey, OriginError};
+    use crate::upstream::Reply;
+
+    fn get() -> Operation {
+        Operation::GetImage(ImageKey {
+            image: ImageId::parse("i").unwrap(),
+            verbose: false,
+        })
+    }
+
+    fn answered(verdict: Verdict) -> Result<Attempt, UpstreamError> {
+        let reply = Reply {
+            status: 400,
+            headers: HeaderMap::new(),
+            body: "".into(),
+        };
+        Ok(Attempt {
+            verdict,
+            reply,
+            sent: Instant::now(),
+            took: Duration::ZERO,
+            received: Timestamp::now(),
+        })
+    }
+
+    fn retries(
+        operation: &Operation,
+        outcome: &Result<Attempt, UpstreamError>,
+        left: Duration,
+    ) -> u32 {
+        let (now, mut attempts) = (Instant::now(), Retries::new(20).attempts(operation));
+        (0..10)
+            .take_while(|_| attempts.judge(outcome, now + left, now) != Next::Finish)
+            .count() as u32
+    }
+
+    #[test]
+    fn reads_are_tried_again_on_faults_within_the_deadline() {
+        let minute = Duration::from_secs(60);
+        assert_eq!(retries(&get(), &Err(UpstreamError::Timeout), minute), 2);
+        assert_eq!(
+            retries(
+                &get(),
+                &answered(Verdict::ServerError(OriginError::default())),
+                minute
+            ),
+            2
+        );
+        assert_eq!(
+            retries(&get(), &Err(UpstreamError::Timeout), Duration::ZERO),
+            0
+        );
+        assert_eq!(
+            retries(&get(), &answered(Verdict::Throttled(None)), minute),
+            0
+        );
+        assert_eq!(retries(&get(), &answered(Verdict::Ok), minute), 0);
+        assert_eq!(
+            retries(&Operation::AddImage, &Err(UpstreamError::Timeout), minute),
+            0
+        );
+    }
+
+    #[test]
+    fn a_refused_nonce_or_date_is_signed_again_once() {
+        for (code, expected) in [
+            ("SignatureNonceUsed", 1),
+            ("InvalidTimeStamp.Expired", 1),
+            ("SignatureDoesNotMatch", 0),
+        ] {
+            let error = OriginError {
+                code: code.to_owned(),
+                ..OriginError::default()
+            };
+            assert_eq!(
+                retries(
+                    &get(),
+                    &answered(Verdict::Credential(error)),
+                    Duration::from_secs(60)
+                ),
+                expected,
+                "{code}"
+            );
+        }
+    }
+
+    #[test]
+    fn all_calls_together_stay_within_the_budget() {
+        let retries = Retries::new(0);
+        let now = Instant::now();
+        let granted = (0..1000)
+            .filter(|_| {
+                let next = retries.attempts(&get()).judge(
+                    &Err(UpstreamError::Timeout),
+                    now + Duration::from_secs(60),
+                    now,
+                );
+                next != Next::Finish
+            })
+            .count();
+        assert!(granted <= 10 * 10, "{granted}");
+    }
+}

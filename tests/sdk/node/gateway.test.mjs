@@ -1,0 +1,157 @@
+// What the vendor's Node.js core sees through the gateway. Needs GATEWAY_PORT and EMULATOR_PORT.
+
+import assert from 'node:assert/strict';
+import { before, test } from 'node:test';
+
+import { ClientError, ServerError, ThrottlingError } from '@alicloud/openapi-core';
+
+import { connect } from './client.mjs';
+
+const GATEWAY = `127.0.0.1:${process.env.GATEWAY_PORT}`;
+const EMULATOR = `http://127.0.0.1:${process.env.EMULATOR_PORT}/emulator`;
+const BURST = 200;
+
+const client = connect(GATEWAY);
+let images;
+
+before(async () => {
+  const answer = await control('/images?limit=20');
+  images = answer.ImageIds ?? answer;
+});
+
+/** An image that no other test asks for. */
+const fresh = () => images.pop();
+
+async function control(path, method = 'GET', body = undefined) {
+  const headers = { 'Content-Type': 'application/json' };
+  const answer = await fetch(EMULATOR + path, { method, headers, body });
+  assert.ok(answer.ok, `${method} ${path}: ${answer.status}`);
+  const text = await answer.text();
+  return text && JSON.parse(text);
+}
+
+const calls = async () => (await control('/counts')).requests.GetImage ?? 0;
+
+async function inject(image, fault) {
+  const faults = [{ operation: 'GetImage', image, times: 1000, ...fault }];
+  await control('/faults', 'POST', JSON.stringify(faults));
+}
+
+async function rejection(promise) {
+  try {
+    await promise;
+  } catch (error) {
+    return error;
+  }
+  assert.fail('the call was answered');
+}
+
+test('plain and verbose answers are read, and the second call is a hit', async () => {
+  const image = fresh();
+  const plain = await client.getImage(image);
+  assert.equal(plain.statusCode, 200);
+  assert.ok(plain.body.Name);
+  assert.ok(!plain.body.Labels?.length);
+  const verbose = await client.getImage(image, { Verbose: true });
+  assert.ok(verbose.body.Labels.length);
+  const again = await client.getImage(image, { Verbose: false });
+  assert.deepEqual(again.body, plain.body);
+  assert.match(again.headers['cache-status'], /^pai-image-gateway; hit; ttl=\d+$/);
+});
+
+test('an unknown image raises the typed not-found', async () => {
+  const error = await rejection(client.getImage('image-nowhere'));
+  assert.ok(error instanceof ClientError);
+  assert.equal(error.code, 'ImageNotFound');
+  assert.equal(error.statusCode, 404);
+  assert.match(error.requestId, /\S/);
+});
+
+test('malformed ids raise a typed error and cost no upstream call', async () => {
+  const before = await calls();
+  for (const image of ['a*b', 'a**b', 'a b', 'a/b', "it's(!)", '镜像']) {
+    const error = await rejection(client.getImage(image));
+    assert.ok(error instanceof ClientError, image);
+    assert.equal(error.code, 'InvalidParameter', image);
+    assert.equal(error.statusCode, 400, image);
+  }
+  assert.equal(await calls(), before);
+});
+
+test('a throttle tells when to come back', async () => {
+  const image = fresh();
+  await inject(image, { kind: 'throttle', status: 429, code: 'Throttling', retry_after_ms: 100 });
+  const error = await rejection(client.getImage(image));
+  assert.ok(error instanceof ThrottlingError);
+  assert.equal(error.statusCode, 429);
+  assert.ok(error.retryAfter > 0);
+});
+
+test('a silent origin is a typed error before the SDK gives up', async () => {
+  const image = fresh();
+  await inject(image, { kind: 'stall', ms: 4000, times: 1 });
+  const error = await rejection(client.getImage(image));
+  assert.ok(error instanceof ServerError, String(error));
+  assert.equal(error.code, 'Gateway.UpstreamTimeout');
+  assert.equal(error.statusCode, 504);
+});
+
+test('a compressed origin is not seen', async () => {
+  const image = fresh();
+  await inject(image, { kind: 'gzip' });
+  assert.ok((await client.getImage(image)).body.Name);
+});
+
+test('listing passes odd characters', async () => {
+  const name = "tensor flow~*+%/'!()中";
+  const document = {
+    Name: name,
+    ImageUri: 'registry.example/pai/x:1.0',
+    Accessibility: 'PUBLIC',
+    WorkspaceId: '15945',
+    GmtCreateTime: '2024-01-21T17:12:35.232Z',
+    GmtModifiedTime: '2024-01-21T17:12:35.232Z',
+    Labels: [],
+  };
+  await control('/images/image-odd-name', 'PUT', JSON.stringify(document));
+  const query = { Name: name, Options: '', PageSize: 20, Verbose: true };
+  const { body } = await client.listImages(query);
+  assert.equal(body.TotalCount, 1);
+  assert.deepEqual(body.Images.map((image) => image.Name), [name]);
+});
+
+test('writes are seen by the next read', async () => {
+  const added = await client.addImage({
+    Name: 'nlp-compression',
+    Description: 'NLP 模型 "x"',
+    ImageUri: 'registry.example/pai/nlp:gpu',
+    Accessibility: 'PRIVATE',
+    Size: 2,
+    WorkspaceId: '15945',
+    Labels: [{ Key: 'system.chipType', Value: 'GPU' }],
+  });
+  const image = added.body.ImageId;
+  const labels = async () =>
+    (await client.getImage(image, { Verbose: true })).body.Labels.map((label) => label.Key);
+  assert.deepEqual(await labels(), ['system.chipType']);
+
+  const key = 'key,key/2 ~*+%中';
+  await client.addImageLabels(image, [{ Key: key, Value: '值' }]);
+  assert.deepEqual((await labels()).sort(), [key, 'system.chipType'].sort());
+  await client.removeImageLabels(image, key);
+  assert.deepEqual(await labels(), ['system.chipType']);
+
+  await client.publishImage(image);
+  assert.equal((await client.getImage(image)).body.Accessibility, 'PUBLIC');
+  await client.removeImage(image);
+  assert.equal((await rejection(client.getImage(image))).code, 'ImageNotFound');
+});
+
+test('a burst for one image makes one upstream call', async () => {
+  const image = fresh();
+  await inject(image, { kind: 'latency', ms: 500 });
+  const before = await calls();
+  const answers = await Promise.all(Array.from({ length: BURST }, () => client.getImage(image)));
+  assert.equal(await calls(), before + 1);
+  assert.equal(new Set(answers.map((answer) => answer.body.RequestId)).size, 1);
+});
