@@ -125,8 +125,8 @@ impl Service for Admin {
         if let Some(response) = self.open(&head.method, path) {
             return response;
         }
-        if let Err(refusal) = self.admit(&head.headers) {
-            return refusal;
+        if let Err((status, reason)) = self.admit(&head.headers) {
+            return problem(status, reason);
         }
         match (&head.method, path) {
             (&Method::GET, "/status") => as_json(&self.status()),
@@ -179,7 +179,7 @@ impl Admin {
         }
     }
 
-    fn admit(&self, headers: &HeaderMap) -> Result<(), Response<Body>> {
+    fn admit(&self, headers: &HeaderMap) -> Result<(), (StatusCode, &'static str)> {
         let header = |name| {
             headers
                 .get(name)
@@ -191,24 +191,21 @@ impl Admin {
                 .split_once("://")
                 .is_none_or(|(_, site)| site != host)
         }) {
-            return Err(problem(
+            return Err((
                 StatusCode::FORBIDDEN,
                 "a page of another site may not ask this",
             ));
         }
         match &self.token {
             None if is_ours(host) => Ok(()),
-            None => Err(problem(
-                StatusCode::FORBIDDEN,
-                "ask by IP address or as localhost",
-            )),
+            None => Err((StatusCode::FORBIDDEN, "ask by IP address or as localhost")),
             Some(token) => {
                 let given = header(AUTHORIZATION)
                     .and_then(|value| value.strip_prefix("Bearer "))
                     .unwrap_or("");
                 verify_slices_are_equal(given.as_bytes(), token.expose_secret().as_bytes()).map_err(
                     |_| {
-                        problem(
+                        (
                             StatusCode::UNAUTHORIZED,
                             "the admin token is missing or wrong",
                         )

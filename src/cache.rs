@@ -160,7 +160,7 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
             images,
             negatives,
             failures,
-            flights: Flights::new(),
+            flights: Flights::default(),
             tasks,
             policy,
             max_bytes,

@@ -192,11 +192,11 @@ impl Gateway {
                 if freshness::refresh_early(entry.age(now), entry.ttl, entry.took, fastrand::f64) {
                     self.revalidate(key, &known);
                 }
-                Ok(self.from_memory(&entry, Outcome::Hit, CacheStatus::Hit, now))
+                Ok(self.serve_held(&entry, Outcome::Hit, CacheStatus::Hit, now))
             }
             Plan::Stale(entry) => {
                 self.revalidate(key, &known);
-                Ok(self.from_memory(&entry, Outcome::Stale, CacheStatus::Revalidating, now))
+                Ok(self.serve_held(&entry, Outcome::Stale, CacheStatus::Revalidating, now))
             }
             Plan::Negative(negative) => Ok(response::negative(
                 &negative,
@@ -215,7 +215,7 @@ impl Gateway {
         }
     }
 
-    fn from_memory(
+    fn serve_held(
         &self,
         entry: &Entry,
         outcome: Outcome,
@@ -267,7 +267,7 @@ impl Gateway {
             Err(_) => UpstreamError::Timeout,
         };
         match stale {
-            Some(entry) if error.permits_stale() => Ok(self.from_memory(
+            Some(entry) if error.permits_stale() => Ok(self.serve_held(
                 &entry,
                 Outcome::Stale,
                 CacheStatus::OriginError,

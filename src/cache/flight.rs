@@ -65,10 +65,8 @@ impl<K, T> Clone for Flights<K, T> {
     }
 }
 
-impl<K: Eq + Hash + Clone, T: Clone> Flights<K, T> {
-    /// An empty board.
-    #[must_use]
-    pub fn new() -> Self {
+impl<K, T> Default for Flights<K, T> {
+    fn default() -> Self {
         Self {
             board: Arc::new(Mutex::new(Board {
                 current: HashMap::new(),
@@ -76,7 +74,9 @@ impl<K: Eq + Hash + Clone, T: Clone> Flights<K, T> {
             })),
         }
     }
+}
 
+impl<K: Eq + Hash + Clone, T: Clone> Flights<K, T> {
     /// Joins the current flight for `key`, or starts one, unless `landed` finds that one has just
     /// landed: it is asked while no flight can land, so no arrival is missed between look and start.
     pub fn board<L>(
@@ -195,7 +195,7 @@ mod tests {
 
     #[tokio::test]
     async fn all_who_ask_share_one_flight() {
-        let flights = Flights::new();
+        let flights = Flights::default();
         let (first, ticket) = start(&flights);
         let second = join(&flights);
         let mut stored = 0;
@@ -209,7 +209,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_grounded_flight_is_heard_but_never_stored() {
-        let flights = Flights::new();
+        let flights = Flights::default();
         let (old, grounded) = start(&flights);
         flights.ground(&[1], || ());
         let (new, ticket) = start(&flights);
@@ -225,7 +225,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_lost_flight_is_cleared_away() {
-        let flights = Flights::new();
+        let flights = Flights::default();
         let (seat, ticket) = start(&flights);
         drop(ticket);
         assert_eq!(seat.arrival().await, Err(Lost));
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn a_landing_between_look_and_start_is_noticed() {
-        let flights: Flights<u8, u32> = Flights::new();
+        let flights: Flights<u8, u32> = Flights::default();
         assert_eq!(flights.board(&1, || Some("landed")).err(), Some("landed"));
         assert!(!flights.is_flying(&1));
     }

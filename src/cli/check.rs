@@ -84,7 +84,10 @@ async fn probe(
     ));
     let upstream = match app::upstream(&loaded.settings, &credentials, &metrics) {
         Ok(upstream) => upstream,
-        Err(error) => return Ok(report.bad(&error.to_string())),
+        Err(error) => {
+            report.bad(&error.to_string());
+            return Ok(());
+        }
     };
     report.good(&format!("the origin is {}", upstream.origin().host()));
     match credentials.load().await {

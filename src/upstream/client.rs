@@ -218,7 +218,7 @@ fn tls(config: &Config) -> Result<ClientConfig, BuildError> {
         Ok(builder) => Ok(builder.with_no_client_auth()),
         Err(error) => {
             tracing::info!(%error, "no system roots to trust; using Mozilla's");
-            let roots = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
+            let roots = webpki_roots::TLS_SERVER_ROOTS.to_vec();
             Ok(builder()?
                 .with_root_certificates(RootCertStore { roots })
                 .with_no_client_auth())

@@ -27,7 +27,7 @@ def emulator(tmp_path: Path) -> Iterator[Emulator]:
     emulator = Emulator(tmp_path)
     try:
         yield emulator
-        assert emulator.rejected() == 0
+        assert emulator.rejected() == {}
     finally:
         emulator.stop()
 

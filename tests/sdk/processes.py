@@ -105,12 +105,13 @@ class Emulator(Server):
         self._control("POST", "/emulator/faults", json.dumps(faults).encode())
 
     def calls(self, action: str = "GetImage") -> int:
-        return self._counts()["requests"].get(action, 0)
+        return self._counts()["operations"].get(action, 0)
 
     def all_calls(self) -> int:
-        return sum(self._counts()["requests"].values())
+        return sum(self._counts()["operations"].values())
 
-    def rejected(self) -> int:
+    def rejected(self) -> dict[str, int]:
+        """How many requests were refused, by reason."""
         return self._counts()["rejected"]
 
     def _counts(self) -> dict[str, Any]:
@@ -139,6 +140,8 @@ class Gateway(Server):
             source = "static"
             access_key_id = "{ACCESS_KEY_ID}"
             access_key_secret_file = "{folder / 'secret'}"
+            [shutdown]
+            lame_duck = "0s"
             [api]
             writes = {str(writes).lower()}
             """)

@@ -30,7 +30,7 @@ async function control(path, method = 'GET', body = undefined) {
   return text && JSON.parse(text);
 }
 
-const calls = async () => (await control('/counts')).requests.GetImage ?? 0;
+const calls = async () => (await control('/counts')).operations.GetImage ?? 0;
 
 async function inject(image, fault) {
   const faults = [{ operation: 'GetImage', image, times: 1000, ...fault }];
