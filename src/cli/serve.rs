@@ -73,8 +73,11 @@ impl StopSignal {
     }
 }
 
-/// Whoever sees the file sees all of it.
+/// Whoever sees the file sees all of it. A pipe or a terminal is written to as it is.
 pub(super) fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
+    if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        return std::fs::write(path, format!("{text}\n"));
+    }
     let mut draft = path.as_os_str().to_owned();
     draft.push(".draft");
     std::fs::write(&draft, text)?;

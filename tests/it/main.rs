@@ -4,4 +4,24 @@
     reason = "a test that cannot go on should say where"
 )]
 
+mod support;
+
+mod admin;
+mod caching;
+mod coalescing;
+mod commands;
+mod demands;
+mod entries;
+mod errors;
+mod faults;
+mod fuzz;
+mod listener;
+mod malformed;
+mod metrics;
+mod probes;
+mod process;
+mod purge;
+mod stale;
+mod unix;
 mod vectors;
+mod writes;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from alibabacloud_aiworkspace20210204 import models
@@ -10,6 +11,11 @@ from alibabacloud_tea_openapi.utils_models import Config
 
 PLAIN = models.GetImageRequest()
 VERBOSE = models.GetImageRequest(verbose=True)
+
+# What clients escape in ways of their own, and with `%2B` something that looks like an escape.
+ODD = "tensor flow~*+%2B/中&c=d#?;:@$'!()\"\\"
+# The same for a label's key, which holds neither `=` nor a comma, since both separate; `%2C` is none.
+ODD_KEY = "key/2 ~*+%2C中&#?;:@'!()%"
 
 
 def connect(address: str, **settings: Any) -> Client:
@@ -21,6 +27,12 @@ def connect(address: str, **settings: Any) -> Client:
         **settings,
     }
     return Client(Config(endpoint=address, **settings))
+
+
+async def call(client: Client, method: str, *arguments: Any) -> Any:
+    """Calls a method of the client by its name, be it a sync or an async one."""
+    answer = getattr(client, method)(*arguments)
+    return await answer if inspect.isawaitable(answer) else answer
 
 
 def facts(body: Any) -> dict[str, Any]:

@@ -86,9 +86,13 @@ def test_throttle_tells_the_sdk_when_to_come_back(
     assert 0 < error.retry_after <= 700
 
 
+def status(number: int, code: str) -> dict[str, Any]:
+    return {"kind": "status", "status": number, "code": code, "message": "broken"}
+
+
 FAILURES = [
-    ({"kind": "status", "status": 500, "code": "InternalError"}, "UpstreamUnavailable"),
-    ({"kind": "status", "status": 503, "code": "ServiceUnavailable"}, "UpstreamUnavailable"),
+    (status(500, "InternalError"), "UpstreamUnavailable"),
+    (status(503, "ServiceUnavailable"), "UpstreamUnavailable"),
     ({"kind": "close_before"}, "UpstreamUnavailable"),
     ({"kind": "close_mid_body"}, "UpstreamUnavailable"),
     ({"kind": "garbage"}, "InvalidUpstreamResponse"),
@@ -103,7 +107,7 @@ STATUS = {"UpstreamUnavailable": 503, "InvalidUpstreamResponse": 502}
 def test_failing_origin_is_a_typed_server_error(
     client: Client, emulator: Emulator, image: str, fault: dict[str, Any], code: str
 ) -> None:
-    emulator.inject(fails(image, message="broken", **fault))
+    emulator.inject(fails(image, **fault))
     error = raised(client.get_image, image, PLAIN)
     assert type(error) is ServerException
     assert (error.status_code, error.code) == (STATUS[code], f"Gateway.{code}")

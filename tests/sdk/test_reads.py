@@ -4,16 +4,40 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 import pytest
 from alibabacloud_aiworkspace20210204 import models
 from alibabacloud_aiworkspace20210204.client import Client
 
-from clients import PLAIN, VERBOSE, connect, facts
+from clients import ODD, ODD_KEY, PLAIN, VERBOSE, call, connect, facts
 from processes import Emulator, Gateway
 
 EXAMPLE = Path(__file__).parents[1] / "vectors" / "getimage_example.json"
-ODD_NAME = "tensor flow~*+%/中"
+WORKSPACE = "15945"
+
+# What would arrive instead of ODD if it were read once too often, never, in part or as bytes.
+MISREAD = [
+    unquote(ODD),
+    unquote_plus(ODD),
+    quote(ODD, safe=""),
+    quote_plus(ODD),
+    *(ODD.partition(separator)[0] for separator in "%&#?;"),
+    ODD.encode().decode("latin-1"),
+]
+
+
+def add(origin: Client, number: int, text: str) -> str:
+    """Adds an image that has `text` wherever the API leaves a text free; returns its id."""
+    labels = {"system.source": "test", ODD_KEY: text}
+    request = models.AddImageRequest(
+        description=text,
+        image_uri=text,
+        labels=[models.AddImageRequestLabels(key, value) for key, value in labels.items()],
+        name=f"odd-{number}",
+        workspace_id=WORKSPACE,
+    )
+    return origin.add_image(request).body.image_id
 
 
 def test_plain_answer_is_what_the_origin_answers(
@@ -88,28 +112,41 @@ def test_fields_nobody_knows_arrive_byte_for_byte(
     assert body.request_id == "R-1"
 
 
-@pytest.mark.parametrize("request_name", ["list_images", "list_images_async"])
-async def test_list_images_passes_odd_characters(
-    client: Client, emulator: Emulator, request_name: str
+@pytest.mark.parametrize("method", ["list_images", "list_images_async"])
+async def test_odd_characters_of_a_search_reach_the_origin_exactly(
+    client: Client, origin: Client, method: str
 ) -> None:
-    document = {
-        "Name": ODD_NAME,
-        "ImageUri": "registry.example/pai/x:1.0",
-        "Accessibility": "PUBLIC",
-        "WorkspaceId": "15945",
-        "GmtCreateTime": "2024-01-21T17:12:35.232Z",
-        "GmtModifiedTime": "2024-01-21T17:12:35.232Z",
-        "Labels": [{"Key": "k", "Value": "a+b c*中"}],
-    }
-    emulator.put("image-odd-name", json.dumps(document).encode())
-    request = models.ListImagesRequest(
-        name=ODD_NAME, labels="k=a+b c*中", options="", page_size=20, verbose=True
-    )
-    listed = getattr(client, request_name)(request)
-    body = (await listed if request_name.endswith("_async") else listed).body
-    assert body.total_count == 1
-    assert [found.image_id for found in body.images] == ["image-odd-name"]
-    assert body.images[0].name == ODD_NAME
+    image, *others = [add(origin, number, text) for number, text in enumerate([ODD, *MISREAD])]
+    for condition in (
+        {"image_uri": ODD},
+        {"labels": f"system.source=test,{ODD_KEY}={ODD}"},
+        {"query": ODD},
+    ):
+        request = models.ListImagesRequest(**condition, options="", page_size=50, verbose=True)
+        body = (await call(client, method, request)).body
+        assert [found.image_id for found in body.images] == [image]
+        assert (body.total_count, body.images[0].description) == (1, ODD)
+        assert facts(body) == facts(origin.list_images(request).body)
+    every = models.ListImagesRequest(labels="system.source=test", name="", page_size=50)
+    found = {found.image_id for found in (await call(client, method, every)).body.images}
+    assert found == {image, *others}
+
+
+@pytest.mark.parametrize("method", ["list_image_labels", "list_image_labels_async"])
+async def test_odd_characters_of_labels_reach_the_origin_exactly(
+    client: Client, origin: Client, method: str
+) -> None:
+    for number, text in enumerate([ODD, *MISREAD]):
+        add(origin, number, text)
+    both = f"{ODD_KEY},system.source"
+    for condition, expected in (
+        ({"label_keys": both}, {*MISREAD, ODD, "test"}),
+        ({"label_keys": both, "label_filter": f"{ODD_KEY}={ODD}"}, {ODD, "test"}),
+        ({"label_keys": ODD_KEY, "label_filter": f"{ODD_KEY}={ODD}"}, {ODD}),
+    ):
+        request = models.ListImageLabelsRequest(**condition, workspace_id=WORKSPACE)
+        body = (await call(client, method, request)).body
+        assert {label.value for label in body.labels} == expected
 
 
 def test_list_images_is_never_cached(client: Client, origin: Client, emulator: Emulator) -> None:

@@ -7,10 +7,8 @@ from alibabacloud_aiworkspace20210204 import models
 from alibabacloud_aiworkspace20210204.client import Client
 from alibabacloud_tea_openapi.exceptions import ClientException
 
-from clients import PLAIN, VERBOSE
+from clients import ODD_KEY, PLAIN, VERBOSE, call
 from processes import Emulator
-
-ODD_KEY = "key,key/2 ~*+%中"
 
 
 def new_image() -> models.AddImageRequest:
@@ -25,9 +23,9 @@ def new_image() -> models.AddImageRequest:
     )
 
 
-def new_label(key: str) -> models.AddImageLabelsRequest:
-    label = models.AddImageLabelsRequestLabels(key=key, value="值 + 1")
-    return models.AddImageLabelsRequest(labels=[label])
+def new_labels(*keys: str) -> models.AddImageLabelsRequest:
+    labels = [models.AddImageLabelsRequestLabels(key=key, value="值 + 1") for key in keys]
+    return models.AddImageLabelsRequest(labels=labels)
 
 
 def labels(client: Client, image: str) -> dict[str, str]:
@@ -61,10 +59,23 @@ def test_image_that_was_missing_can_be_read_once_added(client: Client) -> None:
 @pytest.mark.parametrize("key", ["team", ODD_KEY])
 def test_labels_are_seen_as_soon_as_they_change(client: Client, image: str, key: str) -> None:
     before = labels(client, image)
-    client.add_image_labels(image, new_label(key))
+    client.add_image_labels(image, new_labels(key))
     assert labels(client, image) == {**before, key: "值 + 1"}
     client.remove_image_labels(image, key, models.RemoveImageLabelsRequest())
     assert labels(client, image) == before
+
+
+@pytest.mark.parametrize("method", ["remove_image_labels", "remove_image_labels_async"])
+async def test_labels_named_in_one_call_are_removed_in_one_call(
+    client: Client, emulator: Emulator, image: str, method: str
+) -> None:
+    before = labels(client, image)
+    client.add_image_labels(image, new_labels("team", "kept", ODD_KEY))
+    assert set(labels(client, image)) == {*before, "team", "kept", ODD_KEY}
+    keys = f"team,{ODD_KEY}"
+    await call(client, method, image, keys, models.RemoveImageLabelsRequest())
+    assert labels(client, image) == {**before, "kept": "值 + 1"}
+    assert emulator.calls("RemoveImageLabels") == 1
 
 
 def test_published_image_is_seen_as_public(client: Client) -> None:
@@ -87,7 +98,7 @@ def test_removed_image_is_gone_in_both_variants(client: Client, image: str) -> N
 async def test_async_writes_are_seen_at_once(client: Client) -> None:
     image = (await client.add_image_async(new_image())).body.image_id
     assert set(labels(client, image)) == {"system.chipType"}
-    await client.add_image_labels_async(image, new_label(ODD_KEY))
+    await client.add_image_labels_async(image, new_labels(ODD_KEY))
     assert set(labels(client, image)) == {"system.chipType", ODD_KEY}
     await client.remove_image_labels_async(image, ODD_KEY, models.RemoveImageLabelsRequest())
     assert set(labels(client, image)) == {"system.chipType"}
@@ -99,7 +110,7 @@ async def test_async_writes_are_seen_at_once(client: Client) -> None:
 
 def test_origin_refusing_a_write_is_passed_on(client: Client) -> None:
     with pytest.raises(ClientException) as caught:
-        client.add_image_labels("image-nowhere", new_label("team"))
+        client.add_image_labels("image-nowhere", new_labels("team"))
     assert (caught.value.status_code, caught.value.code) == (404, "ImageNotFound")
 
 
@@ -109,7 +120,7 @@ def test_writes_that_are_off_never_reach_the_origin(
 ) -> None:
     for call in (
         lambda: client.add_image(new_image()),
-        lambda: client.add_image_labels(image, new_label("team")),
+        lambda: client.add_image_labels(image, new_labels("team")),
         lambda: client.remove_image_labels(image, "team", models.RemoveImageLabelsRequest()),
         lambda: client.publish_image(image, models.PublishImageRequest()),
         lambda: client.remove_image(image, models.RemoveImageRequest()),

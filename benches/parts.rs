@@ -1,0 +1,139 @@
+//! What the parts of a request cost alone: `cargo bench --bench parts`.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+use divan::Bencher;
+use http::{HeaderValue, Method};
+use jiff::Timestamp;
+use pai_image_gateway::api::{Action, Call, ImageId, ImageKey};
+use pai_image_gateway::cache::freshness::{Directives, Evidence};
+use pai_image_gateway::cache::{Arrival, Cache, Config, Entry, Known, Landed, Policy};
+use pai_image_gateway::metrics::Metrics;
+use pai_image_gateway::outcome::Outcome;
+use pai_image_gateway::response::{self, CacheStatus};
+use pai_image_gateway::signing::{Credentials, Draft, sign};
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() {
+    divan::main();
+}
+
+const EXAMPLE: &[u8] = include_bytes!("../tests/vectors/getimage_example.json");
+
+#[divan::bench]
+fn classify(bencher: Bencher<'_, '_>) {
+    let path = "/api/v1/images/image-liuxvj7p2qcnflha84";
+    bencher.bench(|| {
+        Call::classify(
+            &Method::GET,
+            black_box(path),
+            black_box(Some("Verbose=True")),
+        )
+    });
+}
+
+#[divan::bench]
+fn sign_one_request(bencher: Bencher<'_, '_>) {
+    let credentials = Credentials {
+        access_key_id: "LTAI5tTestAccessKeyId0001".to_owned(),
+        access_key_secret: "TestAccessKeySecret0000000000001".into(),
+        security_token: None,
+    };
+    let draft = Draft {
+        method: Method::GET,
+        host: "aiworkspace.cn-hangzhou.aliyuncs.com".to_owned(),
+        path: "/api/v1/images/image-liuxvj7p2qcnflha84".to_owned(),
+        query: String::new(),
+        action: Action::GetImage,
+        body: bytes::Bytes::new(),
+    };
+    let now = Timestamp::now();
+    bencher.bench(|| {
+        sign(
+            black_box(&draft),
+            &credentials,
+            now,
+            "7daabbdecff4f1879296812f9e9810a4",
+        )
+    });
+}
+
+fn entry() -> Entry {
+    let arrival = Arrival {
+        body: bytes::Bytes::from_static(EXAMPLE),
+        request_id: HeaderValue::from_static("5A14FA81-DD4E-4F3B-8B1A-6343FE44B941"),
+        sent: Instant::now(),
+        took: Duration::from_millis(40),
+        received: Timestamp::now(),
+        date: None,
+        cache_control: String::new(),
+    };
+    Entry::new(arrival, false, &Policy::default(), 0.5).expect("the example is an image")
+}
+
+#[divan::bench]
+fn read_an_answer(bencher: Bencher<'_, '_>) {
+    bencher.bench(entry);
+}
+
+#[divan::bench]
+fn decide_a_ttl(bencher: Bencher<'_, '_>) {
+    let (policy, now) = (Policy::default(), Timestamp::now());
+    let modified = "2021-01-21T17:12:35.232Z".parse().ok();
+    let evidence = Evidence {
+        modified,
+        created: None,
+        date: now,
+        verbose: false,
+        directives: Directives::default(),
+        draw: 0.5,
+    };
+    bencher.bench(|| policy.decide(black_box(&evidence)));
+}
+
+#[divan::bench(args = [1_000, 100_000])]
+fn look_up(bencher: Bencher<'_, '_>, images: usize) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime starts");
+    let cache: Arc<Cache<()>> = Arc::new(Cache::new(
+        &Config::default(),
+        Policy::default(),
+        Arc::new(Metrics::new()),
+        TaskTracker::new(),
+    ));
+    let key = |number: usize| ImageKey {
+        image: ImageId::parse(&format!("image-{number:018}")).expect("digits make an id"),
+        verbose: false,
+    };
+    let entry = Arc::new(entry());
+    runtime.block_on(async {
+        for number in 0..images {
+            let landed = Ok(Landed::Image(Arc::clone(&entry)));
+            drop(cache.fetch(&key(number), &Known::Nothing, || async { landed }));
+            tokio::task::yield_now().await;
+        }
+    });
+    let (key, now) = (key(images / 2), Instant::now());
+    assert!(matches!(cache.look_up(&key, now), Known::Image(..)));
+    bencher.bench(|| cache.look_up(black_box(&key), now));
+}
+
+#[divan::bench]
+fn response_head(bencher: Bencher<'_, '_>) {
+    let entry = entry();
+    bencher.bench(|| {
+        response::image(
+            &entry,
+            black_box(Duration::from_secs(17)),
+            Outcome::Hit,
+            CacheStatus::Hit(123),
+        )
+    });
+}

@@ -1,0 +1,182 @@
+//! One call to the origin, however many ask.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+use pai_image_gateway::app::raise_file_limit;
+use pai_image_gateway::emulator::{FaultKind, Store};
+use rustix::process::{Resource, getrlimit};
+use tokio::sync::Barrier;
+
+use crate::support::{TestGateway, path, raw, times};
+
+const CROWD: usize = 10_000;
+
+/// Own connections for all where the limit of open files allows two ends for each in one process;
+/// else each of fewer connections carries several requests, pipelined.
+fn connections() -> usize {
+    raise_file_limit(0);
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let both_ends = usize::try_from(limit).unwrap_or(usize::MAX) / 2;
+    let share = CROWD.div_ceil(both_ends.saturating_sub(1000).max(1));
+    CROWD.div_ceil(share)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_first_requests_cost_one_call() {
+    let gateway = TestGateway::start(|setup| {
+        setup.set("api.wait", "30s");
+        setup.set("upstream.attempt_timeout", "30s");
+        setup.set("upstream.deadline", "30s");
+        setup.origin.faults = vec![times(1, FaultKind::Latency(Duration::from_secs(2)))];
+    })
+    .await;
+    let (id, connections) = (Store::id(1), connections());
+    let each = CROWD / connections;
+    assert_eq!(each * connections, CROWD);
+    println!("{CROWD} requests over {connections} connections, {each} on each");
+    let head = format!("GET {} HTTP/1.1\r\nHost: gateway\r\n", path(&id));
+    let requests = format!("{head}\r\n").repeat(each - 1) + &head + "Connection: close\r\n\r\n";
+    let (requests, start) = (Arc::new(requests), Arc::new(Barrier::new(connections)));
+    let clients: Vec<_> = (0..connections)
+        .map(|_| {
+            let (requests, start) = (Arc::clone(&requests), Arc::clone(&start));
+            let address = gateway.app.data.clone();
+            tokio::spawn(async move {
+                start.wait().await;
+                raw(&address, requests.as_bytes()).await
+            })
+        })
+        .collect();
+    let expected = gateway.image(&id).await.body;
+    for client in clients {
+        let received = String::from_utf8(client.await.unwrap()).unwrap();
+        assert_eq!(received.matches("HTTP/1.1 200 OK\r\n").count(), each);
+        let body = std::str::from_utf8(&expected).unwrap();
+        assert_eq!(received.matches(body).count(), each, "{received}");
+    }
+    assert_eq!(gateway.calls(), 1);
+    let (miss, coalesced, hit) = (
+        gateway.outcomes("miss").await,
+        gateway.outcomes("coalesced").await,
+        gateway.outcomes("hit").await,
+    );
+    println!("{miss} miss, {coalesced} coalesced, {hit} hits");
+    // One more asked for the body to compare with.
+    assert_eq!(miss + coalesced + hit, CROWD as f64 + 1.0);
+    assert_eq!(miss, 1.0);
+    assert!(coalesced > 0.0);
+}
+
+#[tokio::test]
+async fn who_joins_a_fetch_hears_that_it_was_shared() {
+    let gateway = TestGateway::usual().await;
+    let slow = FaultKind::Latency(Duration::from_millis(500));
+    gateway.emulator.script(vec![times(1, slow)]);
+    let (id, other) = (Store::id(1), async {
+        gateway.await_fetches(&Store::id(1), 1).await;
+        gateway.image(&Store::id(1)).await
+    });
+    let (first, second) = tokio::join!(gateway.image(&id), other);
+    assert_eq!(first.body, second.body);
+    assert_eq!(
+        first.cache_status(),
+        "pai-image-gateway; fwd=uri-miss; stored"
+    );
+    assert_eq!(
+        second.cache_status(),
+        "pai-image-gateway; fwd=uri-miss; collapsed"
+    );
+    assert_eq!(gateway.emulator.fetches(&id), 1);
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_cancels_only_itself() {
+    let gateway = TestGateway::usual().await;
+    let slow = FaultKind::Latency(Duration::from_millis(700));
+    gateway.emulator.script(vec![times(1, slow)]);
+    let (id, mut leaver) = (Store::id(1), gateway.connect().await);
+    let target = path(&id);
+    tokio::select! {
+        answer = leaver.get(&target) => panic!("answered too early: {answer:?}"),
+        () = gateway.await_fetches(&id, 1) => drop(leaver),
+    }
+    let stayer = gateway.image(&id).await;
+    assert_eq!(stayer.status, 200);
+    assert_eq!(
+        stayer.cache_status(),
+        "pai-image-gateway; fwd=uri-miss; collapsed"
+    );
+    assert_eq!(gateway.emulator.fetches(&id), 1);
+}
+
+#[tokio::test]
+async fn a_fetch_outlives_the_one_who_waited_too_long_for_it() {
+    let gateway = TestGateway::with("api.wait", "100ms").await;
+    let slow = FaultKind::Latency(Duration::from_millis(600));
+    gateway.emulator.script(vec![times(1, slow)]);
+    let id = Store::id(1);
+    let (status, code) = gateway.image(&id).await.error();
+    assert_eq!((status, code.as_str()), (504, "Gateway.UpstreamTimeout"));
+    crate::support::eventually("the late answer is kept", async || {
+        gateway.image(&id).await.cache_status().contains("; hit;")
+    })
+    .await;
+    assert_eq!(gateway.emulator.fetches(&id), 1);
+}
+
+#[tokio::test]
+async fn a_refused_fetch_is_refused_to_all_who_waited() {
+    let gateway = TestGateway::usual().await;
+    let slow = FaultKind::Latency(Duration::from_millis(400));
+    gateway.emulator.script(vec![times(1, slow)]);
+    let asks = (0..20).map(|_| gateway.image("image-none"));
+    let answers = futures_util::future::join_all(asks).await;
+    for answer in answers {
+        assert_eq!(answer.error(), (404, "ImageNotFound".to_owned()));
+    }
+    assert_eq!(gateway.calls(), 1);
+}
+
+#[tokio::test]
+async fn different_images_do_not_wait_for_each_other() {
+    let gateway = TestGateway::usual().await;
+    let stalled = pai_image_gateway::emulator::Fault {
+        image: Some(Store::id(1)),
+        ..times(1, FaultKind::Stall(FaultKind::STALL))
+    };
+    gateway.emulator.script(vec![stalled]);
+    let (slow, other) = (Store::id(1), Store::id(2));
+    tokio::select! {
+        answer = gateway.image(&slow) => panic!("answered too early: {answer:?}"),
+        answer = async { gateway.await_fetches(&slow, 1).await; gateway.image(&other).await } => {
+            assert_eq!(answer.status, 200);
+        }
+    }
+}
+
+#[tokio::test]
+async fn more_waiting_than_allowed_is_throttled_but_hits_are_not() {
+    let gateway = TestGateway::with("listen.max_in_flight", "1").await;
+    let (known, slow) = (Store::id(1), Store::id(2));
+    assert_eq!(gateway.image(&known).await.status, 200);
+    let stalled = times(1, FaultKind::Stall(FaultKind::STALL));
+    gateway.emulator.script(vec![stalled]);
+    let mut waiting = gateway.connect().await;
+    let target = path(&slow);
+    let crowded = async {
+        gateway.await_fetches(&slow, 1).await;
+        let shed = gateway.image(&Store::id(3)).await;
+        assert_eq!(shed.error(), (429, "Throttling".to_owned()));
+        assert!(shed.header("x-acs-retry-after").parse::<u64>().unwrap() > 0);
+        let hit = gateway.request(Method::GET, &path(&known), &[], "").await;
+        assert_eq!(hit.status, 200);
+    };
+    tokio::select! {
+        answer = waiting.get(&target) => panic!("answered too early: {answer:?}"),
+        () = crowded => {}
+    }
+    assert_eq!(gateway.emulator.fetches(&Store::id(3)), 0);
+    assert_eq!(gateway.outcomes("rejected").await, 1.0);
+}

@@ -1,0 +1,248 @@
+//! What the origin refuses, and what a client hears of it.
+
+use std::time::Duration;
+
+use http::{HeaderMap, StatusCode};
+use jiff::SignedDuration;
+use pai_image_gateway::emulator::{Fault, FaultKind, Store};
+use serde_json::Value;
+
+use crate::support::{
+    KEY_ID, KEY_SECRET, TestGateway, denial, eventually, refusal, throttle, times,
+};
+
+fn error(status: u16, code: &str) -> (u16, String) {
+    (status, code.to_owned())
+}
+
+#[tokio::test]
+async fn a_missing_image_is_remembered() {
+    let gateway = TestGateway::usual().await;
+    let first = gateway.image("image-none").await;
+    assert_eq!(first.error(), error(404, "ImageNotFound"));
+    assert_eq!(first.header("x-acs-request-id"), first.json()["RequestId"]);
+    let second = gateway.image("image-none").await;
+    assert_eq!(second.error(), error(404, "ImageNotFound"));
+    assert_eq!(
+        second.cache_status(),
+        "pai-image-gateway; hit; detail=not-found"
+    );
+    assert_eq!(gateway.calls(), 1);
+    assert_eq!(gateway.outcomes("negative").await, 1.0);
+}
+
+#[tokio::test]
+async fn a_missing_image_is_missing_with_and_without_labels() {
+    let gateway = TestGateway::usual().await;
+    gateway.image("image-none").await;
+    let verbose = gateway.get("/api/v1/images/image-none?Verbose=true").await;
+    assert_eq!(verbose.error(), error(404, "ImageNotFound"));
+    assert_eq!(gateway.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_missing_image_is_looked_for_again_after_a_while() {
+    let gateway = TestGateway::with("freshness.not_found", "500ms").await;
+    gateway.image("image-new").await;
+    gateway.emulator.store().put_raw("image-new", "{}");
+    eventually("the new image is found", async || {
+        gateway.image("image-new").await.status == 200
+    })
+    .await;
+    assert_eq!(gateway.calls(), 2);
+}
+
+#[tokio::test]
+async fn a_forbidden_image_is_remembered() {
+    let gateway = TestGateway::usual().await;
+    gateway.emulator.script(vec![Fault::always(denial())]);
+    for expected in ["fwd=uri-miss; stored", "hit; detail=not-found"] {
+        let answer = gateway.image(&Store::id(1)).await;
+        assert_eq!(answer.error(), error(403, "Forbidden"));
+        assert!(answer.cache_status().ends_with(expected), "{answer:?}");
+    }
+    assert_eq!(gateway.calls(), 1);
+}
+
+#[tokio::test]
+async fn three_forbidden_images_at_once_are_our_credentials_trouble() {
+    let gateway = TestGateway::usual().await;
+    gateway.emulator.script(vec![Fault::always(denial())]);
+    for index in [1, 2] {
+        let answer = gateway.image(&Store::id(index)).await;
+        assert_eq!(answer.error(), error(403, "Forbidden"));
+    }
+    let third = gateway.image(&Store::id(3)).await;
+    assert_eq!(third.error(), error(502, "Gateway.CredentialRejected"));
+    gateway.emulator.script(Vec::new());
+    assert_eq!(gateway.image(&Store::id(3)).await.status, 200);
+}
+
+#[tokio::test]
+async fn what_names_the_account_or_the_origin_never_leaves() {
+    let gateway = TestGateway::usual().await;
+    gateway.emulator.script(vec![Fault::always(denial())]);
+    let origin = gateway.emulator.address().to_string();
+    let targets = ["/api/v1/images/image-a", "/api/v1/images"];
+    for target in targets.into_iter().chain(targets) {
+        let answer = gateway.get(target).await;
+        // error() takes no field but the four, and no HostId but the one asked.
+        assert_eq!(answer.error(), error(403, "Forbidden"));
+        let everything = answer.everything();
+        for secret in ["AccessDenied", "Recommend", "155770209999998921", &origin] {
+            assert!(!everything.contains(secret), "{secret}: {everything}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_complaint_about_the_request_passes_and_is_not_kept() {
+    let gateway = TestGateway::usual().await;
+    let complaint = refusal(400, "InvalidParameter.Odd");
+    gateway.emulator.script(vec![times(1, complaint)]);
+    let answer = gateway.image(&Store::id(1)).await;
+    assert_eq!(answer.error(), error(400, "InvalidParameter.Odd"));
+    assert_eq!(answer.header("x-acs-request-id"), answer.json()["RequestId"]);
+    assert_eq!(gateway.image(&Store::id(1)).await.status, 200);
+    assert_eq!(gateway.calls(), 2);
+}
+
+#[tokio::test]
+async fn a_404_that_names_no_code_is_no_word_about_the_image() {
+    let gateway = TestGateway::usual().await;
+    let bare = FaultKind::Status {
+        status: StatusCode::NOT_FOUND,
+        code: Some("InvalidApi.NotFound".to_owned()),
+        message: None,
+        headers: HeaderMap::new(),
+        access_denied_detail: false,
+    };
+    gateway.emulator.script(vec![times(1, bare)]);
+    let answer = gateway.image(&Store::id(1)).await;
+    assert_eq!(answer.error(), error(404, "InvalidApi.NotFound"));
+    assert_eq!(gateway.image(&Store::id(1)).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_throttle_passes_on_how_long_to_wait_and_is_not_kept() {
+    let gateway = TestGateway::usual().await;
+    let wait = Some(Duration::from_millis(300));
+    gateway.emulator.script(vec![times(1, throttle(wait))]);
+    let answer = gateway.image(&Store::id(1)).await;
+    assert_eq!(answer.error(), error(429, "Throttling"));
+    assert_eq!(answer.header("x-acs-retry-after"), "300");
+    assert_eq!(gateway.calls(), 1, "a throttle is no reason to ask again");
+    assert_eq!(gateway.image(&Store::id(1)).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_throttle_that_names_no_wait_gets_one() {
+    let gateway = TestGateway::usual().await;
+    gateway.emulator.script(vec![times(1, throttle(None))]);
+    let answer = gateway.image(&Store::id(1)).await;
+    assert_eq!(answer.error(), error(429, "Throttling"));
+    assert!(answer.header("x-acs-retry-after").parse::<u64>().unwrap() > 0);
+}
+
+/// Nothing that the origin says about our signature, key or token may be read by a client.
+#[tokio::test]
+async fn our_credentials_trouble_is_told_without_a_word_of_it() {
+    const TOKEN: &str = "sts-token-of-tests/+=";
+    let gateway = TestGateway::start(|setup| {
+        let name = "ALIBABA_CLOUD_SECURITY_TOKEN".to_owned();
+        setup.environment.insert(name, TOKEN.to_owned());
+        setup.origin.security_token = Some(TOKEN.into());
+    })
+    .await;
+    assert_eq!(gateway.image(&Store::id(0)).await.status, 200);
+    for (index, (status, code)) in [
+        (400, "SignatureDoesNotMatch"),
+        (404, "InvalidAccessKeyId.NotFound"),
+        (400, "InvalidSecurityToken.Expired"),
+        (400, "MissingSecurityToken"),
+        (400, "MissingAccessKeyId"),
+        (403, "NoPermission"),
+        (403, "Forbidden.RAM"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let before = gateway.calls();
+        gateway
+            .emulator
+            .script(vec![times(1, refusal(status, code))]);
+        let id = Store::id(index + 1);
+        let answer = gateway.image(&id).await;
+        assert_eq!(answer.error(), error(502, "Gateway.CredentialRejected"));
+        let everything = answer.everything();
+        for secret in [
+            code,
+            KEY_ID,
+            KEY_SECRET,
+            TOKEN,
+            "ACS3",
+            "Canonical",
+            "x-acs-security-token",
+        ] {
+            assert!(!everything.contains(secret), "{secret}: {everything}");
+        }
+        assert_eq!(gateway.calls(), before + 1, "{code}");
+        assert_eq!(gateway.image(&id).await.status, 200, "{code} was kept");
+    }
+    let labels = [("operation", "GetImage"), ("result", "credential")];
+    let counted = gateway
+        .metric("pai_gateway_upstream_requests_total", &labels)
+        .await;
+    assert_eq!(counted, 7.0);
+}
+
+#[tokio::test]
+async fn a_really_wrong_secret_does_not_end_readiness() {
+    let gateway = TestGateway::start(|setup| {
+        setup.origin.access_key_secret = "another".into();
+    })
+    .await;
+    let answer = gateway.image(&Store::id(1)).await;
+    assert_eq!(answer.error(), error(502, "Gateway.CredentialRejected"));
+    assert!(!answer.everything().contains("server CanonicalRequest"));
+    let readiness = gateway.admin(http::Method::GET, "/readyz", "").await;
+    assert_eq!(readiness.status, 200);
+}
+
+#[tokio::test]
+async fn a_used_nonce_is_cured_by_signing_again() {
+    let gateway = TestGateway::usual().await;
+    let used = || refusal(400, "SignatureNonceUsed");
+    gateway.emulator.script(vec![times(1, used())]);
+    assert_eq!(gateway.image(&Store::id(1)).await.status, 200);
+    assert_eq!(gateway.calls(), 2);
+    assert_eq!(gateway.outcomes("miss").await, 1.0);
+
+    gateway.emulator.script(vec![times(2, used())]);
+    let twice = gateway.image(&Store::id(2)).await;
+    assert_eq!(twice.error(), error(502, "Gateway.CredentialRejected"));
+    assert_eq!(gateway.calls(), 4);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_off_is_learnt_from_the_first_refusal() {
+    let gateway = TestGateway::usual().await;
+    gateway
+        .emulator
+        .set_clock_offset(SignedDuration::from_mins(20));
+    for index in [1, 2] {
+        assert_eq!(gateway.image(&Store::id(index)).await.status, 200);
+    }
+    let refused: u64 = gateway.emulator.counts().rejected.values().sum();
+    assert_eq!((refused, gateway.calls()), (1, 3));
+    let offset = gateway.metric("pai_gateway_clock_offset_seconds", &[]).await;
+    assert!((offset - 1200.0).abs() < 10.0, "{offset}");
+}
+
+#[tokio::test]
+async fn an_error_of_a_search_keeps_the_apis_shape() {
+    let gateway = TestGateway::usual().await;
+    let answer = gateway.get("/api/v1/images?SortBy=Nothing").await;
+    assert_eq!(answer.error().0, 400);
+    assert_ne!(answer.json()["Code"], Value::Null);
+}

@@ -1,0 +1,278 @@
+//! A gateway and an emulated origin in this process, on free ports, and short ways to ask them.
+
+mod client;
+mod process;
+
+pub(crate) use client::{Answer, Connection, raw, raw_and_hang_up};
+pub(crate) use process::{Process, address, run};
+
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, Method, StatusCode};
+use pai_image_gateway::app::{App, StartError};
+use pai_image_gateway::config::{self, Layers};
+use pai_image_gateway::credentials::Environment;
+use pai_image_gateway::emulator::{Emulator, Fault, FaultKind, Settings};
+use pai_image_gateway::server::Address;
+use serde_json::Value;
+use tokio::time::timeout;
+
+/// Far longer than anything here takes, so that a test that hangs fails instead.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const KEY_ID: &str = "LTAIcentralKeyOfTests";
+pub(crate) const KEY_SECRET: &str = "central-secret-of-tests";
+
+/// What a gateway under test is started with.
+pub(crate) struct Setup {
+    pub(crate) flags: Vec<String>,
+    pub(crate) environment: Environment,
+    pub(crate) origin: Settings,
+}
+
+impl Setup {
+    /// Overrides one setting.
+    pub(crate) fn set(&mut self, key: &str, value: &str) {
+        self.flags.push(format!("{key}={value}"));
+    }
+
+    fn new() -> Self {
+        let fixed = [
+            "listen.address=127.0.0.1:0",
+            "admin.address=127.0.0.1:0",
+            "upstream.allow_http=true",
+            "credentials.source=env",
+            "shutdown.lame_duck=0s",
+            "shutdown.drain=5s",
+        ];
+        Self {
+            flags: fixed.map(str::to_owned).into(),
+            environment: environment(),
+            origin: Settings {
+                access_key_id: KEY_ID.to_owned(),
+                access_key_secret: KEY_SECRET.into(),
+                ..Settings::default()
+            },
+        }
+    }
+}
+
+/// The central credential as an operator hands it over.
+pub(crate) fn environment() -> Environment {
+    [
+        ("ALIBABA_CLOUD_ACCESS_KEY_ID", KEY_ID),
+        ("ALIBABA_CLOUD_ACCESS_KEY_SECRET", KEY_SECRET),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into()
+}
+
+/// A gateway before an emulator. Dropping it with the test's runtime ends both.
+pub(crate) struct TestGateway {
+    pub(crate) emulator: Emulator,
+    pub(crate) app: App,
+}
+
+impl TestGateway {
+    /// With the usual settings.
+    pub(crate) async fn usual() -> Self {
+        Self::start(|_| {}).await
+    }
+
+    /// With the usual settings and one more.
+    pub(crate) async fn with(key: &str, value: &str) -> Self {
+        Self::start(|setup| setup.set(key, value)).await
+    }
+
+    pub(crate) async fn start(change: impl FnOnce(&mut Setup)) -> Self {
+        Self::try_start(change).await.unwrap()
+    }
+
+    pub(crate) async fn try_start(change: impl FnOnce(&mut Setup)) -> Result<Self, StartError> {
+        let mut setup = Setup::new();
+        change(&mut setup);
+        let emulator = Emulator::start(setup.origin).await.unwrap();
+        let endpoint = format!("upstream.endpoint=http://{}", emulator.address());
+        let flags = setup.flags.iter().map(String::as_str);
+        let layers = Layers::new().flags([endpoint.as_str()]).flags(flags);
+        let loaded = config::load(&layers).unwrap_or_else(|problems| panic!("{problems}"));
+        let app = App::start(&loaded, &setup.environment).await?;
+        Ok(Self { emulator, app })
+    }
+
+    /// Stops the gateway as SIGTERM would.
+    pub(crate) async fn stop(self) -> Emulator {
+        timeout(DEADLINE, self.app.stop()).await.unwrap();
+        self.emulator
+    }
+
+    /// A connection to the data port, kept alive.
+    pub(crate) async fn connect(&self) -> Connection {
+        Connection::open(&self.app.data).await
+    }
+
+    /// A GET over a connection of its own.
+    pub(crate) async fn get(&self, target: &str) -> Answer {
+        self.request(Method::GET, target, &[], "").await
+    }
+
+    /// A GetImage without labels.
+    pub(crate) async fn image(&self, id: &str) -> Answer {
+        self.get(&path(id)).await
+    }
+
+    /// A GetImage with a `Cache-Control` of the client.
+    pub(crate) async fn demand(&self, id: &str, cache_control: &str) -> Answer {
+        let headers = [("cache-control", cache_control)];
+        self.request(Method::GET, &path(id), &headers, "").await
+    }
+
+    pub(crate) async fn request(
+        &self,
+        method: Method,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
+        let mut connection = self.connect().await;
+        connection.send(method, target, headers, body).await
+    }
+
+    /// Writes bytes to the data port and returns all that comes until the gateway closes.
+    pub(crate) async fn raw(&self, bytes: &[u8]) -> Vec<u8> {
+        raw(&self.app.data, bytes).await
+    }
+
+    /// Asks the admin listener. A body goes out as JSON.
+    pub(crate) async fn admin(&self, method: Method, target: &str, body: &str) -> Answer {
+        let json = [("content-type", "application/json")];
+        let headers: &[_] = if body.is_empty() { &[] } else { &json };
+        ask(&self.app.admin, method, target, headers, body).await
+    }
+
+    /// A JSON page of the admin listener.
+    pub(crate) async fn page(&self, target: &str) -> Value {
+        let answer = self.admin(Method::GET, target, "").await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        answer.json()
+    }
+
+    /// Purges, and returns how many entries that met.
+    pub(crate) async fn purge(&self, order: &str) -> u64 {
+        let answer = self.admin(Method::POST, "/purge", order).await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        answer.json()["purged"].as_u64().unwrap()
+    }
+
+    /// Purges one image so that it serves only while the origin fails.
+    pub(crate) async fn soften(&self, id: &str) {
+        let order = format!(r#"{{"image":"{id}","soft":true}}"#);
+        assert_eq!(self.purge(&order).await, 1);
+    }
+
+    pub(crate) async fn exposition(&self) -> String {
+        self.admin(Method::GET, "/metrics", "").await.text()
+    }
+
+    /// The sum of a metric's samples that have all these labels.
+    pub(crate) async fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        sample(&self.exposition().await, name, labels)
+    }
+
+    /// How many GetImage answers ended so.
+    pub(crate) async fn outcomes(&self, outcome: &str) -> f64 {
+        let labels = [("operation", "GetImage"), ("outcome", outcome)];
+        self.metric("pai_gateway_requests_total", &labels).await
+    }
+
+    /// How many requests the origin has seen, whatever they asked.
+    pub(crate) fn calls(&self) -> u64 {
+        self.emulator.counts().requests
+    }
+
+    /// Until the origin has seen so many requests for this image.
+    pub(crate) async fn await_fetches(&self, id: &str, count: u64) {
+        eventually("the origin is asked", async || {
+            self.emulator.fetches(id) >= count
+        })
+        .await;
+    }
+}
+
+/// Asks once, over a connection of its own.
+pub(crate) async fn ask(
+    address: &Address,
+    method: Method,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Answer {
+    let mut connection = Connection::open(address).await;
+    connection.send(method, target, headers, body).await
+}
+
+/// GetImage's target.
+pub(crate) fn path(id: &str) -> String {
+    format!("/api/v1/images/{id}")
+}
+
+/// The sum of a metric's samples, in an exposition, that have all these labels.
+pub(crate) fn sample(exposition: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
+    let samples = exposition.lines().filter_map(|line| {
+        let (sample, value) = line.rsplit_once(' ')?;
+        let (family, labelled) = sample.split_once('{').unwrap_or((sample, ""));
+        let chosen = family == name
+            && labels
+                .iter()
+                .all(|(label, value)| labelled.contains(&format!("{label}=\"{value}\"")));
+        chosen.then(|| value.parse::<f64>().unwrap())
+    });
+    samples.sum()
+}
+
+/// Looks again and again until it holds, and fails when it does not in time.
+pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds().await {
+        assert!(begun.elapsed() < DEADLINE, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// A fault that strikes so many times.
+pub(crate) fn times(count: u64, kind: FaultKind) -> Fault {
+    Fault {
+        times: Some(count),
+        ..Fault::always(kind)
+    }
+}
+
+/// A refusal by the origin in the API's shape.
+pub(crate) fn refusal(status: u16, code: &str) -> FaultKind {
+    FaultKind::Status {
+        status: StatusCode::from_u16(status).unwrap(),
+        code: Some(code.to_owned()),
+        message: None,
+        headers: HeaderMap::new(),
+        access_denied_detail: false,
+    }
+}
+
+/// A refusal that tells which permission was missing, and names the account.
+pub(crate) fn denial() -> FaultKind {
+    FaultKind::Status {
+        status: StatusCode::FORBIDDEN,
+        code: Some("Forbidden".to_owned()),
+        message: None,
+        headers: HeaderMap::new(),
+        access_denied_detail: true,
+    }
+}
+
+/// A throttle of the origin.
+pub(crate) fn throttle(retry_after: Option<Duration>) -> FaultKind {
+    FaultKind::Throttle {
+        status: StatusCode::BAD_REQUEST,
+        code: "Throttling.User".to_owned(),
+        retry_after,
+    }
+}

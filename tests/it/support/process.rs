@@ -1,0 +1,111 @@
+//! The program as an operator runs it.
+
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use pai_image_gateway::credentials::Environment;
+use pai_image_gateway::server::Address;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::eventually;
+
+/// The program, with an environment of its own and nothing of ours.
+pub(crate) fn binary(environment: &Environment, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pai-image-gateway"));
+    command
+        .args(arguments)
+        .env_clear()
+        .envs(environment)
+        .stdin(Stdio::null());
+    command
+}
+
+/// How a command ended.
+pub(crate) struct Finished {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// Runs a command to its end.
+pub(crate) async fn run(environment: &Environment, arguments: &[&str]) -> Finished {
+    let folder = tempfile::tempdir().unwrap();
+    let mut process = Process::spawn(environment, arguments, folder);
+    let code = process.wait().await.code().unwrap();
+    Finished {
+        code,
+        stdout: process.output("stdout"),
+        stderr: process.output("stderr"),
+    }
+}
+
+/// A running program. Dropping it kills it.
+pub(crate) struct Process {
+    child: Child,
+    folder: TempDir,
+}
+
+impl Process {
+    /// Starts a command that listens, and waits until it does.
+    pub(crate) async fn serve(environment: &Environment, arguments: &[&str]) -> (Self, Value) {
+        let folder = tempfile::tempdir().unwrap();
+        let ports_file = folder.path().join("ports");
+        let mut arguments = arguments.to_vec();
+        arguments.extend(["--ports-file", ports_file.to_str().unwrap()]);
+        let mut process = Self::spawn(environment, &arguments, folder);
+        eventually("the ports file is there", async || {
+            let ended = process.child.try_wait().unwrap();
+            assert!(ended.is_none(), "{ended:?}: {}", process.output("stderr"));
+            ports_file.exists()
+        })
+        .await;
+        let ports = std::fs::read(&ports_file).unwrap();
+        (process, serde_json::from_slice(&ports).unwrap())
+    }
+
+    fn spawn(environment: &Environment, arguments: &[&str], folder: TempDir) -> Self {
+        let file = |name: &str| std::fs::File::create(folder.path().join(name)).unwrap();
+        let child = binary(environment, arguments)
+            .stdout(file("stdout"))
+            .stderr(file("stderr"))
+            .spawn()
+            .unwrap();
+        Self { child, folder }
+    }
+
+    /// Sends SIGTERM.
+    pub(crate) fn terminate(&self) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::TERM).unwrap();
+    }
+
+    pub(crate) async fn wait(&mut self) -> ExitStatus {
+        let mut status = None;
+        eventually("the process ends", async || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        })
+        .await;
+        status.unwrap()
+    }
+
+    /// What it has written so far.
+    pub(crate) fn output(&self, name: &str) -> String {
+        let file: &Path = &self.folder.path().join(name);
+        std::fs::read_to_string(file).unwrap()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// One of the addresses in a ports file.
+pub(crate) fn address(ports: &Value, name: &str) -> Address {
+    Address::parse(ports[name].as_str().unwrap(), None, 0).unwrap()
+}
