@@ -7,7 +7,7 @@ use std::time::Duration;
 use divan::Bencher;
 use http::{HeaderValue, Method};
 use jiff::Timestamp;
-use pai_image_gateway::api::{Action, Call, ImageId, ImageKey};
+use pai_image_gateway::api::{Action, Call, ImageFields, ImageId, ImageKey};
 use pai_image_gateway::cache::freshness::{Directives, Evidence};
 use pai_image_gateway::cache::{Arrival, Cache, Config, Entry, Known, Landed, Policy};
 use pai_image_gateway::metrics::Metrics;
@@ -67,14 +67,17 @@ fn sign_one_request(bencher: Bencher<'_, '_>) {
 fn entry() -> Entry {
     let arrival = Arrival {
         body: bytes::Bytes::from_static(EXAMPLE),
-        request_id: HeaderValue::from_static("5A14FA81-DD4E-4F3B-8B1A-6343FE44B941"),
+        fields: ImageFields::parse(EXAMPLE).expect("the example is an image"),
+        request_id: Some(HeaderValue::from_static(
+            "5A14FA81-DD4E-4F3B-8B1A-6343FE44B941",
+        )),
         sent: Instant::now(),
         took: Duration::from_millis(40),
         received: Timestamp::now(),
         date: None,
         cache_control: String::new(),
     };
-    Entry::new(arrival, false, &Policy::default(), 0.5).expect("the example is an image")
+    Entry::new(arrival, false, &Policy::default(), 0.5)
 }
 
 #[divan::bench]

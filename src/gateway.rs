@@ -294,7 +294,7 @@ impl Gateway {
             let answer = upstream
                 .send(&Call::get_image(key.clone()), Bytes::new())
                 .await?;
-            let landed = landing::land(answer, key.verbose, cache.policy())?;
+            let landed = landing::land(answer, key.verbose, cache.policy());
             if let Landed::Image(entry) = &landed
                 && cache.policy().ignores(entry.evidence.directives)
             {

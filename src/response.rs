@@ -88,7 +88,9 @@ pub fn image(entry: &Entry, age: Duration, outcome: Outcome, status: CacheStatus
     let headers = response.headers_mut();
     headers.insert(AGE, HeaderValue::from(age.as_secs()));
     headers.insert(CACHE_STATUS, status.to_header());
-    headers.insert(X_ACS_REQUEST_ID, entry.request_id.clone());
+    if let Some(id) = &entry.request_id {
+        headers.insert(X_ACS_REQUEST_ID, id.clone());
+    }
     Answer { response, outcome }
 }
 

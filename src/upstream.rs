@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout_at};
 use tower::ServiceExt;
 
-use crate::api::{Action, Call, Operation, OriginError};
+use crate::api::{Action, Call, ImageFields, Operation, OriginError};
 use crate::credentials::Provider;
 use crate::metrics::Metrics;
 use crate::signing::{self, Draft};
@@ -193,8 +193,8 @@ pub struct Answer {
 /// What the origin says about what was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Said {
-    /// Here it is.
-    Ok,
+    /// Here it is, and what it says of an image, if it is one.
+    Ok(ImageFields),
     /// There is no such image.
     NotFound(OriginError),
     /// The central credential may not see it.
@@ -376,7 +376,8 @@ impl Upstream {
             received,
         } = attempt;
         let said = match verdict {
-            Verdict::Ok => Said::Ok,
+            Verdict::Ok(fields) => Said::Ok(fields),
+            Verdict::Unreadable => return Err(UpstreamError::Unreadable),
             Verdict::NotFound(error) => Said::NotFound(error),
             Verdict::Forbidden(error) => Said::Forbidden(error),
             Verdict::ClientError(error) => return Err(UpstreamError::Refused(error)),
@@ -432,6 +433,19 @@ impl Upstream {
                     code = error.code,
                     request.id = error.request_id,
                     "the origin refuses the gateway's credential"
+                );
+            }
+            Ok(Attempt {
+                verdict: Verdict::ServerError(_) | Verdict::Unreadable,
+                reply,
+                ..
+            }) => {
+                let (status, id) = (reply.status, reply.request_id());
+                tracing::warn!(
+                    operation = action.as_str(),
+                    status,
+                    request.id = id,
+                    "the origin failed"
                 );
             }
             Ok(attempt) => {

@@ -10,15 +10,17 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::freshness::{Decision, Directives, Evidence, Freshness, Policy};
-use crate::api::{ImageFields, NotAnObject, OriginError, parse_timestamp};
+use crate::api::{ImageFields, OriginError, parse_timestamp};
 
 /// An answer as it arrived, with what its worth is measured on.
 #[derive(Debug, Clone)]
 pub struct Arrival {
     /// The body.
     pub body: Bytes,
-    /// The origin's id of the answer, for `x-acs-request-id`.
-    pub request_id: HeaderValue,
+    /// What it says.
+    pub fields: ImageFields,
+    /// The origin's id of the answer, for `x-acs-request-id`, where it gave one.
+    pub request_id: Option<HeaderValue>,
     /// When its request was sent; age counts from here.
     pub sent: Instant,
     /// How long it took to come.
@@ -37,7 +39,7 @@ pub struct Entry {
     /// The body.
     pub body: Bytes,
     /// The origin's id of this answer.
-    pub request_id: HeaderValue,
+    pub request_id: Option<HeaderValue>,
     /// When its request was sent.
     pub sent: Instant,
     /// How long the fetch took.
@@ -59,16 +61,9 @@ pub struct Entry {
 
 impl Entry {
     /// Makes an entry of an answer. `draw` is uniform in `0.0..1.0`.
-    ///
-    /// # Errors
-    /// [`NotAnObject`] when the body is not one complete JSON object; such an answer is never stored.
-    pub fn new(
-        arrival: Arrival,
-        verbose: bool,
-        policy: &Policy,
-        draw: f64,
-    ) -> Result<Self, NotAnObject> {
-        let fields = ImageFields::parse(&arrival.body)?;
+    #[must_use]
+    pub fn new(arrival: Arrival, verbose: bool, policy: &Policy, draw: f64) -> Self {
+        let fields = arrival.fields;
         let evidence = Evidence {
             modified: fields.modified.as_deref().and_then(parse_timestamp),
             created: fields.created.as_deref().and_then(parse_timestamp),
@@ -80,7 +75,7 @@ impl Entry {
         let Decision { ttl, storable, .. } = policy.decide(&evidence);
         let mut incarnation = DefaultHasher::new();
         (&fields.created, &fields.uri).hash(&mut incarnation);
-        Ok(Self {
+        Self {
             body: arrival.body,
             request_id: arrival.request_id,
             sent: arrival.sent,
@@ -92,7 +87,7 @@ impl Entry {
             storable,
             workspace: fields.workspace.map(CompactString::from),
             incarnation: incarnation.finish(),
-        })
+        }
     }
 
     /// Time since its request was sent.

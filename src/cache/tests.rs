@@ -4,7 +4,7 @@ use http::HeaderValue;
 use jiff::Timestamp;
 
 use super::*;
-use crate::api::OriginError;
+use crate::api::{ImageFields, OriginError};
 
 type TestCache = Arc<Cache<&'static str>>;
 
@@ -27,16 +27,20 @@ fn key(id: &str) -> ImageKey {
 fn image(body: &str) -> Landed {
     let arrival = Arrival {
         body: body.to_owned().into(),
-        request_id: HeaderValue::from_static("r"),
+        fields: ImageFields::parse(body.as_bytes()).unwrap(),
+        request_id: Some(HeaderValue::from_static("r")),
         sent: Instant::now(),
         took: Duration::ZERO,
         received: Timestamp::now(),
         date: None,
         cache_control: String::new(),
     };
-    Landed::Image(Arc::new(
-        Entry::new(arrival, false, &Policy::default(), 0.0).unwrap(),
-    ))
+    Landed::Image(Arc::new(Entry::new(
+        arrival,
+        false,
+        &Policy::default(),
+        0.0,
+    )))
 }
 
 fn no() -> Landed {

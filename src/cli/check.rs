@@ -121,7 +121,7 @@ async fn call(upstream: &Upstream, image: &str, report: &mut Report) -> anyhow::
     };
     match upstream.send(&Call::get_image(key), Bytes::new()).await {
         Ok(answer) => match answer.said {
-            Said::Ok => report.good(&format!(
+            Said::Ok(_) => report.good(&format!(
                 "the origin answered for {image} in {:.0?}",
                 answer.took
             )),

@@ -116,13 +116,15 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
+    use crate::api::ImageFields;
     use crate::cache::{Arrival, Policy};
 
     fn plan(cache_control: &str, age: u64) -> Plan {
         let now = Instant::now() + Duration::from_secs(100_000);
         let arrival = Arrival {
             body: "{}".into(),
-            request_id: HeaderValue::from_static("r"),
+            fields: ImageFields::default(),
+            request_id: Some(HeaderValue::from_static("r")),
             sent: now - Duration::from_secs(age),
             took: Duration::ZERO,
             received: jiff::Timestamp::now(),
@@ -130,7 +132,7 @@ mod tests {
             cache_control: String::new(),
         };
         // Without times the ttl is 60 s; stale for 60 s more.
-        let entry = Arc::new(Entry::new(arrival, false, &Policy::default(), 0.0).unwrap());
+        let entry = Arc::new(Entry::new(arrival, false, &Policy::default(), 0.0));
         let freshness = entry.freshness(&Policy::default(), now);
         let headers = [(header::CACHE_CONTROL, cache_control.parse().unwrap())]
             .into_iter()

@@ -2,22 +2,18 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, header};
+use http::header;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use crate::api::{ImageFields, ImageId, Operation};
-use crate::cache::{Arrival, Entry, Fetched, Landed, Negative, NegativeKind, Policy};
+use crate::api::{ImageId, Operation};
+use crate::cache::{Arrival, Entry, Landed, Negative, NegativeKind, Policy};
 use crate::outcome::Outcome;
 use crate::response::{self, Answer, CacheStatus, Error, X_ACS_REQUEST_ID};
 use crate::upstream::{self, Said, UpstreamError};
 
 /// What an answer to GetImage means for the cache.
-pub(super) fn land(
-    answer: upstream::Answer,
-    verbose: bool,
-    policy: &Policy,
-) -> Fetched<UpstreamError> {
+pub(super) fn land(answer: upstream::Answer, verbose: bool, policy: &Policy) -> Landed {
     let upstream::Answer {
         said,
         reply,
@@ -26,35 +22,34 @@ pub(super) fn land(
         received,
     } = answer;
     let negative = |error, kind| {
-        Ok(Landed::Negative(Arc::new(Negative {
+        Landed::Negative(Arc::new(Negative {
             error,
             kind,
             sent,
             received,
-        })))
+        }))
     };
-    match said {
-        Said::NotFound(error) => negative(error, NegativeKind::NotFound),
-        Said::Forbidden(error) => negative(error, NegativeKind::Forbidden),
-        Said::Ok => {
-            let arrival = Arrival {
-                request_id: reply
-                    .headers
-                    .get(X_ACS_REQUEST_ID)
-                    .cloned()
-                    .unwrap_or(HeaderValue::from_static("")),
-                date: reply.date(),
-                cache_control: reply.header(header::CACHE_CONTROL.as_str()).to_owned(),
-                body: reply.body,
-                sent,
-                took,
-                received,
-            };
-            let entry = Entry::new(arrival, verbose, policy, fastrand::f64())
-                .map_err(|_| UpstreamError::Unreadable)?;
-            Ok(Landed::Image(Arc::new(entry)))
-        }
-    }
+    let fields = match said {
+        Said::NotFound(error) => return negative(error, NegativeKind::NotFound),
+        Said::Forbidden(error) => return negative(error, NegativeKind::Forbidden),
+        Said::Ok(fields) => fields,
+    };
+    let arrival = Arrival {
+        fields,
+        request_id: reply.headers.get(X_ACS_REQUEST_ID).cloned(),
+        date: reply.date(),
+        cache_control: reply.header(header::CACHE_CONTROL.as_str()).to_owned(),
+        body: reply.body,
+        sent,
+        took,
+        received,
+    };
+    Landed::Image(Arc::new(Entry::new(
+        arrival,
+        verbose,
+        policy,
+        fastrand::f64(),
+    )))
 }
 
 /// Answers with what has landed.
@@ -65,15 +60,12 @@ pub(super) fn answer(landed: &Landed, host: &str, outcome: Outcome, status: Cach
     }
 }
 
-/// Hands on the answer to an operation that is not cached. A 200 must be what the API answers.
+/// Hands on the answer to an operation that is not cached.
 pub(super) fn pass(answer: Result<upstream::Answer, UpstreamError>) -> Result<Answer, Error> {
     let upstream::Answer { said, reply, .. } = answer?;
     match said {
         Said::NotFound(error) | Said::Forbidden(error) => Err(Error::Origin(error)),
-        Said::Ok if ImageFields::parse(&reply.body).is_err() => {
-            Err(UpstreamError::Unreadable.into())
-        }
-        Said::Ok => Ok(response::passed(reply)),
+        Said::Ok(_) => Ok(response::passed(reply)),
     }
 }
 

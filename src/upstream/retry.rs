@@ -84,14 +84,14 @@ impl Attempts {
                 }
             }
             Ok(Attempt {
-                verdict: Verdict::ServerError(_),
+                verdict: Verdict::ServerError(_) | Verdict::Unreadable,
                 ..
             })
             | Err(UpstreamError::Timeout | UpstreamError::Transport(_)) => {
                 self.again_within(deadline, now)
             }
             Ok(attempt) => {
-                if attempt.verdict == Verdict::Ok {
+                if matches!(attempt.verdict, Verdict::Ok(_)) {
                     self.budget.deposit();
                 }
                 Next::Finish
@@ -122,7 +122,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::api::{ImageId, ImageKey, OriginError};
+    use crate::api::{ImageFields, ImageId, ImageKey, OriginError};
     use crate::upstream::Reply;
 
     fn get() -> Operation {
@@ -178,7 +178,14 @@ mod tests {
             retries(&get(), &answered(Verdict::Throttled(None)), minute),
             0
         );
-        assert_eq!(retries(&get(), &answered(Verdict::Ok), minute), 0);
+        assert_eq!(
+            retries(
+                &get(),
+                &answered(Verdict::Ok(ImageFields::default())),
+                minute
+            ),
+            0
+        );
         assert_eq!(
             retries(&Operation::AddImage, &Err(UpstreamError::Timeout), minute),
             0

@@ -6,13 +6,15 @@ use std::time::Duration;
 use wildmatch::WildMatch;
 
 use super::{CallResult, Reply};
-use crate::api::{Operation, OriginError};
+use crate::api::{ImageFields, Operation, OriginError};
 
 /// What an answer means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// 200.
-    Ok,
+    /// Here it is, and what it says of an image, if it is one.
+    Ok(ImageFields),
+    /// A 200 that is not one complete JSON object.
+    Unreadable,
     /// There is no such image.
     NotFound(OriginError),
     /// The central credential may not see it.
@@ -32,12 +34,12 @@ impl Verdict {
     #[must_use]
     pub const fn result(&self) -> CallResult {
         match self {
-            Self::Ok => CallResult::Ok,
+            Self::Ok(_) => CallResult::Ok,
             Self::NotFound(_) => CallResult::NotFound,
             Self::Forbidden(_) => CallResult::Forbidden,
             Self::Throttled(_) => CallResult::Throttled,
             Self::ClientError(_) => CallResult::ClientError,
-            Self::ServerError(_) => CallResult::ServerError,
+            Self::ServerError(_) | Self::Unreadable => CallResult::ServerError,
             Self::Credential(_) => CallResult::Credential,
         }
     }
@@ -70,7 +72,7 @@ impl Codes {
     #[must_use]
     pub fn judge(&self, operation: &Operation, reply: &Reply) -> Verdict {
         if reply.status == 200 {
-            return Verdict::Ok;
+            return ImageFields::parse(&reply.body).map_or(Verdict::Unreadable, Verdict::Ok);
         }
         let error = OriginError::parse(reply.status, &reply.body);
         let wait = reply.retry_after();
@@ -156,6 +158,7 @@ mod tests {
         assert_eq!(code(400, "InvalidParameter"), CallResult::ClientError);
         assert_eq!(code(503, "ServiceUnavailable"), CallResult::ServerError);
         assert_eq!(code(302, ""), CallResult::ServerError);
+        assert_eq!(judge(&get, 200, "<html>", None), CallResult::ServerError);
         assert_eq!(judge(&get, 404, "<html>", None), CallResult::ServerError);
         assert_eq!(
             judge(&get, 404, r#"{"Code":"X"}"#, Some("250")),

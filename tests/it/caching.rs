@@ -26,7 +26,8 @@ async fn the_documented_example_goes_through_byte_for_byte() {
 #[tokio::test]
 async fn unknown_null_and_repeated_fields_go_through_untouched() {
     let gateway = TestGateway::usual().await;
-    let odd = "{ \"Zz\":null,\t\"Size\":99999999999,\"a\":1,\"a\":2,\"\\u4e2d\":\"\\ud83d\\ude00\" }\n";
+    let odd =
+        "{ \"Zz\":null,\t\"Size\":99999999999,\"a\":1,\"a\":2,\"\\u4e2d\":\"\\ud83d\\ude00\" }\n";
     gateway.emulator.store().put_raw("image-odd", odd);
     for _ in 0..2 {
         assert_eq!(gateway.image("image-odd").await.text(), odd);
@@ -60,7 +61,9 @@ async fn a_hit_says_how_long_it_stays_fresh_and_who_first_answered() {
     gateway.emulator.store().put_raw("image-example", EXAMPLE);
     let miss = gateway.image("image-example").await;
     let hit = gateway.image("image-example").await;
-    let ttl = hit.cache_status().strip_prefix("pai-image-gateway; hit; ttl=");
+    let ttl = hit
+        .cache_status()
+        .strip_prefix("pai-image-gateway; hit; ttl=");
     let ttl: u64 = ttl.unwrap().parse().unwrap();
     let age: u64 = hit.header("age").parse().unwrap();
     assert_eq!(ttl + age, 1800);
@@ -98,7 +101,11 @@ async fn every_answer_has_an_id_of_its_own() {
     let gateway = TestGateway::usual().await;
     let mut connection = gateway.connect().await;
     let mut ids = HashSet::new();
-    for target in [path(&Store::id(1)), path("image-none"), "/nowhere".to_owned()] {
+    for target in [
+        path(&Store::id(1)),
+        path("image-none"),
+        "/nowhere".to_owned(),
+    ] {
         for _ in 0..20 {
             let answer = connection.get(&target).await;
             ids.insert(answer.header("x-pai-gateway-request-id").to_owned());
@@ -184,7 +191,11 @@ async fn one_image_is_one_entry_however_it_is_spelled() {
         format!("{}?Verbose=False", path(&id)),
         format!("{}?%56erbose=fAlSe", path(&id)),
     ] {
-        assert_eq!(gateway.get(&target).await.found()["ImageId"], id, "{target}");
+        assert_eq!(
+            gateway.get(&target).await.found()["ImageId"],
+            id,
+            "{target}"
+        );
     }
     assert_eq!(gateway.emulator.fetches(&id), 1);
     assert_eq!(gateway.outcomes("hit").await, 6.0);
@@ -212,7 +223,10 @@ async fn searches_pass_through_signed_and_are_never_kept() {
 async fn no_header_of_a_client_reaches_the_origin() {
     let gateway = TestGateway::usual().await;
     let headers = [
-        ("authorization", "ACS3-HMAC-SHA256 Credential=x,SignedHeaders=host,Signature=0"),
+        (
+            "authorization",
+            "ACS3-HMAC-SHA256 Credential=x,SignedHeaders=host,Signature=0",
+        ),
         ("x-acs-action", "RemoveImage"),
         ("x-acs-security-token", "of-a-client"),
         ("x-acs-date", "2001-01-01T00:00:00Z"),

@@ -51,8 +51,13 @@ async fn forced_refreshes_share_one_call() {
     let gateway = TestGateway::usual().await;
     let id = Store::id(1);
     gateway.image(&id).await;
-    let age = async || gateway.page(&format!("/entries/{id}")).await["variants"][0]["age_seconds"].clone();
-    eventually("a second has passed", async || age().await.as_u64() >= Some(1)).await;
+    let age = async || {
+        gateway.page(&format!("/entries/{id}")).await["variants"][0]["age_seconds"].clone()
+    };
+    eventually("a second has passed", async || {
+        age().await.as_u64() >= Some(1)
+    })
+    .await;
     let asks = (0..20).map(|_| gateway.demand(&id, "no-cache"));
     for answer in futures_util::future::join_all(asks).await {
         assert_eq!(answer.status, 200);

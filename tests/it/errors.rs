@@ -102,7 +102,10 @@ async fn a_complaint_about_the_request_passes_and_is_not_kept() {
     gateway.emulator.script(vec![times(1, complaint)]);
     let answer = gateway.image(&Store::id(1)).await;
     assert_eq!(answer.error(), error(400, "InvalidParameter.Odd"));
-    assert_eq!(answer.header("x-acs-request-id"), answer.json()["RequestId"]);
+    assert_eq!(
+        answer.header("x-acs-request-id"),
+        answer.json()["RequestId"]
+    );
     assert_eq!(gateway.image(&Store::id(1)).await.status, 200);
     assert_eq!(gateway.calls(), 2);
 }
@@ -235,7 +238,9 @@ async fn a_clock_that_is_off_is_learnt_from_the_first_refusal() {
     }
     let refused: u64 = gateway.emulator.counts().rejected.values().sum();
     assert_eq!((refused, gateway.calls()), (1, 3));
-    let offset = gateway.metric("pai_gateway_clock_offset_seconds", &[]).await;
+    let offset = gateway
+        .metric("pai_gateway_clock_offset_seconds", &[])
+        .await;
     assert!((offset - 1200.0).abs() < 10.0, "{offset}");
 }
 

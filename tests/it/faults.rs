@@ -18,7 +18,10 @@ async fn assert_not_kept(kind: FaultKind, attempts: u64, expected: (u16, &str)) 
     assert_eq!(page["variants"][0]["state"], "absent", "{name}");
     let after = gateway.image(&id).await;
     assert_eq!(after.found()["ImageId"], id, "{name}");
-    assert_eq!(after.cache_status(), "pai-image-gateway; fwd=uri-miss; stored");
+    assert_eq!(
+        after.cache_status(),
+        "pai-image-gateway; fwd=uri-miss; stored"
+    );
 }
 
 #[tokio::test]
@@ -79,7 +82,9 @@ async fn each_attempt_is_signed_afresh() {
 #[tokio::test]
 async fn fields_of_other_types_count_as_absent() {
     let gateway = TestGateway::usual().await;
-    gateway.emulator.script(vec![times(1, FaultKind::WrongType)]);
+    gateway
+        .emulator
+        .script(vec![times(1, FaultKind::WrongType)]);
     let id = Store::id(1);
     let first = gateway.image(&id).await;
     let second = gateway.image(&id).await;

@@ -20,7 +20,11 @@ async fn open(gateway: &TestGateway) -> TcpStream {
 /// All that comes until the gateway closes, or resets.
 async fn rest(stream: &mut TcpStream) -> String {
     let mut received = Vec::new();
-    drop(timeout(DEADLINE, stream.read_to_end(&mut received)).await.unwrap());
+    drop(
+        timeout(DEADLINE, stream.read_to_end(&mut received))
+            .await
+            .unwrap(),
+    );
     String::from_utf8(received).unwrap()
 }
 
@@ -56,7 +60,9 @@ async fn a_head_beyond_16_kib_is_refused_and_closed() {
 async fn a_head_below_16_kib_is_answered() {
     let gateway = patient().await;
     let header = format!("X-Long: {}\r\nConnection: close\r\n", "x".repeat(15 << 10));
-    let received = gateway.raw(request(&Store::id(1), &header).as_bytes()).await;
+    let received = gateway
+        .raw(request(&Store::id(1), &header).as_bytes())
+        .await;
     assert!(received.starts_with(b"HTTP/1.1 200 OK\r\n"));
 }
 
@@ -222,7 +228,10 @@ async fn what_is_no_http_is_refused_without_a_call() {
         (&b"\r\n\r\nnonsense\r\n\r\n"[..], "400"),
         (b"GET\r\n\r\n", "400"),
         (b"GET / HTTP/9.9\r\n\r\n", "400"),
-        (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n", "400"),
+        (
+            b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n",
+            "400",
+        ),
         (b"GET / HTTP/1.1\r\nHost: a\r\n bad\x00: x\r\n\r\n", "400"),
         (b"\xff\xfe\xfd\r\n\r\n", "400"),
     ] {

@@ -53,7 +53,9 @@ async fn ids_and_parameters_that_cannot_be_are_refused() {
     }
     assert_eq!(gateway.calls(), 0);
     let rejected = [("outcome", "rejected")];
-    let counted = gateway.metric("pai_gateway_requests_total", &rejected).await;
+    let counted = gateway
+        .metric("pai_gateway_requests_total", &rejected)
+        .await;
     assert_eq!(counted, f64::from(count));
     assert_eq!(connection.get(&path(&fits)).await.status, 404);
 }
@@ -129,7 +131,10 @@ async fn a_get_with_a_body_is_refused() {
         );
         let received = String::from_utf8(gateway.raw(chunked.as_bytes()).await).unwrap();
         assert!(received.starts_with("HTTP/1.1 400 "), "{received}");
-        assert!(received.contains(r#""Code":"InvalidParameter""#), "{received}");
+        assert!(
+            received.contains(r#""Code":"InvalidParameter""#),
+            "{received}"
+        );
     }
     assert_eq!(gateway.calls(), 0);
 }
@@ -172,7 +177,12 @@ async fn an_absolute_target_is_answered_and_picks_no_origin() {
 #[tokio::test]
 async fn odd_hosts_are_answered_and_told_back() {
     let gateway = TestGateway::usual().await;
-    for host in ["LOCALHOST:1", "127.0.0.1:1/", "http://127.0.0.1:1", "h:1/prefix"] {
+    for host in [
+        "LOCALHOST:1",
+        "127.0.0.1:1/",
+        "http://127.0.0.1:1",
+        "h:1/prefix",
+    ] {
         for (target, status) in [(path(&Store::id(1)), "200"), ("/nowhere".to_owned(), "404")] {
             let request =
                 format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");

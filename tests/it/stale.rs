@@ -63,7 +63,10 @@ async fn a_softly_purged_image_is_fetched_again_while_the_origin_answers() {
     let gateway = with_stale_image(&id).await;
     gateway.emulator.store().touch(&id).unwrap();
     let answer = gateway.image(&id).await;
-    assert_eq!(answer.cache_status(), "pai-image-gateway; fwd=uri-miss; stored");
+    assert_eq!(
+        answer.cache_status(),
+        "pai-image-gateway; fwd=uri-miss; stored"
+    );
     let description = answer.found()["Description"].to_string();
     assert!(description.contains("touched"), "{description}");
 }
@@ -97,7 +100,10 @@ async fn an_image_the_origin_denies_is_never_served_again() {
         })
         .await;
         let (status, code) = gateway.image(&id).await.error();
-        assert_eq!((status, code.as_str()), (503, "Gateway.UpstreamUnavailable"));
+        assert_eq!(
+            (status, code.as_str()),
+            (503, "Gateway.UpstreamUnavailable")
+        );
     }
 }
 
@@ -110,7 +116,10 @@ async fn a_hard_purge_leaves_nothing_to_serve() {
         .emulator
         .script(vec![Fault::always(FaultKind::CloseBefore)]);
     let (status, code) = gateway.image(&id).await.error();
-    assert_eq!((status, code.as_str()), (503, "Gateway.UpstreamUnavailable"));
+    assert_eq!(
+        (status, code.as_str()),
+        (503, "Gateway.UpstreamUnavailable")
+    );
 }
 
 #[tokio::test]
@@ -146,7 +155,9 @@ async fn an_image_past_its_time_is_served_while_it_is_fetched_again() {
 async fn an_id_that_names_another_object_is_kept_shortly() {
     let gateway = TestGateway::usual().await;
     let object = |created: &str| {
-        format!(r#"{{"GmtCreateTime":"{created}","GmtModifiedTime":"2021-01-01T00:00:00Z","ImageUri":"u"}}"#)
+        format!(
+            r#"{{"GmtCreateTime":"{created}","GmtModifiedTime":"2021-01-01T00:00:00Z","ImageUri":"u"}}"#
+        )
     };
     let store = gateway.emulator.store();
     store.put_raw("image-a", object("2020-01-01T00:00:00Z"));

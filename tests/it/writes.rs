@@ -233,7 +233,10 @@ async fn a_body_beyond_the_limit_is_refused_however_it_comes() {
     let received = gateway.raw(chunked.as_bytes()).await;
     let received = String::from_utf8(received).unwrap();
     assert!(received.starts_with("HTTP/1.1 413 "), "{received}");
-    assert!(received.contains(r#""Code":"InvalidParameter""#), "{received}");
+    assert!(
+        received.contains(r#""Code":"InvalidParameter""#),
+        "{received}"
+    );
     assert_eq!(gateway.calls(), 0);
 }
 

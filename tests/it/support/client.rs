@@ -67,7 +67,11 @@ impl Answer {
 
     /// Everything a client can read, headers and body, as one text.
     pub(crate) fn everything(&self) -> String {
-        format!("{:?}\n{}", self.headers, String::from_utf8_lossy(&self.body))
+        format!(
+            "{:?}\n{}",
+            self.headers,
+            String::from_utf8_lossy(&self.body)
+        )
     }
 }
 
@@ -170,6 +174,10 @@ pub(crate) async fn raw_and_hang_up(address: &Address, bytes: &[u8]) -> Vec<u8> 
 /// Everything until the end, be it a close or a reset.
 async fn read_all(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> Vec<u8> {
     let mut received = Vec::new();
-    drop(timeout(DEADLINE, stream.read_to_end(&mut received)).await.unwrap());
+    drop(
+        timeout(DEADLINE, stream.read_to_end(&mut received))
+            .await
+            .unwrap(),
+    );
     received
 }

@@ -1,0 +1,184 @@
+//! What is counted adds up.
+
+use std::process::Stdio;
+
+use pai_image_gateway::emulator::{Fault, FaultKind, Store};
+
+use crate::support::{TestGateway, path, sample, times};
+
+/// One request of nearly every outcome; tells how many were sent.
+async fn exercised() -> (TestGateway, u32) {
+    let gateway = TestGateway::usual().await;
+    let image = path(&Store::id(1));
+    let verbose = format!("{image}?Verbose=true");
+    let mut sent = 0;
+    for target in [
+        &image,
+        &image,
+        &verbose,
+        &path("image-none"),
+        &path("image-none"),
+        "/api/v1/images",
+        "/api/v1/image/labels",
+        "/nowhere",
+        &path("%zz"),
+    ] {
+        gateway.get(target).await;
+        sent += 1;
+    }
+    gateway
+        .emulator
+        .script(vec![Fault::always(FaultKind::CloseBefore)]);
+    assert_eq!(gateway.image(&Store::id(2)).await.status, 503);
+    sent += 1;
+    (gateway, sent)
+}
+
+#[tokio::test]
+async fn every_answer_is_counted_once() {
+    let (gateway, sent) = exercised().await;
+    let text = gateway.exposition().await;
+    let requests = sample(&text, "pai_gateway_requests_total", &[]);
+    let durations = sample(&text, "pai_gateway_request_duration_seconds_count", &[]);
+    assert_eq!((requests, durations), (f64::from(sent), f64::from(sent)));
+    for (operation, outcome, count) in [
+        ("GetImage", "miss", 3.0),
+        ("GetImage", "hit", 1.0),
+        ("GetImage", "negative", 1.0),
+        ("GetImage", "rejected", 1.0),
+        ("GetImage", "error", 1.0),
+        ("ListImages", "passthrough", 1.0),
+        ("ListImageLabels", "passthrough", 1.0),
+    ] {
+        let labels = [("operation", operation), ("outcome", outcome)];
+        let counted = sample(&text, "pai_gateway_requests_total", &labels);
+        assert_eq!(counted, count, "{operation} {outcome}");
+    }
+}
+
+#[tokio::test]
+async fn every_attempt_is_counted_once() {
+    let (gateway, _) = exercised().await;
+    let text = gateway.exposition().await;
+    let attempts = sample(&text, "pai_gateway_upstream_requests_total", &[]);
+    let durations = "pai_gateway_upstream_request_duration_seconds_count";
+    assert_eq!(attempts, gateway.calls() as f64);
+    assert_eq!(attempts, sample(&text, durations, &[]));
+    for (result, count) in [("ok", 4.0), ("not_found", 1.0), ("transport", 3.0)] {
+        let labels = [("result", result)];
+        let counted = sample(&text, "pai_gateway_upstream_requests_total", &labels);
+        assert_eq!(counted, count, "{result}");
+    }
+    assert_eq!(sample(&text, "pai_gateway_upstream_in_flight", &[]), 0.0);
+}
+
+/// A 200 that cannot be read is no success of the origin.
+#[tokio::test]
+async fn an_unreadable_200_is_not_counted_as_ok() {
+    let gateway = TestGateway::usual().await;
+    gateway.emulator.script(vec![times(1, FaultKind::Garbage)]);
+    assert_eq!(gateway.image(&Store::id(1)).await.status, 502);
+    let name = "pai_gateway_upstream_requests_total";
+    assert_eq!(gateway.metric(name, &[("result", "ok")]).await, 0.0);
+    let failed = gateway.metric(name, &[("result", "server_error")]).await;
+    assert_eq!(failed, 1.0);
+}
+
+#[tokio::test]
+async fn what_is_cached_is_measured() {
+    let gateway = TestGateway::usual().await;
+    for _ in 0..3 {
+        gateway.image(&Store::id(1)).await;
+    }
+    gateway.image("image-none").await;
+    let text = gateway.exposition().await;
+    for (name, labels, value) in [
+        ("cache_entries", [("store", "images")].as_slice(), 1.0),
+        ("cache_entries", &[("store", "negative")], 1.0),
+        ("cache_ttl_seconds_count", &[], 1.0),
+        ("cache_age_seconds_count", &[], 2.0),
+        ("cache_max_bytes", &[], f64::from(256 << 20)),
+        (
+            "credential_refreshes_total",
+            &[("source", "env"), ("result", "ok")],
+            1.0,
+        ),
+        ("build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0),
+        ("panics_total", &[], 0.0),
+        ("clock_offset_seconds", &[], 0.0),
+        ("credential_expiry_timestamp_seconds", &[], f64::INFINITY),
+    ] {
+        let value_found = sample(&text, &format!("pai_gateway_{name}"), labels);
+        assert_eq!(value_found, value, "{name}");
+    }
+    assert!(sample(&text, "pai_gateway_cache_bytes", &[]) > 626.0);
+}
+
+#[tokio::test]
+async fn every_family_of_the_contract_that_exists_yet_has_help_and_type() {
+    let gateway = TestGateway::usual().await;
+    let text = gateway.exposition().await;
+    for (family, kind) in [
+        ("requests_total", "counter"),
+        ("request_duration_seconds", "histogram"),
+        ("upstream_requests_total", "counter"),
+        ("upstream_request_duration_seconds", "histogram"),
+        ("upstream_in_flight", "gauge"),
+        ("cache_entries", "gauge"),
+        ("cache_bytes", "gauge"),
+        ("cache_evictions_total", "counter"),
+        ("cache_ttl_seconds", "histogram"),
+        ("cache_age_seconds", "histogram"),
+        ("credential_expiry_timestamp_seconds", "gauge"),
+        ("credential_refreshes_total", "counter"),
+        ("clock_offset_seconds", "gauge"),
+        ("build_info", "gauge"),
+    ] {
+        let kind = format!("# TYPE pai_gateway_{family} {kind}\n");
+        assert!(text.contains(&kind), "{kind}");
+        assert!(text.contains(&format!("# HELP pai_gateway_{family} ")));
+    }
+    for bound in ["0.00005", "10"] {
+        let line = format!("outcome=\"hit\",le=\"{bound}\"");
+        assert!(text.contains(&line), "{bound}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_a_client_sends_becomes_a_label() {
+    let gateway = TestGateway::usual().await;
+    let marks = ["imagemarker", "hostmarker", "METHODMARKER"];
+    gateway.image("imagemarker").await;
+    let method = http::Method::from_bytes(b"METHODMARKER").unwrap();
+    let headers = [("host", "hostmarker"), ("user-agent", "hostmarker")];
+    gateway.request(method, "/imagemarker", &headers, "").await;
+    let text = gateway.exposition().await;
+    for mark in marks {
+        assert!(!text.contains(mark), "{mark}");
+    }
+}
+
+#[tokio::test]
+async fn promtool_finds_no_fault() {
+    let (gateway, _) = exercised().await;
+    let text = gateway.exposition().await;
+    let checked = std::process::Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = match checked {
+        Ok(child) => child,
+        Err(error) => {
+            let in_ci = std::env::var("CI").is_ok_and(|value| value == "true");
+            assert!(!in_ci, "promtool is needed in CI: {error}");
+            println!("skipped: there is no promtool here ({error})");
+            return;
+        }
+    };
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), text.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{complaints}");
+}

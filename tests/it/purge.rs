@@ -1,0 +1,126 @@
+//! Removing what is kept.
+
+use http::Method;
+use pai_image_gateway::emulator::Store;
+
+use crate::support::{TestGateway, ask, path};
+
+/// By `Store::id`: 1 and 3 lie in workspace 15945, 2 in 20817, 0 in none.
+async fn filled() -> TestGateway {
+    let gateway = TestGateway::usual().await;
+    for index in 0..4 {
+        gateway.image(&Store::id(index)).await.found();
+    }
+    let verbose = format!("{}?Verbose=true", path(&Store::id(1)));
+    gateway.get(&verbose).await.found();
+    assert_eq!(gateway.image("image-none").await.status, 404);
+    gateway
+}
+
+/// Which of the four plain variants are in memory.
+async fn held(gateway: &TestGateway) -> Vec<usize> {
+    let mut held = Vec::new();
+    for index in 0..4 {
+        let page = gateway
+            .page(&format!("/entries/{}", Store::id(index)))
+            .await;
+        if page["variants"][0]["state"] == "fresh" {
+            held.push(index);
+        }
+    }
+    held
+}
+
+#[tokio::test]
+async fn one_image_goes_with_both_variants() {
+    let gateway = filled().await;
+    let order = format!(r#"{{"image":"{}"}}"#, Store::id(1));
+    assert_eq!(gateway.purge(&order).await, 2);
+    assert_eq!(held(&gateway).await, [0, 2, 3]);
+    assert_eq!(gateway.purge(&order).await, 0);
+    let again = gateway.image(&Store::id(1)).await;
+    assert!(again.cache_status().contains("fwd=uri-miss"), "{again:?}");
+}
+
+#[tokio::test]
+async fn a_workspace_goes_and_others_stay() {
+    let gateway = filled().await;
+    assert_eq!(gateway.purge(r#"{"workspace":"15945"}"#).await, 3);
+    assert_eq!(held(&gateway).await, [0, 2]);
+    assert_eq!(gateway.purge(r#"{"workspace":"1594"}"#).await, 0);
+}
+
+#[tokio::test]
+async fn all_go_negative_answers_too() {
+    let gateway = filled().await;
+    assert_eq!(gateway.purge(r#"{"all":true}"#).await, 5);
+    assert_eq!(held(&gateway).await, [0; 0]);
+    let cache = &gateway.page("/status").await["cache"];
+    assert_eq!((&cache["entries"], &cache["bytes"]), (&0.into(), &0.into()));
+    gateway.emulator.store().put_raw("image-none", "{}");
+    assert_eq!(gateway.image("image-none").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_missing_image_is_looked_for_again_after_its_purge() {
+    let gateway = filled().await;
+    gateway.emulator.store().put_raw("image-none", "{}");
+    assert_eq!(gateway.image("image-none").await.status, 404);
+    gateway.purge(r#"{"image":"image-none"}"#).await;
+    assert_eq!(gateway.image("image-none").await.status, 200);
+}
+
+#[tokio::test]
+async fn softly_all_stay_for_when_the_origin_fails() {
+    let gateway = filled().await;
+    assert_eq!(gateway.purge(r#"{"all":true,"soft":true}"#).await, 5);
+    assert_eq!(held(&gateway).await, [0; 0]);
+    assert_eq!(gateway.page("/status").await["cache"]["entries"], 5);
+    let TestGateway { emulator, app } = gateway;
+    emulator.shutdown().await;
+    for index in 0..4 {
+        let target = path(&Store::id(index));
+        let answer = ask(&app.data, Method::GET, &target, &[], "").await;
+        assert_eq!(answer.found()["ImageId"], Store::id(index));
+    }
+}
+
+#[tokio::test]
+async fn an_unclear_order_purges_nothing() {
+    let gateway = filled().await;
+    for order in [
+        " ",
+        "{}",
+        "[]",
+        "null",
+        "{\"all\":true",
+        r#"{"all":false}"#,
+        r#"{"all":"true"}"#,
+        r#"{"soft":true}"#,
+        r#"{"all":true,"image":"image-a"}"#,
+        r#"{"workspace":"15945","image":"image-a"}"#,
+        r#"{"image":"a/b"}"#,
+        r#"{"image":""}"#,
+        r#"{"image":["image-a"]}"#,
+        r#"{"workspace":15945}"#,
+        r#"{"all":true,"really":true}"#,
+        r#"{"all":true}{"all":true}"#,
+    ] {
+        let answer = gateway.admin(Method::POST, "/purge", order).await;
+        assert_eq!(answer.status, 400, "{order}");
+        assert!(answer.json()["error"].is_string(), "{order}");
+    }
+    assert_eq!(held(&gateway).await, [0, 1, 2, 3]);
+}
+
+#[tokio::test]
+async fn an_order_that_is_not_json_by_its_type_is_refused() {
+    let gateway = filled().await;
+    for content_type in ["text/plain", "application/x-www-form-urlencoded", ""] {
+        let headers = [("content-type", content_type)];
+        let all = r#"{"all":true}"#;
+        let answer = ask(&gateway.app.admin, Method::POST, "/purge", &headers, all).await;
+        assert_eq!(answer.status, 415, "{content_type}");
+    }
+    assert_eq!(held(&gateway).await, [0, 1, 2, 3]);
+}
