@@ -22,6 +22,7 @@ pub use freshness::{Freshness, Policy};
 use std::future::Future;
 use std::sync::Arc;
 
+use foldhash::quality::RandomState;
 use moka::notification::RemovalCause;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -129,7 +130,7 @@ pub enum Thoroughness {
 /// The cache. `E` is the error a fetch may end in.
 #[derive(Debug)]
 pub struct Cache<E: Clone + Send + Sync + 'static> {
-    images: moka::sync::Cache<ImageKey, Arc<Entry>>,
+    images: moka::sync::Cache<ImageKey, Arc<Entry>, RandomState>,
     negatives: moka::sync::Cache<ImageId, Arc<Negative>>,
     failures: moka::sync::Cache<ImageKey, E>,
     flights: Flights<ImageKey, Fetched<E>>,
@@ -152,7 +153,7 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
                     evictions.cache_evicted(cause);
                 }
             })
-            .build();
+            .build_with_hasher(RandomState::default());
         let negatives = moka::sync::Cache::new(config.max_negative);
         let failures = moka::sync::Cache::new(config.max_negative);
         let max_bytes = config.max_bytes.0;
