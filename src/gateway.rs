@@ -10,26 +10,28 @@
 //! upstream meet; neither knows the other.
 
 mod demand;
+mod fetch;
 mod landing;
+mod pass;
 mod request_id;
 
-use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http::request::Parts;
+use http::uri::Authority;
+use http::{Request, Response, header};
 use http_body::Body as HttpBody;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::api::{Call, ImageKey, Malformed, Misrouted, Operation};
-use crate::cache::{Cache, Entry, Fetch, Fetched, Known, Landed, freshness};
+use crate::cache::{Cache, Entry, freshness};
 use crate::metrics::Metrics;
 use crate::outcome::Outcome;
 use crate::response::{self, Answer, Body, CacheStatus, Error, X_PAI_GATEWAY_REQUEST_ID};
@@ -107,46 +109,46 @@ impl Gateway {
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send,
     {
-        let started = Instant::now();
         let (head, body) = request.into_parts();
+        let asked = Asked {
+            head: &head,
+            at: Instant::now(),
+        };
         let call = Call::classify(&head.method, head.uri.path(), head.uri.query());
         let action = call
             .as_ref()
             .map_or_else(Misrouted::action, |call| call.operation.action());
         let id = RequestId::new();
-        let host = || host(&head.headers, &head.uri);
-        let answer = AssertUnwindSafe(self.reply(call, &head.headers, body, &host, started))
+        let reply = AssertUnwindSafe(self.reply(call, body, &asked))
             .catch_unwind()
             .await;
-        let answer = answer.unwrap_or_else(|_| {
+        let reply = reply.unwrap_or_else(|_| {
             self.metrics.panics.inc();
             Err(Error::Internal)
         });
-        let mut answer =
-            answer.unwrap_or_else(|error| response::failure(&error, id.as_str(), host()));
-        answer
-            .response
+        let Answer {
+            mut response,
+            outcome,
+        } = reply.unwrap_or_else(|error| response::failure(&error, id.as_str(), asked.host()));
+        response
             .headers_mut()
             .insert(X_PAI_GATEWAY_REQUEST_ID, id.to_header());
-        self.metrics
-            .answered(action, answer.outcome, started.elapsed());
+        self.metrics.answered(action, outcome, asked.at.elapsed());
         tracing::debug!(
             operation = action.as_str(),
-            outcome = answer.outcome.as_str(),
-            status = answer.response.status().as_u16(),
+            outcome = outcome.as_str(),
+            status = response.status().as_u16(),
             request.id = id.as_str(),
             "answered"
         );
-        answer.response
+        response
     }
 
-    async fn reply<'a, B>(
+    async fn reply<B>(
         &self,
         call: Result<Call, Misrouted>,
-        headers: &HeaderMap,
         body: B,
-        host: &impl Fn() -> &'a str,
-        now: Instant,
+        asked: &Asked<'_>,
     ) -> Result<Answer, Error>
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send,
@@ -156,7 +158,7 @@ impl Gateway {
         match &call.operation {
             Operation::GetImage(key) => {
                 refuse_body(&body)?;
-                self.get_image(key, Demand::of(headers), host, now).await
+                self.get_image(key, asked).await
             }
             Operation::ListImages | Operation::ListImageLabels => {
                 refuse_body(&body)?;
@@ -179,15 +181,10 @@ impl Gateway {
         }
     }
 
-    async fn get_image<'a>(
-        &self,
-        key: &ImageKey,
-        demand: Demand,
-        host: &impl Fn() -> &'a str,
-        now: Instant,
-    ) -> Result<Answer, Error> {
+    async fn get_image(&self, key: &ImageKey, asked: &Asked<'_>) -> Result<Answer, Error> {
+        let now = asked.at;
         let known = self.cache.look_up(key, now);
-        match demand.plan(&known, now) {
+        match Demand::of(&asked.head.headers).plan(&known, now) {
             Plan::Hit(entry) => {
                 if freshness::refresh_early(entry.age(now), entry.ttl, entry.took, fastrand::f64) {
                     self.revalidate(key, &known);
@@ -198,19 +195,20 @@ impl Gateway {
                 self.revalidate(key, &known);
                 Ok(self.serve_held(&entry, Outcome::Stale, CacheStatus::Revalidating, now))
             }
-            Plan::Negative(negative) => Ok(response::negative(
-                &negative,
-                host(),
+            Plan::Negative(no) => Ok(response::negative(
+                &no,
+                asked.host(),
                 Outcome::Negative,
                 CacheStatus::Negative,
             )),
             Plan::NotCached => Err(Error::NotCached),
             Plan::Fetch => {
-                Box::pin(self.fetch(key, known, (Outcome::Miss, CacheStatus::Stored), host)).await
+                let caused = (Outcome::Miss, CacheStatus::Stored);
+                Box::pin(self.fetch(key, known, caused, asked)).await
             }
             Plan::Refresh => {
-                Box::pin(self.fetch(key, known, (Outcome::Refresh, CacheStatus::Forced), host))
-                    .await
+                let caused = (Outcome::Refresh, CacheStatus::Forced);
+                Box::pin(self.fetch(key, known, caused, asked)).await
             }
         }
     }
@@ -232,119 +230,6 @@ impl Gateway {
         )
     }
 
-    /// Fetches, or waits for who is fetching; a stale image stands in for an origin that fails or is slow.
-    async fn fetch<'a>(
-        &self,
-        key: &ImageKey,
-        known: Known,
-        (caused, stored): (Outcome, CacheStatus),
-        host: &impl Fn() -> &'a str,
-    ) -> Result<Answer, Error> {
-        let _waiting = self.wait_in_line()?;
-        let (seat, outcome, status) = match self.cache.fetch(key, &known, || self.call(key)) {
-            Fetch::Started(seat) => (seat, caused, stored),
-            Fetch::Joined(seat) => (seat, Outcome::Coalesced, CacheStatus::Collapsed),
-            Fetch::Landed(arrived) => {
-                return Ok(landing::answer(
-                    &arrived,
-                    host(),
-                    Outcome::Coalesced,
-                    CacheStatus::Collapsed,
-                ));
-            }
-        };
-        let (stale, wait) = match known {
-            Known::Image(entry, _) => (Some(entry), self.config.wait_with_stale.0),
-            Known::Negative(_) | Known::Nothing => (None, self.config.wait.0),
-        };
-        let error = match timeout(wait, seat.arrival()).await {
-            Ok(Ok(Ok(arrived))) => return Ok(landing::answer(&arrived, host(), outcome, status)),
-            Ok(Ok(Err(error))) => error,
-            Ok(Err(flight_lost)) => {
-                tracing::error!(error = %flight_lost, "a fetch panicked");
-                return Err(Error::Internal);
-            }
-            Err(_) => UpstreamError::Timeout,
-        };
-        match stale {
-            Some(entry) if error.permits_stale() => Ok(self.serve_held(
-                &entry,
-                Outcome::Stale,
-                CacheStatus::OriginError,
-                Instant::now(),
-            )),
-            _ => Err(error.into()),
-        }
-    }
-
-    /// Fetches again behind everybody's back.
-    fn revalidate(&self, key: &ImageKey, seen: &Known) {
-        drop(self.cache.fetch(key, seen, || self.call(key)));
-    }
-
-    /// The fetch itself: one call, and what it means for the cache.
-    fn call(&self, key: &ImageKey) -> impl Future<Output = Fetched<UpstreamError>> + Send + use<> {
-        let (upstream, cache, metrics) = (
-            Arc::clone(&self.upstream),
-            Arc::clone(&self.cache),
-            Arc::clone(&self.metrics),
-        );
-        let key = key.clone();
-        async move {
-            let answer = upstream
-                .send(&Call::get_image(key.clone()), Bytes::new())
-                .await?;
-            let landed = landing::land(answer, key.verbose, cache.policy());
-            if let Landed::Image(entry) = &landed
-                && cache.policy().ignores(entry.evidence.directives)
-            {
-                metrics.origin_directives_ignored.inc();
-            }
-            Ok(landed)
-        }
-    }
-
-    async fn read(&self, call: Call) -> Result<Answer, Error> {
-        let _waiting = self.wait_in_line()?;
-        landing::pass(self.upstream.send(&call, Bytes::new()).await)
-    }
-
-    /// Passes a write on, in a task of its own: once begun it is finished and its image forgotten,
-    /// whatever comes of it and whoever still waits.
-    async fn write<B>(&self, call: Call, body: B) -> Result<Answer, Error>
-    where
-        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send,
-    {
-        let _waiting = self.wait_in_line()?;
-        let body = self.collect(body).await?;
-        let (upstream, cache) = (Arc::clone(&self.upstream), Arc::clone(&self.cache));
-        let task = self.tasks.spawn(async move {
-            let answer = upstream.send(&call, body.clone()).await;
-            let replied = answer
-                .as_ref()
-                .map_or_else(|_| Bytes::new(), |answer| answer.reply.body.clone());
-            for image in landing::images_written(&call.operation, &body, &replied) {
-                cache.invalidate(&image);
-            }
-            answer
-        });
-        landing::pass(task.await.map_err(|_| Error::Internal)?)
-    }
-
-    async fn collect<B>(&self, body: B) -> Result<Bytes, Error>
-    where
-        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send,
-    {
-        let limit = self.config.max_body.0;
-        let limited = Limited::new(body, usize::try_from(limit).unwrap_or(usize::MAX));
-        match timeout(self.config.body_timeout.0, Box::pin(limited.collect())).await {
-            Err(_) => Err(Error::BodyTooSlow),
-            Ok(Ok(body)) => Ok(body.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Error::BodyTooLong(limit)),
-            Ok(Err(_)) => Err(Malformed::new("the body broke off").into()),
-        }
-    }
-
     fn wait_in_line(&self) -> Result<SemaphorePermit<'_>, Error> {
         self.waiting.try_acquire().map_err(|_| Error::Overloaded)
     }
@@ -353,6 +238,26 @@ impl Gateway {
 impl Service for Gateway {
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         self.handle(request).await
+    }
+}
+
+/// A request's head, and when it came.
+struct Asked<'a> {
+    head: &'a Parts,
+    at: Instant,
+}
+
+impl Asked<'_> {
+    /// The Host that the client asked, for `HostId`.
+    fn host(&self) -> &str {
+        let named = self
+            .head
+            .headers
+            .get(header::HOST)
+            .and_then(|host| host.to_str().ok());
+        named
+            .or_else(|| self.head.uri.authority().map(Authority::as_str))
+            .unwrap_or("")
     }
 }
 
@@ -365,14 +270,4 @@ fn refuse_body<B: HttpBody>(body: &B) -> Result<(), Error> {
     } else {
         Err(Malformed::new("a GET request has no body").into())
     }
-}
-
-/// The Host that the client asked, for `HostId`.
-fn host<'a>(headers: &'a HeaderMap, uri: &'a http::Uri) -> &'a str {
-    let named = headers
-        .get(header::HOST)
-        .and_then(|host: &HeaderValue| host.to_str().ok());
-    named
-        .or_else(|| uri.authority().map(http::uri::Authority::as_str))
-        .unwrap_or("")
 }

@@ -10,17 +10,17 @@
 use std::time::Duration;
 
 use moka::notification::RemovalCause;
-use prometheus::core::Collector;
 use prometheus::{
-    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
+    Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
 };
 
 use crate::api::Action;
 use crate::outcome::Outcome;
 use crate::upstream::CallResult;
+use register::{Register, by_two};
 
 mod latency;
+mod register;
 
 pub use latency::quantile;
 
@@ -287,92 +287,5 @@ pub struct ListenerMetrics {
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-/// Resolves the child of every pair of labels.
-fn by_two<V: ByLabels, const A: usize, const B: usize>(
-    a: &[&str; A],
-    b: &[&str; B],
-    family: &V,
-) -> [[V::Child; B]; A] {
-    a.map(|a| b.map(|b| family.child(&[a, b])))
-}
-
-trait ByLabels {
-    type Child;
-    fn child(&self, labels: &[&str]) -> Self::Child;
-}
-
-impl ByLabels for IntCounterVec {
-    type Child = IntCounter;
-    fn child(&self, labels: &[&str]) -> IntCounter {
-        self.with_label_values(labels)
-    }
-}
-
-impl ByLabels for HistogramVec {
-    type Child = Histogram;
-    fn child(&self, labels: &[&str]) -> Histogram {
-        self.with_label_values(labels)
-    }
-}
-
-/// Makes metrics and registers them, all under one prefix.
-struct Register<'a>(&'a Registry);
-
-/// Names and labels are constants of this file, and each is registered once in a registry of its own.
-const SOUND: &str = "metric names and labels are constants, each registered once";
-
-impl Register<'_> {
-    fn add<C: Collector + Clone + 'static>(&self, metric: Result<C, prometheus::Error>) -> C {
-        let metric = metric.expect(SOUND);
-        self.0.register(Box::new(metric.clone())).expect(SOUND);
-        metric
-    }
-
-    fn opts(name: &str, help: &str) -> Opts {
-        Opts::new(format!("pai_gateway_{name}"), help)
-    }
-
-    fn buckets(name: &str, help: &str, buckets: &[f64]) -> HistogramOpts {
-        HistogramOpts::new(format!("pai_gateway_{name}"), help).buckets(buckets.to_vec())
-    }
-
-    fn counter(&self, name: &str, help: &str) -> IntCounter {
-        self.add(IntCounter::with_opts(Self::opts(name, help)))
-    }
-
-    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
-        self.add(IntCounterVec::new(Self::opts(name, help), labels))
-    }
-
-    fn gauge(&self, name: &str, help: &str) -> IntGauge {
-        self.add(IntGauge::with_opts(Self::opts(name, help)))
-    }
-
-    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
-        self.add(IntGaugeVec::new(Self::opts(name, help), labels))
-    }
-
-    fn float(&self, name: &str, help: &str) -> Gauge {
-        self.add(Gauge::with_opts(Self::opts(name, help)))
-    }
-
-    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
-        self.add(Histogram::with_opts(Self::buckets(name, help, buckets)))
-    }
-
-    fn histograms(&self, name: &str, help: &str, labels: &[&str]) -> HistogramVec {
-        self.add(HistogramVec::new(
-            Self::buckets(name, help, &LATENCY_BUCKETS),
-            labels,
-        ))
-    }
-
-    /// CPU, memory and file descriptors of this process; nothing where there is no /proc.
-    fn process(&self) {
-        let collector = prometheus::process_collector::ProcessCollector::for_self();
-        self.0.register(Box::new(collector)).expect(SOUND);
     }
 }

@@ -1,5 +1,9 @@
 //! What goes back to a client: the only place that picks statuses, codes and headers.
 
+mod error;
+
+pub use error::Error;
+
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -8,7 +12,7 @@ use http::header::{AGE, ALLOW, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 
-use crate::api::{ErrorBody, Malformed, Misrouted, OriginError};
+use crate::api::{ErrorBody, OriginError};
 use crate::cache::{Entry, Negative};
 use crate::outcome::Outcome;
 use crate::upstream::{Reply, UpstreamError};
@@ -44,41 +48,6 @@ pub enum CacheStatus {
     Negative,
     /// Not a matter for the cache.
     Bypass,
-}
-
-/// Why a request gets no answer about what it asked.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum Error {
-    /// No operation of this API, or a malformed one.
-    #[error("the request cannot be understood")]
-    Misrouted(Misrouted),
-    /// A GET with a body.
-    #[error("{0}")]
-    Malformed(#[from] Malformed),
-    /// A body beyond the limit.
-    #[error("the body is longer than {0} bytes")]
-    BodyTooLong(u64),
-    /// The body did not come in time.
-    #[error("the body did not come in time")]
-    BodyTooSlow,
-    /// `api.writes` is off.
-    #[error("this gateway passes no writes on; its operator can set api.writes = true")]
-    WritesOff,
-    /// Too many requests wait already.
-    #[error("too many requests are waiting")]
-    Overloaded,
-    /// `only-if-cached`, and nothing is.
-    #[error("the image is not in the cache")]
-    NotCached,
-    /// The origin's own complaint about what was asked.
-    #[error("{}", .0.message)]
-    Origin(OriginError),
-    /// The origin could not be asked.
-    #[error(transparent)]
-    Upstream(#[from] UpstreamError),
-    /// A fault of this program.
-    #[error("the gateway failed")]
-    Internal,
 }
 
 /// Answers with an image from memory.
@@ -130,7 +99,7 @@ pub fn failure(error: &Error, request_id: &str, host: &str) -> Answer {
             outcome: Outcome::Passthrough,
         };
     }
-    let Shape {
+    let error::Shape {
         status,
         code,
         retry_after,
@@ -186,106 +155,6 @@ fn json(status: StatusCode, body: Bytes) -> Response<Body> {
     response.headers_mut().reserve(8);
     response.headers_mut().insert(CONTENT_TYPE, JSON);
     response
-}
-
-/// An error's place in the API's error shape.
-struct Shape {
-    status: StatusCode,
-    code: &'static str,
-    retry_after: Option<Duration>,
-    allow: Option<&'static str>,
-}
-
-/// What a throttled client is told to wait when the origin did not say.
-const DEFAULT_WAIT: Duration = Duration::from_secs(1);
-
-impl Error {
-    /// The word.
-    #[must_use]
-    pub const fn outcome(&self) -> Outcome {
-        match self {
-            Self::Misrouted(_)
-            | Self::Malformed(_)
-            | Self::BodyTooLong(_)
-            | Self::BodyTooSlow
-            | Self::Overloaded => Outcome::Rejected,
-            Self::WritesOff => Outcome::Denied,
-            Self::Origin(_) | Self::Upstream(UpstreamError::Refused(_)) => Outcome::Passthrough,
-            Self::NotCached | Self::Upstream(_) | Self::Internal => Outcome::Error,
-        }
-    }
-
-    fn message(&self) -> String {
-        match self {
-            Self::Misrouted(Misrouted::UnknownRoute) => {
-                "Specified api is not found, please check your url and method.".to_owned()
-            }
-            Self::Misrouted(Misrouted::Method(_)) => {
-                "This http method is not supported.".to_owned()
-            }
-            Self::Misrouted(Misrouted::Malformed(_, malformed)) => malformed.to_string(),
-            Self::Upstream(UpstreamError::Throttled(_)) => {
-                "Request was denied due to flow control.".to_owned()
-            }
-            // The code would name our key's trouble to those who cannot mend it.
-            Self::Upstream(UpstreamError::Credential(_)) => {
-                "the gateway's credential is refused by the origin".to_owned()
-            }
-            _ => self.to_string(),
-        }
-    }
-
-    fn shape(&self) -> Shape {
-        let plain = |status, code| Shape {
-            status,
-            code,
-            retry_after: None,
-            allow: None,
-        };
-        let throttled = |wait: Option<Duration>| Shape {
-            retry_after: Some(wait.unwrap_or(DEFAULT_WAIT)),
-            ..plain(StatusCode::TOO_MANY_REQUESTS, "Throttling")
-        };
-        match self {
-            Self::Misrouted(Misrouted::UnknownRoute) => {
-                plain(StatusCode::NOT_FOUND, "InvalidApi.NotFound")
-            }
-            Self::Misrouted(Misrouted::Method(methods)) => Shape {
-                allow: Some(methods),
-                ..plain(StatusCode::METHOD_NOT_ALLOWED, "UnsupportedHTTPMethod")
-            },
-            Self::Misrouted(Misrouted::Malformed(..)) | Self::Malformed(_) => {
-                plain(StatusCode::BAD_REQUEST, "InvalidParameter")
-            }
-            Self::BodyTooLong(_) => plain(StatusCode::PAYLOAD_TOO_LARGE, "InvalidParameter"),
-            Self::BodyTooSlow => plain(StatusCode::REQUEST_TIMEOUT, "InvalidParameter"),
-            Self::WritesOff => plain(StatusCode::FORBIDDEN, "Gateway.Forbidden"),
-            Self::Overloaded => throttled(None),
-            Self::NotCached => plain(StatusCode::GATEWAY_TIMEOUT, "Gateway.NotCached"),
-            Self::Upstream(error) => match error {
-                UpstreamError::Timeout => {
-                    plain(StatusCode::GATEWAY_TIMEOUT, "Gateway.UpstreamTimeout")
-                }
-                UpstreamError::Throttled(wait) => throttled(*wait),
-                UpstreamError::Transport(_)
-                | UpstreamError::Server(_)
-                | UpstreamError::NoCredential => plain(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "Gateway.UpstreamUnavailable",
-                ),
-                UpstreamError::Unreadable => {
-                    plain(StatusCode::BAD_GATEWAY, "Gateway.InvalidUpstreamResponse")
-                }
-                UpstreamError::Credential(_) => {
-                    plain(StatusCode::BAD_GATEWAY, "Gateway.CredentialRejected")
-                }
-                UpstreamError::Refused(_) => plain(StatusCode::BAD_GATEWAY, "Gateway.Internal"),
-            },
-            Self::Origin(_) | Self::Internal => {
-                plain(StatusCode::INTERNAL_SERVER_ERROR, "Gateway.Internal")
-            }
-        }
-    }
 }
 
 impl CacheStatus {
@@ -360,53 +229,6 @@ mod tests {
             (CacheStatus::Bypass, "pai-image-gateway; fwd=bypass"),
         ] {
             assert_eq!(status.to_header(), expected);
-        }
-    }
-
-    #[test]
-    fn each_cause_has_its_status_and_code() {
-        let throttled = UpstreamError::Throttled(Some(Duration::from_millis(250)));
-        let secret = UpstreamError::Credential("SignatureDoesNotMatch".to_owned());
-        for (error, status, code) in [
-            (
-                Error::Misrouted(Misrouted::UnknownRoute),
-                404,
-                "InvalidApi.NotFound",
-            ),
-            (
-                Error::Misrouted(Misrouted::Method("GET")),
-                405,
-                "UnsupportedHTTPMethod",
-            ),
-            (Error::BodyTooLong(9), 413, "InvalidParameter"),
-            (Error::WritesOff, 403, "Gateway.Forbidden"),
-            (Error::Overloaded, 429, "Throttling"),
-            (Error::NotCached, 504, "Gateway.NotCached"),
-            (Error::Internal, 500, "Gateway.Internal"),
-            (throttled.into(), 429, "Throttling"),
-            (
-                UpstreamError::Timeout.into(),
-                504,
-                "Gateway.UpstreamTimeout",
-            ),
-            (
-                UpstreamError::NoCredential.into(),
-                503,
-                "Gateway.UpstreamUnavailable",
-            ),
-            (
-                UpstreamError::Unreadable.into(),
-                502,
-                "Gateway.InvalidUpstreamResponse",
-            ),
-            (secret.into(), 502, "Gateway.CredentialRejected"),
-        ] {
-            let Answer { response, .. } = failure(&error, "ID", "host:1");
-            assert_eq!(response.status(), status, "{error:?}");
-            let throttles = response.headers().contains_key(X_ACS_RETRY_AFTER);
-            assert_eq!(throttles, code == "Throttling", "{error:?}");
-            assert_eq!(error.shape().code, code);
-            assert!(!error.message().contains("SignatureDoesNotMatch"));
         }
     }
 }

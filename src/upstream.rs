@@ -4,12 +4,16 @@
 //! client reaches the origin. Only reads are tried again, and only while the retry budget lasts.
 
 mod client;
+mod config;
+mod failure;
 mod origin;
 mod refusals;
 mod retry;
 mod verdict;
 
 pub use client::{BuildError, Reply, Transport, TransportError, connect};
+pub use config::Config;
+pub use failure::{CallResult, UpstreamError};
 pub use origin::{BadOrigin, Origin};
 pub use verdict::{Codes, Verdict};
 
@@ -22,7 +26,6 @@ use http::Request;
 use http_body_util::Full;
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout_at};
 use tower::ServiceExt;
 
@@ -30,150 +33,8 @@ use crate::api::{Action, Call, ImageFields, Operation, OriginError};
 use crate::credentials::Provider;
 use crate::metrics::Metrics;
 use crate::signing::{self, Draft};
-use crate::units::{ByteSize, Span};
 use refusals::Refusals;
 use retry::{Next, Retries};
-
-/// The `[upstream]` settings.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// Region whose endpoint is asked; see [`Origin::of_region`].
-    pub region: String,
-    /// Infix of the regional endpoint, such as `vpc`; empty for the public one.
-    pub network: String,
-    /// Asked instead of the region's endpoint.
-    pub endpoint: Option<String>,
-    /// Allows `http://`: signatures then travel in the clear.
-    pub allow_http: bool,
-    /// PEM file of roots to trust instead of the system's.
-    pub ca_file: Option<String>,
-    /// Time to connect, TLS included.
-    pub connect_timeout: Span,
-    /// Time for one attempt, answer included.
-    pub attempt_timeout: Span,
-    /// Time for all attempts of one call.
-    pub deadline: Span,
-    /// Idle connections are closed after this; the origin closes at 25 s.
-    pub idle_timeout: Span,
-    /// Longest answer read.
-    pub max_body: ByteSize,
-    /// Retries per hundred calls that go without; ten a second are always allowed.
-    pub retry_percent: u8,
-    /// Code of the not-found answer the gateway makes itself.
-    pub not_found_code: String,
-    /// Codes (`*` matches any text) that say authoritatively that there is no such image.
-    pub not_found_codes: Vec<String>,
-    /// Codes that speak of our credential and so never reach a client.
-    pub credential_codes: Vec<String>,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        let texts = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();
-        Self {
-            region: "cn-hangzhou".to_owned(),
-            network: String::new(),
-            endpoint: None,
-            allow_http: false,
-            ca_file: None,
-            connect_timeout: Span::secs(3),
-            attempt_timeout: Span::secs(5),
-            deadline: Span::secs(10),
-            idle_timeout: Span::secs(20),
-            max_body: ByteSize(8 << 20),
-            retry_percent: 20,
-            not_found_code: "ImageNotFound".to_owned(),
-            not_found_codes: texts(&["*Image*NotFound", "*Image*NotExist*", "EntityNotExist*"]),
-            credential_codes: texts(&[
-                "SignatureDoesNotMatch",
-                "SignatureNonceUsed",
-                "MissingAccessKeyId",
-                "MissingSecurityToken",
-                "InvalidAccessKeyId.*",
-                "InvalidSecurityToken.*",
-                "InvalidTimeStamp.*",
-                "Forbidden.RAM",
-                "NoPermission",
-            ]),
-        }
-    }
-}
-
-/// How one attempt ended; the `result` label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are the metric's own words")]
-pub enum CallResult {
-    Ok,
-    NotFound,
-    Forbidden,
-    Throttled,
-    ClientError,
-    ServerError,
-    Timeout,
-    Transport,
-    Credential,
-}
-
-impl CallResult {
-    /// Every result, in the order of the discriminants.
-    pub const ALL: [Self; 9] = [
-        Self::Ok,
-        Self::NotFound,
-        Self::Forbidden,
-        Self::Throttled,
-        Self::ClientError,
-        Self::ServerError,
-        Self::Timeout,
-        Self::Transport,
-        Self::Credential,
-    ];
-
-    /// The label.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::NotFound => "not_found",
-            Self::Forbidden => "forbidden",
-            Self::Throttled => "throttled",
-            Self::ClientError => "client_error",
-            Self::ServerError => "server_error",
-            Self::Timeout => "timeout",
-            Self::Transport => "transport",
-            Self::Credential => "credential",
-        }
-    }
-}
-
-/// Why a call brought no answer about what was asked.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum UpstreamError {
-    /// No answer in time.
-    #[error("the origin did not answer in time")]
-    Timeout,
-    /// The connection could not be made, or broke.
-    #[error("the origin cannot be reached")]
-    Transport(#[source] Arc<TransportError>),
-    /// The account's flow control; how long to wait, where the origin said.
-    #[error("the origin throttles")]
-    Throttled(Option<Duration>),
-    /// The origin failed.
-    #[error("the origin failed with status {}", .0.status)]
-    Server(OriginError),
-    /// The origin complains about the request itself.
-    #[error("the origin refuses the request: {}", .0.code)]
-    Refused(OriginError),
-    /// A 200 that is not what the API answers.
-    #[error("the origin's answer cannot be read")]
-    Unreadable,
-    /// The origin refuses our credential; its code.
-    #[error("the origin refuses the gateway's credential: {0}")]
-    Credential(String),
-    /// There is no credential yet.
-    #[error("the gateway has no credential")]
-    NoCredential,
-}
 
 /// An answer about what was asked.
 #[derive(Debug, Clone)]
@@ -223,37 +84,6 @@ pub struct Upstream {
     refusals: Mutex<Refusals>,
     clock_offset_ms: AtomicI64,
     metrics: Arc<Metrics>,
-}
-
-impl UpstreamError {
-    /// The word for it; the same that its last attempt was counted under.
-    #[must_use]
-    pub const fn result(&self) -> CallResult {
-        match self {
-            Self::Timeout => CallResult::Timeout,
-            Self::Transport(_) => CallResult::Transport,
-            Self::Throttled(_) => CallResult::Throttled,
-            Self::Server(_) | Self::Unreadable => CallResult::ServerError,
-            Self::Credential(_) | Self::NoCredential => CallResult::Credential,
-            Self::Refused(_) => CallResult::ClientError,
-        }
-    }
-
-    /// Whether an older answer is better than this error: yes for every trouble between the gateway
-    /// and the origin, no where the origin said what is wrong with the request.
-    #[must_use]
-    pub const fn permits_stale(&self) -> bool {
-        match self {
-            Self::Refused(_) => false,
-            Self::Timeout
-            | Self::Transport(_)
-            | Self::Throttled(_)
-            | Self::Server(_)
-            | Self::Unreadable
-            | Self::Credential(_)
-            | Self::NoCredential => true,
-        }
-    }
 }
 
 impl Upstream {

@@ -1,0 +1,105 @@
+//! `POST /purge`.
+
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Response, StatusCode};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{Admin, as_json, problem};
+use crate::api::ImageId;
+use crate::cache::{Scope, Thoroughness};
+use crate::response::Body;
+
+/// Longest order read.
+const MAX_BODY: usize = 64 << 10;
+
+impl Admin {
+    pub(super) async fn purge(&self, headers: &HeaderMap, body: Incoming) -> Response<Body> {
+        let is_json = headers
+            .get(CONTENT_TYPE)
+            .is_some_and(|value| value.as_bytes().starts_with(b"application/json"));
+        if !is_json {
+            return problem(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "write Content-Type: application/json",
+            );
+        }
+        let Ok(body) = Limited::new(body, MAX_BODY).collect().await else {
+            return problem(
+                StatusCode::BAD_REQUEST,
+                "the order is too long or broke off",
+            );
+        };
+        match read_order(&body.to_bytes()) {
+            Err(reason) => problem(StatusCode::BAD_REQUEST, reason),
+            Ok((scope, thoroughness)) => {
+                let purged = self.cache.purge(&scope, thoroughness);
+                tracing::info!(?scope, ?thoroughness, purged, "purged");
+                as_json(&json!({ "purged": purged }))
+            }
+        }
+    }
+}
+
+/// Reads `{"image":…}`, `{"workspace":…}` or `{"all":true}`, with an optional `"soft"`.
+fn read_order(body: &[u8]) -> Result<(Scope, Thoroughness), &'static str> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Order {
+        image: Option<String>,
+        workspace: Option<String>,
+        all: Option<bool>,
+        #[serde(default)]
+        soft: bool,
+    }
+    const FORM: &str =
+        r#"write {"image":"…"}, {"workspace":"…"} or {"all":true}, and "soft":true if you like"#;
+    let order: Order = serde_json::from_slice(body).map_err(|_| FORM)?;
+    let scope = match (order.image, order.workspace, order.all) {
+        (Some(image), None, None) => {
+            Scope::Image(ImageId::parse(&image).map_err(|_| "this is no ImageId")?)
+        }
+        (None, Some(workspace), None) => Scope::Workspace(workspace),
+        (None, None, Some(true)) => Scope::All,
+        _ => return Err(FORM),
+    };
+    Ok((
+        scope,
+        if order.soft {
+            Thoroughness::Soft
+        } else {
+            Thoroughness::Hard
+        },
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_clear_order_purges() {
+        let image = Scope::Image(ImageId::parse("a").unwrap());
+        assert_eq!(
+            read_order(br#"{"image":"a"}"#),
+            Ok((image, Thoroughness::Hard))
+        );
+        assert_eq!(
+            read_order(br#"{"all":true,"soft":true}"#),
+            Ok((Scope::All, Thoroughness::Soft))
+        );
+        for bad in [
+            "",
+            "{}",
+            "[]",
+            r#"{"all":false}"#,
+            r#"{"all":true,"image":"a"}"#,
+            r#"{"image":"a/b"}"#,
+            r#"{"all":true,"x":1}"#,
+        ] {
+            assert!(read_order(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+}

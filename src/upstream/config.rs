@@ -1,0 +1,71 @@
+//! The `[upstream]` settings.
+
+use serde::{Deserialize, Serialize};
+
+use crate::units::{ByteSize, Span};
+
+/// The `[upstream]` settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Region whose endpoint is asked; see [`Origin::of_region`](super::Origin::of_region).
+    pub region: String,
+    /// Infix of the regional endpoint, such as `vpc`; empty for the public one.
+    pub network: String,
+    /// Asked instead of the region's endpoint.
+    pub endpoint: Option<String>,
+    /// Allows `http://`: signatures then travel in the clear.
+    pub allow_http: bool,
+    /// PEM file of roots to trust instead of the system's.
+    pub ca_file: Option<String>,
+    /// Time to connect, TLS included.
+    pub connect_timeout: Span,
+    /// Time for one attempt, answer included.
+    pub attempt_timeout: Span,
+    /// Time for all attempts of one call.
+    pub deadline: Span,
+    /// Idle connections are closed after this; the origin closes at 25 s.
+    pub idle_timeout: Span,
+    /// Longest answer read.
+    pub max_body: ByteSize,
+    /// Retries per hundred calls that go without; ten a second are always allowed.
+    pub retry_percent: u8,
+    /// Code of the not-found answer the gateway makes itself.
+    pub not_found_code: String,
+    /// Codes (`*` matches any text) that say authoritatively that there is no such image.
+    pub not_found_codes: Vec<String>,
+    /// Codes that speak of our credential and so never reach a client.
+    pub credential_codes: Vec<String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let texts = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();
+        Self {
+            region: "cn-hangzhou".to_owned(),
+            network: String::new(),
+            endpoint: None,
+            allow_http: false,
+            ca_file: None,
+            connect_timeout: Span::secs(3),
+            attempt_timeout: Span::secs(5),
+            deadline: Span::secs(10),
+            idle_timeout: Span::secs(20),
+            max_body: ByteSize(8 << 20),
+            retry_percent: 20,
+            not_found_code: "ImageNotFound".to_owned(),
+            not_found_codes: texts(&["*Image*NotFound", "*Image*NotExist*", "EntityNotExist*"]),
+            credential_codes: texts(&[
+                "SignatureDoesNotMatch",
+                "SignatureNonceUsed",
+                "MissingAccessKeyId",
+                "MissingSecurityToken",
+                "InvalidAccessKeyId.*",
+                "InvalidSecurityToken.*",
+                "InvalidTimeStamp.*",
+                "Forbidden.RAM",
+                "NoPermission",
+            ]),
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! How attempts and calls end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::TransportError;
+use crate::api::OriginError;
+
+/// How one attempt ended; the `result` label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are the metric's own words")]
+pub enum CallResult {
+    Ok,
+    NotFound,
+    Forbidden,
+    Throttled,
+    ClientError,
+    ServerError,
+    Timeout,
+    Transport,
+    Credential,
+}
+
+impl CallResult {
+    /// Every result, in the order of the discriminants.
+    pub const ALL: [Self; 9] = [
+        Self::Ok,
+        Self::NotFound,
+        Self::Forbidden,
+        Self::Throttled,
+        Self::ClientError,
+        Self::ServerError,
+        Self::Timeout,
+        Self::Transport,
+        Self::Credential,
+    ];
+
+    /// The label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::NotFound => "not_found",
+            Self::Forbidden => "forbidden",
+            Self::Throttled => "throttled",
+            Self::ClientError => "client_error",
+            Self::ServerError => "server_error",
+            Self::Timeout => "timeout",
+            Self::Transport => "transport",
+            Self::Credential => "credential",
+        }
+    }
+}
+
+/// Why a call brought no answer about what was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum UpstreamError {
+    /// No answer in time.
+    #[error("the origin did not answer in time")]
+    Timeout,
+    /// The connection could not be made, or broke.
+    #[error("the origin cannot be reached")]
+    Transport(#[source] Arc<TransportError>),
+    /// The account's flow control; how long to wait, where the origin said.
+    #[error("the origin throttles")]
+    Throttled(Option<Duration>),
+    /// The origin failed.
+    #[error("the origin failed with status {}", .0.status)]
+    Server(OriginError),
+    /// The origin complains about the request itself.
+    #[error("the origin refuses the request: {}", .0.code)]
+    Refused(OriginError),
+    /// A 200 that is not what the API answers.
+    #[error("the origin's answer cannot be read")]
+    Unreadable,
+    /// The origin refuses our credential; its code.
+    #[error("the origin refuses the gateway's credential: {0}")]
+    Credential(String),
+    /// There is no credential yet.
+    #[error("the gateway has no credential")]
+    NoCredential,
+}
+
+impl UpstreamError {
+    /// The word for it; the same that its last attempt was counted under.
+    #[must_use]
+    pub const fn result(&self) -> CallResult {
+        match self {
+            Self::Timeout => CallResult::Timeout,
+            Self::Transport(_) => CallResult::Transport,
+            Self::Throttled(_) => CallResult::Throttled,
+            Self::Server(_) | Self::Unreadable => CallResult::ServerError,
+            Self::Credential(_) | Self::NoCredential => CallResult::Credential,
+            Self::Refused(_) => CallResult::ClientError,
+        }
+    }
+
+    /// Whether an older answer is better than this error: yes for every trouble between the gateway
+    /// and the origin, no where the origin said what is wrong with the request.
+    #[must_use]
+    pub const fn permits_stale(&self) -> bool {
+        match self {
+            Self::Refused(_) => false,
+            Self::Timeout
+            | Self::Transport(_)
+            | Self::Throttled(_)
+            | Self::Server(_)
+            | Self::Unreadable
+            | Self::Credential(_)
+            | Self::NoCredential => true,
+        }
+    }
+}
