@@ -293,7 +293,6 @@ async fn bare_hyper() -> Outcome<()> {
             });
             drop(
                 http1::Builder::new()
-                    .pipeline_flush(true)
                     .serve_connection(TokioIo::new(stream), service)
                     .await,
             );

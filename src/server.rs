@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::{HeaderValue, Request, Response, header};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -154,7 +155,6 @@ impl<S: Service> Server<S> {
             .max_buf_size(usize::try_from(self.config.max_head.0).unwrap_or(usize::MAX))
             // The guard does both time-outs, without a timer for each request.
             .header_read_timeout(None)
-            .pipeline_flush(true)
             .serve_connection(TokioIo::new(guard), service);
         let mut connection = std::pin::pin!(connection);
         let served = tokio::select! {
@@ -175,7 +175,7 @@ impl<S: Service> Server<S> {
         request: Request<Incoming>,
         phase: &Phase,
     ) -> Result<Response<Body>, Infallible> {
-        phase.request_begins();
+        phase.request_begins(!request.body().is_end_stream());
         let mut response = self.service.answer(request).await;
         if self.closing.load(Ordering::Relaxed) {
             response

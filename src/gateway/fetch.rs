@@ -35,9 +35,9 @@ impl Gateway {
                 ));
             }
         };
-        let (stale, wait) = match known {
-            Known::Image(entry, _) => (Some(entry), self.config.wait_with_stale.0),
-            Known::Negative(_) | Known::Nothing => (None, self.config.wait.0),
+        let wait = match known {
+            Known::Image(..) => self.config.wait_with_stale.0,
+            Known::Negative(_) | Known::Nothing => self.config.wait.0,
         };
         let error = match timeout(wait, seat.arrival()).await {
             Ok(Ok(Ok(arrived))) => {
@@ -50,13 +50,17 @@ impl Gateway {
             }
             Err(_) => UpstreamError::Timeout,
         };
-        match stale {
-            Some(entry) if error.permits_stale() => Ok(self.serve_held(
-                &entry,
-                Outcome::Stale,
-                CacheStatus::OriginError,
-                Instant::now(),
-            )),
+        self.stand_in(key, error)
+    }
+
+    /// Answers with an older image where the error permits it. What is held is looked up anew: it may
+    /// have been purged or written to while this request waited.
+    fn stand_in(&self, key: &ImageKey, error: UpstreamError) -> Result<Answer, Error> {
+        let now = Instant::now();
+        match self.cache.look_up(key, now) {
+            Known::Image(entry, _) if error.permits_stale() => {
+                Ok(self.serve_held(&entry, Outcome::Stale, CacheStatus::OriginError, now))
+            }
             _ => Err(error.into()),
         }
     }

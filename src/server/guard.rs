@@ -7,7 +7,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -18,22 +18,32 @@ const IDLE: u8 = 0;
 const HEAD: u8 = 1;
 const SERVING: u8 = 2;
 
+/// What a head ends with.
+const HEAD_END: [u8; 4] = *b"\r\n\r\n";
+
 /// First byte of a TLS record that carries a handshake (RFC 8446 §5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
 
 /// Where a connection is between two requests; shared by its two ends, the socket and the service.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Phase(Arc<AtomicU8>);
+pub(super) struct Phase(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    phase: AtomicU8,
+    had_body: AtomicBool,
+}
 
 impl Phase {
-    /// A whole head has come.
-    pub(super) fn request_begins(&self) {
-        self.0.store(SERVING, Ordering::Relaxed);
+    /// A whole head has come, with or without a body to follow.
+    pub(super) fn request_begins(&self, has_body: bool) {
+        self.0.had_body.store(has_body, Ordering::Relaxed);
+        self.0.phase.store(SERVING, Ordering::Relaxed);
     }
 
     /// Its answer is ready.
     pub(super) fn request_ends(&self) {
-        self.0.store(IDLE, Ordering::Relaxed);
+        self.0.phase.store(IDLE, Ordering::Relaxed);
     }
 }
 
@@ -43,6 +53,7 @@ pub(super) struct Guard<S> {
     stream: S,
     phase: Phase,
     untouched: bool,
+    tail: [u8; 4],
     since: Instant,
     head: Duration,
     idle: Duration,
@@ -55,6 +66,7 @@ impl<S> Guard<S> {
             stream,
             phase: Phase::default(),
             untouched: true,
+            tail: HEAD_END,
             since: Instant::now(),
             head,
             idle,
@@ -67,8 +79,9 @@ impl<S> Guard<S> {
     }
 
     /// Takes note of what was read; refuses a TLS hello.
-    fn note(&mut self, first: u8) -> io::Result<()> {
-        if std::mem::replace(&mut self.untouched, false) && first == TLS_HANDSHAKE {
+    fn note(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let [first, ..] = bytes else { return Ok(()) };
+        if std::mem::replace(&mut self.untouched, false) && *first == TLS_HANDSHAKE {
             tracing::warn!(
                 "a client speaks TLS to this plain port: set protocol to \"http\" in its SDK's Config, or put TLS in front"
             );
@@ -77,21 +90,35 @@ impl<S> Guard<S> {
                 "a TLS hello on a plain port",
             ));
         }
-        let swap = self
-            .phase
-            .0
-            .compare_exchange(IDLE, HEAD, Ordering::Relaxed, Ordering::Relaxed);
-        if swap.is_ok() {
+        let begins = match self.phase.0.phase.load(Ordering::Relaxed) {
+            IDLE => {
+                self.phase.0.phase.store(HEAD, Ordering::Relaxed);
+                !self.holds_part_of_a_head()
+            }
+            // Pipelined: perhaps the next head's first bytes.
+            SERVING => true,
+            _ => false,
+        };
+        if begins {
             self.since = Instant::now();
         }
+        let fresh = &bytes[bytes.len().saturating_sub(HEAD_END.len())..];
+        self.tail.rotate_left(fresh.len());
+        self.tail[HEAD_END.len() - fresh.len()..].copy_from_slice(fresh);
         Ok(())
+    }
+
+    /// Whether what was read ends within a head: a request without a body ends with an empty line.
+    fn holds_part_of_a_head(&self) -> bool {
+        self.tail != HEAD_END && !self.phase.0.had_body.load(Ordering::Relaxed)
     }
 
     /// Nothing to read: fails once the phase has lasted too long.
     fn poll_overdue(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
         loop {
-            let phase = self.phase.0.load(Ordering::Relaxed);
-            let limit = if phase == HEAD { self.head } else { self.idle };
+            let phase = self.phase.0.phase.load(Ordering::Relaxed);
+            let in_head = phase == HEAD || (phase == IDLE && self.holds_part_of_a_head());
+            let limit = if in_head { self.head } else { self.idle };
             let due = self.since + limit;
             let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
             if timer.deadline() > due {
@@ -120,10 +147,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
         match Pin::new(&mut self.stream).poll_read(context, buffer) {
             Poll::Ready(read) => {
                 read?;
-                match buffer.filled().get(before) {
-                    Some(first) => Poll::Ready(self.note(*first)),
-                    None => Poll::Ready(Ok(())),
-                }
+                Poll::Ready(self.note(&buffer.filled()[before..]))
             }
             Poll::Pending => self.poll_overdue(context).map(Err),
         }
