@@ -12,6 +12,7 @@ use pai_image_gateway::cache::freshness::{Directives, Evidence};
 use pai_image_gateway::cache::{Arrival, Cache, Config, Entry, Known, Landed, Policy};
 use pai_image_gateway::metrics::Metrics;
 use pai_image_gateway::outcome::Outcome;
+use pai_image_gateway::priority::Priority;
 use pai_image_gateway::response::{self, CacheStatus};
 use pai_image_gateway::signing::{Credentials, Draft, sign};
 use tokio::time::Instant;
@@ -119,7 +120,7 @@ fn look_up(bencher: Bencher<'_, '_>, images: usize) {
     runtime.block_on(async {
         for number in 0..images {
             let landed = Ok(Landed::Image(Arc::clone(&entry)));
-            drop(cache.fetch(&key(number), &Known::Nothing, || async { landed }));
+            drop(cache.fetch(&key(number), &Known::Nothing, Priority::Miss, |_| async { landed }));
             tokio::task::yield_now().await;
         }
     });

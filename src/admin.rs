@@ -31,7 +31,7 @@ use crate::credentials::Provider;
 use crate::metrics::Metrics;
 use crate::response::Body;
 use crate::server::{Address, Service};
-use crate::upstream::UpstreamError;
+use crate::upstream::{Upstream, UpstreamError};
 
 /// The `[admin]` settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +94,8 @@ pub struct Admin {
     pub metrics: Arc<Metrics>,
     /// What is cached.
     pub cache: Arc<Cache<UpstreamError>>,
+    /// Where the origin is asked.
+    pub upstream: Arc<Upstream>,
     /// What is signed with.
     pub credentials: Arc<Provider>,
     /// Addresses that are listened on, by name.
@@ -150,6 +152,7 @@ impl Admin {
             "/startupz" => self.probe(self.health.startup(&self.credentials)),
             "/metrics" => {
                 self.metrics.set_usage(&self.cache.usage());
+                self.metrics.set_breaker(self.upstream.breaker());
                 text(
                     StatusCode::OK,
                     "text/plain; version=0.0.4; charset=utf-8",

@@ -76,7 +76,7 @@ impl App {
             environment,
             Arc::clone(&metrics),
         ));
-        let upstream = upstream(settings, &credentials, &metrics)?;
+        let upstream = Arc::new(upstream(settings, &credentials, &metrics)?);
         let cache = Arc::new(Cache::new(
             &settings.cache,
             settings.freshness.clone(),
@@ -86,7 +86,7 @@ impl App {
         let gateway = Arc::new(Gateway::new(
             settings.api.clone(),
             Arc::clone(&cache),
-            Arc::new(upstream),
+            Arc::clone(&upstream),
             Arc::clone(&metrics),
             calls.clone(),
             settings.listen.max_in_flight,
@@ -96,6 +96,7 @@ impl App {
             health: Arc::clone(&health),
             metrics: Arc::clone(&metrics),
             cache,
+            upstream,
             credentials: Arc::clone(&credentials),
             listening: sockets.listening(),
             settings: loaded.to_toml(),

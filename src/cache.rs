@@ -32,6 +32,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::api::{ImageId, ImageKey};
 use crate::metrics::Metrics;
+use crate::priority::{Priority, Urgency};
 use crate::units::ByteSize;
 use flight::{Boarding, Flights};
 
@@ -178,17 +179,18 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
         self: &Arc<Self>,
         key: &ImageKey,
         seen: &Known,
-        start: impl FnOnce() -> F,
+        priority: Priority,
+        start: impl FnOnce(Urgency) -> F,
     ) -> Fetch<E>
     where
         F: Future<Output = Fetched<E>> + Send + 'static,
     {
         let landed = || self.look_up(key, Instant::now()).newer_than(seen);
-        match self.flights.board(key, landed) {
+        match self.flights.board(key, priority, landed) {
             Err(landed) => Fetch::Landed(landed),
             Ok(Boarding::Joined(seat)) => Fetch::Joined(seat),
-            Ok(Boarding::Started(seat, ticket)) => {
-                let (cache, key, fetch) = (Arc::clone(self), key.clone(), start());
+            Ok(Boarding::Started(seat, ticket, urgency)) => {
+                let (cache, key, fetch) = (Arc::clone(self), key.clone(), start(urgency));
                 self.tasks.spawn(async move {
                     let fetched = fetch.await;
                     ticket.land(fetched, |fetched| cache.store(&key, fetched));

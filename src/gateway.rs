@@ -39,6 +39,7 @@ use crate::server::Service;
 use crate::units::{ByteSize, Span};
 use crate::upstream::{Upstream, UpstreamError};
 use demand::{Demand, Plan};
+use fetch::Cause;
 use request_id::RequestId;
 
 /// The `[api]` settings.
@@ -202,14 +203,8 @@ impl Gateway {
                 CacheStatus::Negative,
             )),
             Plan::NotCached => Err(Error::NotCached),
-            Plan::Fetch => {
-                let caused = (Outcome::Miss, CacheStatus::Stored);
-                Box::pin(self.fetch(key, known, caused, asked)).await
-            }
-            Plan::Refresh => {
-                let caused = (Outcome::Refresh, CacheStatus::Forced);
-                Box::pin(self.fetch(key, known, caused, asked)).await
-            }
+            Plan::Fetch => Box::pin(self.fetch(key, known, Cause::Miss, asked)).await,
+            Plan::Refresh => Box::pin(self.fetch(key, known, Cause::Demand, asked)).await,
         }
     }
 

@@ -16,7 +16,7 @@ use prometheus::{
 
 use crate::api::Action;
 use crate::outcome::Outcome;
-use crate::upstream::CallResult;
+use crate::upstream::{BreakerState, CallResult, QuotaScope};
 use register::{Register, by_two};
 
 mod latency;
@@ -36,6 +36,7 @@ const AGE_BUCKETS: [f64; 12] = [
 const OUTCOMES: usize = Outcome::ALL.len();
 const ACTIONS: usize = Action::ALL.len();
 const RESULTS: usize = CallResult::ALL.len();
+const BREAKER_STATES: usize = BreakerState::ALL.len();
 
 /// Every metric of one gateway, in a registry of its own.
 #[derive(Debug)]
@@ -49,6 +50,10 @@ pub struct Metrics {
     pub upstream_in_flight: IntGauge,
     /// Attempts beyond the first.
     pub upstream_retries: IntCounter,
+    /// Attempts that the breaker, the queue or the quota kept from being sent.
+    pub upstream_held: IntCounter,
+    breaker_state: [IntGauge; BREAKER_STATES],
+    quota_remaining: IntGaugeVec,
     cache_entries: [IntGauge; 2],
     cache_bytes: IntGauge,
     cache_max_bytes: IntGauge,
@@ -97,6 +102,11 @@ impl Metrics {
             "Time from sending an attempt to its whole answer.",
             &["operation", "result"],
         );
+        let breaker = register.gauges(
+            "upstream_breaker_state",
+            "1 for where the breaker stands.",
+            &["state"],
+        );
         let entries = register.gauges("cache_entries", "Answers held.", &["store"]);
         let evictions = register.counters(
             "cache_evictions_total",
@@ -132,6 +142,17 @@ impl Metrics {
             upstream_in_flight: register.gauge("upstream_in_flight", "Attempts on the wire now."),
             upstream_retries: register
                 .counter("upstream_retries_total", "Attempts beyond the first."),
+            upstream_held: register.counter(
+                "upstream_held_total",
+                "Attempts that the breaker, the queue or the quota kept from being sent.",
+            ),
+            breaker_state: BreakerState::ALL
+                .map(|state| breaker.with_label_values(&[state.as_str()])),
+            quota_remaining: register.gauges(
+                "upstream_quota_remaining",
+                "Calls left in the account's current period, as the origin last said.",
+                &["scope"],
+            ),
             cache_entries: ["images", "negative"].map(|store| entries.with_label_values(&[store])),
             cache_bytes: register.gauge("cache_bytes", "What the held images weigh."),
             cache_max_bytes: register.gauge("cache_max_bytes", "What they may weigh."),
@@ -177,6 +198,21 @@ impl Metrics {
             panics: register.counter("panics_total", "Requests that ended in a panic."),
             registry,
         }
+    }
+
+    /// Takes over where the breaker stands.
+    pub fn set_breaker(&self, state: BreakerState) {
+        for (known, gauge) in BreakerState::ALL.iter().zip(&self.breaker_state) {
+            gauge.set(i64::from(*known == state));
+        }
+    }
+
+    /// Takes over what is left of a quota.
+    pub fn set_quota(&self, scope: QuotaScope, remain: u64) {
+        let remain = i64::try_from(remain).unwrap_or(i64::MAX);
+        self.quota_remaining
+            .with_label_values(&[scope.as_str()])
+            .set(remain);
     }
 
     /// What the listener of this name counts.

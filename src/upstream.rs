@@ -3,18 +3,24 @@
 //! Each attempt is built from nothing and signed at its own moment with its own nonce: no header of a
 //! client reaches the origin. Only reads are tried again, and only while the retry budget lasts.
 
+mod breaker;
 mod client;
 mod config;
 mod failure;
+mod gate;
 mod origin;
+mod protection;
+mod quota;
 mod refusals;
 mod retry;
 mod verdict;
 
+pub use breaker::State as BreakerState;
 pub use client::{BuildError, Reply, Transport, TransportError, connect};
 pub use config::Config;
 pub use failure::{CallResult, UpstreamError};
 pub use origin::{BadOrigin, Origin};
+pub use quota::{Reading, Scope as QuotaScope};
 pub use verdict::{Codes, Verdict};
 
 use std::sync::Arc;
@@ -32,7 +38,9 @@ use tower::ServiceExt;
 use crate::api::{Action, Call, ImageFields, Operation, OriginError};
 use crate::credentials::Provider;
 use crate::metrics::Metrics;
+use crate::priority::Urgency;
 use crate::signing::{self, Draft};
+use protection::Protection;
 use refusals::Refusals;
 use retry::{Next, Retries};
 
@@ -81,6 +89,7 @@ pub struct Upstream {
     transport: Transport,
     credentials: Arc<Provider>,
     retries: Retries,
+    protection: Protection,
     refusals: Mutex<Refusals>,
     clock_offset_ms: AtomicI64,
     metrics: Arc<Metrics>,
@@ -98,6 +107,7 @@ impl Upstream {
     ) -> Self {
         let codes = Codes::new(&config.not_found_codes, &config.credential_codes);
         let retries = Retries::new(config.retry_percent);
+        let protection = Protection::new(&config);
         let (refusals, clock_offset_ms) = (Mutex::default(), AtomicI64::new(0));
         Self {
             origin,
@@ -106,6 +116,7 @@ impl Upstream {
             transport,
             credentials,
             retries,
+            protection,
             refusals,
             clock_offset_ms,
             metrics,
@@ -118,15 +129,26 @@ impl Upstream {
         &self.origin
     }
 
-    /// Asks, within the deadline.
+    /// Where the breaker stands.
+    #[must_use]
+    pub fn breaker(&self) -> BreakerState {
+        self.protection.state()
+    }
+
+    /// Asks, within the deadline, when its turn comes.
     ///
     /// # Errors
     /// [`UpstreamError`] when the origin gave no answer about what was asked.
-    pub async fn send(&self, call: &Call, body: Bytes) -> Result<Answer, UpstreamError> {
+    pub async fn send(
+        &self,
+        call: &Call,
+        body: Bytes,
+        urgency: &Urgency,
+    ) -> Result<Answer, UpstreamError> {
         let deadline = Instant::now() + self.config.deadline.0;
         let mut attempts = self.retries.attempts(&call.operation);
         loop {
-            let outcome = self.attempt(call, body.clone(), deadline).await;
+            let outcome = self.attempt(call, body.clone(), urgency, deadline).await;
             match attempts.judge(&outcome, deadline, Instant::now()) {
                 Next::Finish => return outcome.and_then(Self::conclude),
                 Next::After(pause) => sleep(pause).await,
@@ -136,6 +158,23 @@ impl Upstream {
     }
 
     async fn attempt(
+        &self,
+        call: &Call,
+        body: Bytes,
+        urgency: &Urgency,
+        deadline: Instant,
+    ) -> Result<Attempt, UpstreamError> {
+        let admitted = self
+            .protection
+            .admit(urgency, deadline)
+            .await
+            .inspect_err(|_| self.metrics.upstream_held.inc())?;
+        let outcome = self.exchange(call, body, deadline).await;
+        admitted.tell(&outcome);
+        outcome
+    }
+
+    async fn exchange(
         &self,
         call: &Call,
         body: Bytes,
@@ -153,6 +192,9 @@ impl Upstream {
             Ok(Ok(reply)) => {
                 let verdict = self.judge(&call.operation, &reply);
                 self.learn_clock(&verdict, &reply, received);
+                for (scope, reading) in self.protection.learn(&reply) {
+                    self.metrics.set_quota(scope, reading.remain);
+                }
                 Ok(Attempt {
                     verdict,
                     reply,

@@ -26,7 +26,7 @@ impl Admin {
             "requests": requests(metrics),
             "hit_ratio": hit_ratio(metrics.requests(Some(Action::GetImage))),
             "latency_seconds": latencies(metrics),
-            "upstream": { "requests": upstream, "in_flight": metrics.upstream_in_flight.get(), "breaker": null },
+            "upstream": { "requests": upstream, "in_flight": metrics.upstream_in_flight.get(), "breaker": self.upstream.breaker().as_str() },
             "cache": self.cache.usage(),
             "credential": self.credentials.status(),
             "shared_cache": null,

@@ -12,6 +12,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use crate::priority::{Priority, Urgency};
+
 /// The flights under way. Cheap to clone; clones share them.
 #[derive(Debug)]
 pub struct Flights<K, T> {
@@ -27,6 +29,7 @@ struct Board<K, T> {
 #[derive(Debug)]
 struct Flight<T> {
     number: u64,
+    urgency: Urgency,
     arrival: watch::Receiver<Option<T>>,
 }
 
@@ -54,7 +57,7 @@ pub enum Boarding<K: Eq + Hash + Clone, T> {
     /// Somebody else's flight was under way.
     Joined(Seat<T>),
     /// A new one; whoever holds the ticket must fly it.
-    Started(Seat<T>, Ticket<K, T>),
+    Started(Seat<T>, Ticket<K, T>, Urgency),
 }
 
 impl<K, T> Clone for Flights<K, T> {
@@ -79,13 +82,16 @@ impl<K, T> Default for Flights<K, T> {
 impl<K: Eq + Hash + Clone, T: Clone> Flights<K, T> {
     /// Joins the current flight for `key`, or starts one, unless `landed` finds that one has just
     /// landed: it is asked while no flight can land, so no arrival is missed between look and start.
+    /// A flight is as urgent as the most urgent who is on board.
     pub fn board<L>(
         &self,
         key: &K,
+        priority: Priority,
         landed: impl FnOnce() -> Option<L>,
     ) -> Result<Boarding<K, T>, L> {
         let mut board = self.board.lock();
         if let Some(flight) = board.current.get(key) {
+            flight.urgency.raise(priority);
             return Ok(Boarding::Joined(Seat(flight.arrival.clone())));
         }
         if let Some(landed) = landed() {
@@ -94,20 +100,20 @@ impl<K: Eq + Hash + Clone, T: Clone> Flights<K, T> {
         let (announce, arrival) = watch::channel(None);
         board.departures += 1;
         let number = board.departures;
-        board.current.insert(
-            key.clone(),
-            Flight {
-                number,
-                arrival: arrival.clone(),
-            },
-        );
+        let urgency = Urgency::new(priority);
+        let flight = Flight {
+            number,
+            urgency: urgency.clone(),
+            arrival: arrival.clone(),
+        };
+        board.current.insert(key.clone(), flight);
         let ticket = Ticket {
             flights: self.clone(),
             key: key.clone(),
             number,
             announce,
         };
-        Ok(Boarding::Started(Seat(arrival), ticket))
+        Ok(Boarding::Started(Seat(arrival), ticket, urgency))
     }
 
     /// Grounds the flights of `keys` and runs `change` while none can land: nothing that departed
@@ -180,14 +186,14 @@ mod tests {
     use super::*;
 
     fn start(flights: &Flights<u8, u32>) -> (Seat<u32>, Ticket<u8, u32>) {
-        match flights.board(&1, || None::<()>) {
-            Ok(Boarding::Started(seat, ticket)) => (seat, ticket),
+        match flights.board(&1, Priority::Miss, || None::<()>) {
+            Ok(Boarding::Started(seat, ticket, _)) => (seat, ticket),
             other => panic!("{other:?}"),
         }
     }
 
     fn join(flights: &Flights<u8, u32>) -> Seat<u32> {
-        match flights.board(&1, || None::<()>) {
+        match flights.board(&1, Priority::Miss, || None::<()>) {
             Ok(Boarding::Joined(seat)) => seat,
             other => panic!("{other:?}"),
         }
@@ -235,7 +241,10 @@ mod tests {
     #[test]
     fn a_landing_between_look_and_start_is_noticed() {
         let flights: Flights<u8, u32> = Flights::default();
-        assert_eq!(flights.board(&1, || Some("landed")).err(), Some("landed"));
+        assert_eq!(
+            flights.board(&1, Priority::Miss, || Some("landed")).err(),
+            Some("landed")
+        );
         assert!(!flights.is_flying(&1));
     }
 }

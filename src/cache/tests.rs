@@ -55,7 +55,8 @@ fn no() -> Landed {
 
 async fn fetched(cache: &TestCache, key: &ImageKey, brings: Fetched<&'static str>) {
     let known = cache.look_up(key, Instant::now());
-    let Fetch::Started(seat) = cache.fetch(key, &known, || async { brings }) else {
+    let Fetch::Started(seat) = cache.fetch(key, &known, Priority::Miss, |_| async { brings })
+    else {
         panic!("not started")
     };
     let _ = seat.arrival().await.unwrap();
@@ -120,7 +121,7 @@ async fn errors_are_never_stored() {
 async fn a_fetch_that_began_before_an_invalidation_is_not_stored_after_it() {
     let (cache, key) = (cache(&Config::default()), key("a"));
     let (send, brings) = tokio::sync::oneshot::channel::<Landed>();
-    let Fetch::Started(seat) = cache.fetch(&key, &Known::Nothing, || async {
+    let Fetch::Started(seat) = cache.fetch(&key, &Known::Nothing, Priority::Miss, |_| async {
         brings.await.map_err(|_| "gone")
     }) else {
         panic!("not started")

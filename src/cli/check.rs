@@ -12,6 +12,7 @@ use crate::app;
 use crate::config::{Loaded, Problems};
 use crate::credentials::{Environment, Provider};
 use crate::metrics::Metrics;
+use crate::priority::{Priority, Urgency};
 use crate::upstream::{Said, Upstream};
 
 #[derive(Debug, Args)]
@@ -119,7 +120,14 @@ async fn call(upstream: &Upstream, image: &str, report: &mut Report) -> anyhow::
         image: ImageId::parse(image)?,
         verbose: false,
     };
-    match upstream.send(&Call::get_image(key), Bytes::new()).await {
+    match upstream
+        .send(
+            &Call::get_image(key),
+            Bytes::new(),
+            &Urgency::new(Priority::Miss),
+        )
+        .await
+    {
         Ok(answer) => match answer.said {
             Said::Ok(_) => report.good(&format!(
                 "the origin answered for {image} in {:.0?}",

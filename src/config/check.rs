@@ -171,6 +171,21 @@ fn upstream(settings: &Settings, rule: &mut impl FnMut(&str, bool, &str)) {
         "write at most upstream.deadline",
     );
     rule(
+        "upstream.max_in_flight",
+        upstream.max_in_flight > 0,
+        "write a number above 0",
+    );
+    rule(
+        "upstream.breaker_failures",
+        upstream.breaker_failures > 0,
+        "write a number above 0",
+    );
+    rule(
+        "upstream.breaker_max_pause",
+        upstream.breaker_max_pause >= upstream.breaker_pause,
+        "write at least upstream.breaker_pause",
+    );
+    rule(
         "upstream.retry_percent",
         upstream.retry_percent <= 100,
         "write a number from 0 to 100",

@@ -53,7 +53,11 @@ pub(super) fn land(answer: upstream::Answer, verbose: bool, policy: &Policy) -> 
 }
 
 /// Answers with what has landed.
-pub(super) fn answer(landed: &Landed, host: &str, outcome: Outcome, status: CacheStatus) -> Answer {
+pub(super) fn answer(
+    landed: &Landed,
+    host: &str,
+    (outcome, status): (Outcome, CacheStatus),
+) -> Answer {
     match landed {
         Landed::Image(entry) => response::image(entry, entry.age(Instant::now()), outcome, status),
         Landed::Negative(negative) => response::negative(negative, host, outcome, status),

@@ -9,13 +9,18 @@ use tokio::time::timeout;
 
 use super::{BoxError, Gateway, landing};
 use crate::api::{Call, Malformed};
+use crate::priority::{Priority, Urgency};
 use crate::response::{Answer, Error};
 
 impl Gateway {
     /// Asks the origin to search.
     pub(super) async fn read(&self, call: Call) -> Result<Answer, Error> {
         let _waiting = self.wait_in_line()?;
-        landing::pass(self.upstream.send(&call, Bytes::new()).await)
+        landing::pass(
+            self.upstream
+                .send(&call, Bytes::new(), &Urgency::new(Priority::Miss))
+                .await,
+        )
     }
 
     /// Passes a write on, in a task of its own: once begun it is finished and its image forgotten,
@@ -28,7 +33,9 @@ impl Gateway {
         let body = self.collect(body).await?;
         let (upstream, cache) = (Arc::clone(&self.upstream), Arc::clone(&self.cache));
         let task = self.tasks.spawn(async move {
-            let answer = upstream.send(&call, body.clone()).await;
+            let answer = upstream
+                .send(&call, body.clone(), &Urgency::new(Priority::Miss))
+                .await;
             let replied = answer
                 .as_ref()
                 .map_or_else(|_| Bytes::new(), |answer| answer.reply.body.clone());

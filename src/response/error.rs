@@ -124,7 +124,9 @@ impl Error {
                     plain(StatusCode::GATEWAY_TIMEOUT, "Gateway.UpstreamTimeout")
                 }
                 UpstreamError::Throttled(wait) => throttled(*wait),
-                UpstreamError::Transport(_)
+                UpstreamError::Shed => throttled(None),
+                UpstreamError::HeldBack
+                | UpstreamError::Transport(_)
                 | UpstreamError::Server(_)
                 | UpstreamError::NoCredential => plain(
                     StatusCode::SERVICE_UNAVAILABLE,

@@ -30,6 +30,16 @@ pub struct Config {
     pub max_body: ByteSize,
     /// Retries per hundred calls that go without; ten a second are always allowed.
     pub retry_percent: u8,
+    /// Calls on the wire at once.
+    pub max_in_flight: u32,
+    /// Calls that wait for their turn; one more is refused.
+    pub max_queue: u32,
+    /// Failures in a row after which calls are held back.
+    pub breaker_failures: u32,
+    /// How long they are, at first; twice as long after each probe that fails.
+    pub breaker_pause: Span,
+    /// How long at most.
+    pub breaker_max_pause: Span,
     /// Code of the not-found answer the gateway makes itself.
     pub not_found_code: String,
     /// Codes (`*` matches any text) that say authoritatively that there is no such image.
@@ -53,6 +63,11 @@ impl Default for Config {
             idle_timeout: Span::secs(20),
             max_body: ByteSize(8 << 20),
             retry_percent: 20,
+            max_in_flight: 256,
+            max_queue: 10_000,
+            breaker_failures: 5,
+            breaker_pause: Span::secs(1),
+            breaker_max_pause: Span::secs(30),
             not_found_code: "ImageNotFound".to_owned(),
             not_found_codes: texts(&["*Image*NotFound", "*Image*NotExist*", "EntityNotExist*"]),
             credential_codes: texts(&[

@@ -76,6 +76,12 @@ pub enum UpstreamError {
     /// The origin refuses our credential; its code.
     #[error("the origin refuses the gateway's credential: {0}")]
     Credential(String),
+    /// The origin fails, so the call was not sent.
+    #[error("the origin fails; calls are held back until it is back")]
+    HeldBack,
+    /// Too many calls wait, or the quota is kept for more urgent ones; not sent.
+    #[error("too many calls to the origin are waiting")]
+    Shed,
     /// There is no credential yet.
     #[error("the gateway has no credential")]
     NoCredential,
@@ -88,8 +94,8 @@ impl UpstreamError {
         match self {
             Self::Timeout => CallResult::Timeout,
             Self::Transport(_) => CallResult::Transport,
-            Self::Throttled(_) => CallResult::Throttled,
-            Self::Server(_) | Self::Unreadable => CallResult::ServerError,
+            Self::Throttled(_) | Self::Shed => CallResult::Throttled,
+            Self::Server(_) | Self::Unreadable | Self::HeldBack => CallResult::ServerError,
             Self::Credential(_) | Self::NoCredential => CallResult::Credential,
             Self::Refused(_) => CallResult::ClientError,
         }
@@ -106,6 +112,8 @@ impl UpstreamError {
             | Self::Throttled(_)
             | Self::Server(_)
             | Self::Unreadable
+            | Self::HeldBack
+            | Self::Shed
             | Self::Credential(_)
             | Self::NoCredential => true,
         }

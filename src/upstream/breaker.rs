@@ -1,0 +1,177 @@
+//! A circuit breaker, as a value: it holds back calls that would only fail, or that the origin asked
+//! us not to make.
+//!
+//! - **closed**: calls go; so many failures in a row open it;
+//! - **open**: none goes, until a pause is over that doubles with each failed probe;
+//! - **probing**: one goes; its success closes the breaker, its failure opens it again.
+//!
+//! A throttle opens it for the time that the origin names, whatever the state.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Longest throttle believed.
+const MAX_THROTTLE: Duration = Duration::from_secs(60);
+
+/// When it opens, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Limits {
+    /// Failures in a row that open it.
+    pub(super) failures: u32,
+    /// The first pause.
+    pub(super) pause: Duration,
+    /// The longest.
+    pub(super) max_pause: Duration,
+}
+
+/// Where a breaker stands; the `state` label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the module's doc says what they are")]
+pub enum State {
+    Closed,
+    Open,
+    Probing,
+}
+
+impl State {
+    /// Every state, in the order of the discriminants.
+    pub const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::Probing];
+
+    /// The label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::Probing => "probing",
+        }
+    }
+}
+
+/// What an admitted call is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pass {
+    /// One of many.
+    Call,
+    /// The one that tries whether the origin is back.
+    Probe,
+}
+
+/// How an admitted call ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Signal {
+    /// The origin answered, whatever it said.
+    Answered,
+    /// It did not, or with an error of its own.
+    Failed,
+    /// It asks for a pause.
+    Throttled(Duration),
+    /// Nobody learnt how it ended.
+    Abandoned,
+}
+
+/// Why a call is held back, and until when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Held {
+    /// The origin asked for a pause of which this much is left.
+    Throttled(Duration),
+    /// The origin fails.
+    Failing,
+}
+
+/// The breaker.
+#[derive(Debug)]
+pub(super) struct Breaker {
+    limits: Limits,
+    failures: u32,
+    pause: Duration,
+    throttled_until: Option<Instant>,
+    open_until: Option<Instant>,
+    probing: bool,
+}
+
+impl Breaker {
+    /// A closed one.
+    #[must_use]
+    pub(super) const fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            failures: 0,
+            pause: limits.pause,
+            throttled_until: None,
+            open_until: None,
+            probing: false,
+        }
+    }
+
+    /// Why a call would be held back now, if it would.
+    #[must_use]
+    pub(super) fn held(&self, now: Instant) -> Option<Held> {
+        let throttled = self
+            .throttled_until
+            .map(|until| until.saturating_duration_since(now));
+        match (throttled, self.open_until) {
+            (Some(left), _) if !left.is_zero() => Some(Held::Throttled(left)),
+            (_, Some(until)) if self.probing || now < until => Some(Held::Failing),
+            _ => None,
+        }
+    }
+
+    /// Lets a call go, or says why not. Whoever is let go must [`Self::record`] how it ended.
+    ///
+    /// # Errors
+    /// [`Held`].
+    pub(super) fn admit(&mut self, now: Instant) -> Result<Pass, Held> {
+        if let Some(held) = self.held(now) {
+            return Err(held);
+        }
+        self.probing = self.open_until.is_some();
+        Ok(if self.probing {
+            Pass::Probe
+        } else {
+            Pass::Call
+        })
+    }
+
+    /// Learns how an admitted call ended.
+    pub(super) fn record(&mut self, pass: Pass, signal: Signal, now: Instant) {
+        self.probing &= pass != Pass::Probe;
+        match signal {
+            Signal::Answered => {
+                (self.failures, self.pause, self.open_until) = (0, self.limits.pause, None);
+            }
+            Signal::Failed => self.fail(pass, now),
+            Signal::Throttled(wait) => {
+                let until = now + wait.min(MAX_THROTTLE);
+                self.throttled_until = self.throttled_until.max(Some(until));
+            }
+            Signal::Abandoned => {}
+        }
+    }
+
+    /// Calls that were on their way when it opened do not lengthen the pause.
+    fn fail(&mut self, pass: Pass, now: Instant) {
+        self.failures = self.failures.saturating_add(1);
+        if pass == Pass::Probe {
+            self.pause = (self.pause * 2).min(self.limits.max_pause);
+            self.open_until = Some(now + self.pause);
+        } else if self.open_until.is_none() && self.failures >= self.limits.failures {
+            self.open_until = Some(now + self.pause);
+        }
+    }
+
+    /// Where it stands now.
+    #[must_use]
+    pub(super) fn state(&self, now: Instant) -> State {
+        match (self.held(now), self.open_until) {
+            (Some(Held::Failing), _) if self.probing => State::Probing,
+            (Some(_), _) => State::Open,
+            (None, Some(_)) => State::Probing,
+            (None, None) => State::Closed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,180 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const LIMITS: Limits = Limits {
+    failures: 3,
+    pause: Duration::from_secs(1),
+    max_pause: Duration::from_secs(4),
+};
+
+/// A call that is let go and ends so.
+fn call(breaker: &mut Breaker, signal: Signal, now: Instant) {
+    let pass = breaker.admit(now).unwrap();
+    breaker.record(pass, signal, now);
+}
+
+fn open_at(start: Instant) -> Breaker {
+    let mut breaker = Breaker::new(LIMITS);
+    for _ in 0..3 {
+        call(&mut breaker, Signal::Failed, start);
+    }
+    breaker
+}
+
+#[test]
+fn failures_in_a_row_open_it_and_an_answer_between_them_does_not() {
+    let now = Instant::now();
+    let mut breaker = Breaker::new(LIMITS);
+    for signal in [
+        Signal::Failed,
+        Signal::Failed,
+        Signal::Answered,
+        Signal::Failed,
+        Signal::Failed,
+    ] {
+        call(&mut breaker, signal, now);
+    }
+    assert_eq!(breaker.state(now), State::Closed);
+    call(&mut breaker, Signal::Failed, now);
+    assert_eq!(
+        (breaker.state(now), breaker.admit(now)),
+        (State::Open, Err(Held::Failing))
+    );
+}
+
+#[test]
+fn after_the_pause_one_probe_decides() {
+    let start = Instant::now();
+    let later = start + Duration::from_secs(1);
+    let mut breaker = open_at(start);
+    assert_eq!(
+        breaker.admit(later - Duration::from_millis(1)),
+        Err(Held::Failing)
+    );
+    assert_eq!(breaker.admit(later), Ok(Pass::Probe));
+    assert_eq!(
+        (breaker.state(later), breaker.admit(later)),
+        (State::Probing, Err(Held::Failing))
+    );
+    breaker.record(Pass::Probe, Signal::Answered, later);
+    assert_eq!(
+        (breaker.state(later), breaker.admit(later)),
+        (State::Closed, Ok(Pass::Call))
+    );
+}
+
+#[test]
+fn each_failed_probe_doubles_the_pause_up_to_a_limit() {
+    let mut now = Instant::now();
+    let mut breaker = open_at(now);
+    for pause in [1, 2, 4, 4] {
+        assert_eq!(
+            breaker.admit(now + Duration::from_millis(pause * 1000 - 1)),
+            Err(Held::Failing)
+        );
+        now += Duration::from_secs(pause);
+        call(&mut breaker, Signal::Failed, now);
+    }
+}
+
+#[test]
+fn a_probe_that_nobody_heard_of_frees_the_place_for_another() {
+    let start = Instant::now();
+    let mut breaker = open_at(start);
+    let later = start + Duration::from_secs(1);
+    call(&mut breaker, Signal::Abandoned, later);
+    assert_eq!(breaker.admit(later), Ok(Pass::Probe));
+}
+
+#[test]
+fn calls_on_their_way_when_it_opened_do_not_lengthen_the_pause() {
+    let start = Instant::now();
+    let mut breaker = open_at(start);
+    breaker.record(
+        Pass::Call,
+        Signal::Failed,
+        start + Duration::from_millis(900),
+    );
+    let later = start + Duration::from_secs(1);
+    assert_eq!(breaker.admit(later), Ok(Pass::Probe));
+    breaker.record(Pass::Call, Signal::Failed, later);
+    assert_eq!(breaker.admit(later), Err(Held::Failing));
+}
+
+#[test]
+fn a_throttle_holds_calls_for_the_time_the_origin_names() {
+    let now = Instant::now();
+    let mut breaker = Breaker::new(LIMITS);
+    call(
+        &mut breaker,
+        Signal::Throttled(Duration::from_millis(700)),
+        now,
+    );
+    assert_eq!(
+        breaker.admit(now),
+        Err(Held::Throttled(Duration::from_millis(700)))
+    );
+    // A late answer of another call does not lift it.
+    breaker.record(Pass::Call, Signal::Answered, now);
+    assert_eq!(breaker.state(now), State::Open);
+    assert_eq!(
+        breaker.admit(now + Duration::from_millis(700)),
+        Ok(Pass::Call)
+    );
+    breaker.record(
+        Pass::Call,
+        Signal::Throttled(Duration::from_secs(9999)),
+        now,
+    );
+    assert_eq!(breaker.held(now), Some(Held::Throttled(MAX_THROTTLE)));
+}
+
+/// One call at a time, in ten lines: what the breaker must agree with.
+#[derive(Default)]
+struct Model {
+    failures: u32,
+    pause: u64,
+    closed_until_ms: Option<u64>,
+}
+
+impl Model {
+    fn step(&mut self, now: u64, fails: bool) -> bool {
+        if self.closed_until_ms.is_some_and(|until| now < until) {
+            return false;
+        }
+        if !fails {
+            *self = Self {
+                pause: 1000,
+                ..Self::default()
+            };
+            return true;
+        }
+        self.failures += 1;
+        self.pause = if self.closed_until_ms.is_some() {
+            (self.pause * 2).min(4000)
+        } else {
+            1000
+        };
+        self.closed_until_ms =
+            (self.failures >= 3 || self.closed_until_ms.is_some()).then_some(now + self.pause);
+        true
+    }
+}
+
+proptest! {
+    #[test]
+    fn it_agrees_with_the_model(steps in prop::collection::vec((0u64..2500, any::<bool>()), 0..200)) {
+        let start = Instant::now();
+        let (mut breaker, mut model, mut ms) = (Breaker::new(LIMITS), Model::default(), 0);
+        for (pause, fails) in steps {
+            ms += pause;
+            let now = start + Duration::from_millis(ms);
+            let admitted = breaker.admit(now);
+            prop_assert_eq!(admitted.is_ok(), model.step(ms, fails));
+            if let Ok(pass) = admitted {
+                breaker.record(pass, if fails { Signal::Failed } else { Signal::Answered }, now);
+            }
+        }
+    }
+}

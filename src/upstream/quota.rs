@@ -1,0 +1,174 @@
+//! The account's quota, as the origin's headers tell it, and who may still draw on it.
+//!
+//! The vendor's flow control answers `x-ratelimit-user-api` and `x-ratelimit-user` with
+//! `Limit:100,Remain:7,TimeLeft:2000,Reset:1` (`TimeLeft` in milliseconds); the vendor's SDKs carry a
+//! parser for it.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Reply;
+use crate::priority::Priority;
+
+/// Whose quota; the `scope` label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// The account's calls of this operation.
+    UserApi,
+    /// The account's calls of all.
+    User,
+}
+
+impl Scope {
+    /// Every scope, in the order of the discriminants.
+    pub const ALL: [Self; 2] = [Self::UserApi, Self::User];
+
+    /// The label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::UserApi => "user_api",
+            Self::User => "user",
+        }
+    }
+
+    const fn header(self) -> &'static str {
+        match self {
+            Self::UserApi => "x-ratelimit-user-api",
+            Self::User => "x-ratelimit-user",
+        }
+    }
+}
+
+/// One reading of a quota.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reading {
+    /// Calls allowed in the period.
+    pub limit: u64,
+    /// Calls left in it.
+    pub remain: u64,
+    /// When the period ends.
+    pub until: Instant,
+}
+
+/// The latest reading of each scope.
+#[derive(Debug, Default)]
+pub(super) struct Quota([Option<Reading>; Scope::ALL.len()]);
+
+impl Quota {
+    /// Takes the readings of an answer, and hands them on to be exported.
+    pub(super) fn learn(&mut self, reply: &Reply, now: Instant) -> Vec<(Scope, Reading)> {
+        let read =
+            |scope: Scope| parse(reply.header(scope.header()), now).map(|reading| (scope, reading));
+        let readings: Vec<_> = Scope::ALL.into_iter().filter_map(read).collect();
+        for (scope, reading) in &readings {
+            self.0[*scope as usize] = Some(*reading);
+        }
+        readings
+    }
+
+    /// Whether a call of this priority may still go: the last tenth of a quota is kept from what nobody
+    /// waits for, the last twentieth for misses alone.
+    #[must_use]
+    pub(super) fn allows(&self, priority: Priority, now: Instant) -> bool {
+        let kept = match priority {
+            Priority::Miss => return true,
+            Priority::Forced => 0.05,
+            Priority::Background | Priority::Prewarm => 0.10,
+        };
+        self.0
+            .iter()
+            .flatten()
+            .filter(|reading| now < reading.until)
+            .all(|reading| reading.remain as f64 > reading.limit as f64 * kept)
+    }
+}
+
+fn parse(header: &str, now: Instant) -> Option<Reading> {
+    let field = |name: &str| {
+        let fields = header.split(',').filter_map(|field| field.split_once(':'));
+        fields
+            .filter(|(key, _)| key.trim() == name)
+            .find_map(|(_, value)| value.trim().parse::<u64>().ok())
+    };
+    let until = now.checked_add(Duration::from_millis(field("TimeLeft")?))?;
+    Some(Reading {
+        limit: field("Limit")?,
+        remain: field("Remain")?,
+        until,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+
+    use super::*;
+
+    fn learnt(header: &str, now: Instant) -> Quota {
+        let headers: HeaderMap = [(
+            "x-ratelimit-user-api".parse().unwrap(),
+            header.parse().unwrap(),
+        )]
+        .into_iter()
+        .collect();
+        let mut quota = Quota::default();
+        quota.learn(
+            &Reply {
+                status: 200,
+                headers,
+                body: "".into(),
+            },
+            now,
+        );
+        quota
+    }
+
+    fn allowed(quota: &Quota, now: Instant) -> [bool; 4] {
+        [
+            Priority::Prewarm,
+            Priority::Background,
+            Priority::Forced,
+            Priority::Miss,
+        ]
+        .map(|priority| quota.allows(priority, now))
+    }
+
+    #[test]
+    fn what_is_left_is_kept_for_those_who_wait() {
+        let now = Instant::now();
+        for (header, expected) in [
+            (
+                "Limit:100,Remain:11,TimeLeft:2000,Reset:1",
+                [true, true, true, true],
+            ),
+            (
+                "Limit:100,Remain:10,TimeLeft:2000,Reset:1",
+                [false, false, true, true],
+            ),
+            (
+                "Limit:100, Remain:5, TimeLeft:2000",
+                [false, false, false, true],
+            ),
+            (
+                "Limit:1,Remain:0,TimeLeft:2000,Reset:1",
+                [false, false, false, true],
+            ),
+            ("Limit:x,Remain:0,TimeLeft:2000", [true; 4]),
+            ("nonsense", [true; 4]),
+        ] {
+            assert_eq!(allowed(&learnt(header, now), now), expected, "{header}");
+        }
+    }
+
+    #[test]
+    fn a_reading_ends_with_its_period() {
+        let now = Instant::now();
+        let quota = learnt("Limit:1,Remain:0,TimeLeft:2000,Reset:1", now);
+        assert_eq!(
+            allowed(&quota, now + Duration::from_millis(2000)),
+            [true; 4]
+        );
+    }
+}
