@@ -136,6 +136,7 @@ impl Service for Admin {
             (&Method::GET, _) if path.starts_with("/entries/") => {
                 self.entries(path.trim_start_matches("/entries/"))
             }
+            _ if path.starts_with("/entries/") => method_not_allowed("GET"),
             (_, "/purge") => method_not_allowed("POST"),
             (_, "/status" | "/config") => method_not_allowed("GET"),
             _ => problem(StatusCode::NOT_FOUND, "no such page"),

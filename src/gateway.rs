@@ -17,6 +17,7 @@ mod request_id;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -217,12 +218,7 @@ impl Gateway {
     ) -> Answer {
         let age = entry.age(now);
         self.metrics.cache_age.observe(age.as_secs_f64());
-        response::image(
-            entry,
-            age,
-            outcome,
-            status(entry.ttl.as_secs() as i64 - age.as_secs() as i64),
-        )
+        response::image(entry, age, outcome, status(seconds_left(entry.ttl, age)))
     }
 
     fn wait_in_line(&self) -> Result<SemaphorePermit<'_>, Error> {
@@ -234,6 +230,13 @@ impl Service for Gateway {
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         self.handle(request).await
     }
+}
+
+/// The ttl less the age, both in whole seconds as `Age` is; below zero from the moment the ttl ends.
+fn seconds_left(ttl: Duration, age: Duration) -> i64 {
+    let whole = |span: Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
+    let left = whole(ttl) - whole(age);
+    if age < ttl { left.max(0) } else { left.min(-1) }
 }
 
 /// A request's head, and when it came.
@@ -264,5 +267,23 @@ fn refuse_body<B: HttpBody>(body: &B) -> Result<(), Error> {
         Ok(())
     } else {
         Err(Malformed::new("a GET request has no body").into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_stale_answer_says_that_time_is_left() {
+        let left = |ttl, age| seconds_left(Duration::from_millis(ttl), Duration::from_millis(age));
+        assert_eq!(
+            [left(123_900, 0), left(1_500, 600), left(1_900, 1_899)],
+            [123, 1, 0]
+        );
+        assert_eq!(
+            [left(1_000, 1_000), left(1_000, 1_001), left(1_000, 3_500)],
+            [-1, -1, -2]
+        );
     }
 }

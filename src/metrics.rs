@@ -24,9 +24,12 @@ mod register;
 
 pub use latency::quantile;
 
-/// From 50 µs, where hits live, to the longest deadline.
+/// Shorter latencies are not told apart, in seconds.
+pub const SHORTEST: f64 = 0.000_05;
+
+/// From where hits live to the longest deadline.
 const LATENCY_BUCKETS: [f64; 18] = [
-    0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
+    SHORTEST, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
     1.0, 2.0, 3.0, 5.0, 10.0,
 ];
 const AGE_BUCKETS: [f64; 12] = [
@@ -74,6 +77,9 @@ pub struct Metrics {
     connections_refused: IntCounterVec,
     /// Requests that panicked.
     pub panics: IntCounter,
+    snapshot_writes: [IntCounter; 2],
+    snapshot_orders: [IntCounter; 2],
+    snapshot_entries: [IntGauge; 2],
 }
 
 impl Metrics {
@@ -112,6 +118,21 @@ impl Metrics {
             "cache_evictions_total",
             "Entries that left the image store.",
             &["cause"],
+        );
+        let snapshots = register.counters(
+            "snapshot_writes_total",
+            "Attempts to write the snapshot.",
+            &["result"],
+        );
+        let orders = register.counters(
+            "snapshot_journal_writes_total",
+            "Purges and writes journalled beside the snapshot before they were answered.",
+            &["result"],
+        );
+        let in_snapshot = register.gauges(
+            "snapshot_entries",
+            "Images in the snapshot that was read at start, and in the one last written.",
+            &["snapshot"],
         );
         register
             .gauges("build_info", "Always 1.", &["version"])
@@ -196,6 +217,12 @@ impl Metrics {
                 &["listener"],
             ),
             panics: register.counter("panics_total", "Requests that ended in a panic."),
+            snapshot_writes: Written::ALL
+                .map(|result| snapshots.with_label_values(&[result.as_str()])),
+            snapshot_orders: Written::ALL
+                .map(|result| orders.with_label_values(&[result.as_str()])),
+            snapshot_entries: ["loaded", "written"]
+                .map(|snapshot| in_snapshot.with_label_values(&[snapshot])),
             registry,
         }
     }
@@ -267,6 +294,26 @@ impl Metrics {
         self.cache_max_bytes.set(whole(usage.max_bytes));
     }
 
+    /// Tells how many images the snapshot brought at start.
+    pub fn snapshot_loaded(&self, images: usize) {
+        let [loaded, _] = &self.snapshot_entries;
+        loaded.set(i64::try_from(images).unwrap_or(i64::MAX));
+    }
+
+    /// Counts one attempt to write the snapshot, and tells how many images it holds now.
+    pub fn snapshot_written<E>(&self, images: &Result<usize, E>) {
+        self.snapshot_writes[Written::of(images) as usize].inc();
+        if let Ok(images) = images {
+            let [_, written] = &self.snapshot_entries;
+            written.set(i64::try_from(*images).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Counts one order that was to be journalled.
+    pub fn snapshot_order_written(&self, result: Written) {
+        self.snapshot_orders[result as usize].inc();
+    }
+
     /// Answers so far by outcome, for one operation or all.
     #[must_use]
     pub fn requests(&self, only: Option<Action>) -> [u64; OUTCOMES] {
@@ -308,6 +355,35 @@ impl Metrics {
             tracing::error!(%error, "the metrics could not be written");
         }
         text
+    }
+}
+
+/// How writing a file ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// It is on the disk.
+    Ok,
+    /// It is not.
+    Error,
+}
+
+impl Written {
+    const ALL: [Self; 2] = [Self::Ok, Self::Error];
+
+    /// How this ended.
+    #[must_use]
+    pub const fn of<T, E>(result: &Result<T, E>) -> Self {
+        match result {
+            Ok(_) => Self::Ok,
+            Err(_) => Self::Error,
+        }
+    }
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Error => "error",
+        }
     }
 }
 

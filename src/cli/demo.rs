@@ -86,6 +86,8 @@ fn settings(origin: SocketAddr) -> anyhow::Result<Loaded> {
         "upstream.allow_http=true".to_owned(),
         "credentials.source=env".to_owned(),
         "api.writes=true".to_owned(),
+        // A slow machine shall see the whole demo, not the deadline that SDKs need.
+        "api.wait=30s".to_owned(),
         "shutdown.lame_duck=0s".to_owned(),
         "shutdown.drain=2s".to_owned(),
     ];

@@ -53,6 +53,7 @@ pub(super) struct Guard<S> {
     stream: S,
     phase: Phase,
     untouched: bool,
+    stalled: bool,
     tail: [u8; 4],
     since: Instant,
     head: Duration,
@@ -66,6 +67,7 @@ impl<S> Guard<S> {
             stream,
             phase: Phase::default(),
             untouched: true,
+            stalled: false,
             tail: HEAD_END,
             since: Instant::now(),
             head,
@@ -113,7 +115,23 @@ impl<S> Guard<S> {
         self.tail != HEAD_END && !self.phase.0.had_body.load(Ordering::Relaxed)
     }
 
-    /// Nothing to read: fails once the phase has lasted too long.
+    /// A client that takes no answers is idle too: its time runs from the last byte it took.
+    fn unless_stalled(
+        &mut self,
+        written: Poll<io::Result<usize>>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let was_stalled = std::mem::replace(&mut self.stalled, written.is_pending());
+        if written.is_pending() {
+            return self.poll_overdue(context).map(Err);
+        }
+        if was_stalled {
+            self.since = Instant::now();
+        }
+        written
+    }
+
+    /// Nothing to read or to write: fails once the phase has lasted too long.
     fn poll_overdue(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
         loop {
             let phase = self.phase.0.phase.load(Ordering::Relaxed);
@@ -160,7 +178,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guard<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.unless_stalled(written, context)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -176,7 +195,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guard<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.unless_stalled(written, context)
     }
 
     fn is_write_vectored(&self) -> bool {

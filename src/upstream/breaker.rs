@@ -5,7 +5,7 @@
 //! - **open**: none goes, until a pause is over that doubles with each failed probe;
 //! - **probing**: one goes; its success closes the breaker, its failure opens it again.
 //!
-//! A throttle opens it for the time that the origin names, whatever the state.
+//! A throttle opens it for the time that the origin names, whatever the state; then one call probes.
 
 use std::time::Duration;
 
@@ -139,12 +139,17 @@ impl Breaker {
         self.probing &= pass != Pass::Probe;
         match signal {
             Signal::Answered => {
-                (self.failures, self.pause, self.open_until) = (0, self.limits.pause, None);
+                (self.failures, self.pause) = (0, self.limits.pause);
+                // A call that was on its way when the origin asked for a pause does not end it.
+                if self.throttled_until.is_none_or(|until| until <= now) {
+                    self.open_until = None;
+                }
             }
             Signal::Failed => self.fail(pass, now),
             Signal::Throttled(wait) => {
                 let until = now + wait.min(MAX_THROTTLE);
                 self.throttled_until = self.throttled_until.max(Some(until));
+                self.open_until = self.open_until.max(Some(until));
             }
             Signal::Abandoned => {}
         }

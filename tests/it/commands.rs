@@ -5,7 +5,9 @@ use pai_image_gateway::credentials::Environment;
 use pai_image_gateway::emulator::Store;
 
 use crate::process::{flags, origin, serving, settings};
-use crate::support::{KEY_ID, KEY_SECRET, Process, address, ask, environment, path, run};
+use crate::support::{
+    KEY_ID, KEY_SECRET, ONE_CROWD, Process, address, ask, environment, path, run,
+};
 
 #[tokio::test]
 async fn version_names_the_commit() {
@@ -196,6 +198,7 @@ async fn healthcheck_ends_with_1_where_nobody_is_ready() {
 
 #[tokio::test]
 async fn the_demo_runs_through() {
+    let _alone = ONE_CROWD.lock().await;
     let demo = run(&Environment::new(), &["demo", "--once"]).await;
     assert_eq!(demo.code, 0, "{}", demo.stderr);
     assert!(demo.stdout.contains("upstream calls"), "{}", demo.stdout);

@@ -135,7 +135,14 @@ async fn a_throttle_passes_on_how_long_to_wait_and_is_not_kept() {
     assert_eq!(answer.error(), error(429, "Throttling"));
     assert_eq!(answer.header("x-acs-retry-after"), "300");
     assert_eq!(gateway.calls(), 1, "a throttle is no reason to ask again");
-    assert_eq!(gateway.image(&Store::id(1)).await.status, 200);
+    let entries = format!("/entries/{}", Store::id(1));
+    let variant = gateway.page(&entries).await["variants"][0].clone();
+    assert_eq!(variant["state"], "absent");
+    // The origin may be left alone for as long as it asked.
+    eventually("it is found", async || {
+        gateway.image(&Store::id(1)).await.status == 200
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pai_image_gateway::emulator::{Fault, FaultKind, Store};
+use pai_image_gateway::emulator::{FaultKind, Store};
 use pai_image_gateway::server::Address;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -10,15 +10,15 @@ use tokio::time::timeout;
 
 use crate::support::{Connection, DEADLINE, TestGateway, eventually, path, times};
 
-async fn open(gateway: &TestGateway) -> TcpStream {
+pub(crate) async fn open(gateway: &TestGateway) -> TcpStream {
     let Address::Tcp(address) = gateway.app.data else {
         panic!("a TCP port")
     };
     TcpStream::connect(address).await.unwrap()
 }
 
-/// All that comes until the gateway closes, or resets.
-async fn rest(stream: &mut TcpStream) -> String {
+/// Reads all that comes until the gateway closes, or resets.
+pub(crate) async fn rest(stream: &mut TcpStream) -> String {
     let mut received = Vec::new();
     drop(
         timeout(DEADLINE, stream.read_to_end(&mut received))
@@ -28,16 +28,16 @@ async fn rest(stream: &mut TcpStream) -> String {
     String::from_utf8(received).unwrap()
 }
 
-fn request(id: &str, more: &str) -> String {
+pub(crate) fn request(id: &str, more: &str) -> String {
     format!("GET {} HTTP/1.1\r\nHost: gateway\r\n{more}\r\n", path(id))
 }
 
 /// No limit but the one under test closes a connection before the test's own deadline.
-async fn patient() -> TestGateway {
+pub(crate) async fn patient() -> TestGateway {
     patient_but("listen.backlog", "1024").await
 }
 
-async fn patient_but(key: &str, value: &str) -> TestGateway {
+pub(crate) async fn patient_but(key: &str, value: &str) -> TestGateway {
     TestGateway::start(|setup| {
         setup.set("listen.head_timeout", "10m");
         setup.set("listen.idle_timeout", "10m");
@@ -93,42 +93,11 @@ async fn a_head_that_drips_is_closed() {
 }
 
 #[tokio::test]
-async fn a_second_head_that_does_not_end_is_closed() {
-    let gateway = patient_but("listen.head_timeout", "200ms").await;
-    let mut stream = open(&gateway).await;
-    let whole_and_part = request(&Store::id(1), "") + "GET /";
-    stream.write_all(whole_and_part.as_bytes()).await.unwrap();
-    let received = rest(&mut stream).await;
-    assert_eq!(received.matches("HTTP/1.1 200 OK\r\n").count(), 1);
-}
-
-#[tokio::test]
 async fn a_tls_hello_is_closed_at_once_without_a_word() {
     let gateway = patient().await;
     let hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
     assert_eq!(gateway.raw(hello).await, b"");
     assert_eq!(gateway.image(&Store::id(1)).await.status, 200);
-}
-
-#[tokio::test]
-async fn pipelined_requests_are_answered_in_their_order() {
-    let gateway = patient().await;
-    let slow = Fault {
-        image: Some(Store::id(1)),
-        ..times(1, FaultKind::Latency(Duration::from_millis(300)))
-    };
-    gateway.emulator.script(vec![slow]);
-    gateway.image(&Store::id(2)).await.found();
-    let requests = request(&Store::id(1), "")
-        + &request(&Store::id(2), "")
-        + "GET /nowhere HTTP/1.1\r\nHost: gateway\r\n\r\n"
-        + &request(&Store::id(3), "Connection: close\r\n");
-    let received = String::from_utf8(gateway.raw(requests.as_bytes()).await).unwrap();
-    let places: Vec<_> = [&Store::id(1), &Store::id(2), "InvalidApi", &Store::id(3)]
-        .map(|mark| received.find(mark).unwrap())
-        .into();
-    assert!(places.is_sorted(), "{received}");
-    assert_eq!(received.matches("HTTP/1.1 ").count(), 4);
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ async fn with_stale_image(id: &str) -> TestGateway {
     let gateway = TestGateway::start(|setup| {
         setup.set("freshness.not_found", "500ms");
         setup.set("freshness.forbidden", "500ms");
-        setup.set("api.wait_with_stale", "300ms");
+        setup.set("api.wait_with_stale", "500ms");
     })
     .await;
     gateway.image(id).await.found();
@@ -120,6 +120,21 @@ async fn a_hard_purge_leaves_nothing_to_serve() {
         (status, code.as_str()),
         (503, "Gateway.UpstreamUnavailable")
     );
+}
+
+#[tokio::test]
+async fn a_purge_while_the_origin_is_waited_for_leaves_nothing_to_serve() {
+    let id = Store::id(1);
+    let gateway = with_stale_image(&id).await;
+    let stall = FaultKind::Stall(FaultKind::STALL);
+    gateway.emulator.script(vec![Fault::always(stall)]);
+    let purged = async {
+        gateway.await_fetches(&id, 2).await;
+        assert_eq!(gateway.purge(r#"{"all":true}"#).await, 1);
+    };
+    let (answer, ()) = tokio::join!(gateway.image(&id), purged);
+    let expected = (504, "Gateway.UpstreamTimeout".to_owned());
+    assert_eq!(answer.error(), expected);
 }
 
 #[tokio::test]

@@ -15,10 +15,13 @@ use pai_image_gateway::credentials::Environment;
 use pai_image_gateway::emulator::{Emulator, Fault, FaultKind, Settings};
 use pai_image_gateway::server::Address;
 use serde_json::Value;
+use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 /// Far longer than anything here takes, so that a test that hangs fails instead.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+/// Held by who makes a crowd of thousands: two at once would be slower than their clients' patience.
+pub(crate) static ONE_CROWD: Mutex<()> = Mutex::const_new(());
 pub(crate) const KEY_ID: &str = "LTAIcentralKeyOfTests";
 pub(crate) const KEY_SECRET: &str = "central-secret-of-tests";
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::workload::Phase;
 use crate::api::Action;
 use crate::emulator::{Counts, Store};
-use crate::metrics::{Metrics, quantile};
+use crate::metrics::{Metrics, SHORTEST, quantile};
 use crate::outcome::Outcome;
 use crate::server::Address;
 
@@ -81,6 +81,11 @@ pub(super) fn invitation(gateway: SocketAddr, admin: &Address, origin: SocketAdd
     )
 }
 
+/// Rounded up to the shortest time that is told apart.
 fn short(seconds: f64) -> String {
-    format!("{:.1?}", Duration::from_secs_f64(seconds))
+    if seconds < SHORTEST {
+        format!("< {:.0?}", Duration::from_secs_f64(SHORTEST))
+    } else {
+        format!("{:.1?}", Duration::from_secs_f64(seconds))
+    }
 }

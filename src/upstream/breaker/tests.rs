@@ -118,16 +118,17 @@ fn a_throttle_holds_calls_for_the_time_the_origin_names() {
     // A late answer of another call does not lift it.
     breaker.record(Pass::Call, Signal::Answered, now);
     assert_eq!(breaker.state(now), State::Open);
-    assert_eq!(
-        breaker.admit(now + Duration::from_millis(700)),
-        Ok(Pass::Call)
-    );
+    let later = now + Duration::from_millis(700);
+    assert_eq!(breaker.admit(later), Ok(Pass::Probe));
+    assert_eq!(breaker.admit(later), Err(Held::Failing));
+    breaker.record(Pass::Probe, Signal::Answered, later);
+    assert_eq!(breaker.admit(later), Ok(Pass::Call));
     breaker.record(
         Pass::Call,
         Signal::Throttled(Duration::from_secs(9999)),
-        now,
+        later,
     );
-    assert_eq!(breaker.held(now), Some(Held::Throttled(MAX_THROTTLE)));
+    assert_eq!(breaker.held(later), Some(Held::Throttled(MAX_THROTTLE)));
 }
 
 /// One call at a time, in ten lines: what the breaker must agree with.
