@@ -16,6 +16,7 @@ mod errors;
 mod faults;
 mod fuzz;
 mod https;
+mod layering;
 mod listener;
 mod malformed;
 mod metrics;

@@ -1,0 +1,151 @@
+//! ARCHITECTURE.md's directions, held against the sources.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Every source file and its text before its tests.
+fn sources() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut folders = vec![root.clone()];
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path: PathBuf = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if !path.ends_with("tests.rs")
+                && !path.components().any(|part| part.as_os_str() == "tests")
+            {
+                let text = fs::read_to_string(&path).unwrap();
+                let code = text.split("#[cfg(test)]").next().unwrap().to_owned();
+                let name = path
+                    .strip_prefix(&root)
+                    .unwrap()
+                    .to_str()
+                    .unwrap()
+                    .to_owned();
+                found.push((name, code));
+            }
+        }
+    }
+    found
+}
+
+/// The files that break a rule: those in `part` that contain one of `never`.
+fn breaches(part: &[&str], never: &[&str]) -> Vec<String> {
+    let is_in = |name: &str| {
+        part.iter()
+            .any(|part| name == format!("{part}.rs") || name.starts_with(&format!("{part}/")))
+    };
+    let sources = sources();
+    assert!(
+        sources.iter().any(|(name, _)| is_in(name)),
+        "{part:?} is nowhere"
+    );
+    let guilty = |(name, code): &(String, String)| {
+        let found = never.iter().find(|word| code.contains(**word))?;
+        is_in(name).then(|| format!("{name} has {found}"))
+    };
+    sources.iter().filter_map(guilty).collect()
+}
+
+#[test]
+fn the_cache_and_the_origin_do_not_know_each_other() {
+    assert_eq!(
+        breaches(
+            &["cache"],
+            &["crate::upstream", "crate::gateway", "crate::response"]
+        ),
+        [""; 0]
+    );
+    assert_eq!(
+        breaches(
+            &["upstream"],
+            &["crate::cache", "crate::gateway", "crate::response"]
+        ),
+        [""; 0]
+    );
+}
+
+#[test]
+fn what_is_pure_knows_no_clock_no_chance_and_no_io() {
+    let impure = [
+        "::now()",
+        "fastrand::",
+        "tokio::spawn",
+        "std::fs",
+        "std::env",
+        "async fn",
+    ];
+    let pure = [
+        "api",
+        "signing",
+        "units",
+        "outcome",
+        "cache/freshness",
+        "cache/explain",
+        "upstream/verdict",
+        "upstream/breaker",
+        "gateway/demand",
+    ];
+    assert_eq!(breaches(&pure, &impure), [""; 0]);
+    assert_eq!(
+        breaches(
+            &["api", "signing", "units", "outcome"],
+            &["tokio::", "hyper::"]
+        ),
+        [""; 0]
+    );
+}
+
+#[test]
+fn only_the_edges_know_the_settings_as_a_whole_and_the_emulator() {
+    let parts = [
+        "api",
+        "signing",
+        "cache",
+        "upstream",
+        "credentials",
+        "gateway",
+        "server",
+        "admin",
+        "metrics",
+        "response",
+    ];
+    assert_eq!(
+        breaches(
+            &parts,
+            &[
+                "crate::config",
+                "crate::app",
+                "crate::cli",
+                "crate::emulator"
+            ]
+        ),
+        [""; 0]
+    );
+    assert_eq!(
+        breaches(&["app"], &["crate::emulator", "crate::cli"]),
+        [""; 0]
+    );
+}
+
+#[test]
+fn the_environment_is_read_in_one_place() {
+    let readers = breaches(
+        &[
+            "admin",
+            "api",
+            "app",
+            "cache",
+            "cli",
+            "config",
+            "credentials",
+            "gateway",
+            "server",
+            "upstream",
+        ],
+        &["std::env::var"],
+    );
+    assert_eq!(readers, ["cli.rs has std::env::var"]);
+}
