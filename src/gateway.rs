@@ -271,19 +271,4 @@ fn refuse_body<B: HttpBody>(body: &B) -> Result<(), Error> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_stale_answer_says_that_time_is_left() {
-        let left = |ttl, age| seconds_left(Duration::from_millis(ttl), Duration::from_millis(age));
-        assert_eq!(
-            [left(123_900, 0), left(1_500, 600), left(1_900, 1_899)],
-            [123, 1, 0]
-        );
-        assert_eq!(
-            [left(1_000, 1_000), left(1_000, 1_001), left(1_000, 3_500)],
-            [-1, -1, -2]
-        );
-    }
-}
+mod tests;

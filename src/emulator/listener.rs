@@ -8,13 +8,13 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::origin::Origin;
+use crate::server::bind_tcp;
 
 /// A port that is listened on.
 pub(super) struct Listener {
@@ -23,23 +23,14 @@ pub(super) struct Listener {
 
 impl Listener {
     /// A gang of clients connects at once; what does not fit here waits a second for its next SYN.
-    const BACKLOG: i32 = 4096;
+    const BACKLOG: u32 = 4096;
     /// Beyond these, connections wait in the backlog.
     const MAX_CONNECTIONS: usize = 20_000;
     /// The origin closes what is idle for so long; hyper counts it with the time a head may take.
     const IDLE: Duration = Duration::from_secs(25);
 
     pub(super) fn bind(address: SocketAddr) -> io::Result<Self> {
-        let socket = Socket::new(
-            Domain::for_address(address),
-            Type::STREAM,
-            Some(Protocol::TCP),
-        )?;
-        socket.set_reuse_address(true)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(Self::BACKLOG)?;
-        let tcp = TcpListener::from_std(socket.into())?;
+        let tcp = bind_tcp(address, Self::BACKLOG)?;
         Ok(Self { tcp })
     }
 

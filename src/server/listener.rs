@@ -95,7 +95,11 @@ pub fn bind(address: &Address, backlog: u32) -> Result<Bound, BindError> {
     })
 }
 
-fn bind_tcp(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+/// Listens on TCP; so many connections wait in the kernel until they are accepted.
+///
+/// # Errors
+/// When the address is taken or not ours.
+pub fn bind_tcp(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,

@@ -80,17 +80,22 @@ async fn a_second_head_that_does_not_end_is_closed() {
     assert_eq!(received.matches("HTTP/1.1 200 OK\r\n").count(), 1);
 }
 
-/// Answers that nobody reads must not pile up in memory: at some point the gateway reads no more.
-#[tokio::test]
-async fn who_reads_no_answers_can_send_no_more_requests() {
-    const ENDLESS: usize = 24 << 20;
-    let gateway = patient().await;
+/// A connection that takes next to no answers.
+async fn open_deaf(gateway: &TestGateway) -> TcpStream {
     let Address::Tcp(address) = gateway.app.data else {
         panic!("a TCP port")
     };
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
-    let mut stream = socket.connect(address).await.unwrap();
+    socket.connect(address).await.unwrap()
+}
+
+/// Answers that nobody reads must not pile up in memory: at some point the gateway reads no more.
+#[tokio::test]
+async fn who_reads_no_answers_can_send_no_more_requests() {
+    const ENDLESS: usize = 24 << 20;
+    let gateway = patient().await;
+    let mut stream = open_deaf(&gateway).await;
     let requests = "GET /nowhere HTTP/1.1\r\nHost: gateway\r\n\r\n".repeat(1000);
     let mut sent = 0;
     let blocked = loop {
@@ -117,12 +122,7 @@ async fn who_reads_no_answers_is_closed_as_who_is_idle() {
         setup.set("listen.head_timeout", "300ms");
     })
     .await;
-    let Address::Tcp(address) = gateway.app.data else {
-        panic!("a TCP port")
-    };
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(4096).unwrap();
-    let mut stream = socket.connect(address).await.unwrap();
+    let mut stream = open_deaf(&gateway).await;
     let requests = "GET /nowhere HTTP/1.1\r\nHost: gateway\r\n\r\n".repeat(1000);
     let sending = async { while stream.write_all(requests.as_bytes()).await.is_ok() {} };
     let closed = timeout(Duration::from_secs(20), sending).await;

@@ -1,0 +1,219 @@
+//! Hours of trouble on paused time, before an origin that is a function.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::{BodyExt as _, Empty};
+use parking_lot::Mutex;
+use tower::service_fn;
+use tower::util::BoxCloneSyncService;
+
+use super::*;
+use crate::cache::{self, Policy};
+use crate::credentials::{self, Provider, SourceName};
+use crate::upstream::{self, Origin, Reply, TransportError};
+
+/// What the origin does with a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mood {
+    Well,
+    /// As when its name no longer resolves.
+    Gone,
+    Throttling,
+    RefusingTheKey,
+    Silent,
+}
+
+struct World {
+    gateway: Gateway,
+    mood: Arc<Mutex<Mood>>,
+    calls: Arc<AtomicU64>,
+}
+
+impl World {
+    async fn new() -> Self {
+        let (mood, calls) = (
+            Arc::new(Mutex::new(Mood::Well)),
+            Arc::new(AtomicU64::new(0)),
+        );
+        let (metrics, tasks) = (Arc::new(Metrics::new()), TaskTracker::new());
+        let key = [
+            ("ALIBABA_CLOUD_ACCESS_KEY_ID", "id"),
+            ("ALIBABA_CLOUD_ACCESS_KEY_SECRET", "secret"),
+        ];
+        let environment = key
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
+        let config = credentials::Config {
+            source: SourceName::Env,
+            ..Default::default()
+        };
+        let credentials = Arc::new(Provider::new(&config, &environment, Arc::clone(&metrics)));
+        credentials.load().await.unwrap();
+        let config = upstream::Config::default();
+        let origin = Origin::from_config(&config).unwrap();
+        let (moods, counted) = (Arc::clone(&mood), Arc::clone(&calls));
+        let transport = BoxCloneSyncService::new(service_fn(move |_| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            answer(*moods.lock())
+        }));
+        let upstream = Upstream::new(origin, config, transport, credentials, Arc::clone(&metrics));
+        let cache = Cache::new(
+            &cache::Config::default(),
+            Policy::default(),
+            Arc::clone(&metrics),
+            tasks.clone(),
+        );
+        let gateway = Gateway::new(
+            Config::default(),
+            Arc::new(cache),
+            Arc::new(upstream),
+            metrics,
+            tasks,
+            100,
+        );
+        Self {
+            gateway,
+            mood,
+            calls,
+        }
+    }
+
+    async fn ask(&self, image: usize) -> (StatusCode, String) {
+        let request = Request::get(format!("/api/v1/images/image-{image}"))
+            .body(Empty::<Bytes>::new())
+            .unwrap();
+        let response = self
+            .gateway
+            .handle(request.map(|body| body.map_err(BoxError::from)))
+            .await;
+        let status = response
+            .headers()
+            .get("cache-status")
+            .map_or("", |value| value.to_str().unwrap())
+            .to_owned();
+        (response.status(), status)
+    }
+
+    /// Asks for five known images each minute; tells how many answers were stale, and the calls it took.
+    async fn pass(&self, mood: Mood, minutes: u64) -> (u64, u64) {
+        *self.mood.lock() = mood;
+        let (mut stale, before) = (0, self.calls.load(Ordering::SeqCst));
+        for _ in 0..minutes {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            for image in 0..5 {
+                let (status, cache_status) = self.ask(image).await;
+                assert_eq!(status, StatusCode::OK, "{mood:?} {cache_status}");
+                stale += u64::from(cache_status.contains("detail="));
+            }
+        }
+        (stale, self.calls.load(Ordering::SeqCst) - before)
+    }
+}
+
+async fn answer(mood: Mood) -> Result<Reply, TransportError> {
+    let reply = |status, headers, body: &'static str| {
+        Ok(Reply {
+            status,
+            headers,
+            body: body.into(),
+        })
+    };
+    match mood {
+        // Without times the ttl is a minute at most: every minute's question finds a stale answer.
+        Mood::Well => reply(200, HeaderMap::new(), r#"{"Name":"well"}"#),
+        Mood::Gone => Err(TransportError::Connection(
+            "dns error: no such host".to_owned(),
+        )),
+        Mood::Throttling => {
+            let wait = [(
+                "x-acs-retry-after".parse().unwrap(),
+                "30000".parse().unwrap(),
+            )];
+            reply(
+                400,
+                wait.into_iter().collect(),
+                r#"{"Code":"Throttling.User"}"#,
+            )
+        }
+        Mood::RefusingTheKey => reply(
+            400,
+            HeaderMap::new(),
+            r#"{"Code":"InvalidSecurityToken.Expired"}"#,
+        ),
+        Mood::Silent => std::future::pending().await,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_hour_without_the_origin_fails_nobody_and_costs_few_calls() {
+    for mood in [Mood::Gone, Mood::Silent, Mood::Throttling] {
+        let world = World::new().await;
+        world.pass(Mood::Well, 5).await;
+        let (stale, calls) = world.pass(mood, 60).await;
+        assert_eq!(stale, 300, "{mood:?}");
+        // Five questions a minute; after the first few a probe each time, and its retries.
+        assert!((60..=3 * 5 * 60).contains(&calls), "{mood:?} {calls}");
+        *world.mood.lock() = Mood::Well;
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let back = async { while world.ask(0).await.1.contains("origin-error") {} };
+        tokio::time::timeout(Duration::from_secs(60), back)
+            .await
+            .expect("the origin is back");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_credential_that_expires_amid_a_throttle_fails_nobody() {
+    let world = World::new().await;
+    world.pass(Mood::Well, 5).await;
+    for mood in [Mood::Throttling, Mood::RefusingTheKey, Mood::Throttling] {
+        assert_eq!(world.pass(mood, 10).await.0, 50, "{mood:?}");
+    }
+    let (_, calls) = world.pass(Mood::Well, 10).await;
+    assert!(calls > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_day_of_errors_the_truth_is_told() {
+    let world = World::new().await;
+    world.ask(0).await;
+    *world.mood.lock() = Mood::Gone;
+    tokio::time::sleep(Duration::from_secs(24 * 3600)).await;
+    assert_eq!(world.ask(0).await.0, StatusCode::OK);
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    assert_eq!(world.ask(0).await.0, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+/// While the origin is well no answer is older than its ttl and its stale window.
+#[tokio::test(start_paused = true)]
+async fn a_healthy_origin_bounds_the_age() {
+    let world = World::new().await;
+    for _ in 0..500 {
+        tokio::time::sleep(Duration::from_millis(fastrand::u64(0..90_000))).await;
+        let request = Request::get("/api/v1/images/image-1")
+            .body(Empty::<Bytes>::new())
+            .unwrap();
+        let response = world
+            .gateway
+            .handle(request.map(|body| body.map_err(BoxError::from)))
+            .await;
+        let age: u64 = response.headers()["age"].to_str().unwrap().parse().unwrap();
+        assert!(age <= 60 + 60, "{age}");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[test]
+fn no_stale_answer_says_that_time_is_left() {
+    let left = |ttl, age| seconds_left(Duration::from_millis(ttl), Duration::from_millis(age));
+    assert_eq!(
+        [left(123_900, 0), left(1_500, 600), left(1_900, 1_899)],
+        [123, 1, 0]
+    );
+    assert_eq!(
+        [left(1_000, 1_000), left(1_000, 1_001), left(1_000, 3_500)],
+        [-1, -1, -2]
+    );
+}
