@@ -3,20 +3,22 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::{Admin, Health, Observe};
-use crate::cache::Cache;
+use crate::cache::{Cache, Keeper};
 use crate::config::{Loaded, Settings, Shutdown};
 use crate::credentials::{Environment, Provider};
 use crate::gateway::Gateway;
 use crate::metrics::Metrics;
 use crate::server::{self, Address, BindError, Bound, Server, Service, bind};
-use crate::upstream::{self, BadOrigin, BuildError, Origin, Upstream};
+use crate::upstream::{self, BadOrigin, BuildError, Origin, Upstream, UpstreamError};
 
 /// A gateway that runs.
 pub struct App {
@@ -38,6 +40,7 @@ pub struct App {
     calls: TaskTracker,
     /// Listeners and refreshers.
     services: TaskTracker,
+    snapshot: Option<Arc<Keeper<UpstreamError>>>,
 }
 
 /// The gateway cannot start.
@@ -83,6 +86,8 @@ impl App {
             Arc::clone(&metrics),
             calls.clone(),
         ));
+        let origin = Origin::from_config(&settings.upstream)?;
+        let snapshot = Keeper::open(&settings.cache, origin.host(), &cache).await;
         let gateway = Arc::new(Gateway::new(
             settings.api.clone(),
             Arc::clone(&cache),
@@ -102,7 +107,7 @@ impl App {
             settings: loaded.to_toml(),
             token: settings.admin.token().map_err(StartError::Token)?,
         });
-        if let Err(errors) = credentials.load().await {
+        if let Ok(Err(errors)) = timeout(FIRST_CREDENTIAL, credentials.load()).await {
             for error in errors {
                 tracing::warn!(%error, cause = cause(&error), "no credential from here; not ready until there is one");
             }
@@ -114,6 +119,9 @@ impl App {
         );
         let refresh = stop.clone();
         services.spawn(async move { credentials.run(refresh).await });
+        if let Some(snapshot) = &snapshot {
+            services.spawn(Arc::clone(snapshot).run(stop.clone()));
+        }
         let (data, admin_address, observe) = sockets.addresses();
         let server = Server::new(gateway, settings.listen.clone(), metrics.listener("data"));
         services.spawn(Arc::clone(&server).accept(sockets.data, close.clone()));
@@ -147,6 +155,7 @@ impl App {
             stop,
             calls,
             services,
+            snapshot,
         })
     }
 
@@ -156,7 +165,8 @@ impl App {
         listening(&self.data, &self.admin, self.observe.as_ref())
     }
 
-    /// Stops in order: not ready; still accepting for the lame-duck time; draining; calls under way.
+    /// Stops in order: not ready; still accepting for the lame-duck time; draining; calls under way;
+    /// the last snapshot, when nothing can change any more.
     pub async fn stop(self) {
         self.health.stop();
         tracing::info!(lame_duck = %self.shutdown.lame_duck, "stopping: not ready, still accepting");
@@ -164,7 +174,7 @@ impl App {
         self.close.cancel();
         let left = self.gateway.drain(self.shutdown.drain.0).await;
         self.calls.close();
-        if tokio::time::timeout(LAST_CALLS, self.calls.wait())
+        if timeout(LAST_CALLS, self.calls.wait())
             .await
             .is_err()
         {
@@ -172,18 +182,24 @@ impl App {
         }
         self.stop.cancel();
         self.services.close();
-        if tokio::time::timeout(LAST_CALLS, self.services.wait())
+        if timeout(LAST_CALLS, self.services.wait())
             .await
             .is_err()
         {
             tracing::warn!("listeners were slow to stop");
         }
+        if let Some(snapshot) = self.snapshot {
+            snapshot.close().await;
+        }
         tracing::info!(connections_cut = left, "stopped");
     }
 }
 
+/// How long a start waits for the credential before it goes on without.
+const FIRST_CREDENTIAL: Duration = Duration::from_secs(2);
+
 /// What calls under way get when nobody waits for them any more.
-const LAST_CALLS: std::time::Duration = std::time::Duration::from_secs(1);
+const LAST_CALLS: Duration = Duration::from_secs(1);
 
 /// The sockets, bound before anything else starts.
 struct Sockets {

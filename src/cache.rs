@@ -10,50 +10,36 @@
 //! A fetch is handed in by the caller: nothing here can reach the network. [`flight`] sees to it that
 //! one key is fetched once, and that nothing fetched before an invalidation is stored after it.
 
+mod config;
 pub mod entry;
 pub mod explain;
 pub mod flight;
 pub mod freshness;
 mod purge;
+pub mod snapshot;
 
+pub use config::Config;
 pub use entry::{Arrival, Entry, Negative, NegativeKind};
 pub use flight::Seat;
 pub use freshness::{Freshness, Policy};
 pub use purge::{Scope, Thoroughness};
+pub use snapshot::Keeper;
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use foldhash::quality::RandomState;
 use moka::notification::RemovalCause;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::api::{ImageId, ImageKey};
 use crate::metrics::Metrics;
 use crate::priority::{Priority, Urgency};
-use crate::units::ByteSize;
 use flight::{Boarding, Flights};
-
-/// The `[cache]` settings.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// Memory for images: bodies and all that is kept beside them.
-    pub max_bytes: ByteSize,
-    /// How many negative answers are kept.
-    pub max_negative: u64,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            max_bytes: ByteSize(256 << 20),
-            max_negative: 10_000,
-        }
-    }
-}
+use snapshot::Journal;
 
 /// What a fetch brought, or why it brought nothing.
 pub type Fetched<E> = Result<Landed, E>;
@@ -121,6 +107,10 @@ pub struct Cache<E: Clone + Send + Sync + 'static> {
     policy: Policy,
     max_bytes: u64,
     metrics: Arc<Metrics>,
+    /// Where orders to forget are written, if a snapshot could bring back what they are about.
+    journal: OnceLock<Arc<Journal>>,
+    /// Grows with each change of the images.
+    changes: AtomicU64,
 }
 
 impl<E: Clone + Send + Sync + 'static> Cache<E> {
@@ -149,6 +139,8 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
             policy,
             max_bytes,
             metrics,
+            journal: OnceLock::new(),
+            changes: AtomicU64::new(0),
         }
     }
 
@@ -193,6 +185,9 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
                 let (cache, key, fetch) = (Arc::clone(self), key.clone(), start(urgency));
                 self.tasks.spawn(async move {
                     let fetched = fetch.await;
+                    if let Ok(Landed::Negative(_)) = &fetched {
+                        cache.retire(&key.image).await;
+                    }
                     ticket.land(fetched, |fetched| cache.store(&key, fetched));
                 });
                 Fetch::Started(seat)
@@ -212,6 +207,7 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
                 self.images
                     .insert(key.clone(), self.same_object_or_young(key, entry));
                 self.metrics.cache_ttl.observe(entry.ttl.as_secs_f64());
+                self.changes.fetch_add(1, Ordering::Release);
             }
             Ok(Landed::Negative(negative)) => {
                 self.remove_variants(&key.image);
@@ -237,6 +233,7 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
     }
 
     fn remove_variants(&self, image: &ImageId) -> u64 {
+        self.changes.fetch_add(1, Ordering::Release);
         ImageKey::variants(image)
             .iter()
             .filter(|key| self.images.remove(*key).is_some())

@@ -1,77 +1,77 @@
-//! The one credential that signs for everybody: where it comes from, and the last good one.
+//! The one credential that signs for everybody: where it comes from, how it is kept fresh, and the last
+//! good one.
 //!
-//! Sources are asked in order and the first that has a credential is used. Files are read again every
-//! `credentials.refresh`, so a rotated secret is picked up without a restart; a source that fails
-//! later leaves the last good credential in use. Id, secret and token change as one value.
+//! Sources are asked in order, and the first that has a credential is kept to:
+//!
+//! 1. files that the settings name, 2. the environment, 3. a role by OIDC token (RRSA), 4. a profile of
+//!    the vendor's command line, 5. a profile of the SDKs' credentials file, 6. the ECS instance's role,
+//!    7. a credentials URI.
+//!
+//! A role may be taken on with what they give. A temporary credential is renewed at 80 % of its life,
+//! less a random lead; one without an end is read again every `credentials.refresh`; a failure is tried
+//! again after a second, then ever later. Whatever fails, the last good credential signs until its true
+//! expiration; only when that has passed is the whole order gone through again. Id, secret and token
+//! change as one value.
+//!
+//! No secret has a way into a log: what holds one has no `Debug`, and errors are built from our own words.
 
-mod sources;
+mod answer;
+mod cli_profile;
+mod client;
+mod cloud_sso;
+mod config;
+mod context;
+mod ecs;
+mod env;
+mod error;
+mod external;
+mod files;
+mod oidc;
+mod profile;
+mod recipe;
+mod schedule;
+mod source;
+mod sts;
+mod uri;
 
-pub use sources::{Environment, Source, SourceError};
+pub(crate) use client::{Plain, address};
+pub use config::{Config, SourceName};
+pub use context::{Context, Environment};
+pub use error::SourceError;
+pub use schedule::{backoff, refresh_at};
+pub use source::Source;
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 use crate::signing::Credentials;
-use crate::units::Span;
-
-/// The `[credentials]` settings. They say where a secret is, never what it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// Which sources are asked.
-    pub source: SourceName,
-    /// The key's id, for `static`; else it is looked for in `access_key_id_file`.
-    pub access_key_id: Option<String>,
-    /// File with the key's id.
-    pub access_key_id_file: Option<String>,
-    /// File with the key's secret.
-    pub access_key_secret_file: Option<String>,
-    /// File with the token of a temporary key.
-    pub security_token_file: Option<String>,
-    /// How often files are read again.
-    pub refresh: Span,
-}
-
-/// Which sources are asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SourceName {
-    /// All of them, in order: the files, if named, then the environment.
-    Chain,
-    /// The files.
-    Static,
-    /// `ALIBABA_CLOUD_ACCESS_KEY_ID`, `_SECRET` and `ALIBABA_CLOUD_SECURITY_TOKEN`.
-    Env,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            source: SourceName::Chain,
-            access_key_id: None,
-            access_key_id_file: None,
-            access_key_secret_file: None,
-            security_token_file: None,
-            refresh: Span::secs(60),
-        }
-    }
-}
+use error::told;
+use schedule::Schedule;
 
 /// A credential with where it came from and how long it holds.
 #[derive(Clone)]
 pub struct Loaded {
     /// The credential.
     pub credentials: Arc<Credentials>,
-    /// The source's name.
-    pub source: &'static str,
+    /// Where it came from.
+    pub source: Source,
     /// When it expires, if it does.
     pub expires: Option<Timestamp>,
+}
+
+impl Loaded {
+    fn holds(&self) -> bool {
+        self.expires
+            .is_none_or(|expires| Timestamp::now() < expires)
+    }
 }
 
 /// What may be told of the credential; the `credential` object of `/status`.
@@ -89,9 +89,11 @@ pub struct Status {
 
 /// Hands out the credential in use.
 pub struct Provider {
+    context: Context,
     sources: Vec<Source>,
-    refresh: Span,
     current: ArcSwapOption<Loaded>,
+    schedule: Mutex<Schedule>,
+    rejection: Notify,
     last_error: Mutex<Option<String>>,
     metrics: Arc<Metrics>,
 }
@@ -108,94 +110,136 @@ impl Provider {
     /// A provider that has asked nobody yet.
     #[must_use]
     pub fn new(config: &Config, environment: &Environment, metrics: Arc<Metrics>) -> Self {
-        let sources = Source::of_config(config, environment);
-        let (current, last_error) = (ArcSwapOption::empty(), Mutex::new(None));
+        let context = Context::new(config.clone(), environment.clone());
         Self {
-            sources,
-            refresh: config.refresh,
-            current,
-            last_error,
+            sources: Source::of_context(&context),
+            context,
+            current: ArcSwapOption::empty(),
+            schedule: Mutex::new(Schedule::new(Instant::now())),
+            rejection: Notify::new(),
+            last_error: Mutex::new(None),
             metrics,
         }
     }
 
-    /// The credential in use, once there is one.
+    /// The credential in use; `None` before the first, and after the last has expired.
     #[must_use]
     pub fn current(&self) -> Option<Arc<Credentials>> {
-        self.current
-            .load()
-            .as_ref()
-            .map(|loaded| Arc::clone(&loaded.credentials))
+        let current = self.current.load();
+        let loaded = current.as_ref().filter(|loaded| loaded.holds())?;
+        Some(Arc::clone(&loaded.credentials))
     }
 
-    /// Asks the sources once and takes what they have. What was in use stays when they fail.
+    /// Why [`current`](Self::current) is `None`, for a readiness probe; `None` while it is not.
+    #[must_use]
+    pub fn lack(&self) -> Option<&'static str> {
+        match self.current.load().as_ref() {
+            None => Some("waiting for the first credential"),
+            Some(loaded) if loaded.holds() => None,
+            Some(_) => Some("the credential has expired and could not be renewed"),
+        }
+    }
+
+    /// The origin refused the credential: it is fetched again now, out of the cycle, but at most once in
+    /// ten seconds however often this is called. The one in use stays until another has come.
+    pub fn rejected(&self) {
+        self.rejection.notify_one();
+    }
+
+    /// Asks the sources and takes what the first has: all of them while there is no credential that
+    /// holds, else only the one it came from. What was in use stays when they fail.
     ///
     /// # Errors
     /// One [`SourceError`] for each source that was asked.
     pub async fn load(&self) -> Result<(), Vec<SourceError>> {
         let mut errors = Vec::new();
-        for source in &self.sources {
-            match source.load().await {
+        for source in self.candidates() {
+            match source.load(&self.context).await {
                 Ok(loaded) => {
                     self.take(loaded);
                     return Ok(());
                 }
                 Err(error) => {
-                    self.metrics.credential_loaded(source.name(), Err(()));
+                    self.metrics.credential_loaded(source.as_str(), Err(()));
                     errors.push(error);
                 }
             }
         }
-        *self.last_error.lock() = Some(
-            errors
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join("; "),
-        );
+        let each = errors.iter().map(|error| told(error)).collect::<Vec<_>>();
+        *self.last_error.lock() = Some(each.join("; "));
+        let draw = fastrand::f64();
+        self.schedule.lock().failed(Instant::now(), draw);
         Err(errors)
     }
 
+    fn candidates(&self) -> Vec<Source> {
+        match self.current.load().as_ref() {
+            Some(loaded) if loaded.holds() => vec![loaded.source],
+            Some(_) | None => self.sources.clone(),
+        }
+    }
+
     fn take(&self, loaded: Loaded) {
+        let now = Timestamp::now();
         let expiry = loaded.expires.map(|at| at.as_millisecond() as f64 / 1000.0);
-        self.metrics.credential_loaded(loaded.source, Ok(expiry));
+        let source = loaded.source.as_str();
+        self.metrics.credential_loaded(source, Ok(expiry));
+        let renewal = loaded
+            .expires
+            .map(|expires| refresh_at(now, expires, fastrand::f64()));
         let id = &loaded.credentials.access_key_id;
-        let known = self
-            .current
-            .load()
+        let current = self.current.load();
+        let known = current
             .as_ref()
             .is_some_and(|current| current.credentials.access_key_id == *id);
         if !known {
+            let expires = loaded.expires.map(tracing::field::display);
+            let access_key_id = masked(id);
             tracing::info!(
-                source = loaded.source,
-                access_key_id = masked(id),
+                source,
+                access_key_id,
+                expires,
                 "signing with this credential"
             );
         }
         *self.last_error.lock() = None;
         self.current.store(Some(Arc::new(loaded)));
+        let (clocks, period) = ((Instant::now(), now), self.context.config.refresh.0);
+        self.schedule.lock().succeeded(clocks, renewal, period);
     }
 
     /// Keeps the credential current until told to stop.
     pub async fn run(&self, stop: CancellationToken) {
-        let mut pause = self.refresh.0;
-        while stop
-            .run_until_cancelled(tokio::time::sleep(pause))
-            .await
-            .is_some()
-        {
-            let loaded = self.load().await;
-            if let Err(errors) = &loaded {
-                for error in errors {
-                    tracing::warn!(%error, "the credential could not be read again; the last good one stays in use");
+        stop.run_until_cancelled(self.keep()).await;
+    }
+
+    async fn keep(&self) {
+        loop {
+            self.until_due().await;
+            if self.load().await.is_err() {
+                let error = self.last_error.lock().clone();
+                match self.lack() {
+                    None => tracing::warn!(
+                        error,
+                        "the credential could not be renewed; the last good one signs until it expires"
+                    ),
+                    Some(lack) => tracing::error!(error, "nothing can be signed: {lack}"),
                 }
             }
-            // Until there is a first credential nothing works: look often.
-            pause = if self.current.load().is_some() {
-                self.refresh.0
-            } else {
-                self.refresh.0.min(FIRST_RETRY)
-            };
+        }
+    }
+
+    async fn until_due(&self) {
+        loop {
+            let pause = self
+                .schedule
+                .lock()
+                .pause((Instant::now(), Timestamp::now()));
+            let Some(pause) = pause else { return };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.rejection.notified() => self.schedule.lock().hasten(Instant::now()),
+            }
         }
     }
 
@@ -205,7 +249,7 @@ impl Provider {
         let current = self.current.load();
         let loaded = current.as_ref();
         Status {
-            source: loaded.map(|loaded| loaded.source),
+            source: loaded.map(|loaded| loaded.source.as_str()),
             access_key_id: loaded.map(|loaded| masked(&loaded.credentials.access_key_id)),
             expires_at: loaded
                 .and_then(|loaded| loaded.expires)
@@ -214,8 +258,6 @@ impl Provider {
         }
     }
 }
-
-const FIRST_RETRY: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Enough of a key's id to recognise it.
 fn masked(id: &str) -> String {
@@ -229,105 +271,4 @@ fn masked(id: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use secrecy::ExposeSecret;
-
-    use super::*;
-
-    fn provider(config: &Config, variables: &[(&str, &str)]) -> Provider {
-        let environment = variables
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect();
-        Provider::new(config, &environment, Arc::new(Metrics::new()))
-    }
-
-    const VARIABLES: [(&str, &str); 3] = [
-        ("ALIBABA_CLOUD_ACCESS_KEY_ID", "LTAIexampleEnv00"),
-        ("ALIBABA_CLOUD_ACCESS_KEY_SECRET", "from-env"),
-        ("ALIBABA_CLOUD_SECURITY_TOKEN", ""),
-    ];
-
-    #[tokio::test]
-    async fn files_go_before_the_environment_and_a_rotated_secret_is_taken() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("secret");
-        std::fs::write(&file, "first\n").unwrap();
-        let config = Config {
-            access_key_id: Some("LTAIexampleFile0".to_owned()),
-            access_key_secret_file: Some(file.to_str().unwrap().to_owned()),
-            ..Config::default()
-        };
-        let provider = provider(&config, &VARIABLES);
-        provider.load().await.unwrap();
-        assert_eq!(
-            provider
-                .current()
-                .unwrap()
-                .access_key_secret
-                .expose_secret(),
-            "first"
-        );
-        std::fs::write(&file, "second").unwrap();
-        provider.load().await.unwrap();
-        assert_eq!(
-            provider
-                .current()
-                .unwrap()
-                .access_key_secret
-                .expose_secret(),
-            "second"
-        );
-        assert_eq!(provider.status().access_key_id.unwrap(), "LTAI****ile0");
-    }
-
-    #[tokio::test]
-    async fn the_last_good_credential_stays_when_its_file_goes() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("secret");
-        std::fs::write(&file, "good").unwrap();
-        let config = Config {
-            source: SourceName::Static,
-            access_key_id: Some("id".to_owned()),
-            access_key_secret_file: Some(file.to_str().unwrap().to_owned()),
-            ..Config::default()
-        };
-        let provider = provider(&config, &[]);
-        provider.load().await.unwrap();
-        std::fs::remove_file(&file).unwrap();
-        assert_eq!(provider.load().await.unwrap_err().len(), 1);
-        assert_eq!(
-            provider
-                .current()
-                .unwrap()
-                .access_key_secret
-                .expose_secret(),
-            "good"
-        );
-        assert!(provider.status().last_error.unwrap().contains("secret"));
-    }
-
-    #[tokio::test]
-    async fn without_files_the_environment_is_asked_and_an_empty_token_is_none() {
-        let provider = provider(&Config::default(), &VARIABLES);
-        provider.load().await.unwrap();
-        let current = provider.current().unwrap();
-        assert_eq!(current.access_key_secret.expose_secret(), "from-env");
-        assert!(current.security_token.is_none());
-    }
-
-    #[tokio::test]
-    async fn every_source_says_what_it_lacks() {
-        let errors = provider(&Config::default(), &[]).load().await.unwrap_err();
-        let text = errors
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join("\n");
-        assert!(
-            text.contains("credentials.access_key_secret_file"),
-            "{text}"
-        );
-        assert!(text.contains("ALIBABA_CLOUD_ACCESS_KEY_ID"), "{text}");
-    }
-}
+mod tests;

@@ -21,8 +21,10 @@ use register::{Register, by_two};
 
 mod latency;
 mod register;
+mod snapshot;
 
 pub use latency::quantile;
+pub use snapshot::SnapshotMetrics;
 
 /// Shorter latencies are not told apart, in seconds.
 pub const SHORTEST: f64 = 0.000_05;
@@ -77,9 +79,8 @@ pub struct Metrics {
     connections_refused: IntCounterVec,
     /// Requests that panicked.
     pub panics: IntCounter,
-    snapshot_writes: [IntCounter; 2],
-    snapshot_orders: [IntCounter; 2],
-    snapshot_entries: [IntGauge; 2],
+    /// What the keeper of the snapshot counts.
+    pub snapshot: SnapshotMetrics,
 }
 
 impl Metrics {
@@ -118,21 +119,6 @@ impl Metrics {
             "cache_evictions_total",
             "Entries that left the image store.",
             &["cause"],
-        );
-        let snapshots = register.counters(
-            "snapshot_writes_total",
-            "Attempts to write the snapshot.",
-            &["result"],
-        );
-        let orders = register.counters(
-            "snapshot_journal_writes_total",
-            "Purges and writes journalled beside the snapshot before they were answered.",
-            &["result"],
-        );
-        let in_snapshot = register.gauges(
-            "snapshot_entries",
-            "Images in the snapshot that was read at start, and in the one last written.",
-            &["snapshot"],
         );
         register
             .gauges("build_info", "Always 1.", &["version"])
@@ -217,12 +203,7 @@ impl Metrics {
                 &["listener"],
             ),
             panics: register.counter("panics_total", "Requests that ended in a panic."),
-            snapshot_writes: Written::ALL
-                .map(|result| snapshots.with_label_values(&[result.as_str()])),
-            snapshot_orders: Written::ALL
-                .map(|result| orders.with_label_values(&[result.as_str()])),
-            snapshot_entries: ["loaded", "written"]
-                .map(|snapshot| in_snapshot.with_label_values(&[snapshot])),
+            snapshot: SnapshotMetrics::new(&register),
             registry,
         }
     }
@@ -294,26 +275,6 @@ impl Metrics {
         self.cache_max_bytes.set(whole(usage.max_bytes));
     }
 
-    /// Tells how many images the snapshot brought at start.
-    pub fn snapshot_loaded(&self, images: usize) {
-        let [loaded, _] = &self.snapshot_entries;
-        loaded.set(i64::try_from(images).unwrap_or(i64::MAX));
-    }
-
-    /// Counts one attempt to write the snapshot, and tells how many images it holds now.
-    pub fn snapshot_written<E>(&self, images: &Result<usize, E>) {
-        self.snapshot_writes[Written::of(images) as usize].inc();
-        if let Ok(images) = images {
-            let [_, written] = &self.snapshot_entries;
-            written.set(i64::try_from(*images).unwrap_or(i64::MAX));
-        }
-    }
-
-    /// Counts one order that was to be journalled.
-    pub fn snapshot_order_written(&self, result: Written) {
-        self.snapshot_orders[result as usize].inc();
-    }
-
     /// Answers so far by outcome, for one operation or all.
     #[must_use]
     pub fn requests(&self, only: Option<Action>) -> [u64; OUTCOMES] {
@@ -355,35 +316,6 @@ impl Metrics {
             tracing::error!(%error, "the metrics could not be written");
         }
         text
-    }
-}
-
-/// How writing a file ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Written {
-    /// It is on the disk.
-    Ok,
-    /// It is not.
-    Error,
-}
-
-impl Written {
-    const ALL: [Self; 2] = [Self::Ok, Self::Error];
-
-    /// How this ended.
-    #[must_use]
-    pub const fn of<T, E>(result: &Result<T, E>) -> Self {
-        match result {
-            Ok(_) => Self::Ok,
-            Err(_) => Self::Error,
-        }
-    }
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Error => "error",
-        }
     }
 }
 

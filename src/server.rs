@@ -3,7 +3,7 @@
 mod guard;
 mod listener;
 
-pub use listener::{Address, BindError, Bound, bind};
+pub use listener::{Address, BindError, Bound, bind, bind_tcp};
 
 use std::convert::Infallible;
 use std::sync::Arc;

@@ -10,6 +10,7 @@
 //! vectors noticing: signing writes what it canonicalised, verifying canonicalises what it read.
 
 mod canonical;
+pub mod rpc;
 mod verify;
 
 pub use canonical::{canonical_request, string_to_sign};

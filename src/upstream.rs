@@ -306,6 +306,9 @@ impl Upstream {
                     request.id = error.request_id,
                     "the origin refuses the gateway's credential"
                 );
+                if !retry::is_mended_by_signing_again(&error.code) {
+                    self.credentials.rejected();
+                }
             }
             Ok(Attempt {
                 verdict: Verdict::ServerError(_) | Verdict::Unreadable,

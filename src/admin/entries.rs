@@ -59,6 +59,10 @@ fn image(entry: &Entry, freshness: Freshness, policy: &Policy, now: Instant) -> 
         .unwrap_or(entry.received);
     if entry.purged {
         text.push_str(" It was purged softly: it serves only while the origin fails.");
+    } else if entry.restored {
+        text.push_str(
+            " It was restored from the snapshot of an earlier run: it counts as stale until it is fetched again.",
+        );
     } else if entry.ttl < decision.ttl {
         text.push_str(" The id named another object before, so it has the shortest ttl.");
     }

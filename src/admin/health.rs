@@ -25,8 +25,8 @@ impl Health {
         if self.stopping.load(Ordering::Relaxed) {
             return Err("stopping");
         }
-        if credentials.current().is_none() {
-            return Err("waiting for the first credential");
+        if let Some(lack) = credentials.lack() {
+            return Err(lack);
         }
         self.started.store(true, Ordering::Relaxed);
         Ok(())

@@ -35,7 +35,7 @@ impl Admin {
         match read_order(&body.to_bytes()) {
             Err(reason) => problem(StatusCode::BAD_REQUEST, reason),
             Ok((scope, thoroughness)) => {
-                let purged = self.cache.purge(&scope, thoroughness);
+                let purged = self.cache.purge_for_good(&scope, thoroughness).await;
                 tracing::info!(?scope, ?thoroughness, purged, "purged");
                 as_json(&json!({ "purged": purged }))
             }

@@ -52,6 +52,8 @@ pub struct Entry {
     pub ttl: Duration,
     /// Purged softly: kept only for when the origin fails.
     pub purged: bool,
+    /// Came from a snapshot: it was not there to hear of changes, so it is never fresh.
+    pub restored: bool,
     /// Whether the policy of its time let it be kept.
     pub storable: bool,
     /// The workspace it belongs to; official images have none.
@@ -63,15 +65,36 @@ impl Entry {
     /// Makes an entry of an answer. `draw` is uniform in `0.0..1.0`.
     #[must_use]
     pub fn new(arrival: Arrival, verbose: bool, policy: &Policy, draw: f64) -> Self {
-        let fields = arrival.fields;
-        let evidence = Evidence {
-            modified: fields.modified.as_deref().and_then(parse_timestamp),
-            created: fields.created.as_deref().and_then(parse_timestamp),
-            date: Evidence::date(arrival.date, arrival.received),
+        let date = Evidence::date(arrival.date, arrival.received);
+        let directives = Directives::parse(&arrival.cache_control);
+        let evidence = evidence(&arrival.fields, verbose, date, directives, draw);
+        Self::decided(arrival, evidence, policy)
+    }
+
+    /// The same answer after a restart, never with a longer ttl than it had. What was decided on are
+    /// its own date, directives and draw; the date and `Cache-Control` of `arrival` count for nothing.
+    #[must_use]
+    pub(super) fn restored(arrival: Arrival, earlier: &Earlier, policy: &Policy) -> Self {
+        let Earlier {
             verbose,
-            directives: Directives::parse(&arrival.cache_control),
+            ttl,
+            purged,
+            date,
+            directives,
             draw,
-        };
+        } = *earlier;
+        let evidence = evidence(&arrival.fields, verbose, date, directives, draw);
+        let entry = Self::decided(arrival, evidence, policy);
+        Self {
+            ttl: entry.ttl.min(ttl),
+            purged,
+            restored: true,
+            ..entry
+        }
+    }
+
+    fn decided(arrival: Arrival, evidence: Evidence, policy: &Policy) -> Self {
+        let fields = arrival.fields;
         let Decision { ttl, storable, .. } = policy.decide(&evidence);
         let mut incarnation = DefaultHasher::new();
         (&fields.created, &fields.uri).hash(&mut incarnation);
@@ -84,6 +107,7 @@ impl Entry {
             evidence,
             ttl,
             purged: false,
+            restored: false,
             storable,
             workspace: fields.workspace.map(CompactString::from),
             incarnation: incarnation.finish(),
@@ -103,6 +127,7 @@ impl Entry {
             Freshness::Fresh | Freshness::StaleWhileRevalidate if self.purged => {
                 Freshness::StaleIfError
             }
+            Freshness::Fresh if self.restored => Freshness::StaleWhileRevalidate,
             judged => judged,
         }
     }
@@ -136,6 +161,38 @@ impl Entry {
     #[must_use]
     pub fn weight(&self) -> u32 {
         u32::try_from(self.body.len().saturating_add(OVERHEAD)).unwrap_or(u32::MAX)
+    }
+}
+
+/// What was decided about an answer before a restart.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Earlier {
+    /// Whether the answer carries labels.
+    pub(super) verbose: bool,
+    /// Its ttl.
+    pub(super) ttl: Duration,
+    /// Whether it was purged softly.
+    pub(super) purged: bool,
+    /// See [`Evidence`], as are the next two.
+    pub(super) date: Timestamp,
+    pub(super) directives: Directives,
+    pub(super) draw: f64,
+}
+
+fn evidence(
+    fields: &ImageFields,
+    verbose: bool,
+    date: Timestamp,
+    directives: Directives,
+    draw: f64,
+) -> Evidence {
+    Evidence {
+        modified: fields.modified.as_deref().and_then(parse_timestamp),
+        created: fields.created.as_deref().and_then(parse_timestamp),
+        date,
+        verbose,
+        directives,
+        draw,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Forgetting on order.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::{Cache, Entry};
 use crate::api::{ImageId, ImageKey};
@@ -26,7 +27,37 @@ pub enum Thoroughness {
 }
 
 impl<E: Clone + Send + Sync + 'static> Cache<E> {
-    /// Purges, and tells how many entries it met.
+    /// Purges, tells how many entries that met, and sees to it that no restart brings them back. To
+    /// be waited for before the order is answered; begun, it is finished, whoever waits.
+    pub async fn purge_for_good(&self, scope: &Scope, thoroughness: Thoroughness) -> u64 {
+        let purged = self.purge(scope, thoroughness);
+        self.journal(scope, thoroughness).await;
+        purged
+    }
+
+    /// Forgets an image that the origin says is gone, if a snapshot could bring it back, before anybody
+    /// hears that. What a grounded flight brought may cost a newer image here, never more.
+    pub(super) async fn retire(&self, image: &ImageId) {
+        if self.journal.get().is_some() && self.remove_variants(image) > 0 {
+            let image = Scope::Image(image.clone());
+            self.journal(&image, Thoroughness::Hard).await;
+        }
+    }
+
+    /// Writes an order that has been carried out beside the snapshot, where there is one. A failure is
+    /// the journal's own to handle.
+    pub(super) async fn journal(&self, scope: &Scope, thoroughness: Thoroughness) {
+        let Some(journal) = self.journal.get().map(Arc::clone) else {
+            return;
+        };
+        let scope = scope.clone();
+        let append = tokio::task::spawn_blocking(move || journal.append(&scope, thoroughness));
+        if append.await.is_err() {
+            tracing::error!("a purge was not journalled: the program is ending");
+        }
+    }
+
+    /// Purges memory alone, and tells how many entries that met.
     pub fn purge(&self, scope: &Scope, thoroughness: Thoroughness) -> u64 {
         match (scope, thoroughness) {
             (Scope::Image(image), Thoroughness::Hard) => self.invalidate(image),
@@ -44,6 +75,7 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
     }
 
     fn purge_matching(&self, scope: &Scope, thoroughness: Thoroughness) -> u64 {
+        self.changes.fetch_add(1, Ordering::Release);
         let matches = |entry: &Entry| match scope {
             Scope::Workspace(workspace) => entry.workspace.as_deref() == Some(workspace),
             Scope::All | Scope::Image(_) => true,
@@ -68,6 +100,7 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
         let Some(entry) = self.images.get(key) else {
             return false;
         };
+        self.changes.fetch_add(1, Ordering::Release);
         self.images
             .insert(key.clone(), Arc::new(entry.softly_purged()));
         true

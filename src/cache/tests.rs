@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::api::{ImageFields, OriginError};
+use crate::units::ByteSize;
 
 type TestCache = Arc<Cache<&'static str>>;
 

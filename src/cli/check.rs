@@ -98,7 +98,11 @@ async fn probe(
                 status.source.unwrap_or("?"),
                 status.access_key_id.unwrap_or_default(),
             );
-            report.good(&format!("credential {id} from {source}"));
+            let until = status
+                .expires_at
+                .map(|at| format!(", until {at}"))
+                .unwrap_or_default();
+            report.good(&format!("credential {id} from {source}{until}"));
             if let Some(image) = image {
                 call(&upstream, image, report).await?;
             }

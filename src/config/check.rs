@@ -1,12 +1,13 @@
 //! What must hold between settings, and between settings and this machine.
 
+mod credentials;
+
 use std::fmt;
 use std::fs::File;
 use std::net::SocketAddr;
 
 use super::Settings;
 use crate::auth::Mode;
-use crate::credentials::SourceName;
 use crate::server::Address;
 use crate::upstream::Origin;
 
@@ -48,11 +49,21 @@ pub(super) fn check(settings: &Settings, source: impl Fn(&str) -> String) -> Vec
     listeners(settings, &mut rule);
     freshness(settings, &mut rule);
     upstream(settings, &mut rule);
-    credentials(settings, &mut rule);
+    credentials::check(&settings.credentials, &mut rule);
     rule(
         "cache.max_bytes",
         settings.cache.max_bytes.0 > 0,
         "write a size above 0, such as \"256MiB\"",
+    );
+    rule(
+        "cache.snapshot",
+        settings.cache.snapshot_has_a_place(),
+        "name a file in a folder that is there and this user's alone",
+    );
+    rule(
+        "cache.snapshot_interval",
+        !settings.cache.snapshot_interval.0.is_zero(),
+        "write a duration above 0, such as \"60s\"",
     );
     rule(
         "listen.max_connections",
@@ -196,39 +207,6 @@ fn upstream(settings: &Settings, rule: &mut impl FnMut(&str, bool, &str)) {
         "write at least \"1KiB\"",
     );
     readable("upstream.ca_file", upstream.ca_file.as_deref(), rule);
-}
-
-fn credentials(settings: &Settings, rule: &mut impl FnMut(&str, bool, &str)) {
-    let credentials = &settings.credentials;
-    if credentials.source == SourceName::Static {
-        let named = credentials.access_key_id.is_some() || credentials.access_key_id_file.is_some();
-        rule(
-            "credentials.access_key_id",
-            named,
-            "set it, or credentials.access_key_id_file",
-        );
-        let secret = credentials.access_key_secret_file.is_some();
-        rule(
-            "credentials.access_key_secret_file",
-            secret,
-            "name the file that holds the key's secret",
-        );
-    }
-    readable(
-        "credentials.access_key_id_file",
-        credentials.access_key_id_file.as_deref(),
-        rule,
-    );
-    readable(
-        "credentials.access_key_secret_file",
-        credentials.access_key_secret_file.as_deref(),
-        rule,
-    );
-    readable(
-        "credentials.security_token_file",
-        credentials.security_token_file.as_deref(),
-        rule,
-    );
 }
 
 fn readable(key: &str, path: Option<&str>, rule: &mut impl FnMut(&str, bool, &str)) {

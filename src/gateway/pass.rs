@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use super::{BoxError, Gateway, landing};
 use crate::api::{Call, Malformed};
+use crate::cache::{Scope, Thoroughness};
 use crate::priority::{Priority, Urgency};
 use crate::response::{Answer, Error};
 
@@ -40,7 +41,8 @@ impl Gateway {
                 .as_ref()
                 .map_or_else(|_| Bytes::new(), |answer| answer.reply.body.clone());
             for image in landing::images_written(&call.operation, &body, &replied) {
-                cache.invalidate(&image);
+                let image = Scope::Image(image);
+                cache.purge_for_good(&image, Thoroughness::Hard).await;
             }
             answer
         });

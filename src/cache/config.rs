@@ -1,0 +1,71 @@
+//! The `[cache]` settings.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::snapshot::folder;
+use crate::units::{ByteSize, Span};
+
+/// The `[cache]` settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Memory for images: bodies and all that is kept beside them.
+    pub max_bytes: ByteSize,
+    /// How many negative answers are kept.
+    pub max_negative: u64,
+    /// File that images are saved to, for the next start.
+    pub snapshot: Option<String>,
+    /// How often they are.
+    pub snapshot_interval: Span,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            max_bytes: ByteSize(256 << 20),
+            max_negative: 10_000,
+            // It needs a folder of this process alone that outlives it, which nobody can guess.
+            snapshot: None,
+            snapshot_interval: Span::secs(60),
+        }
+    }
+}
+
+impl Config {
+    /// Whether the snapshot, if there is to be one, has a file's name in a folder that is there.
+    #[must_use]
+    pub fn snapshot_has_a_place(&self) -> bool {
+        let has_a_place =
+            |path: &Path| path.file_name().is_some() && !path.is_dir() && folder(path).is_dir();
+        self.snapshot
+            .as_deref()
+            .map(Path::new)
+            .is_none_or(has_a_place)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_needs_a_folder_that_is_there() {
+        let place = tempfile::tempdir().unwrap();
+        let named = |name: &str| Config {
+            snapshot: Some(place.path().join(name).to_str().unwrap().to_owned()),
+            ..Config::default()
+        };
+        assert!(Config::default().snapshot_has_a_place());
+        assert!(named("s").snapshot_has_a_place());
+        for bad in ["", "none/s", ".."] {
+            assert!(!named(bad).snapshot_has_a_place(), "{bad}");
+        }
+        let empty = Config {
+            snapshot: Some(String::new()),
+            ..Config::default()
+        };
+        assert!(!empty.snapshot_has_a_place());
+    }
+}

@@ -1,0 +1,174 @@
+//! The bytes of a journal, as functions of values. Integers are little-endian.
+//!
+//! ```text
+//! journal = magic[8] version:u32 generation:u64 first:u64 sum[8] order*
+//! order   = length:u32 !length:u32 content sum[8]        content = thoroughness:u8 scope:u8 name
+//! ```
+//!
+//! A sum is the start of a SHA-256 over the generation, the order's number and what it protects, so
+//! that an order is only read in its own place. A journal may end within an order: that one was never
+//! answered. Any other fault makes the whole journal unreadable, because what follows is unknown.
+
+use aws_lc_rs::digest::{Context, SHA256};
+
+use super::reader::{Cut, Reader};
+use crate::api::ImageId;
+use crate::cache::purge::{Scope, Thoroughness};
+
+const MAGIC: &[u8; 8] = b"PAIJRNL\n";
+const VERSION: u32 = 1;
+/// Longer than the longest name an order can have.
+const MAX_CONTENT: u32 = 1 << 20;
+
+/// A journal as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Journalled {
+    /// Which snapshots it goes with.
+    pub(super) generation: u64,
+    /// The number of its first order; those before it are in the snapshot.
+    pub(super) first: u64,
+    pub(super) orders: Vec<(Scope, Thoroughness)>,
+    /// Where its last whole order ends.
+    pub(super) length: usize,
+}
+
+impl Journalled {
+    /// The number of the order that comes next.
+    pub(super) const fn next(&self) -> u64 {
+        self.first.saturating_add(self.orders.len() as u64)
+    }
+}
+
+/// The journal cannot be relied on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("its journal is damaged")]
+pub(super) struct Unreadable;
+
+impl From<Cut> for Unreadable {
+    fn from(_: Cut) -> Self {
+        Self
+    }
+}
+
+/// What a journal starts with.
+pub(super) fn encode_head(generation: u64, first: u64) -> Vec<u8> {
+    let mut bytes = Vec::from(MAGIC);
+    bytes.extend(VERSION.to_le_bytes());
+    bytes.extend(generation.to_le_bytes());
+    bytes.extend(first.to_le_bytes());
+    let sum = sum(generation, first, &bytes);
+    bytes.extend(sum);
+    bytes
+}
+
+/// One order, as number `number`. `None` for a name that no order can have.
+pub(super) fn encode_order(
+    generation: u64,
+    number: u64,
+    scope: &Scope,
+    thoroughness: Thoroughness,
+) -> Option<Vec<u8>> {
+    let (kind, name) = match scope {
+        Scope::Image(image) => (0, image.as_str()),
+        Scope::Workspace(workspace) => (1, workspace.as_str()),
+        Scope::All => (2, ""),
+    };
+    let thoroughness = match thoroughness {
+        Thoroughness::Hard => 0,
+        Thoroughness::Soft => 1,
+    };
+    let content = [&[thoroughness, kind], name.as_bytes()].concat();
+    let length = u32::try_from(content.len()).ok()?;
+    if length > MAX_CONTENT {
+        return None;
+    }
+    let mut bytes = Vec::from(length.to_le_bytes());
+    bytes.extend((!length).to_le_bytes());
+    bytes.extend(&content);
+    bytes.extend(sum(generation, number, &content));
+    Some(bytes)
+}
+
+/// Reads a journal.
+///
+/// # Errors
+/// [`Unreadable`] unless it is whole up to an unfinished last order.
+pub(super) fn decode(bytes: &[u8]) -> Result<Journalled, Unreadable> {
+    let mut reader = Reader(bytes);
+    let head = reader.take(HEAD)?;
+    let mut fields = Reader(head);
+    let sound =
+        fields.array() == Ok(*MAGIC) && fields.array().map(u32::from_le_bytes) == Ok(VERSION);
+    let generation = u64::from_le_bytes(fields.array()?);
+    let first = u64::from_le_bytes(fields.array()?);
+    if !sound || reader.array() != Ok(sum(generation, first, head)) {
+        return Err(Unreadable);
+    }
+    let mut found = Journalled {
+        generation,
+        first,
+        orders: Vec::new(),
+        length: bytes.len() - reader.0.len(),
+    };
+    while let Some((content, sealed)) = whole_order(&mut reader)? {
+        if *sealed != sum(generation, found.next(), content) {
+            return Err(Unreadable);
+        }
+        found.orders.push(decode_order(content)?);
+        found.length = bytes.len() - reader.0.len();
+    }
+    Ok(found)
+}
+
+/// A content and its sum.
+type Sealed<'a> = (&'a [u8], &'a [u8; SUM]);
+
+/// The next order's content and sum; nothing at the end or where it breaks off.
+fn whole_order<'a>(reader: &mut Reader<'a>) -> Result<Option<Sealed<'a>>, Unreadable> {
+    let (Ok(length), Ok(inverse)) = (reader.array(), reader.array()) else {
+        return Ok(None);
+    };
+    let length = u32::from_le_bytes(length);
+    if length != !u32::from_le_bytes(inverse) || length > MAX_CONTENT {
+        return Err(Unreadable);
+    }
+    let Ok(rest) = reader.take(length as usize + SUM) else {
+        return Ok(None);
+    };
+    Ok(rest.split_last_chunk())
+}
+
+fn decode_order(content: &[u8]) -> Result<(Scope, Thoroughness), Unreadable> {
+    let [thoroughness, kind, name @ ..] = content else {
+        return Err(Unreadable);
+    };
+    let name = std::str::from_utf8(name).map_err(|_| Unreadable)?;
+    let scope = match kind {
+        0 => Scope::Image(ImageId::parse(name).map_err(|_| Unreadable)?),
+        1 => Scope::Workspace(name.to_owned()),
+        2 => Scope::All,
+        _ => return Err(Unreadable),
+    };
+    match thoroughness {
+        0 => Ok((scope, Thoroughness::Hard)),
+        1 => Ok((scope, Thoroughness::Soft)),
+        _ => Err(Unreadable),
+    }
+}
+
+fn sum(generation: u64, number: u64, content: &[u8]) -> [u8; SUM] {
+    let mut context = Context::new(&SHA256);
+    context.update(&generation.to_le_bytes());
+    context.update(&number.to_le_bytes());
+    context.update(content);
+    let mut start = [0; SUM];
+    for (to, from) in start.iter_mut().zip(context.finish().as_ref()) {
+        *to = *from;
+    }
+    start
+}
+
+const SUM: usize = 8;
+const HEAD: usize = 8 + 4 + 8 + 8;
+/// Bytes of a journal without orders.
+pub(super) const LENGTH: usize = HEAD + SUM;

@@ -1,0 +1,144 @@
+//! From memory to what is saved, and back.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
+
+use super::file::{Unread, read_private};
+use super::format::{Head, Saved, decode};
+use super::journal::{self, Journal};
+use super::orders::Journalled;
+use crate::api::{ImageFields, ImageKey};
+use crate::cache::entry::{Arrival, Earlier, Entry};
+use crate::cache::{Cache, Freshness, Policy};
+
+/// An image that was asked for so much later than now is one whose age nobody knows.
+const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
+
+/// What an image is in a snapshot. Its time is told by how old it is now, so that a wall clock that
+/// was set right meanwhile makes no image older or younger.
+pub(super) fn save(key: &ImageKey, entry: &Entry, now: Instant, wall: Timestamp) -> Saved {
+    let age = SignedDuration::try_from(entry.age(now)).unwrap_or(SignedDuration::MAX);
+    Saved {
+        key: key.clone(),
+        body: entry.body.clone(),
+        request_id: entry.request_id.clone(),
+        sent: wall.checked_sub(age).unwrap_or(Timestamp::MIN),
+        took: entry.took,
+        ttl: entry.ttl,
+        purged: entry.purged,
+        date: entry.evidence.date,
+        directives: entry.evidence.directives,
+        draw: entry.evidence.draw,
+    }
+}
+
+/// The image again, unless it is of no more use: expired, from a future that no clock's correction
+/// explains (a little ahead counts as just sent), or not to be kept under the policy of now.
+pub(super) fn revive(
+    saved: Saved,
+    policy: &Policy,
+    now: Instant,
+    wall: Timestamp,
+) -> Option<(ImageKey, Entry)> {
+    let age = wall.duration_since(saved.sent);
+    if age < -CLOCK_TOLERANCE {
+        return None;
+    }
+    let age = Duration::try_from(age).unwrap_or_default();
+    let arrival = Arrival {
+        fields: ImageFields::parse(&saved.body).ok()?,
+        body: saved.body,
+        request_id: saved.request_id,
+        sent: now.checked_sub(age)?,
+        took: saved.took,
+        received: saved.sent.checked_add(saved.took).ok()?,
+        date: None,
+        cache_control: String::new(),
+    };
+    let earlier = Earlier {
+        verbose: saved.key.verbose,
+        ttl: saved.ttl,
+        purged: saved.purged,
+        date: saved.date,
+        directives: saved.directives,
+        draw: saved.draw,
+    };
+    let entry = Entry::restored(arrival, &earlier, policy);
+    let useful = entry.storable && entry.freshness(policy, now) != Freshness::Expired;
+    useful.then_some((saved.key, entry))
+}
+
+/// Fills an empty cache from a snapshot and its journal, and returns the journal to go on with. Logs
+/// what came of it; a snapshot that cannot be trusted leaves the cache empty.
+pub(super) fn restore<E: Clone + Send + Sync + 'static>(
+    path: &Path,
+    origin: &str,
+    cache: &Cache<E>,
+) -> Journal {
+    // Bodies weigh most; the rest of an image takes less in the file than in the cache's books.
+    let limit = cache.max_bytes.saturating_mul(2).saturating_add(16 << 20);
+    let metrics = Arc::clone(&cache.metrics);
+    match read(path, origin, limit) {
+        Ok((head, images, journalled)) => {
+            let saved = images.len();
+            fill(cache, images);
+            let done = head.journalled.saturating_sub(journalled.first);
+            let due = usize::try_from(done).unwrap_or(usize::MAX);
+            for (scope, thoroughness) in journalled.orders.iter().skip(due) {
+                cache.purge(scope, *thoroughness);
+            }
+            let restored = cache.images.iter().count();
+            cache.metrics.snapshot.loaded(restored);
+            tracing::info!(snapshot = %path.display(), restored, saved, "restored from the snapshot, as stale");
+            Journal::resume(path, &journalled, metrics)
+        }
+        Err(None) => {
+            tracing::info!(snapshot = %path.display(), "there is no snapshot yet: starting cold");
+            Journal::begin(path, metrics)
+        }
+        Err(Some(reason)) => {
+            tracing::warn!(snapshot = %path.display(), %reason, "the snapshot is refused: starting cold; nothing needs doing, the next snapshot replaces it");
+            Journal::begin(path, metrics)
+        }
+    }
+}
+
+fn fill<E: Clone + Send + Sync + 'static>(cache: &Cache<E>, images: Vec<Saved>) {
+    let (now, wall) = (Instant::now(), Timestamp::now());
+    for saved in images {
+        if let Some((key, entry)) = revive(saved, &cache.policy, now, wall) {
+            cache.images.insert(key, Arc::new(entry));
+        }
+    }
+}
+
+type Read = (Head, Vec<Saved>, Journalled);
+
+/// Reads both files, and refuses in words; `None` where there is no snapshot.
+fn read(path: &Path, origin: &str, limit: u64) -> Result<Read, Option<String>> {
+    let bytes = read_private(path, limit).map_err(|error| match error {
+        Unread::Missing => None,
+        other => Some(other.to_string()),
+    })?;
+    let (head, images) = decode(&bytes).map_err(|error| Some(error.to_string()))?;
+    drop(bytes);
+    if head.origin != origin {
+        return Err(Some(format!(
+            "it holds answers of {}, not of {origin}",
+            head.origin
+        )));
+    }
+    let journalled = journal::read(path).map_err(Some)?;
+    let continues = (journalled.first..=journalled.next()).contains(&head.journalled);
+    if journalled.generation == head.generation && continues {
+        Ok((head, images, journalled))
+    } else {
+        Err(Some(
+            "the journal beside it belongs to another snapshot".to_owned(),
+        ))
+    }
+}

@@ -1,0 +1,161 @@
+//! What must hold of the `[credentials]` settings.
+
+use serde_json::{Map, Value};
+
+use super::readable;
+use crate::credentials::{Config, Plain, SourceName, address};
+use crate::units::Span;
+
+/// Every rule of the section.
+pub(super) fn check(credentials: &Config, rule: &mut impl FnMut(&str, bool, &str)) {
+    if credentials.source == SourceName::Static {
+        let named = credentials.access_key_id.is_some() || credentials.access_key_id_file.is_some();
+        rule(
+            "credentials.access_key_id",
+            named,
+            "set it, or credentials.access_key_id_file",
+        );
+        let secret = credentials.access_key_secret_file.is_some();
+        rule(
+            "credentials.access_key_secret_file",
+            secret,
+            "name the file that holds the key's secret",
+        );
+    }
+    rule(
+        "credentials.refresh",
+        credentials.refresh > Span::secs(0),
+        "write a duration above 0, such as \"60s\"",
+    );
+    roles(credentials, rule);
+    addresses(credentials, rule);
+    let files = [
+        ("access_key_id_file", &credentials.access_key_id_file),
+        (
+            "access_key_secret_file",
+            &credentials.access_key_secret_file,
+        ),
+        ("security_token_file", &credentials.security_token_file),
+        ("oidc_token_file", &credentials.oidc_token_file),
+        ("ca_file", &credentials.ca_file),
+        ("cli_config_file", &credentials.cli_config_file),
+        ("credentials_file", &credentials.credentials_file),
+    ];
+    for (key, path) in files {
+        readable(&format!("credentials.{key}"), path.as_deref(), rule);
+    }
+}
+
+fn roles(credentials: &Config, rule: &mut impl FnMut(&str, bool, &str)) {
+    rule(
+        "credentials.role_duration",
+        (Span::secs(900)..=Span::secs(43_200)).contains(&credentials.role_duration),
+        "write a duration from \"15m\" to \"12h\", as STS allows; above \"1h\" the role itself must allow it",
+    );
+    rule(
+        "credentials.external_id",
+        credentials.external_id.is_none() || credentials.assume_role_arn.is_some(),
+        "it belongs to credentials.assume_role_arn: set that too",
+    );
+    let policy = credentials.policy.as_deref();
+    rule(
+        "credentials.policy",
+        policy.is_none_or(|policy| serde_json::from_str::<Map<String, Value>>(policy).is_ok()),
+        "write a policy as a JSON object",
+    );
+}
+
+/// Addresses that give credentials away: in the clear only to this machine, or where the settings allow
+/// it. The metadata service knows no TLS; its address is the machine's own link.
+fn addresses(credentials: &Config, rule: &mut impl FnMut(&str, bool, &str)) {
+    let plain = credentials.plain();
+    if let Some(Err(error)) = credentials.uri.as_deref().map(|uri| address(uri, plain)) {
+        rule("credentials.uri", false, error.0);
+    }
+    let endpoints = [
+        (
+            "credentials.sts_endpoint",
+            credentials.sts_endpoint.as_deref(),
+            plain,
+        ),
+        (
+            "credentials.ecs_endpoint",
+            Some(credentials.ecs_endpoint.as_str()),
+            Plain::Anywhere,
+        ),
+    ];
+    for (key, text, plain) in endpoints {
+        match text.map(|text| address(text, plain)) {
+            Some(Err(error)) => rule(key, false, error.0),
+            Some(Ok(uri)) => rule(
+                key,
+                uri.path() == "/" && uri.query().is_none(),
+                "write it without a path",
+            ),
+            None => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn broken(change: impl FnOnce(&mut Config)) -> Vec<String> {
+        let mut config = Config::default();
+        change(&mut config);
+        let mut keys = Vec::new();
+        check(&config, &mut |key: &str, holds, _: &str| {
+            if !holds {
+                keys.push(key.trim_start_matches("credentials.").to_owned());
+            }
+        });
+        keys
+    }
+
+    #[test]
+    fn the_defaults_break_no_rule() {
+        assert_eq!(broken(|_| {}), [""; 0]);
+    }
+
+    #[test]
+    fn credentials_do_not_cross_the_network_in_the_clear() {
+        let remote = |config: &mut Config| {
+            config.sts_endpoint = Some("http://10.0.0.1".to_owned());
+            config.uri = Some("http://10.0.0.1/x?y".to_owned());
+        };
+        assert_eq!(broken(remote), ["uri", "sts_endpoint"]);
+        let allowed = |config: &mut Config| {
+            remote(config);
+            config.allow_http = true;
+        };
+        assert_eq!(broken(allowed), [""; 0]);
+    }
+
+    #[test]
+    fn each_rule_names_its_setting() {
+        let some = |text: &str| Some(text.to_owned());
+        let keys = broken(|config| {
+            config.source = SourceName::Static;
+            config.refresh = Span::secs(0);
+            config.role_duration = Span::secs(899);
+            config.external_id = some("x");
+            config.policy = some("[]");
+            config.sts_endpoint = some("https://sts.example.com/path");
+            config.ecs_endpoint = "ftp://x".to_owned();
+            config.oidc_token_file = some("/no/such/file");
+        });
+        let expected = [
+            "access_key_id",
+            "access_key_secret_file",
+            "refresh",
+            "role_duration",
+            "external_id",
+            "policy",
+            "sts_endpoint",
+            "ecs_endpoint",
+            "oidc_token_file",
+        ];
+        assert_eq!(keys, expected);
+    }
+}

@@ -1,0 +1,205 @@
+//! A profile of the vendor's command line: `~/.aliyun/config.json`. The file is read at every refresh,
+//! so that a key changed there is in use without a restart.
+
+use secrecy::SecretString;
+use serde_json::Value;
+
+use super::SourceError;
+use super::answer::{Grant, text};
+use super::cloud_sso::CloudSso;
+use super::context::{Context, read};
+use super::ecs::Ecs;
+use super::external::External;
+use super::oidc::Oidc;
+use super::recipe::Recipe;
+use super::sts::{Role, Sts};
+
+/// Whether the environment forbids the file.
+pub(super) fn is_disabled(context: &Context) -> bool {
+    context.is_on(DISABLED)
+}
+
+const DISABLED: &str = "ALIBABA_CLOUD_CLI_PROFILE_DISABLED";
+
+/// A profile that takes another as its source may be so deep.
+const DEEPEST: usize = 8;
+
+/// Reads the file and does what its profile says.
+pub(super) async fn load(context: &Context) -> Result<Grant, SourceError> {
+    if is_disabled(context) {
+        return Err(SourceError::Disabled {
+            source_name: "the command line's profile",
+            variable: DISABLED,
+        });
+    }
+    let named = context.config.cli_config_file.clone();
+    let path = named
+        .or_else(|| context.at_home(".aliyun/config.json"))
+        .ok_or(SourceError::Missing {
+            missing: "credentials.cli_config_file is not set and there is no HOME",
+            remedy: "name the command line's configuration file, or use another source",
+        })?;
+    let text = read("credentials.cli_config_file", &path).await?;
+    let recipe = Profiles::parse(context, &path, &text)?.chosen()?;
+    recipe.follow(&context.client).await
+}
+
+/// The file's profiles.
+struct Profiles<'a> {
+    context: &'a Context,
+    path: &'a str,
+    file: Value,
+}
+
+impl<'a> Profiles<'a> {
+    fn parse(context: &'a Context, path: &'a str, text: &str) -> Result<Self, SourceError> {
+        // serde's own words may quote the file.
+        let file = serde_json::from_str(text).map_err(|error| SourceError::Profile {
+            path: path.to_owned(),
+            problem: format!("it is no JSON (line {})", error.line()),
+        })?;
+        Ok(Self {
+            context,
+            path,
+            file,
+        })
+    }
+
+    /// The profile that settings, environment or the file itself name.
+    fn chosen(&self) -> Result<Recipe, SourceError> {
+        let setting = self.context.config.profile.as_deref();
+        let name = self
+            .context
+            .named(setting, "ALIBABA_CLOUD_PROFILE")
+            .or_else(|| text(&self.file, "current"))
+            .ok_or_else(|| self.bad("it names no current profile".to_owned()))?;
+        self.recipe(&name, &mut Vec::new())
+    }
+
+    /// What a profile says. `above` are the profiles that take this one as their source.
+    fn recipe(&self, name: &str, above: &mut Vec<String>) -> Result<Recipe, SourceError> {
+        if above.iter().any(|profile| profile == name) {
+            return Err(self.bad(format!(
+                "profile {name} is, in the end, its own source_profile"
+            )));
+        }
+        if above.len() == DEEPEST {
+            return Err(self.bad(format!("more than {DEEPEST} profiles stand on one another")));
+        }
+        let profile = self.find(name)?;
+        let part = Part {
+            profiles: self,
+            profile,
+            name,
+        };
+        match part.need("mode")?.as_str() {
+            "AK" => Ok(Recipe::Key(part.key(None)?)),
+            "StsToken" => Ok(Recipe::Key(part.key(Some(part.need("sts_token")?))?)),
+            "RamRoleArn" => part.role(Recipe::Key(part.key(part.get("sts_token"))?)),
+            "EcsRamRole" => Ecs::of(self.context, part.get("ram_role_name")).map(Recipe::Ecs),
+            "OIDC" => part.oidc(),
+            "ChainableRamRoleArn" => {
+                above.push(name.to_owned());
+                part.role(self.recipe(&part.need("source_profile")?, above)?)
+            }
+            "CloudSSO" => part.cloud_sso(),
+            "External" => Ok(Recipe::External(External {
+                command: part.need("process_command")?,
+                environment: self.context.environment.clone(),
+            })),
+            other => Err(self.bad(format!("profile {name}: unsupported profile mode {other}"))),
+        }
+    }
+
+    fn find(&self, name: &str) -> Result<&Value, SourceError> {
+        let profiles = self.file.get("profiles").and_then(Value::as_array);
+        let mut named = profiles.into_iter().flatten();
+        named
+            .find(|profile| text(profile, "name").as_deref() == Some(name))
+            .ok_or_else(|| self.bad(format!("it has no profile {name}")))
+    }
+
+    fn bad(&self, problem: String) -> SourceError {
+        SourceError::Profile {
+            path: self.path.to_owned(),
+            problem,
+        }
+    }
+}
+
+/// One profile.
+struct Part<'a> {
+    profiles: &'a Profiles<'a>,
+    profile: &'a Value,
+    name: &'a str,
+}
+
+impl Part<'_> {
+    fn get(&self, key: &str) -> Option<String> {
+        text(self.profile, key)
+    }
+
+    fn need(&self, key: &str) -> Result<String, SourceError> {
+        let missing = || format!("profile {} has no {key}", self.name);
+        self.get(key).ok_or_else(|| self.profiles.bad(missing()))
+    }
+
+    fn key(&self, token: Option<String>) -> Result<Grant, SourceError> {
+        let (id, secret) = (self.need("access_key_id")?, self.need("access_key_secret")?);
+        Ok(Grant::lasting(id, secret, token))
+    }
+
+    fn sts(&self) -> Sts {
+        let vpc = self.profile.get("enable_vpc").and_then(Value::as_bool);
+        let region = self.get("sts_region");
+        Sts::of_profile(self.profiles.context, region, vpc.unwrap_or(false))
+    }
+
+    /// The role of the profile. Its session's name has gone by two keys.
+    fn described(&self) -> Result<Role, SourceError> {
+        let role = Role::of(self.profiles.context, self.need("ram_role_arn")?);
+        let session = self.get("ram_session_name");
+        let session = session.or_else(|| self.get("role_session_name"));
+        let seconds = self.profile.get("expired_seconds").and_then(Value::as_u64);
+        Ok(Role {
+            session: session.unwrap_or(role.session),
+            seconds: seconds
+                .filter(|seconds| *seconds > 0)
+                .unwrap_or(role.seconds),
+            policy: self.get("policy"),
+            external_id: self.get("external_id"),
+            ..role
+        })
+    }
+
+    fn role(&self, base: Recipe) -> Result<Recipe, SourceError> {
+        Ok(Recipe::Role {
+            base: Box::new(base),
+            role: self.described()?,
+            sts: self.sts(),
+        })
+    }
+
+    fn oidc(&self) -> Result<Recipe, SourceError> {
+        Ok(Recipe::Oidc(Oidc {
+            role: self.described()?,
+            provider_arn: self.need("oidc_provider_arn")?,
+            token_file: self.need("oidc_token_file")?,
+            sts: self.sts(),
+        }))
+    }
+
+    fn cloud_sso(&self) -> Result<Recipe, SourceError> {
+        let expires = self.profile.get("cloud_sso_access_token_expire");
+        Ok(Recipe::CloudSso(CloudSso {
+            sign_in_url: self.need("cloud_sso_sign_in_url")?,
+            account_id: self.need("cloud_sso_account_id")?,
+            access_config: self.need("cloud_sso_access_config")?,
+            access_token: SecretString::from(self.need("access_token")?),
+            expires: expires.and_then(Value::as_i64),
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests;

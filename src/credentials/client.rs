@@ -1,0 +1,242 @@
+//! Short questions to STS, the metadata service and the like: no redirect, no proxy, a short answer or
+//! none. The client is made when it is first needed, so that a gateway with a static key has none.
+
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::uri::Scheme;
+use http::{HeaderValue, Method, Request, Uri, header};
+use http_body_util::Full;
+use tower::ServiceExt;
+
+use super::{Config, SourceError};
+use crate::units::{ByteSize, Span};
+use crate::upstream::{self, BuildError, Reply, Transport, TransportError};
+
+/// How far away who is asked is; decides how long to wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Distance {
+    /// The metadata service, on this machine's own link.
+    Link,
+    /// Anybody else.
+    Network,
+}
+
+/// Whether secrets may cross the network in the clear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Plain {
+    /// Only to this machine.
+    Loopback,
+    /// To wherever the address says.
+    Anywhere,
+}
+
+/// A question, before it is written as a request.
+pub(super) struct Question {
+    /// Who is asked, for errors.
+    pub(super) who: &'static str,
+    pub(super) distance: Distance,
+    pub(super) method: Method,
+    /// An address of `http` or `https`, with path and query.
+    pub(super) url: String,
+    pub(super) headers: Vec<(&'static str, String)>,
+    pub(super) body: String,
+}
+
+impl Question {
+    pub(super) fn get(who: &'static str, distance: Distance, url: String) -> Self {
+        Self {
+            who,
+            distance,
+            method: Method::GET,
+            url,
+            headers: Vec::new(),
+            body: String::new(),
+        }
+    }
+}
+
+/// Asks.
+pub(super) struct Client {
+    plain: Plain,
+    ca_file: Option<String>,
+    link: OnceLock<Result<Transport, Arc<BuildError>>>,
+    network: OnceLock<Result<Transport, Arc<BuildError>>>,
+}
+
+impl Client {
+    pub(super) fn new(config: &Config) -> Self {
+        Self {
+            plain: config.plain(),
+            ca_file: config.ca_file.clone(),
+            link: OnceLock::new(),
+            network: OnceLock::new(),
+        }
+    }
+
+    /// Asks once.
+    ///
+    /// # Errors
+    /// When no whole answer came; whatever came is an answer.
+    pub(super) async fn ask(&self, question: Question) -> Result<Reply, SourceError> {
+        let (who, distance) = (question.who, question.distance);
+        let plain = match distance {
+            Distance::Link => Plain::Anywhere,
+            Distance::Network => self.plain,
+        };
+        let url = address(&question.url, plain)
+            .map_err(|BadAddress(problem)| SourceError::Address { who, problem })?;
+        let transport = self.transport(distance)?;
+        let answer = transport.oneshot(request(question, url)?);
+        match tokio::time::timeout(distance.patience(), answer).await {
+            Err(_) => Err(SourceError::Timeout { who }),
+            Ok(Err(TransportError::TooLong)) => Err(SourceError::Answer {
+                who,
+                problem: "it is far too long",
+            }),
+            Ok(Err(cause)) => Err(SourceError::Unanswered { who, cause }),
+            Ok(Ok(reply)) => Ok(reply),
+        }
+    }
+
+    fn transport(&self, distance: Distance) -> Result<Transport, SourceError> {
+        let lane = match distance {
+            Distance::Link => &self.link,
+            Distance::Network => &self.network,
+        };
+        let made = lane.get_or_init(|| self.connect(distance).map_err(Arc::new));
+        made.clone().map_err(SourceError::Client)
+    }
+
+    fn connect(&self, distance: Distance) -> Result<Transport, BuildError> {
+        upstream::connect(&upstream::Config {
+            ca_file: self.ca_file.clone(),
+            connect_timeout: Span(distance.connect()),
+            // Questions come in a burst, then none for an hour.
+            idle_timeout: Span::secs(5),
+            max_body: ByteSize(64 << 10),
+            ..upstream::Config::default()
+        })
+    }
+}
+
+impl Distance {
+    /// The vendor's own time-outs for a connection.
+    const fn connect(self) -> Duration {
+        match self {
+            Self::Link => Duration::from_secs(1),
+            Self::Network => Duration::from_secs(5),
+        }
+    }
+
+    /// Those, and the vendor's time-outs for an answer: 1 s and 10 s.
+    const fn patience(self) -> Duration {
+        match self {
+            Self::Link => Duration::from_secs(2),
+            Self::Network => Duration::from_secs(15),
+        }
+    }
+}
+
+fn request(question: Question, url: Uri) -> Result<Request<Full<Bytes>>, SourceError> {
+    let who = question.who;
+    let mut request = Request::builder()
+        .method(question.method)
+        .uri(url)
+        .header(header::ACCEPT_ENCODING, "identity")
+        .header(
+            header::USER_AGENT,
+            concat!("pai-image-gateway/", env!("CARGO_PKG_VERSION")),
+        );
+    for (name, value) in question.headers {
+        let mut value = HeaderValue::try_from(value).map_err(|_| SourceError::Answer {
+            who,
+            problem: "it cannot stand in a header",
+        })?;
+        value.set_sensitive(true);
+        request = request.header(name, value);
+    }
+    request
+        .body(Full::new(question.body.into()))
+        .map_err(|_| SourceError::Address {
+            who,
+            problem: ADDRESS_FORM,
+        })
+}
+
+/// An address that cannot be asked for a credential; says what to write instead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BadAddress(pub(crate) &'static str);
+
+const ADDRESS_FORM: &str = "write https:// and a host";
+
+/// Reads an address; without a scheme it is `https`.
+pub(crate) fn address(text: &str, plain: Plain) -> Result<Uri, BadAddress> {
+    let text = text.trim();
+    let text = if text.contains("://") {
+        text.to_owned()
+    } else {
+        format!("https://{text}")
+    };
+    let uri: Uri = text.parse().map_err(|_| BadAddress(ADDRESS_FORM))?;
+    let known = uri.scheme() == Some(&Scheme::HTTPS) || uri.scheme() == Some(&Scheme::HTTP);
+    let authority = uri.authority().ok_or(BadAddress(ADDRESS_FORM))?;
+    if !known || authority.host().is_empty() || authority.as_str().contains('@') {
+        return Err(BadAddress(ADDRESS_FORM));
+    }
+    let clear = uri.scheme() == Some(&Scheme::HTTP);
+    if clear && plain == Plain::Loopback && !is_loopback(authority.host()) {
+        return Err(BadAddress(
+            "http:// shows the credential to the network: write https://, or set credentials.allow_http = true",
+        ));
+    }
+    Ok(uri)
+}
+
+fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost")
+        || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn http_stays_on_this_machine_unless_allowed() {
+        for local in [
+            "http://127.0.0.1:1/x?y=z",
+            "http://[::1]",
+            "http://LOCALHOST:80",
+        ] {
+            assert!(address(local, Plain::Loopback).is_ok(), "{local}");
+        }
+        for remote in [
+            "http://10.0.0.1",
+            "http://localhost.example.com",
+            "http://sts",
+        ] {
+            assert!(address(remote, Plain::Loopback).is_err(), "{remote}");
+            assert!(address(remote, Plain::Anywhere).is_ok(), "{remote}");
+        }
+    }
+
+    #[test]
+    fn a_bare_host_is_https_and_nonsense_is_refused() {
+        let bare = address("sts.cn-hangzhou.aliyuncs.com", Plain::Loopback).unwrap();
+        assert_eq!(bare.scheme(), Some(&Scheme::HTTPS));
+        for nonsense in [
+            "",
+            "ftp://x",
+            "https://",
+            "https://u@h",
+            "h h",
+            "file:///etc",
+        ] {
+            assert!(address(nonsense, Plain::Anywhere).is_err(), "{nonsense}");
+        }
+    }
+}

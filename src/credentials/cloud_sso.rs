@@ -1,0 +1,70 @@
+//! CloudSSO: a person's sign-in, exchanged for a temporary key. When the sign-in has lapsed only that
+//! person can renew it, with the vendor's command line.
+
+use http::{Method, Uri};
+use jiff::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+
+use super::SourceError;
+use super::answer::{self, Grant};
+use super::client::{Client, Distance, Question};
+
+/// A sign-in, and what it is exchanged for.
+#[derive(Clone)]
+pub(super) struct CloudSso {
+    pub(super) sign_in_url: String,
+    pub(super) account_id: String,
+    pub(super) access_config: String,
+    pub(super) access_token: SecretString,
+    /// When the sign-in lapses, in seconds since 1970.
+    pub(super) expires: Option<i64>,
+}
+
+const WHO: &str = "CloudSSO";
+
+impl CloudSso {
+    /// Exchanges the sign-in.
+    pub(super) async fn load(&self, client: &Client) -> Result<Grant, SourceError> {
+        let lapsed = self
+            .expires
+            .is_some_and(|at| at <= Timestamp::now().as_second());
+        if lapsed {
+            return Err(SourceError::Missing {
+                missing: "the profile's CloudSSO sign-in has lapsed",
+                remedy: "sign in again with the vendor's command line",
+            });
+        }
+        let reply = client.ask(self.question()?).await?;
+        let object = answer::object(WHO, &reply)?;
+        Grant::temporary(WHO, object.get("CloudCredential").unwrap_or(&Value::Null))
+    }
+
+    fn question(&self) -> Result<Question, SourceError> {
+        let bad = SourceError::Address {
+            who: WHO,
+            problem: "the profile's cloud_sso_sign_in_url is no address",
+        };
+        let parsed = self.sign_in_url.parse::<Uri>().ok();
+        let base = parsed
+            .and_then(|uri| Some(format!("{}://{}", uri.scheme()?, uri.authority()?)))
+            .ok_or(bad)?;
+        let order = json!({
+            "AccountId": self.account_id,
+            "AccessConfigurationId": self.access_config,
+        });
+        Ok(Question {
+            method: Method::POST,
+            headers: vec![
+                ("accept", "application/json".to_owned()),
+                ("content-type", "application/json".to_owned()),
+                (
+                    "authorization",
+                    format!("Bearer {}", self.access_token.expose_secret()),
+                ),
+            ],
+            body: order.to_string(),
+            ..Question::get(WHO, Distance::Network, format!("{base}/cloud-credentials"))
+        })
+    }
+}

@@ -1,0 +1,139 @@
+//! The `[credentials]` settings.
+
+use serde::{Deserialize, Serialize};
+
+use super::client::Plain;
+use crate::units::Span;
+
+/// The `[credentials]` settings. They say where a secret is, never what it is. What is not set here is
+/// looked for in the vendor's own environment variables.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Which sources are asked.
+    pub source: SourceName,
+    /// The key's id, for `static`; else it is looked for in `access_key_id_file`.
+    pub access_key_id: Option<String>,
+    /// File with the key's id.
+    pub access_key_id_file: Option<String>,
+    /// File with the key's secret.
+    pub access_key_secret_file: Option<String>,
+    /// File with the token of a temporary key.
+    pub security_token_file: Option<String>,
+    /// How often a credential without expiration is read again.
+    pub refresh: Span,
+    /// Role that `oidc` takes on.
+    pub oidc_role_arn: Option<String>,
+    /// Identity provider that the OIDC token is of.
+    pub oidc_provider_arn: Option<String>,
+    /// File with the OIDC token.
+    pub oidc_token_file: Option<String>,
+    /// Role to take on with whatever credential the source gives.
+    pub assume_role_arn: Option<String>,
+    /// What the assumed role's trust policy may ask for.
+    pub external_id: Option<String>,
+    /// Name of the session in the account's audit log.
+    pub role_session_name: Option<String>,
+    /// How long a role is taken on.
+    pub role_duration: Span,
+    /// Policy, in JSON, that narrows the last role taken on.
+    pub policy: Option<String>,
+    /// Region whose STS is asked.
+    pub sts_region: Option<String>,
+    /// Asks the region's STS by its VPC address.
+    pub sts_vpc: bool,
+    /// Asked instead of the region's STS.
+    pub sts_endpoint: Option<String>,
+    /// PEM file of roots to trust instead of the system's when a credential is fetched.
+    pub ca_file: Option<String>,
+    /// Lets a credential be fetched over `http://` from other machines.
+    pub allow_http: bool,
+    /// Profile to use, in either file.
+    pub profile: Option<String>,
+    /// The vendor's command line's own file.
+    pub cli_config_file: Option<String>,
+    /// The SDKs' credentials file.
+    pub credentials_file: Option<String>,
+    /// Role of the ECS instance; asked for when not set.
+    pub ecs_role_name: Option<String>,
+    /// Where the metadata service is.
+    pub ecs_endpoint: String,
+    /// Falls back to the metadata service's first version, which needs no token.
+    pub ecs_imdsv1: bool,
+    /// Address that answers with a credential.
+    pub uri: Option<String>,
+}
+
+/// Which sources are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceName {
+    /// All that are set up, in the order below; the first that has a credential is kept to.
+    Chain,
+    /// The files.
+    Static,
+    /// `ALIBABA_CLOUD_ACCESS_KEY_ID`, `_SECRET` and `ALIBABA_CLOUD_SECURITY_TOKEN`.
+    Env,
+    /// A role, taken on with an OIDC token (RRSA).
+    Oidc,
+    /// A profile of the vendor's command line.
+    CliProfile,
+    /// A profile of the SDKs' credentials file.
+    Profile,
+    /// The RAM role of the ECS instance.
+    Ecs,
+    /// The address in `credentials.uri`.
+    Uri,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            source: SourceName::Chain,
+            access_key_id: None,
+            access_key_id_file: None,
+            access_key_secret_file: None,
+            security_token_file: None,
+            refresh: Span::secs(60),
+            oidc_role_arn: None,
+            oidc_provider_arn: None,
+            oidc_token_file: None,
+            assume_role_arn: None,
+            external_id: None,
+            role_session_name: None,
+            role_duration: Span::secs(3600),
+            policy: None,
+            sts_region: None,
+            sts_vpc: false,
+            sts_endpoint: None,
+            ca_file: None,
+            allow_http: false,
+            profile: None,
+            cli_config_file: None,
+            credentials_file: None,
+            ecs_role_name: None,
+            ecs_endpoint: "http://100.100.100.200".to_owned(),
+            ecs_imdsv1: true,
+            uri: None,
+        }
+    }
+}
+
+impl Config {
+    /// Whether a credential may be fetched in the clear.
+    pub(crate) const fn plain(&self) -> Plain {
+        if self.allow_http {
+            Plain::Anywhere
+        } else {
+            Plain::Loopback
+        }
+    }
+
+    /// Whether any of the files for `static` is named.
+    pub(super) const fn names_files(&self) -> bool {
+        self.access_key_id.is_some()
+            || self.access_key_id_file.is_some()
+            || self.access_key_secret_file.is_some()
+            || self.security_token_file.is_some()
+    }
+}

@@ -1,0 +1,25 @@
+//! A credential in the vendor's environment variables.
+
+use super::SourceError;
+use super::answer::Grant;
+use super::context::Context;
+
+/// Reads the variables. An empty one is none.
+pub(super) fn load(context: &Context) -> Result<Grant, SourceError> {
+    let need = |name, missing| {
+        let remedy = "set it, or use another source";
+        context
+            .named(None, name)
+            .ok_or(SourceError::Missing { missing, remedy })
+    };
+    let id = need(
+        "ALIBABA_CLOUD_ACCESS_KEY_ID",
+        "ALIBABA_CLOUD_ACCESS_KEY_ID is not set",
+    )?;
+    let secret = need(
+        "ALIBABA_CLOUD_ACCESS_KEY_SECRET",
+        "ALIBABA_CLOUD_ACCESS_KEY_SECRET is not set",
+    )?;
+    let token = context.named(None, "ALIBABA_CLOUD_SECURITY_TOKEN");
+    Ok(Grant::lasting(id, secret, token))
+}

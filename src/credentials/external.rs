@@ -1,0 +1,210 @@
+//! A credential from a program: a profile's `process_command`.
+//!
+//! The command is split into words as a shell would, and run without one: no variable, no pipe. It gets
+//! the gateway's environment and a minute; it is killed when that is over or the gateway stops. Of what
+//! it writes only the JSON on its standard output is read; its standard error is thrown away, since it
+//! may tell secrets.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::AsyncReadExt;
+use tokio::process::{Child, Command};
+
+use super::SourceError;
+use super::answer::{Grant, parse_expiration, text};
+use super::context::Environment;
+
+/// A command and the environment to run it in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct External {
+    pub(super) command: String,
+    pub(super) environment: Environment,
+}
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const LONGEST_OUTPUT: u64 = 64 << 10;
+
+impl External {
+    /// Runs the command and reads what it says.
+    pub(super) async fn load(&self) -> Result<Grant, SourceError> {
+        let words = split(&self.command).ok_or_else(|| bad("has a quote that is not closed"))?;
+        let (program, arguments) = words.split_first().ok_or_else(|| bad("is empty"))?;
+        let child = Command::new(program)
+            .args(arguments)
+            .env_clear()
+            .envs(&self.environment)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| bad(&format!("cannot be run: {}", error.kind())))?;
+        let output = tokio::time::timeout(PATIENCE, finish(child))
+            .await
+            .map_err(|_| bad("took more than a minute"))??;
+        read(&output)
+    }
+}
+
+async fn finish(mut child: Child) -> Result<Vec<u8>, SourceError> {
+    let mut output = Vec::new();
+    if let Some(stdout) = child.stdout.take() {
+        let read = stdout.take(LONGEST_OUTPUT).read_to_end(&mut output).await;
+        read.map_err(|error| bad(&format!("cannot be read: {}", error.kind())))?;
+    }
+    let status = child.wait().await;
+    match status {
+        Ok(status) if status.success() => Ok(output),
+        Ok(status) => Err(bad(&format!("ended with {status}"))),
+        Err(error) => Err(bad(&format!("cannot be waited for: {}", error.kind()))),
+    }
+}
+
+/// `{"mode", "access_key_id", "access_key_secret", "sts_token", "expiration"}`, the last two for a
+/// temporary key.
+fn read(output: &[u8]) -> Result<Grant, SourceError> {
+    let object: Value = serde_json::from_slice(output).map_err(|_| bad("wrote no JSON"))?;
+    let part = |name: &str| text(&object, name).ok_or_else(|| bad(&format!("gave no {name}")));
+    let token = match text(&object, "mode").as_deref() {
+        Some("AK") => None,
+        Some("StsToken") => Some(part("sts_token")?),
+        Some(_) | None => return Err(bad("gave another mode than AK or StsToken")),
+    };
+    let expires = match text(&object, "expiration") {
+        Some(text) => Some(parse_expiration(&text).ok_or_else(|| {
+            bad("gave an expiration that is not of the form 2026-11-23T10:20:42Z")
+        })?),
+        None => None,
+    };
+    let grant = Grant::lasting(part("access_key_id")?, part("access_key_secret")?, token);
+    Ok(Grant { expires, ..grant })
+}
+
+/// Splits into words as a POSIX shell does: single quotes keep everything, double quotes all but
+/// backslashes before `"` and `\`. `None` when a quote or a backslash is left open.
+fn split(command: &str) -> Option<Vec<String>> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut rest = command.chars();
+    while let Some(next) = rest.next() {
+        match next {
+            ' ' | '\t' | '\r' | '\n' => words.extend(word.take()),
+            '\'' => quoted(&mut rest, word.get_or_insert_default())?,
+            '"' => double_quoted(&mut rest, word.get_or_insert_default())?,
+            '\\' => word.get_or_insert_default().push(rest.next()?),
+            plain => word.get_or_insert_default().push(plain),
+        }
+    }
+    words.extend(word);
+    Some(words)
+}
+
+fn quoted(rest: &mut impl Iterator<Item = char>, word: &mut String) -> Option<()> {
+    loop {
+        match rest.next()? {
+            '\'' => return Some(()),
+            plain => word.push(plain),
+        }
+    }
+}
+
+fn double_quoted(rest: &mut impl Iterator<Item = char>, word: &mut String) -> Option<()> {
+    loop {
+        match rest.next()? {
+            '"' => return Some(()),
+            '\\' => match rest.next()? {
+                escaped @ ('"' | '\\') => word.push(escaped),
+                other => word.extend(['\\', other]),
+            },
+            plain => word.push(plain),
+        }
+    }
+}
+
+fn bad(problem: &str) -> SourceError {
+    SourceError::Process {
+        problem: problem.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    fn external(command: &str) -> External {
+        let path = ("PATH".to_owned(), "/usr/bin:/bin".to_owned());
+        External {
+            command: command.to_owned(),
+            environment: [path].into(),
+        }
+    }
+
+    async fn refusal(command: &str) -> String {
+        let Err(error) = external(command).load().await else {
+            panic!("{command}")
+        };
+        error.to_string()
+    }
+
+    #[test]
+    fn words_are_split_as_a_shell_splits_them() {
+        let words = |text: &str| split(text).map(|words| words.join("|"));
+        assert_eq!(words(" a  b\tc\n").unwrap(), "a|b|c");
+        assert_eq!(
+            words(r#"a 'b "c' "d 'e" f'g'"h""#).unwrap(),
+            r#"a|b "c|d 'e|fgh"#
+        );
+        assert_eq!(words(r#"a\ b "c\"d\e" '\'"#).unwrap(), r#"a b|c"d\e|\"#);
+        assert_eq!(words("'' \"\"").unwrap(), "|");
+        assert_eq!(words("").unwrap(), "");
+        for open in ["'a", "\"a", "a\\", "\"a\\"] {
+            assert_eq!(split(open), None, "{open}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_programs_answer_is_taken() {
+        let json = r#"{"mode":"StsToken","access_key_id":"STS.x","access_key_secret":"s","sts_token":"t","expiration":"2026-11-23T10:20:42Z"}"#;
+        let grant = external(&format!("printf '%s' '{json}'")).load().await;
+        let grant = grant.ok().unwrap();
+        assert_eq!(grant.credentials.access_key_id, "STS.x");
+        assert_eq!(grant.credentials.access_key_secret.expose_secret(), "s");
+        assert_eq!(grant.expires.unwrap().to_string(), "2026-11-23T10:20:42Z");
+    }
+
+    #[tokio::test]
+    async fn no_shell_reads_the_command() {
+        let json = r#"{"mode":"AK","access_key_id":"$HOME","access_key_secret":"a;b|c"}"#;
+        let grant = external(&format!("printf %s '{json}'")).load().await;
+        let grant = grant.ok().unwrap();
+        assert_eq!(grant.credentials.access_key_id, "$HOME");
+        assert_eq!(grant.credentials.access_key_secret.expose_secret(), "a;b|c");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_program_that_hangs_is_given_up_after_a_minute() {
+        let begun = tokio::time::Instant::now();
+        let told = refusal("sleep 1000").await;
+        assert!(told.contains("more than a minute"), "{told}");
+        assert_eq!(begun.elapsed().as_secs(), 60);
+    }
+
+    #[tokio::test]
+    async fn what_goes_wrong_is_told_without_what_was_written() {
+        assert!(refusal("").await.contains("is empty"));
+        assert!(refusal("'x").await.contains("not closed"));
+        assert!(refusal("/no/such/program").await.contains("cannot be run"));
+        assert!(refusal("false").await.contains("ended with"));
+        let told = refusal("printf hunter2").await;
+        assert!(
+            told.contains("no JSON") && !told.contains("hunter2"),
+            "{told}"
+        );
+        let told = refusal(r#"printf '{"mode":"hunter2"}'"#).await;
+        assert!(told.contains("mode") && !told.contains("hunter2"), "{told}");
+    }
+}

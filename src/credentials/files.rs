@@ -1,0 +1,53 @@
+//! A credential in files that the settings name: a Kubernetes Secret, systemd's LoadCredential.
+
+use secrecy::SecretString;
+
+use super::answer::Grant;
+use super::context::read;
+use super::{Config, SourceError};
+use crate::signing::Credentials;
+
+/// Reads the files.
+pub(super) async fn load(config: &Config) -> Result<Grant, SourceError> {
+    let secret_file = config
+        .access_key_secret_file
+        .as_deref()
+        .ok_or(SourceError::Missing {
+            missing: "credentials.access_key_secret_file is not set",
+            remedy: "name the file that holds the key's secret",
+        })?;
+    let access_key_id = match (&config.access_key_id, &config.access_key_id_file) {
+        (Some(id), _) => id.clone(),
+        (None, Some(file)) => value("credentials.access_key_id_file", file).await?,
+        (None, None) => {
+            return Err(SourceError::Missing {
+                missing: "credentials.access_key_id is not set",
+                remedy: "set it, or name the file that holds it in credentials.access_key_id_file",
+            });
+        }
+    };
+    let security_token = match &config.security_token_file {
+        Some(file) => Some(value("credentials.security_token_file", file).await?),
+        None => None,
+    };
+    let secret = value("credentials.access_key_secret_file", secret_file).await?;
+    Ok(Grant {
+        credentials: Credentials {
+            access_key_id,
+            access_key_secret: SecretString::from(secret),
+            security_token: security_token.map(SecretString::from),
+        },
+        expires: None,
+    })
+}
+
+/// Reads a file that holds one value; white space around it does not count.
+async fn value(key: &'static str, path: &str) -> Result<String, SourceError> {
+    match read(key, path).await?.trim() {
+        "" => Err(SourceError::Empty {
+            key,
+            path: path.to_owned(),
+        }),
+        value => Ok(value.to_owned()),
+    }
+}

@@ -1,0 +1,107 @@
+//! A role taken on with an OIDC token: RRSA in a Kubernetes cluster. The request is not signed, the
+//! token in it is what proves who asks.
+
+use jiff::Timestamp;
+
+use super::SourceError;
+use super::answer::Grant;
+use super::client::Client;
+use super::context::{Context, read};
+use super::sts::{Role, Sts, timestamp};
+use crate::signing::rpc::Parameters;
+
+/// A role, and the token to take it on with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Oidc {
+    pub(super) role: Role,
+    pub(super) provider_arn: String,
+    pub(super) token_file: String,
+    pub(super) sts: Sts,
+}
+
+const WHO: &str = "STS (AssumeRoleWithOIDC)";
+
+const ROLE: &str = "ALIBABA_CLOUD_ROLE_ARN";
+const PROVIDER: &str = "ALIBABA_CLOUD_OIDC_PROVIDER_ARN";
+const TOKEN_FILE: &str = "ALIBABA_CLOUD_OIDC_TOKEN_FILE";
+
+/// Whether all three parts are named, which is what the chain asks.
+pub(super) fn is_set_up(context: &Context) -> bool {
+    Oidc::of(context).is_ok()
+}
+
+impl Oidc {
+    /// What settings and environment say.
+    ///
+    /// # Errors
+    /// Names the first part that is missing.
+    pub(super) fn of(context: &Context) -> Result<Self, SourceError> {
+        let config = &context.config;
+        let need = |setting: &Option<String>, variable, missing| {
+            let remedy = "set it, or the variable that stands beside it, or use another source";
+            context
+                .named(setting.as_deref(), variable)
+                .ok_or(SourceError::Missing { missing, remedy })
+        };
+        let arn = need(
+            &config.oidc_role_arn,
+            ROLE,
+            "credentials.oidc_role_arn (ALIBABA_CLOUD_ROLE_ARN) is not set",
+        )?;
+        let role = Role::of(context, arn);
+        let provider_arn = need(
+            &config.oidc_provider_arn,
+            PROVIDER,
+            "credentials.oidc_provider_arn (ALIBABA_CLOUD_OIDC_PROVIDER_ARN) is not set",
+        )?;
+        let token_file = need(
+            &config.oidc_token_file,
+            TOKEN_FILE,
+            "credentials.oidc_token_file (ALIBABA_CLOUD_OIDC_TOKEN_FILE) is not set",
+        )?;
+        // The policy narrows the last role alone: on this one it could forbid taking on the next.
+        let last = config.assume_role_arn.is_none();
+        Ok(Self {
+            role: Role {
+                policy: config.policy.clone().filter(|_| last),
+                ..role
+            },
+            provider_arn,
+            token_file,
+            sts: Sts::of(context),
+        })
+    }
+
+    /// Takes the role on. The token file is read afresh: the cluster writes it anew while we run.
+    pub(super) async fn load(&self, client: &Client) -> Result<Grant, SourceError> {
+        let token = read("the OIDC token file", &self.token_file).await?;
+        if token.trim().is_empty() {
+            return Err(SourceError::Empty {
+                key: "the OIDC token file",
+                path: self.token_file.clone(),
+            });
+        }
+        let parameters = self.parameters(token, Timestamp::now());
+        self.sts.ask(WHO, &parameters, client).await
+    }
+
+    /// The parameters in the order the vendor's SDK sends them. The token goes out as the file has it,
+    /// a final newline too.
+    fn parameters(&self, token: String, now: Timestamp) -> Parameters {
+        let mut parameters = vec![
+            ("Action", "AssumeRoleWithOIDC".to_owned()),
+            ("Format", "JSON".to_owned()),
+            ("Version", "2015-04-01".to_owned()),
+            ("DurationSeconds", self.role.seconds.to_string()),
+            ("RoleArn", self.role.arn.clone()),
+            ("OIDCProviderArn", self.provider_arn.clone()),
+            ("OIDCToken", token),
+            ("RoleSessionName", self.role.session.clone()),
+            ("Timestamp", timestamp(now)),
+        ];
+        if let Some(policy) = &self.role.policy {
+            parameters.push(("Policy", policy.clone()));
+        }
+        parameters
+    }
+}

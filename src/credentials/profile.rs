@@ -1,0 +1,265 @@
+//! A profile of the SDKs' credentials file, in INI form: `~/.alibabacloud/credentials.ini`.
+//!
+//! The vendor's SDKs cut a value at its first `#`, wherever that stands, and so cut a secret that has
+//! one. Here a comment begins at a `#` or `;` after white space alone: `type = access_key ; note`
+//! reads as everywhere, and a secret with a `#` inside stays whole. That it is read so is logged, since
+//! the SDKs disagree. Quotes and backslashes mean themselves, as they do to the SDKs.
+
+use ini::{Ini, ParseOption, Properties};
+
+use super::SourceError;
+use super::answer::Grant;
+use super::context::{Context, read};
+use super::ecs::Ecs;
+use super::oidc::Oidc;
+use super::recipe::Recipe;
+use super::sts::{Role, Sts};
+
+/// Python's SDK and Node's keep it by different names.
+const AT_HOME: [&str; 2] = [".alibabacloud/credentials.ini", ".alibabacloud/credentials"];
+
+/// Reads the file and does what its profile says.
+pub(super) async fn load(context: &Context) -> Result<Grant, SourceError> {
+    let (path, text) = file(context).await?;
+    let setting = context.config.profile.as_deref();
+    let name = context.named(setting, "ALIBABA_CLOUD_PROFILE");
+    let name = name.as_deref().unwrap_or("default");
+    let recipe = recipe(context, &path, &text, name)?;
+    recipe.follow(&context.client).await
+}
+
+/// The file that is named, else the first there is at home.
+async fn file(context: &Context) -> Result<(String, String), SourceError> {
+    const KEY: &str = "credentials.credentials_file";
+    let setting = context.config.credentials_file.as_deref();
+    if let Some(path) = context.named(setting, "ALIBABA_CLOUD_CREDENTIALS_FILE") {
+        let text = read(KEY, &path).await?;
+        return Ok((path, text));
+    }
+    let mut first = Err(SourceError::Missing {
+        missing: "credentials.credentials_file (ALIBABA_CLOUD_CREDENTIALS_FILE) is not set and there is no HOME",
+        remedy: "name the credentials file, or use another source",
+    });
+    for (at, path) in AT_HOME
+        .iter()
+        .filter_map(|path| context.at_home(path))
+        .enumerate()
+    {
+        match read(KEY, &path).await {
+            Ok(text) => return Ok((path, text)),
+            Err(error) if at == 0 => first = Err(error),
+            Err(_) => {}
+        }
+    }
+    first
+}
+
+/// What a profile says.
+fn recipe(context: &Context, path: &str, text: &str, name: &str) -> Result<Recipe, SourceError> {
+    let bad = |problem: String| SourceError::Profile {
+        path: path.to_owned(),
+        problem,
+    };
+    if let Some((line, problem)) = ambiguity(text) {
+        return Err(bad(format!("line {line} {problem}")));
+    }
+    let options = ParseOption {
+        enabled_quote: false,
+        enabled_escape: false,
+        ..ParseOption::default()
+    };
+    // The parser's own words may quote the file.
+    let file = Ini::load_from_str_opt(text, options)
+        .map_err(|error| bad(format!("line {} cannot be read", error.line + 1)))?;
+    let section = file
+        .section(Some(name))
+        .ok_or_else(|| bad(format!("it has no profile {name}")))?;
+    let profile = Profile {
+        context,
+        path,
+        name,
+        section,
+    };
+    match profile.need("type")?.as_str() {
+        "access_key" => Ok(Recipe::Key(profile.key()?)),
+        "ram_role_arn" => Ok(Recipe::Role {
+            base: Box::new(Recipe::Key(profile.key()?)),
+            role: profile.role()?,
+            sts: Sts::of(context),
+        }),
+        "oidc_role_arn" => Ok(Recipe::Oidc(Oidc {
+            role: profile.role()?,
+            provider_arn: profile.need("oidc_provider_arn")?,
+            token_file: profile.need("oidc_token_file_path")?,
+            sts: Sts::of(context),
+        })),
+        "ecs_ram_role" => Ecs::of(context, profile.get("role_name")).map(Recipe::Ecs),
+        other => Err(bad(format!(
+            "profile {name}: unsupported profile type {other}"
+        ))),
+    }
+}
+
+/// The first line that parsers read in different ways, or join with the next.
+fn ambiguity(text: &str) -> Option<(usize, &'static str)> {
+    let judged = text.lines().map(str::trim).map(|line| {
+        let plain = !line.is_empty() && !line.starts_with(['#', ';', '[']);
+        if line.ends_with('\\') {
+            Some("ends with a backslash: write the value without one")
+        } else if plain && !line.contains(['=', ':']) {
+            Some("is neither a section nor key = value")
+        } else {
+            None
+        }
+    });
+    judged
+        .enumerate()
+        .find_map(|(at, problem)| Some((at + 1, problem?)))
+}
+
+/// One section of the file.
+struct Profile<'a> {
+    context: &'a Context,
+    path: &'a str,
+    name: &'a str,
+    section: &'a Properties,
+}
+
+impl Profile<'_> {
+    fn get(&self, key: &str) -> Option<String> {
+        let value = uncommented(self.section.get(key)?);
+        if value.contains('#') {
+            tracing::warn!(
+                file = self.path,
+                profile = self.name,
+                key,
+                "this value has a # inside, where the vendor's SDKs would cut it; it is used whole"
+            );
+        }
+        (!value.is_empty()).then(|| value.to_owned())
+    }
+
+    fn need(&self, key: &str) -> Result<String, SourceError> {
+        self.get(key).ok_or_else(|| SourceError::Profile {
+            path: self.path.to_owned(),
+            problem: format!("profile {} has no {key}", self.name),
+        })
+    }
+
+    fn key(&self) -> Result<Grant, SourceError> {
+        let (id, secret) = (self.need("access_key_id")?, self.need("access_key_secret")?);
+        Ok(Grant::lasting(id, secret, None))
+    }
+
+    fn role(&self) -> Result<Role, SourceError> {
+        let role = Role::of(self.context, self.need("role_arn")?);
+        Ok(Role {
+            session: self.get("role_session_name").unwrap_or(role.session),
+            policy: self.get("policy"),
+            ..role
+        })
+    }
+}
+
+/// A value without the comment behind it.
+fn uncommented(value: &str) -> &str {
+    let mut before = ' ';
+    for (at, next) in value.char_indices() {
+        if matches!(next, '#' | ';') && before.is_whitespace() {
+            return value.get(..at).unwrap_or("").trim();
+        }
+        before = next;
+    }
+    value.trim()
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret;
+
+    use super::*;
+    use crate::credentials::Config;
+
+    fn parse(text: &str, name: &str) -> Result<Recipe, SourceError> {
+        let context = Context::new(Config::default(), [].into());
+        recipe(&context, "credentials.ini", text, name)
+    }
+
+    fn key(text: &str) -> (String, String) {
+        let Ok(Recipe::Key(grant)) = parse(text, "default") else {
+            panic!("{text}")
+        };
+        let secret = grant.credentials.access_key_secret.expose_secret();
+        (grant.credentials.access_key_id.clone(), secret.to_owned())
+    }
+
+    fn refusal(text: &str) -> String {
+        let Err(error) = parse(text, "default") else {
+            panic!("{text}")
+        };
+        error.to_string()
+    }
+
+    #[test]
+    fn secrets_stay_whole_and_comments_go() {
+        let text = "# top\n; top\n[default]\ntype = access_key ; note\naccess_key_id = LTAI#abc\t# prod\naccess_key_secret = a\\nb;c\n";
+        assert_eq!(key(text), ("LTAI#abc".to_owned(), "a\\nb;c".to_owned()));
+        let quoted = "[default]\ntype=access_key#x\n";
+        assert!(refusal(quoted).contains("access_key#x"));
+        let quoted =
+            "[default]\r\ntype=access_key\r\naccess_key_id=\"x\r\naccess_key_secret='a=b'\r\n";
+        assert_eq!(key(quoted), ("\"x".to_owned(), "'a=b'".to_owned()));
+    }
+
+    #[test]
+    fn a_value_that_is_all_comment_is_missing() {
+        let told = refusal("[default]\ntype = access_key\naccess_key_id = # later\n");
+        assert!(told.contains("no access_key_id"), "{told}");
+    }
+
+    #[test]
+    fn each_type_is_read() {
+        let text = "[r]\ntype=ram_role_arn\naccess_key_id=i\naccess_key_secret=s\nrole_arn=a:b/c\nrole_session_name=n\npolicy={\"a\":\"b\"}\n\
+             [o]\ntype=oidc_role_arn\nrole_arn=a\noidc_provider_arn=p\noidc_token_file_path=/t\n\
+             [e]\ntype=ecs_ram_role\nrole_name=node\n[k]\ntype=rsa_key_pair\npublic_key_id=x\n";
+        let Ok(Recipe::Role { role, .. }) = parse(text, "r") else {
+            panic!()
+        };
+        let policy = role.policy.as_deref();
+        assert_eq!(
+            (role.session.as_str(), policy),
+            ("n", Some("{\"a\":\"b\"}"))
+        );
+        let Ok(Recipe::Oidc(oidc)) = parse(text, "o") else {
+            panic!()
+        };
+        assert_eq!(oidc.token_file, "/t");
+        assert!(matches!(parse(text, "e"), Ok(Recipe::Ecs(_))));
+        let Err(error) = parse(text, "k") else {
+            panic!()
+        };
+        assert!(
+            error
+                .to_string()
+                .contains("unsupported profile type rsa_key_pair")
+        );
+        let Err(error) = parse(text, "x") else {
+            panic!()
+        };
+        assert!(error.to_string().contains("no profile x"));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_by_line_and_not_quoted() {
+        let told = refusal("[default]\ntype = access_key\nhunter2\n");
+        assert!(
+            told.contains("line 3") && !told.contains("hunter2"),
+            "{told}"
+        );
+        let told = refusal("[default]\naccess_key_secret = hunter2\\\ntype = access_key\n");
+        assert!(
+            told.contains("line 2") && !told.contains("hunter2"),
+            "{told}"
+        );
+    }
+}

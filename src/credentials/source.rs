@@ -1,0 +1,159 @@
+//! The places a credential can come from, and which of them are asked.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::answer::Grant;
+use super::context::Context;
+use super::ecs::{self, Ecs};
+use super::oidc::{self, Oidc};
+use super::sts::{Role, Sts};
+use super::{Loaded, SourceError, SourceName, cli_profile, env, files, profile, uri};
+
+/// A place a credential can come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// Files named in the settings.
+    Static,
+    /// The vendor's environment variables.
+    Env,
+    /// A role, taken on with an OIDC token.
+    Oidc,
+    /// A profile of the vendor's command line.
+    CliProfile,
+    /// A profile of the SDKs' credentials file.
+    Profile,
+    /// The RAM role of the ECS instance.
+    Ecs,
+    /// An address that answers with a credential.
+    Uri,
+}
+
+impl Source {
+    /// The sources that the settings mean, in the order they are asked. A chain leaves out what is not
+    /// set up or is switched off; a source that is named alone is asked whatever comes of it.
+    #[must_use]
+    pub fn of_context(context: &Context) -> Vec<Self> {
+        let alone = match context.config.source {
+            SourceName::Chain => return Self::chain(context),
+            SourceName::Static => Self::Static,
+            SourceName::Env => Self::Env,
+            SourceName::Oidc => Self::Oidc,
+            SourceName::CliProfile => Self::CliProfile,
+            SourceName::Profile => Self::Profile,
+            SourceName::Ecs => Self::Ecs,
+            SourceName::Uri => Self::Uri,
+        };
+        vec![alone]
+    }
+
+    fn chain(context: &Context) -> Vec<Self> {
+        let links = [
+            (Self::Static, context.config.names_files()),
+            (Self::Env, true),
+            (Self::Oidc, oidc::is_set_up(context)),
+            (Self::CliProfile, !cli_profile::is_disabled(context)),
+            (Self::Profile, true),
+            (Self::Ecs, !ecs::is_disabled(context)),
+            (Self::Uri, uri::named(context).is_some()),
+        ];
+        let asked = links.into_iter().filter(|(_, asked)| *asked);
+        asked.map(|(source, _)| source).collect()
+    }
+
+    /// The name in metrics, logs and `/status`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Static => "static",
+            Self::Env => "env",
+            Self::Oidc => "oidc",
+            Self::CliProfile => "cli_profile",
+            Self::Profile => "profile",
+            Self::Ecs => "ecs",
+            Self::Uri => "uri",
+        }
+    }
+
+    /// Asks, and takes on the role that the settings put on top.
+    ///
+    /// # Errors
+    /// [`SourceError`] when there is no credential, or one that has expired.
+    pub async fn load(self, context: &Context) -> Result<Loaded, SourceError> {
+        let base = self.ask(context).await?;
+        let grant = match Role::on_top(context) {
+            Some(role) => {
+                let sts = Sts::of(context);
+                role.assume(&base.credentials, &sts, &context.client)
+                    .await?
+            }
+            None => base,
+        };
+        if grant
+            .expires
+            .is_some_and(|expires| expires <= Timestamp::now())
+        {
+            return Err(SourceError::Expired);
+        }
+        Ok(Loaded {
+            credentials: Arc::new(grant.credentials),
+            source: self,
+            expires: grant.expires,
+        })
+    }
+
+    async fn ask(self, context: &Context) -> Result<Grant, SourceError> {
+        match self {
+            Self::Static => files::load(&context.config).await,
+            Self::Env => env::load(context),
+            Self::Oidc => Oidc::of(context)?.load(&context.client).await,
+            Self::CliProfile => cli_profile::load(context).await,
+            Self::Profile => profile::load(context).await,
+            Self::Ecs => Ecs::of(context, None)?.load(&context.client).await,
+            Self::Uri => uri::load(context).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::credentials::Config;
+
+    fn chain(config: Config, variables: &[&str]) -> String {
+        let variables = variables.iter();
+        let variables = variables.map(|name| ((*name).to_owned(), "true".to_owned()));
+        let context = Context::new(config, variables.collect());
+        let names = Source::of_context(&context).into_iter().map(Source::as_str);
+        names.collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn the_chain_leaves_out_what_is_not_set_up() {
+        assert_eq!(chain(Config::default(), &[]), "env cli_profile profile ecs");
+        let oidc = [
+            "ALIBABA_CLOUD_ROLE_ARN",
+            "ALIBABA_CLOUD_OIDC_PROVIDER_ARN",
+            "ALIBABA_CLOUD_OIDC_TOKEN_FILE",
+            "ALIBABA_CLOUD_CREDENTIALS_URI",
+        ];
+        let files = Config {
+            access_key_secret_file: Some("/x".to_owned()),
+            ..Config::default()
+        };
+        assert_eq!(
+            chain(files, &oidc),
+            "static env oidc cli_profile profile ecs uri"
+        );
+        assert_eq!(
+            chain(Config::default(), &oidc[..2]),
+            "env cli_profile profile ecs"
+        );
+        let off = [
+            "ALIBABA_CLOUD_CLI_PROFILE_DISABLED",
+            "ALIBABA_CLOUD_ECS_METADATA_DISABLED",
+        ];
+        assert_eq!(chain(Config::default(), &off), "env profile");
+    }
+}

@@ -1,0 +1,257 @@
+//! STS: taking on a role with another credential.
+
+use jiff::Timestamp;
+use secrecy::ExposeSecret;
+use serde_json::Value;
+
+use super::SourceError;
+use super::answer::{self, Grant};
+use super::client::{Client, Distance, Question};
+use super::context::Context;
+use crate::signing::Credentials;
+use crate::signing::rpc::{self, Parameters};
+
+/// Which STS is asked, as an address without path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Sts(String);
+
+/// A role, and how it is taken on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Role {
+    pub(super) arn: String,
+    pub(super) session: String,
+    pub(super) seconds: u64,
+    pub(super) policy: Option<String>,
+    pub(super) external_id: Option<String>,
+}
+
+/// The session's name where nobody gave one.
+const SESSION: &str = "pai-image-gateway";
+
+const ASSUME_ROLE: &str = "STS (AssumeRole)";
+
+impl Sts {
+    /// The STS that the settings or the environment mean.
+    pub(super) fn of(context: &Context) -> Self {
+        Self::of_profile(context, None, false)
+    }
+
+    /// The STS that a profile means. The settings' `sts_endpoint` goes before everything. Without a
+    /// region the central STS is asked, with or without a VPC, as the vendor's SDKs do.
+    pub(super) fn of_profile(context: &Context, region: Option<String>, vpc: bool) -> Self {
+        let config = &context.config;
+        if let Some(endpoint) = &config.sts_endpoint {
+            return Self(endpoint.trim_end_matches('/').to_owned());
+        }
+        let region = region
+            .or_else(|| context.named(config.sts_region.as_deref(), "ALIBABA_CLOUD_STS_REGION"));
+        let vpc = vpc || config.sts_vpc || context.is_on("ALIBABA_CLOUD_VPC_ENDPOINT_ENABLED");
+        Self(match region {
+            Some(region) if vpc => format!("https://sts-vpc.{region}.aliyuncs.com"),
+            Some(region) => format!("https://sts.{region}.aliyuncs.com"),
+            None => "https://sts.aliyuncs.com".to_owned(),
+        })
+    }
+
+    /// Sends the parameters and reads the role's credential.
+    pub(super) async fn ask(
+        &self,
+        who: &'static str,
+        parameters: &Parameters,
+        client: &Client,
+    ) -> Result<Grant, SourceError> {
+        let query = rpc::query(
+            parameters
+                .iter()
+                .map(|(name, value)| (*name, value.as_str())),
+        );
+        let url = format!("{}/?{query}", self.0);
+        let reply = client
+            .ask(Question::get(who, Distance::Network, url))
+            .await?;
+        let object = answer::object(who, &reply)?;
+        Grant::temporary(who, object.get("Credentials").unwrap_or(&Value::Null))
+    }
+}
+
+impl Role {
+    /// A role with what the settings and the environment say of sessions.
+    pub(super) fn of(context: &Context, arn: String) -> Self {
+        let config = &context.config;
+        let session = context.named(
+            config.role_session_name.as_deref(),
+            "ALIBABA_CLOUD_ROLE_SESSION_NAME",
+        );
+        Self {
+            arn,
+            session: session.unwrap_or_else(|| SESSION.to_owned()),
+            seconds: config.role_duration.0.as_secs(),
+            policy: None,
+            external_id: None,
+        }
+    }
+
+    /// The role that the settings put on top of any source.
+    pub(super) fn on_top(context: &Context) -> Option<Self> {
+        let config = &context.config;
+        let arn = config.assume_role_arn.clone()?;
+        Some(Self {
+            policy: config.policy.clone(),
+            external_id: config.external_id.clone(),
+            ..Self::of(context, arn)
+        })
+    }
+
+    /// Takes the role on.
+    pub(super) async fn assume(
+        &self,
+        base: &Credentials,
+        sts: &Sts,
+        client: &Client,
+    ) -> Result<Grant, SourceError> {
+        let nonce = format!("{:032x}", fastrand::u128(..));
+        let parameters = self.signed(base, Timestamp::now(), nonce);
+        sts.ask(ASSUME_ROLE, &parameters, client).await
+    }
+
+    /// The parameters in the order the vendor's SDK sends them, `Signature` last.
+    fn signed(&self, base: &Credentials, now: Timestamp, nonce: String) -> Parameters {
+        let mut parameters = vec![
+            ("Action", "AssumeRole".to_owned()),
+            ("Format", "JSON".to_owned()),
+            ("Version", "2015-04-01".to_owned()),
+            ("DurationSeconds", self.seconds.to_string()),
+            ("RoleArn", self.arn.clone()),
+            ("RoleSessionName", self.session.clone()),
+            ("SignatureMethod", "HMAC-SHA1".to_owned()),
+            ("SignatureVersion", "1.0".to_owned()),
+            ("Timestamp", timestamp(now)),
+            ("SignatureNonce", nonce),
+        ];
+        let token = base.security_token.as_ref();
+        let optional = [
+            ("Policy", self.policy.clone()),
+            ("ExternalId", self.external_id.clone()),
+            ("AccessKeyId", Some(base.access_key_id.clone())),
+            (
+                "SecurityToken",
+                token.map(|token| token.expose_secret().to_owned()),
+            ),
+        ];
+        let given = optional
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)));
+        parameters.extend(given);
+        let pairs = parameters
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()));
+        let text = rpc::string_to_sign("GET", pairs);
+        parameters.push(("Signature", rpc::signature(&text, &base.access_key_secret)));
+        parameters
+    }
+}
+
+/// A moment as STS writes it.
+pub(super) fn timestamp(now: Timestamp) -> String {
+    now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::credentials::Config;
+
+    #[derive(Deserialize)]
+    struct Vector {
+        name: String,
+        method: String,
+        params: Vec<(String, String)>,
+        access_key_id: String,
+        access_key_secret: String,
+        signature_openapi_core: String,
+    }
+
+    impl Vector {
+        fn parameter(&self, name: &str) -> Option<String> {
+            let mut pairs = self.params.iter();
+            pairs
+                .find(|(n, _)| n == name)
+                .map(|(_, value)| value.clone())
+        }
+    }
+
+    #[test]
+    fn the_vendors_own_requests_are_written_parameter_by_parameter() {
+        let text = include_str!("../../tests/vectors/rpc_v1.json");
+        let vectors: Vec<Vector> = serde_json::from_str(text).unwrap();
+        let is_ours =
+            |vector: &Vector| vector.name.starts_with("AssumeRole") && vector.method == "GET";
+        let vectors: Vec<_> = vectors.into_iter().filter(is_ours).collect();
+        assert_eq!(vectors.len(), 4);
+        for vector in vectors {
+            let text = |name: &str| vector.parameter(name).unwrap();
+            let role = Role {
+                arn: text("RoleArn"),
+                session: text("RoleSessionName"),
+                seconds: text("DurationSeconds").parse().unwrap(),
+                policy: vector.parameter("Policy"),
+                external_id: vector.parameter("ExternalId"),
+            };
+            let base = Grant::lasting(
+                vector.access_key_id.clone(),
+                vector.access_key_secret.clone(),
+                vector.parameter("SecurityToken"),
+            );
+            let now = text("Timestamp").parse().unwrap();
+            let signed = role.signed(&base.credentials, now, text("SignatureNonce"));
+            let (signature, sent) = signed.split_last().unwrap();
+            assert_eq!(
+                signature.1, vector.signature_openapi_core,
+                "{}",
+                vector.name
+            );
+            let sorted = |pairs: Vec<(String, String)>| {
+                let mut pairs = pairs;
+                pairs.sort();
+                pairs
+            };
+            let sent = sent.iter().map(|(n, v)| ((*n).to_owned(), v.clone()));
+            assert_eq!(sorted(sent.collect()), sorted(vector.params.clone()));
+        }
+    }
+
+    #[test]
+    fn a_region_names_its_sts_and_an_endpoint_goes_before_it() {
+        let sts = |config: Config, variables: &[(&str, &str)], region: Option<&str>| {
+            let variables = variables
+                .iter()
+                .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
+            let context = Context::new(config, variables.collect());
+            Sts::of_profile(&context, region.map(str::to_owned), false).0
+        };
+        let region = [("ALIBABA_CLOUD_STS_REGION", "cn-hangzhou")];
+        let vpc = [("ALIBABA_CLOUD_VPC_ENDPOINT_ENABLED", "True"), region[0]];
+        let default = Config::default;
+        assert_eq!(sts(default(), &[], None), "https://sts.aliyuncs.com");
+        assert_eq!(sts(default(), &vpc[..1], None), "https://sts.aliyuncs.com");
+        assert_eq!(
+            sts(default(), &region, None),
+            "https://sts.cn-hangzhou.aliyuncs.com"
+        );
+        assert_eq!(
+            sts(default(), &vpc, None),
+            "https://sts-vpc.cn-hangzhou.aliyuncs.com"
+        );
+        assert_eq!(
+            sts(default(), &region, Some("x")),
+            "https://sts.x.aliyuncs.com"
+        );
+        let named = Config {
+            sts_endpoint: Some("https://sts.example.com/".to_owned()),
+            ..default()
+        };
+        assert_eq!(sts(named, &vpc, Some("x")), "https://sts.example.com");
+    }
+}

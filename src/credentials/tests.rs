@@ -1,0 +1,195 @@
+use secrecy::ExposeSecret;
+use std::time::Duration;
+
+use super::*;
+use crate::units::Span;
+
+fn provider(config: &Config, variables: &[(&str, &str)]) -> Provider {
+    let environment = variables
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    Provider::new(config, &environment, Arc::new(Metrics::new()))
+}
+
+const VARIABLES: [(&str, &str); 3] = [
+    ("ALIBABA_CLOUD_ACCESS_KEY_ID", "LTAIexampleEnv00"),
+    ("ALIBABA_CLOUD_ACCESS_KEY_SECRET", "from-env"),
+    ("ALIBABA_CLOUD_SECURITY_TOKEN", ""),
+];
+
+/// A folder with a secret, and settings that name it.
+fn files(secret: &str) -> (tempfile::TempDir, std::path::PathBuf, Config) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("secret");
+    std::fs::write(&file, secret).unwrap();
+    let config = Config {
+        access_key_id: Some("LTAIexampleFile0".to_owned()),
+        access_key_secret_file: Some(file.to_str().unwrap().to_owned()),
+        ..Config::default()
+    };
+    (folder, file, config)
+}
+
+fn secret(provider: &Provider) -> String {
+    let current = provider.current().unwrap();
+    current.access_key_secret.expose_secret().to_owned()
+}
+
+/// How often the files were read with this result.
+fn reads(provider: &Provider, result: &str) -> u64 {
+    let line =
+        format!("pai_gateway_credential_refreshes_total{{result=\"{result}\",source=\"static\"}} ");
+    let text = provider.metrics.render();
+    let value = text.lines().find_map(|sample| sample.strip_prefix(&line));
+    value.map_or(0, |value| value.parse().unwrap())
+}
+
+/// A provider that runs until the test ends.
+fn running(config: &Config) -> Arc<Provider> {
+    let running = Arc::new(provider(config, &[]));
+    let kept = Arc::clone(&running);
+    tokio::spawn(async move { kept.run(CancellationToken::new()).await });
+    running
+}
+
+async fn pass(seconds: f64) {
+    tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+}
+
+#[tokio::test]
+async fn files_go_before_the_environment_and_a_rotated_secret_is_taken() {
+    let (_folder, file, config) = files("first\n");
+    let provider = provider(&config, &VARIABLES);
+    provider.load().await.unwrap();
+    assert_eq!(secret(&provider), "first");
+    std::fs::write(&file, "second").unwrap();
+    provider.load().await.unwrap();
+    assert_eq!(secret(&provider), "second");
+    assert_eq!(provider.status().access_key_id.unwrap(), "LTAI****ile0");
+}
+
+#[tokio::test]
+async fn the_last_good_credential_stays_and_no_other_source_is_asked() {
+    let (_folder, file, config) = files("good");
+    let provider = provider(&config, &VARIABLES);
+    provider.load().await.unwrap();
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(provider.load().await.unwrap_err().len(), 1);
+    assert_eq!(secret(&provider), "good");
+    assert_eq!(provider.lack(), None);
+    let told = provider.status().last_error.unwrap();
+    assert!(
+        told.contains("secret") && told.contains("No such file"),
+        "{told}"
+    );
+}
+
+#[tokio::test]
+async fn without_files_the_environment_is_asked_and_an_empty_token_is_none() {
+    let provider = provider(&Config::default(), &VARIABLES);
+    assert_eq!(provider.lack(), Some("waiting for the first credential"));
+    provider.load().await.unwrap();
+    let current = provider.current().unwrap();
+    assert_eq!(current.access_key_secret.expose_secret(), "from-env");
+    assert!(current.security_token.is_none());
+}
+
+#[tokio::test]
+async fn every_source_says_what_it_lacks() {
+    let cases = [
+        (SourceName::Static, "credentials.access_key_secret_file"),
+        (SourceName::Env, "ALIBABA_CLOUD_ACCESS_KEY_ID"),
+        (SourceName::Oidc, "ALIBABA_CLOUD_ROLE_ARN"),
+        (SourceName::CliProfile, "credentials.cli_config_file"),
+        (SourceName::Profile, "ALIBABA_CLOUD_CREDENTIALS_FILE"),
+        (SourceName::Ecs, "ALIBABA_CLOUD_ECS_METADATA_DISABLED"),
+        (SourceName::Uri, "ALIBABA_CLOUD_CREDENTIALS_URI"),
+    ];
+    for (source, told) in cases {
+        let config = Config {
+            source,
+            ..Config::default()
+        };
+        let off = [("ALIBABA_CLOUD_ECS_METADATA_DISABLED", "TRUE")];
+        let errors = provider(&config, &off).load().await.unwrap_err();
+        assert_eq!(errors.len(), 1);
+        assert!(errors[0].to_string().contains(told), "{}", errors[0]);
+    }
+}
+
+#[tokio::test]
+async fn an_expired_credential_is_not_handed_out_and_the_whole_chain_is_asked_again() {
+    let (_folder, _file, config) = files("good");
+    let provider = provider(&config, &VARIABLES);
+    let grant = answer::Grant::lasting("STS.x".to_owned(), "s".to_owned(), None);
+    let expires = Timestamp::now() + jiff::SignedDuration::from_millis(30);
+    provider.take(Loaded {
+        credentials: Arc::new(grant.credentials),
+        source: Source::Uri,
+        expires: Some(expires),
+    });
+    assert_eq!(provider.candidates(), [Source::Uri]);
+    pass(0.05).await;
+    assert!(provider.current().is_none());
+    let lack = provider.lack().unwrap();
+    assert!(lack.contains("expired"), "{lack}");
+    provider.load().await.unwrap();
+    assert_eq!(secret(&provider), "good");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_expire_is_read_again_every_period() {
+    let (_folder, file, config) = files("first");
+    let config = Config {
+        refresh: Span::secs(30),
+        ..config
+    };
+    let provider = running(&config);
+    pass(1.0).await;
+    std::fs::write(&file, "second").unwrap();
+    pass(28.0).await;
+    assert_eq!(secret(&provider), "first");
+    pass(2.0).await;
+    assert_eq!(secret(&provider), "second");
+    assert_eq!(reads(&provider, "ok"), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rejections_read_again_at_most_once_in_ten_seconds() {
+    let (_folder, _file, config) = files("x");
+    let config = Config {
+        refresh: Span::secs(3600),
+        ..config
+    };
+    let provider = running(&config);
+    pass(1.0).await;
+    assert_eq!(reads(&provider, "ok"), 1);
+    for _ in 0..8 {
+        provider.rejected();
+        pass(1.0).await;
+    }
+    assert_eq!(reads(&provider, "ok"), 2);
+    pass(4.0).await;
+    assert_eq!(reads(&provider, "ok"), 3);
+    pass(100.0).await;
+    assert_eq!(reads(&provider, "ok"), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_are_tried_again_ever_later_and_success_ends_that() {
+    let (_folder, file, config) = files("x");
+    std::fs::remove_file(&file).unwrap();
+    let config = Config {
+        source: SourceName::Static,
+        ..config
+    };
+    let provider = running(&config);
+    pass(600.0).await;
+    let failed = reads(&provider, "error");
+    assert!((15..=30).contains(&failed), "{failed}");
+    std::fs::write(&file, "there").unwrap();
+    pass(61.0).await;
+    assert_eq!(secret(&provider), "there");
+    assert_eq!(provider.status().last_error, None);
+}
