@@ -12,6 +12,7 @@ mod route;
 pub use body::{ImageFields, NotAnObject, parse_timestamp};
 pub use error::{ErrorBody, OriginError};
 pub use query::Query;
+pub(crate) use query::{RESERVED, encode};
 pub use route::{Call, Misrouted};
 
 use std::fmt;
@@ -231,7 +232,7 @@ impl Operation {
             Self::ListImageLabels => "/api/v1/image/labels".to_owned(),
             Self::AddImageLabels(image) => format!("/api/v1/images/{image}/labels"),
             Self::RemoveImageLabels(image, labels) => {
-                format!("/api/v1/images/{image}/labels/{}", query::encode(labels))
+                format!("/api/v1/images/{image}/labels/{}", encode(labels))
             }
             Self::PublishImage(image) => format!("/api/v1/images/{image}/publish"),
         }

@@ -174,18 +174,12 @@ impl App {
         self.close.cancel();
         let left = self.gateway.drain(self.shutdown.drain.0).await;
         self.calls.close();
-        if timeout(LAST_CALLS, self.calls.wait())
-            .await
-            .is_err()
-        {
+        if timeout(LAST_CALLS, self.calls.wait()).await.is_err() {
             tracing::warn!("calls to the origin were still under way");
         }
         self.stop.cancel();
         self.services.close();
-        if timeout(LAST_CALLS, self.services.wait())
-            .await
-            .is_err()
-        {
+        if timeout(LAST_CALLS, self.services.wait()).await.is_err() {
             tracing::warn!("listeners were slow to stop");
         }
         if let Some(snapshot) = self.snapshot {

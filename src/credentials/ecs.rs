@@ -11,7 +11,7 @@ use super::SourceError;
 use super::answer::{self, Grant};
 use super::client::{Client, Distance, Question};
 use super::context::Context;
-use crate::signing::rpc::escape;
+use crate::api::encode;
 use crate::upstream::Reply;
 
 /// A role, and where to ask for it.
@@ -78,7 +78,7 @@ impl Ecs {
             None => self.ask_role(client).await?,
         };
         let reply = self
-            .get(&format!("{ROLES}{}", escape(&role)), client)
+            .get(&format!("{ROLES}{}", encode(&role)), client)
             .await?;
         Grant::temporary(WHO, &answer::successful(WHO, &reply)?)
     }

@@ -11,31 +11,19 @@
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
+
+use crate::api::encode;
 
 /// Parameters in the order they are sent.
 pub type Parameters = Vec<(&'static str, String)>;
-
-/// Everything but RFC 3986's unreserved characters (§2.3).
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'_')
-    .remove(b'.')
-    .remove(b'~');
-
-/// Escapes everything but unreserved characters, with upper-case digits.
-#[must_use]
-pub fn escape(text: &str) -> String {
-    utf8_percent_encode(text, RESERVED).to_string()
-}
 
 /// The parameters as a query: escaped, in the order given.
 pub fn query<'a>(parameters: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     let mut text = String::new();
     for (name, value) in parameters {
         let joint = if text.is_empty() { "" } else { "&" };
-        text.extend([joint, &escape(name), "=", &escape(value)]);
+        text.extend([joint, &encode(name), "=", &encode(value)]);
     }
     text
 }
@@ -47,7 +35,7 @@ pub fn string_to_sign<'a>(
 ) -> String {
     let mut sorted: Vec<_> = parameters.into_iter().collect();
     sorted.sort_unstable();
-    format!("{method}&%2F&{}", escape(&query(sorted)))
+    format!("{method}&%2F&{}", encode(&query(sorted)))
 }
 
 /// The value of the `Signature` parameter.

@@ -2,11 +2,11 @@
 
 use aws_lc_rs::hmac;
 use http::HeaderMap;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::{AsciiSet, percent_decode_str, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{ALGORITHM, canonical_request, string_to_sign};
-use crate::api::Query;
+use crate::api::{Query, RESERVED};
 
 /// An `Authorization` header taken apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,12 +119,7 @@ fn signed_headers<'a>(
 }
 
 fn path_spellings(path: &str) -> [String; 3] {
-    const RFC_3986: &AsciiSet = &NON_ALPHANUMERIC
-        .remove(b'-')
-        .remove(b'_')
-        .remove(b'.')
-        .remove(b'~');
-    const JAVASCRIPT: &AsciiSet = &RFC_3986
+    const JAVASCRIPT: &AsciiSet = &RESERVED
         .remove(b'!')
         .remove(b'\'')
         .remove(b'(')
@@ -136,7 +131,7 @@ fn path_spellings(path: &str) -> [String; 3] {
         });
         segments.collect::<Vec<_>>().join("/")
     };
-    [respell(RFC_3986), respell(JAVASCRIPT), path.to_owned()]
+    [respell(RESERVED), respell(JAVASCRIPT), path.to_owned()]
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
