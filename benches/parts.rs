@@ -120,7 +120,11 @@ fn look_up(bencher: Bencher<'_, '_>, images: usize) {
     runtime.block_on(async {
         for number in 0..images {
             let landed = Ok(Landed::Image(Arc::clone(&entry)));
-            drop(cache.fetch(&key(number), &Known::Nothing, Priority::Miss, |_| async { landed }));
+            drop(
+                cache.fetch(&key(number), &Known::Nothing, Priority::Miss, |_| async {
+                    landed
+                }),
+            );
             tokio::task::yield_now().await;
         }
     });
