@@ -152,8 +152,8 @@ impl Admin {
             "/readyz" => self.probe(self.health.readiness(&self.credentials)),
             "/startupz" => self.probe(self.health.startup(&self.credentials)),
             "/metrics" => {
-                self.metrics.set_usage(&self.cache.usage());
-                self.metrics.set_breaker(self.upstream.breaker());
+                self.cache.export();
+                self.upstream.export();
                 text(
                     StatusCode::OK,
                     "text/plain; version=0.0.4; charset=utf-8",

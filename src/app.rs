@@ -18,7 +18,8 @@ use crate::credentials::{Environment, Provider};
 use crate::gateway::Gateway;
 use crate::metrics::Metrics;
 use crate::server::{self, Address, BindError, Bound, Server, Service, bind};
-use crate::upstream::{self, BadOrigin, BuildError, Origin, Upstream, UpstreamError};
+use crate::transport::{self, BuildError};
+use crate::upstream::{BadOrigin, Origin, Upstream, UpstreamError};
 
 /// A gateway that runs.
 pub struct App {
@@ -261,7 +262,7 @@ pub fn upstream(
     metrics: &Arc<Metrics>,
 ) -> Result<Upstream, StartError> {
     let origin = Origin::from_config(&settings.upstream)?;
-    let transport = upstream::connect(&settings.upstream)?;
+    let transport = transport::connect(&settings.upstream.transport())?;
     Ok(Upstream::new(
         origin,
         settings.upstream.clone(),

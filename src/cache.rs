@@ -261,6 +261,16 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
         self.flights.is_flying(key)
     }
 
+    /// Brings the gauges up to date that nothing else moves.
+    pub fn export(&self) {
+        let (usage, [images, negatives]) = (self.usage(), &self.metrics.cache_entries);
+        let whole = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        images.set(whole(usage.entries));
+        negatives.set(whole(usage.negative_entries));
+        self.metrics.cache_bytes.set(whole(usage.bytes));
+        self.metrics.cache_max_bytes.set(whole(usage.max_bytes));
+    }
+
     /// How full the stores are now.
     #[must_use]
     pub fn usage(&self) -> Usage {

@@ -20,5 +20,6 @@ pub mod response;
 pub mod server;
 pub mod signing;
 pub mod telemetry;
+pub mod transport;
 pub mod units;
 pub mod upstream;

@@ -15,8 +15,7 @@ use prometheus::{
 };
 
 use crate::api::Action;
-use crate::outcome::Outcome;
-use crate::upstream::{BreakerState, CallResult, QuotaScope};
+use crate::outcome::{CallResult, Outcome};
 use register::{Register, by_two};
 
 mod latency;
@@ -41,7 +40,6 @@ const AGE_BUCKETS: [f64; 12] = [
 const OUTCOMES: usize = Outcome::ALL.len();
 const ACTIONS: usize = Action::ALL.len();
 const RESULTS: usize = CallResult::ALL.len();
-const BREAKER_STATES: usize = BreakerState::ALL.len();
 
 /// Every metric of one gateway, in a registry of its own.
 #[derive(Debug)]
@@ -57,11 +55,16 @@ pub struct Metrics {
     pub upstream_retries: IntCounter,
     /// Attempts that the breaker, the queue or the quota kept from being sent.
     pub upstream_held: IntCounter,
-    breaker_state: [IntGauge; BREAKER_STATES],
-    quota_remaining: IntGaugeVec,
-    cache_entries: [IntGauge; 2],
-    cache_bytes: IntGauge,
-    cache_max_bytes: IntGauge,
+    /// 1 for where the breaker stands, by `state`.
+    pub breaker_state: IntGaugeVec,
+    /// Calls left in the account's current period, by `scope`.
+    pub quota_remaining: IntGaugeVec,
+    /// Answers held: images, then negatives.
+    pub cache_entries: [IntGauge; 2],
+    /// What the held images weigh.
+    pub cache_bytes: IntGauge,
+    /// What they may weigh.
+    pub cache_max_bytes: IntGauge,
     cache_evictions: [IntCounter; 3],
     /// Ids that came to name another object.
     pub cache_incarnations: IntCounter,
@@ -153,8 +156,7 @@ impl Metrics {
                 "upstream_held_total",
                 "Attempts that the breaker, the queue or the quota kept from being sent.",
             ),
-            breaker_state: BreakerState::ALL
-                .map(|state| breaker.with_label_values(&[state.as_str()])),
+            breaker_state: breaker,
             quota_remaining: register.gauges(
                 "upstream_quota_remaining",
                 "Calls left in the account's current period, as the origin last said.",
@@ -208,21 +210,6 @@ impl Metrics {
         }
     }
 
-    /// Takes over where the breaker stands.
-    pub fn set_breaker(&self, state: BreakerState) {
-        for (known, gauge) in BreakerState::ALL.iter().zip(&self.breaker_state) {
-            gauge.set(i64::from(*known == state));
-        }
-    }
-
-    /// Takes over what is left of a quota.
-    pub fn set_quota(&self, scope: QuotaScope, remain: u64) {
-        let remain = i64::try_from(remain).unwrap_or(i64::MAX);
-        self.quota_remaining
-            .with_label_values(&[scope.as_str()])
-            .set(remain);
-    }
-
     /// What the listener of this name counts.
     #[must_use]
     pub fn listener(&self, name: &str) -> ListenerMetrics {
@@ -263,16 +250,6 @@ impl Metrics {
         if let Ok(expiry) = result {
             self.credential_expiry.set(expiry.unwrap_or(f64::INFINITY));
         }
-    }
-
-    /// Takes over the cache's own books.
-    pub fn set_usage(&self, usage: &crate::cache::Usage) {
-        let [images, negatives] = &self.cache_entries;
-        let whole = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-        images.set(whole(usage.entries));
-        negatives.set(whole(usage.negative_entries));
-        self.cache_bytes.set(whole(usage.bytes));
-        self.cache_max_bytes.set(whole(usage.max_bytes));
     }
 
     /// Answers so far by outcome, for one operation or all.

@@ -1,4 +1,5 @@
-//! The one word for how a request ended, the same in headers, metrics, logs, `/status` and audit.
+//! The one word for how a request ended, the same in headers, metrics, logs, `/status` and audit; and
+//! the one for how an attempt at the origin did.
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -72,14 +73,67 @@ impl Outcome {
     }
 }
 
+/// How one attempt ended; the `result` label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are the metric's own words")]
+pub enum CallResult {
+    Ok,
+    NotFound,
+    Forbidden,
+    Throttled,
+    ClientError,
+    ServerError,
+    Timeout,
+    Transport,
+    Credential,
+}
+
+impl CallResult {
+    /// Every result, in the order of the discriminants.
+    pub const ALL: [Self; 9] = [
+        Self::Ok,
+        Self::NotFound,
+        Self::Forbidden,
+        Self::Throttled,
+        Self::ClientError,
+        Self::ServerError,
+        Self::Timeout,
+        Self::Transport,
+        Self::Credential,
+    ];
+
+    /// The label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::NotFound => "not_found",
+            Self::Forbidden => "forbidden",
+            Self::Throttled => "throttled",
+            Self::ClientError => "client_error",
+            Self::ServerError => "server_error",
+            Self::Timeout => "timeout",
+            Self::Transport => "transport",
+            Self::Credential => "credential",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Outcome;
+    use super::{CallResult, Outcome};
 
     #[test]
     fn outcomes_are_listed_in_discriminant_order() {
         for (index, outcome) in Outcome::ALL.into_iter().enumerate() {
             assert_eq!(outcome as usize, index);
+        }
+    }
+
+    #[test]
+    fn results_are_listed_in_discriminant_order() {
+        for (index, result) in CallResult::ALL.into_iter().enumerate() {
+            assert_eq!(result as usize, index);
         }
     }
 }

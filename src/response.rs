@@ -15,7 +15,8 @@ use http_body_util::Full;
 use crate::api::{ErrorBody, OriginError};
 use crate::cache::{Entry, Negative};
 use crate::outcome::Outcome;
-use crate::upstream::{Reply, UpstreamError};
+use crate::transport::Reply;
+use crate::upstream::UpstreamError;
 
 /// An answer's body, whole in memory.
 pub type Body = Full<Bytes>;

@@ -4,7 +4,6 @@
 //! client reaches the origin. Only reads are tried again, and only while the retry budget lasts.
 
 mod breaker;
-mod client;
 mod config;
 mod failure;
 mod gate;
@@ -15,12 +14,9 @@ mod refusals;
 mod retry;
 mod verdict;
 
-pub use breaker::State as BreakerState;
-pub use client::{BuildError, Reply, Transport, TransportError, connect};
 pub use config::Config;
-pub use failure::{CallResult, UpstreamError};
+pub use failure::UpstreamError;
 pub use origin::{BadOrigin, Origin};
-pub use quota::{Reading, Scope as QuotaScope};
 pub use verdict::{Codes, Verdict};
 
 use std::sync::Arc;
@@ -28,7 +24,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Request;
+use http::{Request, header};
 use http_body_util::Full;
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
@@ -40,6 +36,7 @@ use crate::credentials::Provider;
 use crate::metrics::Metrics;
 use crate::priority::Urgency;
 use crate::signing::{self, Draft};
+use crate::transport::{Reply, Transport, TransportError};
 use protection::Protection;
 use refusals::Refusals;
 use retry::{Next, Retries};
@@ -129,10 +126,22 @@ impl Upstream {
         &self.origin
     }
 
-    /// Where the breaker stands.
+    /// The word for where the breaker stands.
     #[must_use]
-    pub fn breaker(&self) -> BreakerState {
-        self.protection.state()
+    pub fn breaker(&self) -> &'static str {
+        self.protection.state().as_str()
+    }
+
+    /// Brings the gauges up to date that nothing else moves.
+    pub fn export(&self) {
+        let now = self.protection.state();
+        for state in breaker::State::ALL {
+            let gauge = self
+                .metrics
+                .breaker_state
+                .with_label_values(&[state.as_str()]);
+            gauge.set(i64::from(state == now));
+        }
     }
 
     /// Asks, within the deadline, when its turn comes.
@@ -193,7 +202,11 @@ impl Upstream {
                 let verdict = self.judge(&call.operation, &reply);
                 self.learn_clock(&verdict, &reply, received);
                 for (scope, reading) in self.protection.learn(&reply) {
-                    self.metrics.set_quota(scope, reading.remain);
+                    let remain = i64::try_from(reading.remain).unwrap_or(i64::MAX);
+                    self.metrics
+                        .quota_remaining
+                        .with_label_values(&[scope.as_str()])
+                        .set(remain);
                 }
                 Ok(Attempt {
                     verdict,
@@ -223,7 +236,7 @@ impl Upstream {
         };
         let offset = SignedDuration::from_millis(self.clock_offset_ms.load(Ordering::Relaxed));
         let headers = signing::sign(&draft, &credentials, Timestamp::now() + offset, &nonce());
-        client::request(&self.origin, draft, headers)
+        request(&self.origin, draft, headers)
             .map_err(|error| UpstreamError::Transport(Arc::new(error)))
     }
 
@@ -355,4 +368,26 @@ impl Drop for InFlight<'_> {
 fn nonce() -> String {
     let bits = fastrand::u128(..);
     format!("{bits:032x}")
+}
+
+/// Writes a signed draft as a request: its headers, and nothing else but how to answer it.
+fn request(
+    origin: &Origin,
+    draft: Draft,
+    headers: Vec<(&'static str, String)>,
+) -> Result<Request<Full<Bytes>>, TransportError> {
+    let mut request = Request::builder()
+        .method(draft.method)
+        .uri(origin.uri(&draft.path, &draft.query)?);
+    for (name, value) in headers {
+        request = request.header(name, value);
+    }
+    request = request
+        .header(header::ACCEPT, "application/json")
+        .header(header::ACCEPT_ENCODING, "identity")
+        .header(
+            header::USER_AGENT,
+            concat!("pai-image-gateway/", env!("CARGO_PKG_VERSION")),
+        );
+    Ok(request.body(Full::new(draft.body))?)
 }

@@ -7,8 +7,7 @@ use serde_json::{Map, Value, json};
 use super::Admin;
 use crate::api::Action;
 use crate::metrics::{Metrics, quantile};
-use crate::outcome::Outcome;
-use crate::upstream::CallResult;
+use crate::outcome::{CallResult, Outcome};
 
 impl Admin {
     pub(super) fn status(&self) -> Value {
@@ -26,7 +25,7 @@ impl Admin {
             "requests": requests(metrics),
             "hit_ratio": hit_ratio(metrics.requests(Some(Action::GetImage))),
             "latency_seconds": latencies(metrics),
-            "upstream": { "requests": upstream, "in_flight": metrics.upstream_in_flight.get(), "breaker": self.upstream.breaker().as_str() },
+            "upstream": { "requests": upstream, "in_flight": metrics.upstream_in_flight.get(), "breaker": self.upstream.breaker() },
             "cache": self.cache.usage(),
             "credential": self.credentials.status(),
             "shared_cache": null,

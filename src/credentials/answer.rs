@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::SourceError;
 use crate::signing::Credentials;
-use crate::upstream::Reply;
+use crate::transport::Reply;
 
 /// A credential, and how long it holds.
 #[derive(Clone)]

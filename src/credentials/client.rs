@@ -12,8 +12,7 @@ use http_body_util::Full;
 use tower::ServiceExt;
 
 use super::{Config, SourceError};
-use crate::units::{ByteSize, Span};
-use crate::upstream::{self, BuildError, Reply, Transport, TransportError};
+use crate::transport::{self, BuildError, Reply, Transport, TransportError};
 
 /// How far away who is asked is; decides how long to wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,13 +110,12 @@ impl Client {
     }
 
     fn connect(&self, distance: Distance) -> Result<Transport, BuildError> {
-        upstream::connect(&upstream::Config {
+        transport::connect(&transport::Settings {
             ca_file: self.ca_file.clone(),
-            connect_timeout: Span(distance.connect()),
+            connect_timeout: distance.connect(),
             // Questions come in a burst, then none for an hour.
-            idle_timeout: Span::secs(5),
-            max_body: ByteSize(64 << 10),
-            ..upstream::Config::default()
+            idle_timeout: Duration::from_secs(5),
+            max_body: 64 << 10,
         })
     }
 }

@@ -12,7 +12,7 @@ use super::answer::{self, Grant};
 use super::client::{Client, Distance, Question};
 use super::context::Context;
 use crate::api::encode;
-use crate::upstream::Reply;
+use crate::transport::Reply;
 
 /// A role, and where to ask for it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::upstream::{BuildError, TransportError};
+use crate::transport::{BuildError, TransportError};
 
 /// Why a source has no credential, and what to do; never the credential, and never the text of an
 /// answer, which may quote one.

@@ -12,7 +12,8 @@ use tower::util::BoxCloneSyncService;
 use super::*;
 use crate::cache::{self, Policy};
 use crate::credentials::{self, Provider, SourceName};
-use crate::upstream::{self, Origin, Reply, TransportError};
+use crate::transport::{Reply, TransportError};
+use crate::upstream::{self, Origin};
 
 /// What the origin does with a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

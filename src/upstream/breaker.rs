@@ -27,8 +27,7 @@ pub(super) struct Limits {
 
 /// Where a breaker stands; the `state` label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the module's doc says what they are")]
-pub enum State {
+pub(super) enum State {
     Closed,
     Open,
     Probing,
@@ -36,11 +35,11 @@ pub enum State {
 
 impl State {
     /// Every state, in the order of the discriminants.
-    pub const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::Probing];
+    pub(super) const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::Probing];
 
     /// The label.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Closed => "closed",
             Self::Open => "open",

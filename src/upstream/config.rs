@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::transport::Settings;
 use crate::units::{ByteSize, Span};
 
 /// The `[upstream]` settings.
@@ -81,6 +82,19 @@ impl Default for Config {
                 "Forbidden.RAM",
                 "NoPermission",
             ]),
+        }
+    }
+}
+
+impl Config {
+    /// What the transport to the origin is made with.
+    #[must_use]
+    pub fn transport(&self) -> Settings {
+        Settings {
+            ca_file: self.ca_file.clone(),
+            connect_timeout: self.connect_timeout.0,
+            idle_timeout: self.idle_timeout.0,
+            max_body: self.max_body.0,
         }
     }
 }

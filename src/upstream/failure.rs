@@ -3,54 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::TransportError;
 use crate::api::OriginError;
-
-/// How one attempt ended; the `result` label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are the metric's own words")]
-pub enum CallResult {
-    Ok,
-    NotFound,
-    Forbidden,
-    Throttled,
-    ClientError,
-    ServerError,
-    Timeout,
-    Transport,
-    Credential,
-}
-
-impl CallResult {
-    /// Every result, in the order of the discriminants.
-    pub const ALL: [Self; 9] = [
-        Self::Ok,
-        Self::NotFound,
-        Self::Forbidden,
-        Self::Throttled,
-        Self::ClientError,
-        Self::ServerError,
-        Self::Timeout,
-        Self::Transport,
-        Self::Credential,
-    ];
-
-    /// The label.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::NotFound => "not_found",
-            Self::Forbidden => "forbidden",
-            Self::Throttled => "throttled",
-            Self::ClientError => "client_error",
-            Self::ServerError => "server_error",
-            Self::Timeout => "timeout",
-            Self::Transport => "transport",
-            Self::Credential => "credential",
-        }
-    }
-}
+use crate::outcome::CallResult;
+use crate::transport::TransportError;
 
 /// Why a call brought no answer about what was asked.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -8,8 +8,9 @@ use tokio::time::{Instant, timeout_at};
 use super::breaker::{self, Breaker, Held, Pass, Signal};
 use super::gate::{Gate, Permit};
 use super::quota::{Quota, Reading, Scope};
-use super::{Attempt, Config, Reply, UpstreamError, Verdict};
+use super::{Attempt, Config, UpstreamError, Verdict};
 use crate::priority::Urgency;
+use crate::transport::Reply;
 
 /// A throttle that names no time.
 const UNNAMED_THROTTLE: Duration = Duration::from_secs(1);

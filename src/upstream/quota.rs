@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Reply;
 use crate::priority::Priority;
+use crate::transport::Reply;
 
 /// Whose quota; the `scope` label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope {
+pub(super) enum Scope {
     /// The account's calls of this operation.
     UserApi,
     /// The account's calls of all.
@@ -22,11 +22,11 @@ pub enum Scope {
 
 impl Scope {
     /// Every scope, in the order of the discriminants.
-    pub const ALL: [Self; 2] = [Self::UserApi, Self::User];
+    pub(super) const ALL: [Self; 2] = [Self::UserApi, Self::User];
 
     /// The label.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::UserApi => "user_api",
             Self::User => "user",
@@ -43,13 +43,13 @@ impl Scope {
 
 /// One reading of a quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Reading {
+pub(super) struct Reading {
     /// Calls allowed in the period.
-    pub limit: u64,
+    pub(super) limit: u64,
     /// Calls left in it.
-    pub remain: u64,
+    pub(super) remain: u64,
     /// When the period ends.
-    pub until: Instant,
+    pub(super) until: Instant,
 }
 
 /// The latest reading of each scope.

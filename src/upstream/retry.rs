@@ -123,7 +123,7 @@ mod tests {
 
     use super::*;
     use crate::api::{ImageFields, ImageId, ImageKey, OriginError};
-    use crate::upstream::Reply;
+    use crate::transport::Reply;
 
     fn get() -> Operation {
         Operation::GetImage(ImageKey {

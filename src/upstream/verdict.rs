@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use wildmatch::WildMatch;
 
-use super::{CallResult, Reply};
 use crate::api::{ImageFields, Operation, OriginError};
+use crate::outcome::CallResult;
+use crate::transport::Reply;
 
 /// What an answer means.
 #[derive(Debug, Clone, PartialEq, Eq)]

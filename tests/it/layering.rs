@@ -131,6 +131,28 @@ fn only_the_edges_know_the_settings_as_a_whole_and_the_emulator() {
 }
 
 #[test]
+fn what_all_stand_on_knows_none_of_them() {
+    let parts = [
+        "crate::cache",
+        "crate::upstream",
+        "crate::credentials",
+        "crate::gateway",
+        "crate::server",
+    ];
+    assert_eq!(
+        breaches(
+            &["metrics", "outcome", "transport", "api", "signing"],
+            &parts
+        ),
+        [""; 0]
+    );
+    assert_eq!(
+        breaches(&["credentials"], &["crate::upstream", "crate::cache"]),
+        [""; 0]
+    );
+}
+
+#[test]
 fn the_environment_is_read_in_one_place() {
     let readers = breaches(
         &[

@@ -1,4 +1,4 @@
-//! The HTTP client towards the origin: a pool of keep-alive connections that never re-sends on its own.
+//! HTTP and HTTPS towards others: a pool of keep-alive connections that never re-sends on its own.
 
 use std::fs;
 use std::io::{self, Read};
@@ -21,11 +21,21 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt;
 use tower::util::BoxCloneSyncService;
 
-use super::{Config, Origin};
-use crate::signing::Draft;
-
 /// Sends one request and reads its whole answer.
 pub type Transport = BoxCloneSyncService<Request<Full<Bytes>>, Reply, TransportError>;
+
+/// What a transport is made with.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// PEM file of roots to trust instead of the system's.
+    pub ca_file: Option<String>,
+    /// Time to connect.
+    pub connect_timeout: Duration,
+    /// Idle connections are closed after this.
+    pub idle_timeout: Duration,
+    /// Longest answer read, in bytes.
+    pub max_body: u64,
+}
 
 /// A whole answer, decoded.
 #[derive(Debug, Clone)]
@@ -44,8 +54,8 @@ pub enum TransportError {
     /// No connection, or it broke.
     #[error("connection: {0}")]
     Connection(String),
-    /// The answer is longer than `upstream.max_body`.
-    #[error("the answer is longer than upstream.max_body")]
+    /// The answer is longer than is read.
+    #[error("the answer is too long")]
     TooLong,
     /// The answer's encoding is unknown or broken.
     #[error("the answer's content encoding cannot be undone")]
@@ -102,50 +112,28 @@ impl Reply {
     }
 }
 
-/// Writes a signed draft as a request: its headers, and nothing else but how to answer it.
-pub(super) fn request(
-    origin: &Origin,
-    draft: Draft,
-    headers: Vec<(&'static str, String)>,
-) -> Result<Request<Full<Bytes>>, TransportError> {
-    let mut request = Request::builder()
-        .method(draft.method)
-        .uri(origin.uri(&draft.path, &draft.query)?);
-    for (name, value) in headers {
-        request = request.header(name, value);
-    }
-    request = request
-        .header(header::ACCEPT, "application/json")
-        .header(header::ACCEPT_ENCODING, "identity")
-        .header(
-            header::USER_AGENT,
-            concat!("pai-image-gateway/", env!("CARGO_PKG_VERSION")),
-        );
-    Ok(request.body(Full::new(draft.body))?)
-}
-
 /// Makes the client. Nothing is connected yet.
 ///
 /// # Errors
 /// [`BuildError`] for a CA file that cannot be used.
-pub fn connect(config: &Config) -> Result<Transport, BuildError> {
+pub fn connect(settings: &Settings) -> Result<Transport, BuildError> {
     let mut http = HttpConnector::new();
     http.enforce_http(false);
     http.set_nodelay(true);
-    http.set_connect_timeout(Some(config.connect_timeout.0));
+    http.set_connect_timeout(Some(settings.connect_timeout));
     http.set_keepalive(Some(Duration::from_secs(60)));
     let https = HttpsConnectorBuilder::new()
-        .with_tls_config(tls(config)?)
+        .with_tls_config(tls(settings)?)
         .https_or_http()
         .enable_http1()
         .wrap_connector(http);
     let client = Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(config.idle_timeout.0)
+        .pool_idle_timeout(settings.idle_timeout)
         // It would send the same signature and nonce again.
         .retry_canceled_requests(false)
         .build(https);
-    let limit = usize::try_from(config.max_body.0).unwrap_or(usize::MAX);
+    let limit = usize::try_from(settings.max_body).unwrap_or(usize::MAX);
     Ok(BoxCloneSyncService::new(tower::service_fn(
         move |request| {
             let response = client.request(request);
@@ -203,13 +191,13 @@ fn decode(mut reply: Reply, limit: usize) -> Result<Reply, TransportError> {
 }
 
 /// Trusts the given CA file alone, else the system's roots, else (an image without any) Mozilla's.
-fn tls(config: &Config) -> Result<ClientConfig, BuildError> {
+fn tls(settings: &Settings) -> Result<ClientConfig, BuildError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = || {
         ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
     };
-    if let Some(path) = &config.ca_file {
+    if let Some(path) = &settings.ca_file {
         return Ok(builder()?
             .with_root_certificates(read_roots(path)?)
             .with_no_client_auth());
