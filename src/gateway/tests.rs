@@ -176,6 +176,23 @@ async fn a_credential_that_expires_amid_a_throttle_fails_nobody() {
     assert!(calls > 0);
 }
 
+/// Twenty questions a second: what is hot is fetched again before anybody finds it stale.
+#[tokio::test(start_paused = true)]
+async fn a_hot_image_is_never_found_stale() {
+    let world = World::new().await;
+    let (mut stale, mut asked) = (0, 0);
+    for _ in 0..(20 * 600) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let (_, cache_status) = world.ask(1).await;
+        stale += u64::from(cache_status.contains("detail="));
+        asked += 1;
+    }
+    let calls = world.calls.load(Ordering::SeqCst);
+    assert!(stale * 1000 < asked, "{stale} of {asked}");
+    // A ttl is 54 to 60 s, and never cut shorter than by 30 %.
+    assert!((10..=17).contains(&calls), "{calls}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn after_a_day_of_errors_the_truth_is_told() {
     let world = World::new().await;

@@ -193,3 +193,25 @@ async fn check_tells_why_a_source_has_nothing() {
         "{text}"
     );
 }
+
+#[tokio::test]
+async fn a_key_that_the_origin_refuses_is_fetched_anew_out_of_the_cycle() {
+    let first = AtomicBool::new(true);
+    let sts = StandIn::start(move |_| {
+        let mut credentials = granted(HOUR);
+        if first.swap(false, Ordering::Relaxed) {
+            credentials["AccessKeyId"] = "STS.revoked".into();
+        }
+        (200, assumed(&credentials))
+    })
+    .await;
+    let gateway = TestGateway::start(behind(&sts)).await;
+    let refused = gateway.image(&Store::id(1)).await;
+    assert_eq!(refused.status, StatusCode::BAD_GATEWAY);
+    assert_eq!(refused.json()["Code"], "Gateway.CredentialRejected");
+    eventually("the new key signs", async || {
+        gateway.image(&Store::id(1)).await.status == StatusCode::OK
+    })
+    .await;
+    assert_eq!(sts.asked().len(), 2);
+}
