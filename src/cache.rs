@@ -202,19 +202,27 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
             Err(error) => self.failures.insert(key.clone(), error.clone()),
         }
         match fetched {
-            Ok(Landed::Image(entry)) if entry.storable => {
+            Ok(Landed::Image(entry)) => {
                 self.negatives.invalidate(&key.image);
-                self.images
-                    .insert(key.clone(), self.same_object_or_young(key, entry));
-                self.metrics.cache_ttl.observe(entry.ttl.as_secs_f64());
-                self.changes.fetch_add(1, Ordering::Release);
+                self.keep(key, entry);
             }
             Ok(Landed::Negative(negative)) => {
                 self.remove_variants(&key.image);
                 self.negatives
                     .insert(key.image.clone(), Arc::clone(negative));
             }
-            Ok(Landed::Image(_)) | Err(_) => {}
+            Err(_) => {}
+        }
+    }
+
+    fn keep(&self, key: &ImageKey, entry: &Arc<Entry>) {
+        self.changes.fetch_add(1, Ordering::Release);
+        if entry.storable {
+            self.images
+                .insert(key.clone(), self.same_object_or_young(key, entry));
+            self.metrics.cache_ttl.observe(entry.ttl.as_secs_f64());
+        } else {
+            self.images.invalidate(key);
         }
     }
 
@@ -253,12 +261,6 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
     #[must_use]
     pub fn last_failure(&self, key: &ImageKey) -> Option<E> {
         self.failures.get(key)
-    }
-
-    /// Whether a fetch for this key is under way.
-    #[must_use]
-    pub fn is_fetching(&self, key: &ImageKey) -> bool {
-        self.flights.is_flying(key)
     }
 
     /// Brings the gauges up to date that nothing else moves.

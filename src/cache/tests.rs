@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use jiff::Timestamp;
 
+use super::freshness::OriginCacheControl;
 use super::*;
 use crate::api::{ImageFields, OriginError};
 use crate::units::ByteSize;
@@ -111,6 +112,38 @@ async fn a_no_replaces_both_variants_and_an_image_replaces_the_no() {
     fetched(&cache, &plain, Ok(no())).await;
     tokio::time::advance(Duration::from_secs(10)).await;
     assert_eq!(knows(&cache, &plain), "nothing");
+}
+
+#[tokio::test]
+async fn what_the_origin_forbids_to_store_replaces_what_was_stored() {
+    let policy = Policy {
+        origin_cache_control: OriginCacheControl::Respect,
+        ..Policy::default()
+    };
+    let metrics = Arc::new(Metrics::new());
+    let cache: TestCache = Arc::new(Cache::new(
+        &Config::default(),
+        policy.clone(),
+        metrics,
+        TaskTracker::new(),
+    ));
+    let key = key("a");
+    let arrival = |cache_control: &str| Arrival {
+        body: "{}".into(),
+        fields: ImageFields::default(),
+        request_id: None,
+        sent: Instant::now(),
+        took: Duration::ZERO,
+        received: Timestamp::now(),
+        date: None,
+        cache_control: cache_control.to_owned(),
+    };
+    for (cache_control, expected) in [("", "fresh"), ("no-store", "nothing")] {
+        fetched(&cache, &key, Ok(no())).await;
+        let entry = Entry::new(arrival(cache_control), false, &policy, 0.0);
+        fetched(&cache, &key, Ok(Landed::Image(Arc::new(entry)))).await;
+        assert_eq!(knows(&cache, &key), expected);
+    }
 }
 
 #[tokio::test]
