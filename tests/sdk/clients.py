@@ -15,7 +15,7 @@ VERBOSE = models.GetImageRequest(verbose=True)
 # What clients escape in ways of their own, and with `%2B` something that looks like an escape.
 ODD = "tensor flow~*+%2B/中&c=d#?;:@$'!()\"\\"
 # The same for a label's key, which holds neither `=` nor a comma, since both separate; `%2C` is none.
-ODD_KEY = "key/2 ~*+%2C中&#?;:@'!()%"
+ODD_KEY = "key/2 ~*+%2C中&#?;:@'!()"
 
 
 def connect(address: str, **settings: Any) -> Client:
