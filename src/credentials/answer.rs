@@ -37,8 +37,7 @@ impl Grant {
         let bad = |problem| SourceError::Answer { who, problem };
         let field = |name: &str, problem| text(object, name).ok_or_else(|| bad(problem));
         let expiration = field("Expiration", "it has no Expiration")?;
-        let expires = parse_expiration(&expiration)
-            .ok_or_else(|| bad("its Expiration is not of the form 2026-11-23T10:20:42Z"))?;
+        let expires = parse_expiration(&expiration).ok_or_else(|| bad(EXPIRATION_FORM))?;
         let grant = Self::lasting(
             field("AccessKeyId", "it has no AccessKeyId")?,
             field("AccessKeySecret", "it has no AccessKeySecret")?,
@@ -49,7 +48,26 @@ impl Grant {
             ..grant
         })
     }
+
+    /// A session's key, which has no token: `SessionAccessKeyId`, `SessionAccessKeySecret`, `Expiration`.
+    pub(super) fn session(who: &'static str, object: Option<&Value>) -> Result<Self, SourceError> {
+        let bad = |problem| SourceError::Answer { who, problem };
+        let object = object.ok_or_else(|| bad("it has no SessionAccessKey"))?;
+        let field = |name: &str, problem| text(object, name).ok_or_else(|| bad(problem));
+        let expiration = field("Expiration", "it has no Expiration")?;
+        let grant = Self::lasting(
+            field("SessionAccessKeyId", "it has no SessionAccessKeyId")?,
+            field("SessionAccessKeySecret", "it has no SessionAccessKeySecret")?,
+            None,
+        );
+        Ok(Self {
+            expires: Some(parse_expiration(&expiration).ok_or_else(|| bad(EXPIRATION_FORM))?),
+            ..grant
+        })
+    }
 }
+
+const EXPIRATION_FORM: &str = "its Expiration is not of the form 2026-11-23T10:20:42Z";
 
 /// The object in an answer of status 200.
 pub(super) fn object(who: &'static str, reply: &Reply) -> Result<Value, SourceError> {
@@ -62,6 +80,22 @@ pub(super) fn object(who: &'static str, reply: &Reply) -> Result<Value, SourceEr
         who,
         problem: "it is no JSON object",
     })
+}
+
+/// An object of OAuth, which may be an error whatever its status.
+pub(super) fn unfailed(
+    who: &'static str,
+    reply: &Reply,
+    object: &Value,
+) -> Result<(), SourceError> {
+    match object.get("error") {
+        None => Ok(()),
+        Some(_) => Err(SourceError::Refused {
+            who,
+            status: reply.status,
+            code: code(object),
+        }),
+    }
 }
 
 /// The object in an answer that must also say `"Code": "Success"`.
@@ -94,7 +128,8 @@ pub(super) fn parse_expiration(text: &str) -> Option<Timestamp> {
 
 /// An answer's Code, unless it is too odd to be one: a message in its place might quote a key.
 fn code(object: &Value) -> Option<String> {
-    let code = text(object, "Code")?;
+    // OAuth has another word for it.
+    let code = text(object, "Code").or_else(|| text(object, "error"))?;
     let sane = code.len() <= 64
         && code
             .bytes()

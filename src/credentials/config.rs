@@ -44,6 +44,8 @@ pub struct Config {
     pub sts_vpc: bool,
     /// Asked instead of the region's STS.
     pub sts_endpoint: Option<String>,
+    /// Asked instead of the vendor's OAuth servers.
+    pub oauth_endpoint: Option<String>,
     /// PEM file of roots to trust instead of the system's when a credential is fetched.
     pub ca_file: Option<String>,
     /// Lets a credential be fetched over `http://` from other machines.
@@ -106,6 +108,7 @@ impl Default for Config {
             sts_region: None,
             sts_vpc: false,
             sts_endpoint: None,
+            oauth_endpoint: None,
             ca_file: None,
             allow_http: false,
             profile: None,

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::client::Client;
+use super::oauth::Memory;
 use super::{Config, SourceError};
 
 /// Environment variables, as they were when the process started.
@@ -14,6 +16,8 @@ pub struct Context {
     pub(super) config: Config,
     pub(super) environment: Environment,
     pub(super) client: Client,
+    /// An OAuth sign-in newer than the file's.
+    pub(super) oauth: Arc<Memory>,
 }
 
 impl Context {
@@ -23,6 +27,7 @@ impl Context {
             config,
             environment,
             client,
+            oauth: Arc::default(),
         }
     }
 

@@ -13,6 +13,7 @@ use super::context::{Context, read};
 use super::ecs::Ecs;
 use super::oidc::Oidc;
 use super::recipe::Recipe;
+use super::rsa::KeyPair;
 use super::sts::{Role, Sts};
 
 /// Python's SDK and Node's keep it by different names.
@@ -80,24 +81,7 @@ fn recipe(context: &Context, path: &str, text: &str, name: &str) -> Result<Recip
         name,
         section,
     };
-    match profile.need("type")?.as_str() {
-        "access_key" => Ok(Recipe::Key(profile.key()?)),
-        "ram_role_arn" => Ok(Recipe::Role {
-            base: Box::new(Recipe::Key(profile.key()?)),
-            role: profile.role()?,
-            sts: Sts::of(context),
-        }),
-        "oidc_role_arn" => Ok(Recipe::Oidc(Oidc {
-            role: profile.role()?,
-            provider_arn: profile.need("oidc_provider_arn")?,
-            token_file: profile.need("oidc_token_file_path")?,
-            sts: Sts::of(context),
-        })),
-        "ecs_ram_role" => Ecs::of(context, profile.get("role_name")).map(Recipe::Ecs),
-        other => Err(bad(format!(
-            "profile {name}: unsupported profile type {other}"
-        ))),
-    }
+    profile.recipe()
 }
 
 /// The first line that parsers read in different ways, or join with the next.
@@ -126,6 +110,33 @@ struct Profile<'a> {
 }
 
 impl Profile<'_> {
+    fn recipe(&self) -> Result<Recipe, SourceError> {
+        match self.need("type")?.as_str() {
+            "access_key" => Ok(Recipe::Key(self.key()?)),
+            "ram_role_arn" => Ok(Recipe::Role {
+                base: Box::new(Recipe::Key(self.key()?)),
+                role: self.role()?,
+                sts: Sts::of(self.context),
+            }),
+            "oidc_role_arn" => Ok(Recipe::Oidc(Oidc {
+                role: self.role()?,
+                provider_arn: self.need("oidc_provider_arn")?,
+                token_file: self.need("oidc_token_file_path")?,
+                sts: Sts::of(self.context),
+            })),
+            "rsa_key_pair" => Ok(Recipe::KeyPair(KeyPair {
+                public_key_id: self.need("public_key_id")?,
+                private_key_file: self.need("private_key_file")?,
+                sts: Sts::of_key_pairs(self.context),
+            })),
+            "ecs_ram_role" => Ecs::of(self.context, self.get("role_name")).map(Recipe::Ecs),
+            other => Err(SourceError::Profile {
+                path: self.path.to_owned(),
+                problem: format!("profile {}: unsupported profile type {other}", self.name),
+            }),
+        }
+    }
+
     fn get(&self, key: &str) -> Option<String> {
         let value = uncommented(self.section.get(key)?);
         if value.contains('#') {
@@ -238,11 +249,7 @@ mod tests {
         let Err(error) = parse(text, "k") else {
             panic!()
         };
-        assert!(
-            error
-                .to_string()
-                .contains("unsupported profile type rsa_key_pair")
-        );
+        assert!(error.to_string().contains("no private_key_file"));
         let Err(error) = parse(text, "x") else {
             panic!()
         };

@@ -28,12 +28,26 @@ pub(super) struct Role {
 /// The session's name where nobody gave one.
 const SESSION: &str = "pai-image-gateway";
 
+const CENTRAL: &str = "https://sts.aliyuncs.com";
+
+const JAPAN: &str = "ap-northeast-1";
+
 const ASSUME_ROLE: &str = "STS (AssumeRole)";
 
 impl Sts {
     /// The STS that the settings or the environment mean.
     pub(super) fn of(context: &Context) -> Self {
         Self::of_profile(context, None, false)
+    }
+
+    /// The STS of key pairs: the region's, else Japan's, where alone there are key pairs.
+    pub(super) fn of_key_pairs(context: &Context) -> Self {
+        match Self::of(context) {
+            Self(central) if central == CENTRAL && context.config.sts_endpoint.is_none() => {
+                Self(format!("https://sts.{JAPAN}.aliyuncs.com"))
+            }
+            named => named,
+        }
     }
 
     /// The STS that a profile means. The settings' `sts_endpoint` goes before everything. Without a
@@ -49,7 +63,7 @@ impl Sts {
         Self(match region {
             Some(region) if vpc => format!("https://sts-vpc.{region}.aliyuncs.com"),
             Some(region) => format!("https://sts.{region}.aliyuncs.com"),
-            None => "https://sts.aliyuncs.com".to_owned(),
+            None => CENTRAL.to_owned(),
         })
     }
 
@@ -60,6 +74,17 @@ impl Sts {
         parameters: &Parameters,
         client: &Client,
     ) -> Result<Grant, SourceError> {
+        let object = self.answer(who, parameters, client).await?;
+        Grant::temporary(who, object.get("Credentials").unwrap_or(&Value::Null))
+    }
+
+    /// Sends the parameters and reads the answer.
+    pub(super) async fn answer(
+        &self,
+        who: &'static str,
+        parameters: &Parameters,
+        client: &Client,
+    ) -> Result<Value, SourceError> {
         let query = rpc::query(
             parameters
                 .iter()
@@ -69,8 +94,7 @@ impl Sts {
         let reply = client
             .ask(Question::get(who, Distance::Network, url))
             .await?;
-        let object = answer::object(who, &reply)?;
-        Grant::temporary(who, object.get("Credentials").unwrap_or(&Value::Null))
+        answer::object(who, &reply)
     }
 }
 
@@ -253,5 +277,18 @@ mod tests {
             ..default()
         };
         assert_eq!(sts(named, &vpc, Some("x")), "https://sts.example.com");
+    }
+
+    #[test]
+    fn key_pairs_are_of_japan_unless_a_region_is_named() {
+        let sts = |region: Option<&str>| {
+            let config = Config {
+                sts_region: region.map(str::to_owned),
+                ..Config::default()
+            };
+            Sts::of_key_pairs(&Context::new(config, [].into())).0
+        };
+        assert_eq!(sts(None), "https://sts.ap-northeast-1.aliyuncs.com");
+        assert_eq!(sts(Some("x")), "https://sts.x.aliyuncs.com");
     }
 }

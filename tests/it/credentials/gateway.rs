@@ -149,8 +149,9 @@ async fn check_proves_each_source() {
         endpoint.clone(),
     ];
     assert_proves(&none, "oidc", &oidc).await;
+    let asked = variables(&[("ALIBABA_CLOUD_ECS_METADATA_DISABLED", "false")]);
     assert_proves(
-        &none,
+        &asked,
         "ecs",
         &[format!("credentials.ecs_endpoint={}", agent.url())],
     )

@@ -1,11 +1,17 @@
 //! The files of profiles: each mode, over the wire where it goes there.
 
+mod key_pair;
+mod oauth;
+
 use http::Method;
 use pai_image_gateway::credentials::{Config, SourceName};
 use serde_json::{Value, json};
 
 use super::stand_in::{Asked, HOUR, STS_SECRET, STS_TOKEN, StandIn, assumed, granted, success};
 use super::{PROVIDER, ROLE, assert_signed, file, home, load, refusal, stood_in, variables};
+
+/// What the vendor's own libraries do not support either.
+const REFUSED: [&str; 3] = ["RamRoleArnWithEcs", "RsaKeyPair", "CredentialsURI"];
 
 /// Loads from a command line's file at home with these profiles, the first the current one.
 async fn cli(
@@ -21,7 +27,7 @@ async fn cli(
         ..Config::default()
     };
     let environment = variables(&[("HOME", home(&folder)), ("PATH", "/usr/bin:/bin")]);
-    if profiles[0]["mode"] == "OAuth" {
+    if REFUSED.iter().any(|mode| profiles[0]["mode"] == *mode) {
         return Err(refusal(&config, &environment).await);
     }
     Ok(load(&config, &environment).await)
@@ -47,9 +53,14 @@ async fn keys_in_the_command_lines_file_are_taken() {
 #[tokio::test]
 async fn a_mode_that_is_not_supported_is_named() {
     let nobody = StandIn::sts().await;
-    let profile = json!([{ "name": "p", "mode": "OAuth" }]);
-    let told = cli(&profile, &nobody).await.unwrap_err();
-    assert!(told.contains("unsupported profile mode OAuth"), "{told}");
+    for mode in REFUSED {
+        let profile = json!([{ "name": "p", "mode": mode }]);
+        let told = cli(&profile, &nobody).await.unwrap_err();
+        assert!(
+            told.contains(&format!("unsupported profile mode {mode}")),
+            "{told}"
+        );
+    }
 }
 
 #[tokio::test]
