@@ -18,6 +18,7 @@ use crate::credentials::{Environment, Provider};
 use crate::gateway::Gateway;
 use crate::metrics::Metrics;
 use crate::server::{self, Address, BindError, Bound, Server, Service, bind};
+use crate::telemetry::told;
 use crate::transport::{self, BuildError};
 use crate::upstream::{BadOrigin, Origin, Upstream, UpstreamError};
 
@@ -110,7 +111,10 @@ impl App {
         });
         if let Ok(Err(errors)) = timeout(FIRST_CREDENTIAL, credentials.load()).await {
             for error in errors {
-                tracing::warn!(%error, cause = cause(&error), "no credential from here; not ready until there is one");
+                tracing::warn!(
+                    error = told(&error),
+                    "no credential from here; not ready until there is one"
+                );
             }
         }
         let (close, stop, services) = (
@@ -312,8 +316,4 @@ pub fn raise_file_limit(connections: u32) {
             "too few open files allowed for listen.max_connections: raise the limit (ulimit -n)"
         );
     }
-}
-
-fn cause(error: &dyn std::error::Error) -> Option<String> {
-    error.source().map(ToString::to_string)
 }

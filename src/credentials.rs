@@ -55,7 +55,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 use crate::signing::Credentials;
-use error::told;
+use crate::telemetry::told;
 use schedule::Schedule;
 
 /// A credential with where it came from and how long it holds.

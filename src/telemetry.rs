@@ -1,4 +1,4 @@
-//! Logs.
+//! Logs, and how errors are told in them.
 
 use std::io::IsTerminal;
 
@@ -61,4 +61,16 @@ pub fn start(config: &Config) -> Result<(), String> {
         Format::Json => builder.json().flatten_event(true).try_init(),
     };
     started.map_err(|error| error.to_string())
+}
+
+/// An error with all its causes, on one line.
+#[must_use]
+pub fn told(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.extend([": ", &error.to_string()]);
+        cause = error.source();
+    }
+    text
 }

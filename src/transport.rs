@@ -21,6 +21,8 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt;
 use tower::util::BoxCloneSyncService;
 
+use crate::telemetry::told;
+
 /// Sends one request and reads its whole answer.
 pub type Transport = BoxCloneSyncService<Request<Full<Bytes>>, Reply, TransportError>;
 
@@ -140,7 +142,7 @@ pub fn connect(settings: &Settings) -> Result<Transport, BuildError> {
             async move {
                 let response = response
                     .await
-                    .map_err(|error| TransportError::Connection(chain(&error)))?;
+                    .map_err(|error| TransportError::Connection(told(&error)))?;
                 collect(response, limit).await
             }
         },
@@ -153,7 +155,7 @@ async fn collect(response: Response<Incoming>, limit: usize) -> Result<Reply, Tr
         if error.is::<LengthLimitError>() {
             TransportError::TooLong
         } else {
-            TransportError::Connection(chain(&*error))
+            TransportError::Connection(told(&*error))
         }
     })?;
     let reply = Reply {
@@ -231,15 +233,4 @@ fn read_roots(path: &str) -> Result<RootCertStore, BuildError> {
         return Err(bad("it holds no certificate in PEM form".to_owned()));
     }
     Ok(roots)
-}
-
-/// An error and all its causes: hyper's own words name no cause.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.extend([": ", &error.to_string()]);
-        cause = error.source();
-    }
-    text
 }

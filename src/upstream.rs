@@ -36,6 +36,7 @@ use crate::credentials::Provider;
 use crate::metrics::Metrics;
 use crate::priority::Urgency;
 use crate::signing::{self, Draft};
+use crate::telemetry::told;
 use crate::transport::{Reply, Transport, TransportError};
 use protection::Protection;
 use refusals::Refusals;
@@ -307,8 +308,11 @@ impl Upstream {
         self.metrics.called(action, result, took);
         match outcome {
             Err(error) => {
-                let cause = std::error::Error::source(error).map(ToString::to_string);
-                tracing::warn!(operation = action.as_str(), %error, cause, "a call to the origin failed");
+                tracing::warn!(
+                    operation = action.as_str(),
+                    error = told(error),
+                    "a call to the origin failed"
+                );
             }
             Ok(Attempt {
                 verdict: Verdict::Credential(error),

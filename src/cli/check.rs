@@ -13,6 +13,7 @@ use crate::config::{Loaded, Problems};
 use crate::credentials::{Environment, Provider};
 use crate::metrics::Metrics;
 use crate::priority::{Priority, Urgency};
+use crate::telemetry::told;
 use crate::upstream::{Said, Upstream};
 
 #[derive(Debug, Args)]
@@ -109,10 +110,7 @@ async fn probe(
         }
         Err(errors) => {
             for error in errors {
-                let cause = std::error::Error::source(&error)
-                    .map(|cause| format!(": {cause}"))
-                    .unwrap_or_default();
-                report.bad(&format!("credential: {error}{cause}"));
+                report.bad(&format!("credential: {}", told(&error)));
             }
         }
     }
@@ -145,12 +143,7 @@ async fn call(upstream: &Upstream, image: &str, report: &mut Report) -> anyhow::
                 error.code
             )),
         },
-        Err(error) => {
-            let cause = std::error::Error::source(&error)
-                .map(|cause| format!(": {cause}"))
-                .unwrap_or_default();
-            report.bad(&format!("{error}{cause}"));
-        }
+        Err(error) => report.bad(&told(&error)),
     }
     Ok(())
 }

@@ -110,14 +110,3 @@ pub enum SourceError {
 fn and_code(code: Option<&str>) -> String {
     code.map_or_else(String::new, |code| format!(" and code {code}"))
 }
-
-/// An error with its causes, on one line.
-pub(super) fn told(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.extend([": ", &error.to_string()]);
-        cause = error.source();
-    }
-    text
-}

@@ -18,9 +18,9 @@ use serde_json::Value;
 use super::SourceError;
 use super::answer::{self, Grant, text};
 use super::client::{Client, Distance, Question};
-use super::error::told;
 use super::sts::timestamp;
 use crate::signing::rpc;
+use crate::telemetry::told;
 
 const WHO: &str = "OAuth";
 
