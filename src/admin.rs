@@ -29,6 +29,7 @@ use serde_json::{Value, json};
 use crate::cache::Cache;
 use crate::credentials::Provider;
 use crate::metrics::Metrics;
+use crate::peer::Peer;
 use crate::response::Body;
 use crate::server::{Address, Service};
 use crate::upstream::{Upstream, UpstreamError};
@@ -110,7 +111,7 @@ pub struct Admin {
 pub struct Observe(pub Arc<Admin>);
 
 impl Service for Observe {
-    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+    async fn answer(&self, request: Request<Incoming>, _: &Peer) -> Response<Body> {
         self.0
             .open(request.method(), request.uri().path())
             .unwrap_or_else(|| problem(StatusCode::NOT_FOUND, "no such page"))
@@ -118,7 +119,7 @@ impl Service for Observe {
 }
 
 impl Service for Admin {
-    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+    async fn answer(&self, request: Request<Incoming>, _: &Peer) -> Response<Body> {
         let (head, body) = request.into_parts();
         let path = head.uri.path();
         if let Some(response) = self.open(&head.method, path) {

@@ -35,6 +35,7 @@ use crate::api::{Call, ImageKey, Malformed, Misrouted, Operation};
 use crate::cache::{Cache, Entry, freshness};
 use crate::metrics::Metrics;
 use crate::outcome::Outcome;
+use crate::peer::Peer;
 use crate::response::{self, Answer, Body, CacheStatus, Error, X_PAI_GATEWAY_REQUEST_ID};
 use crate::server::Service;
 use crate::units::{ByteSize, Span};
@@ -107,13 +108,14 @@ impl Gateway {
     }
 
     /// Answers one request, whatever it is, and counts the answer.
-    pub async fn handle<B>(&self, request: Request<B>) -> Response<Body>
+    pub async fn handle<B>(&self, request: Request<B>, peer: &Peer) -> Response<Body>
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send,
     {
         let (head, body) = request.into_parts();
         let asked = Asked {
             head: &head,
+            peer,
             at: Instant::now(),
         };
         let call = Call::classify(&head.method, head.uri.path(), head.uri.query());
@@ -227,8 +229,8 @@ impl Gateway {
 }
 
 impl Service for Gateway {
-    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
-        self.handle(request).await
+    async fn answer(&self, request: Request<Incoming>, peer: &Peer) -> Response<Body> {
+        self.handle(request, peer).await
     }
 }
 
@@ -239,9 +241,11 @@ fn seconds_left(ttl: Duration, age: Duration) -> i64 {
     if age < ttl { left.max(0) } else { left.min(-1) }
 }
 
-/// A request's head, and when it came.
+/// A request's head, where from and when it came.
 struct Asked<'a> {
     head: &'a Parts,
+    #[expect(dead_code, reason = "whom authentication will ask")]
+    peer: &'a Peer,
     at: Instant,
 }
 

@@ -15,6 +15,7 @@ pub mod emulator;
 pub mod gateway;
 pub mod metrics;
 pub mod outcome;
+pub mod peer;
 pub mod priority;
 pub mod response;
 pub mod server;

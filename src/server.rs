@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::metrics::ListenerMetrics;
+use crate::peer::Peer;
 use crate::response::Body;
 use crate::units::{ByteSize, Span};
 use guard::{Guard, Phase};
@@ -82,7 +83,11 @@ impl Config {
 /// What answers requests.
 pub trait Service: Send + Sync + 'static {
     /// Answers one request; there is no error beyond an answer.
-    fn answer(&self, request: Request<Incoming>) -> impl Future<Output = Response<Body>> + Send;
+    fn answer(
+        &self,
+        request: Request<Incoming>,
+        peer: &Peer,
+    ) -> impl Future<Output = Response<Body>> + Send;
 }
 
 /// Serves connections until it is told to stop.
@@ -125,8 +130,8 @@ impl<S: Service> Server<S> {
     /// Accepts until `stop`. Nothing here waits for a client, so that the next is never kept waiting.
     pub async fn accept(self: Arc<Self>, bound: Bound, stop: CancellationToken) {
         while let Some(accepted) = stop.run_until_cancelled(bound.accept()).await {
-            let stream = match accepted {
-                Ok(stream) => stream,
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     sleep(ACCEPT_PAUSE).await;
@@ -135,13 +140,13 @@ impl<S: Service> Server<S> {
             };
             let server = Arc::clone(&self);
             match Arc::clone(&self.permits).try_acquire_owned() {
-                Ok(permit) => self.connections.spawn(server.serve(stream, permit)),
+                Ok(permit) => self.connections.spawn(server.serve(stream, peer, permit)),
                 Err(_) => self.connections.spawn(server.refuse(stream)),
             };
         }
     }
 
-    async fn serve(self: Arc<Self>, stream: Stream, permit: OwnedSemaphorePermit) {
+    async fn serve(self: Arc<Self>, stream: Stream, peer: Peer, permit: OwnedSemaphorePermit) {
         self.metrics.open.inc();
         let _open = Open(&self.metrics.open, permit);
         let guard = Guard::new(
@@ -150,7 +155,7 @@ impl<S: Service> Server<S> {
             self.config.idle_timeout.0,
         );
         let phase = guard.phase();
-        let service = service_fn(|request| self.answer(request, &phase));
+        let service = service_fn(|request| self.answer(request, &peer, &phase));
         let connection = http1::Builder::new()
             .max_buf_size(usize::try_from(self.config.max_head.0).unwrap_or(usize::MAX))
             // The guard does both time-outs, without a timer for each request.
@@ -173,10 +178,11 @@ impl<S: Service> Server<S> {
     async fn answer(
         &self,
         request: Request<Incoming>,
+        peer: &Peer,
         phase: &Phase,
     ) -> Result<Response<Body>, Infallible> {
         phase.request_begins(!request.body().is_end_stream());
-        let mut response = self.service.answer(request).await;
+        let mut response = self.service.answer(request, peer).await;
         if self.closing.load(Ordering::Relaxed) {
             response
                 .headers_mut()

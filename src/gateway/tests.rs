@@ -87,7 +87,10 @@ impl World {
             .unwrap();
         let response = self
             .gateway
-            .handle(request.map(|body| body.map_err(BoxError::from)))
+            .handle(
+                request.map(|body| body.map_err(BoxError::from)),
+                &Peer::default(),
+            )
             .await;
         let status = response
             .headers()
@@ -215,7 +218,10 @@ async fn a_healthy_origin_bounds_the_age() {
             .unwrap();
         let response = world
             .gateway
-            .handle(request.map(|body| body.map_err(BoxError::from)))
+            .handle(
+                request.map(|body| body.map_err(BoxError::from)),
+                &Peer::default(),
+            )
             .await;
         let age: u64 = response.headers()["age"].to_str().unwrap().parse().unwrap();
         assert!(age <= 60 + 60, "{age}");

@@ -11,6 +11,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_util::either::Either;
 
+use crate::peer::Peer;
+
 /// A connection.
 pub(super) type Stream = Either<TcpStream, UnixStream>;
 
@@ -140,14 +142,20 @@ impl Bound {
         &self.address
     }
 
-    pub(super) async fn accept(&self) -> io::Result<Stream> {
+    pub(super) async fn accept(&self) -> io::Result<(Stream, Peer)> {
         match &self.listener {
             Listener::Tcp(listener) => {
-                let (stream, _) = listener.accept().await?;
+                let (stream, address) = listener.accept().await?;
                 stream.set_nodelay(true)?;
-                Ok(Either::Left(stream))
+                let peer = Peer {
+                    address: Some(address),
+                    ..Peer::default()
+                };
+                Ok((Either::Left(stream), peer))
             }
-            Listener::Unix(listener) => Ok(Either::Right(listener.accept().await?.0)),
+            Listener::Unix(listener) => {
+                Ok((Either::Right(listener.accept().await?.0), Peer::default()))
+            }
         }
     }
 }

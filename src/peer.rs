@@ -1,0 +1,47 @@
+//! Who is at the other end of a connection, as far as the connection itself tells.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// The other end of a connection.
+#[derive(Debug, Clone, Default)]
+pub struct Peer {
+    /// Its address; `None` behind a Unix socket.
+    pub address: Option<SocketAddr>,
+    /// Whether the connection is encrypted by TLS.
+    pub encrypted: bool,
+    /// The names in its verified certificate (subjectAltName: URI and DNS); none without one.
+    pub names: Arc<[String]>,
+}
+
+impl Peer {
+    /// Whether nobody between the two ends can read along: TLS, loopback or a Unix socket.
+    #[must_use]
+    pub fn is_private(&self) -> bool {
+        self.encrypted
+            || self
+                .address
+                .is_none_or(|address| address.ip().to_canonical().is_loopback())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Peer;
+
+    #[test]
+    fn only_what_nobody_can_tap_is_private() {
+        let peer = |address: &str, encrypted| Peer {
+            address: Some(address.parse().unwrap()),
+            encrypted,
+            ..Peer::default()
+        };
+        assert!(Peer::default().is_private());
+        assert!(peer("127.0.0.1:1", false).is_private());
+        assert!(peer("[::1]:1", false).is_private());
+        assert!(peer("[::ffff:127.0.0.1]:1", false).is_private());
+        assert!(peer("10.0.0.1:1", true).is_private());
+        assert!(!peer("10.0.0.1:1", false).is_private());
+        assert!(!peer("[2001:db8::1]:1", false).is_private());
+    }
+}
