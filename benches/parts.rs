@@ -8,13 +8,14 @@ use divan::Bencher;
 use http::{HeaderValue, Method};
 use jiff::Timestamp;
 use pai_image_gateway::api::{Action, Call, ImageFields, ImageId, ImageKey};
+use pai_image_gateway::auth::Principal;
 use pai_image_gateway::cache::freshness::{Directives, Evidence};
 use pai_image_gateway::cache::{Arrival, Cache, Config, Entry, Known, Landed, Policy};
 use pai_image_gateway::metrics::Metrics;
 use pai_image_gateway::outcome::Outcome;
 use pai_image_gateway::priority::Priority;
 use pai_image_gateway::response::{self, CacheStatus};
-use pai_image_gateway::signing::{Credentials, Draft, sign};
+use pai_image_gateway::signing::{Authorization, Credentials, Draft, VerifyingKey, sign, verify};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
@@ -63,6 +64,40 @@ fn sign_one_request(bencher: Bencher<'_, '_>) {
             "7daabbdecff4f1879296812f9e9810a4",
         )
     });
+}
+
+/// As the Python SDK signs: every header it sends.
+#[divan::bench]
+fn verify_one_request(bencher: Bencher<'_, '_>) {
+    let vectors: serde_json::Value =
+        serde_json::from_str(include_str!("../tests/vectors/acs3.json")).expect("JSON");
+    let vector = &vectors[3];
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let headers: http::HeaderMap = vector["headers"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|pair| {
+            let name: http::HeaderName = text(&pair[0]).parse().expect("a name");
+            (name, text(&pair[1]).parse().expect("a value"))
+        })
+        .collect();
+    let key = VerifyingKey::new(&text(&vector["access_key_secret"]).into());
+    let (path, hash) = (text(&vector["path"]), text(&vector["payload_hash"]));
+    let header = text(&vector["authorization"]);
+    let check = || {
+        let authorization = Authorization::parse(black_box(&header))?;
+        verify(
+            "GET",
+            (&path, "Verbose=True"),
+            &headers,
+            &hash,
+            &authorization,
+            &key,
+        )
+    };
+    assert_eq!(check(), Ok(()));
+    bencher.bench(check);
 }
 
 fn entry() -> Entry {
@@ -120,11 +155,13 @@ fn look_up(bencher: Bencher<'_, '_>, images: usize) {
     runtime.block_on(async {
         for number in 0..images {
             let landed = Ok(Landed::Image(Arc::clone(&entry)));
-            drop(
-                cache.fetch(&key(number), &Known::Nothing, Priority::Miss, |_| async {
-                    landed
-                }),
-            );
+            drop(cache.fetch(
+                &key(number),
+                &Known::Nothing,
+                Priority::Miss,
+                || Ok(()),
+                |_| async { landed },
+            ));
             tokio::task::yield_now().await;
         }
     });
@@ -135,10 +172,10 @@ fn look_up(bencher: Bencher<'_, '_>, images: usize) {
 
 #[divan::bench]
 fn response_head(bencher: Bencher<'_, '_>) {
-    let entry = entry();
+    let (entry, anonymous) = (entry(), Principal::Anonymous);
     bencher.bench(|| {
         response::image(
-            &entry,
+            anonymous.reveal(&entry).expect("anonymous sees all"),
             black_box(Duration::from_secs(17)),
             Outcome::Hit,
             CacheStatus::Hit(123),

@@ -26,6 +26,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::auth::Authenticator;
 use crate::cache::Cache;
 use crate::credentials::Provider;
 use crate::metrics::Metrics;
@@ -89,6 +90,8 @@ impl Config {
 
 /// What the listeners beside the data port show.
 pub struct Admin {
+    /// Who may ask the data port.
+    pub auth: Arc<Authenticator>,
     /// Whether the gateway lives, is ready, has started.
     pub health: Arc<Health>,
     /// What is counted.
@@ -155,6 +158,7 @@ impl Admin {
             "/metrics" => {
                 self.cache.export();
                 self.upstream.export();
+                self.auth.export();
                 text(
                     StatusCode::OK,
                     "text/plain; version=0.0.4; charset=utf-8",
@@ -199,6 +203,10 @@ impl Admin {
             ));
         }
         match &self.token {
+            None if self.auth.is_required() => Err((
+                StatusCode::FORBIDDEN,
+                "where clients sign in this needs the admin token: set admin.token_file",
+            )),
             None if is_ours(host) => Ok(()),
             None => Err((StatusCode::FORBIDDEN, "ask by IP address or as localhost")),
             Some(token) => {

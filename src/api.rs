@@ -9,7 +9,7 @@ mod error;
 mod query;
 mod route;
 
-pub use body::{ImageFields, NotAnObject, parse_timestamp};
+pub use body::{Accessibility, ImageFields, NotAnObject, Ownership, parse_timestamp};
 pub use error::{ErrorBody, OriginError};
 pub use query::Query;
 pub(crate) use query::{RESERVED, encode};

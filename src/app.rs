@@ -12,12 +12,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::{Admin, Health, Observe};
+use crate::audit::{Audit, Scribe};
+use crate::auth::{Authenticator, BadClients, Mode};
 use crate::cache::{Cache, Keeper};
 use crate::config::{Loaded, Settings, Shutdown};
 use crate::credentials::{Environment, Provider};
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, GatewayParts};
 use crate::metrics::Metrics;
-use crate::server::{self, Address, BindError, Bound, Server, Service, bind};
+use crate::reload::Watch;
+use crate::server::{self, Address, BadFiles, BindError, Bound, Server, Service, Tls, bind};
 use crate::telemetry::told;
 use crate::transport::{self, BuildError};
 use crate::upstream::{BadOrigin, Origin, Upstream, UpstreamError};
@@ -60,6 +63,15 @@ pub enum StartError {
     /// The client towards the origin cannot be made.
     #[error("upstream: {0}")]
     Client(#[from] BuildError),
+    /// The clients' file cannot be used.
+    #[error("auth.clients_file: {0}")]
+    Clients(#[from] BadClients),
+    /// The audit's file cannot be opened.
+    #[error("audit.to: {0}")]
+    Audit(io::Error),
+    /// A file of TLS cannot be used.
+    #[error(transparent)]
+    Tls(#[from] BadFiles),
     /// The admin token cannot be read.
     #[error("admin.token_file: {0}")]
     Token(io::Error),
@@ -90,16 +102,30 @@ impl App {
         ));
         let origin = Origin::from_config(&settings.upstream)?;
         let snapshot = Keeper::open(&settings.cache, origin.host(), &cache).await;
+        let (close, stop, services) = (
+            CancellationToken::new(),
+            CancellationToken::new(),
+            TaskTracker::new(),
+        );
+        let tls = tls(settings, &metrics, &services, &stop).await?;
+        let auth = authenticator(settings, &metrics, &services, &stop).await?;
+        let (audit, scribe) = audit(settings, &metrics).await.map_err(StartError::Audit)?;
         let gateway = Arc::new(Gateway::new(
             settings.api.clone(),
-            Arc::clone(&cache),
-            Arc::clone(&upstream),
-            Arc::clone(&metrics),
-            calls.clone(),
+            &settings.upstream.not_found_code,
             settings.listen.max_in_flight,
+            GatewayParts {
+                auth: Arc::clone(&auth),
+                cache: Arc::clone(&cache),
+                upstream: Arc::clone(&upstream),
+                metrics: Arc::clone(&metrics),
+                audit,
+                tasks: calls.clone(),
+            },
         ));
         let health = Arc::new(Health::default());
         let admin = Arc::new(Admin {
+            auth: Arc::clone(&auth),
             health: Arc::clone(&health),
             metrics: Arc::clone(&metrics),
             cache,
@@ -117,18 +143,21 @@ impl App {
                 );
             }
         }
-        let (close, stop, services) = (
-            CancellationToken::new(),
-            CancellationToken::new(),
-            TaskTracker::new(),
-        );
         let refresh = stop.clone();
         services.spawn(async move { credentials.run(refresh).await });
+        if let Some(scribe) = scribe {
+            services.spawn(scribe.run(stop.clone()));
+        }
         if let Some(snapshot) = &snapshot {
             services.spawn(Arc::clone(snapshot).run(stop.clone()));
         }
         let (data, admin_address, observe) = sockets.addresses();
-        let server = Server::new(gateway, settings.listen.clone(), metrics.listener("data"));
+        let server = Server::new(
+            gateway,
+            settings.listen.clone(),
+            tls,
+            metrics.listener("data"),
+        );
         services.spawn(Arc::clone(&server).accept(sockets.data, close.clone()));
         serve_beside(
             &services,
@@ -194,6 +223,18 @@ impl App {
     }
 }
 
+/// The audit and who writes it, where clients sign in and one is wanted.
+async fn audit(
+    settings: &Settings,
+    metrics: &Arc<Metrics>,
+) -> io::Result<(Option<Audit>, Option<Scribe>)> {
+    if settings.auth.mode == Mode::None {
+        return Ok((None, None));
+    }
+    let opened = Audit::open(&settings.audit, Arc::clone(metrics)).await?;
+    Ok(opened.unzip())
+}
+
 /// How long a start waits for the credential before it goes on without.
 const FIRST_CREDENTIAL: Duration = Duration::from_secs(2);
 
@@ -256,6 +297,45 @@ fn listening(data: &Address, admin: &Address, observe: Option<&Address>) -> Valu
     })
 }
 
+/// Reads what TLS needs, and again whenever it changes.
+async fn tls(
+    settings: &Settings,
+    metrics: &Metrics,
+    services: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<Option<Arc<Tls>>, BadFiles> {
+    let files = settings.listen.tls.clone();
+    let watch = Watch::begin("tls", move || files.files()).await;
+    let tls = Tls::load(&settings.listen.tls)?;
+    if let Some(tls) = tls.clone() {
+        let (interval, counts) = (settings.reload.interval.0, metrics.reloads("tls"));
+        let load = move || tls.reload();
+        services.spawn(watch.run(load, interval, counts, stop.clone()));
+    }
+    Ok(tls)
+}
+
+/// Reads who may come in, and again whenever it changes.
+async fn authenticator(
+    settings: &Settings,
+    metrics: &Arc<Metrics>,
+    services: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<Arc<Authenticator>, BadClients> {
+    let auth = Arc::new(Authenticator::open(&settings.auth, Arc::clone(metrics))?);
+    if auth.is_required() {
+        let files = Arc::clone(&auth);
+        let watch = Watch::begin("clients", move || files.files()).await;
+        // Which secrets' files to watch is known only now: what has changed since is read here.
+        auth.reload()?;
+        let (interval, counts) = (settings.reload.interval.0, metrics.reloads("clients"));
+        let reloaded = Arc::clone(&auth);
+        let load = move || reloaded.reload();
+        services.spawn(watch.run(load, interval, counts, stop.clone()));
+    }
+    Ok(auth)
+}
+
 /// Makes the way to the origin.
 ///
 /// # Errors
@@ -288,7 +368,7 @@ fn serve_beside<S: Service>(
         max_connections: 256,
         ..server::Config::default()
     };
-    let server = Server::new(service, config, metrics);
+    let server = Server::new(service, config, None, metrics);
     let stop = stop.clone();
     services.spawn(async move {
         Arc::clone(&server).accept(bound, stop).await;

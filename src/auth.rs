@@ -1,6 +1,38 @@
-//! Who may ask: the `[auth]` settings.
+//! Who asks, and what they may ask and see.
+//!
+//! ```text
+//! sign in (who?) ─► Principal ─► may (which operations?) ─► reveal (which images?), on every answer
+//! ```
+//!
+//! Clients sign in with what their unmodified SDKs send: an ACS3 or ROA v2 signature by a key that the
+//! operator issued, a bearer token, or a client certificate. None of it ever goes to the origin.
 
+mod budget;
+mod client;
+mod clients;
+mod nonces;
+mod policy;
+mod refused;
+mod sign_in;
+
+pub use budget::Budget;
+pub use client::{Client, Principal, Seen, Unseen};
+pub use clients::{BadClients, Clients};
+pub use policy::{Grant, Permission, Scope};
+pub use refused::Refused;
+pub use sign_in::{BodyProof, SignedIn};
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use http::request::Parts;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+use crate::api::Action;
+use crate::metrics::Metrics;
+use crate::peer::Peer;
 
 /// The `[auth]` settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -10,6 +42,8 @@ pub struct Config {
     pub mode: Mode,
     /// Where the clients' keys and permissions are, for `required`.
     pub clients_file: String,
+    /// Nonces remembered for each client, of the last 30 minutes.
+    pub nonces_per_client: u32,
 }
 
 /// Whether clients must sign in.
@@ -27,6 +61,120 @@ impl Default for Config {
         Self {
             mode: Mode::None,
             clients_file: "clients.toml".to_owned(),
+            nonces_per_client: 200_000,
         }
     }
+}
+
+/// Tells who asks. The clients can be exchanged while it runs.
+#[derive(Debug)]
+pub struct Authenticator {
+    clients: Option<Keyring>,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Debug)]
+struct Keyring {
+    current: ArcSwap<Clients>,
+    path: PathBuf,
+    nonces_per_client: u32,
+}
+
+impl Authenticator {
+    /// Lets everybody in as `anonymous`, or reads who may come in.
+    ///
+    /// # Errors
+    /// [`BadClients`]: everything that is wrong with the clients' file.
+    pub fn open(config: &Config, metrics: Arc<Metrics>) -> Result<Self, BadClients> {
+        let clients = match config.mode {
+            Mode::None => None,
+            Mode::Required => {
+                let path = PathBuf::from(&config.clients_file);
+                let clients = Clients::load(&path, config.nonces_per_client, None)?;
+                clients.count_with(&metrics);
+                Some(Keyring {
+                    current: ArcSwap::from_pointee(clients),
+                    path,
+                    nonces_per_client: config.nonces_per_client,
+                })
+            }
+        };
+        Ok(Self { clients, metrics })
+    }
+
+    /// Whether clients must sign in.
+    #[must_use]
+    pub const fn is_required(&self) -> bool {
+        self.clients.is_some()
+    }
+
+    /// Who sends this request. Costs no I/O; a body is not needed yet, see [`BodyProof`].
+    ///
+    /// # Errors
+    /// [`Refused`], which is counted here. It never tells what the right signature would have been.
+    pub fn sign_in(
+        &self,
+        head: &Parts,
+        peer: &Peer,
+        action: Action,
+        now: impl FnOnce() -> Timestamp,
+    ) -> Result<SignedIn, Refused> {
+        let Some(keyring) = &self.clients else {
+            return Ok(SignedIn::anonymous());
+        };
+        let signed_in = sign_in::sign_in(&keyring.current.load(), head, peer, action, now());
+        if let Err(refused) = &signed_in {
+            self.metrics.sign_in_refused(refused.reason());
+            tracing::debug!(reason = refused.reason(), "a client was not let in");
+        }
+        signed_in
+    }
+
+    /// The files that the clients are made of: the clients' file and the secrets it names.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.clients.as_ref().map_or_else(Vec::new, |keyring| {
+            let mut files = keyring.current.load().secret_files().to_vec();
+            files.push(keyring.path.clone());
+            files
+        })
+    }
+
+    /// Reads the clients anew. Nonces and budgets of those who stay are kept; on an error the old
+    /// clients stay in force.
+    ///
+    /// # Errors
+    /// [`BadClients`]: everything that is wrong with the clients' file.
+    pub fn reload(&self) -> Result<(), BadClients> {
+        let Some(keyring) = &self.clients else {
+            return Ok(());
+        };
+        let old = keyring.current.load_full();
+        let clients = Clients::load(&keyring.path, keyring.nonces_per_client, Some(&old))?;
+        clients.count_with(&self.metrics);
+        for name in old.names().filter(|name| !clients.has(name)) {
+            self.metrics.forget_client(name);
+        }
+        keyring.current.store(Arc::new(clients));
+        Ok(())
+    }
+
+    /// Brings the gauges up to date that nothing else moves.
+    pub fn export(&self) {
+        let nonces = self
+            .clients
+            .as_ref()
+            .map_or(0, |keyring| keyring.current.load().nonces());
+        self.metrics
+            .nonces_remembered
+            .set(i64::try_from(nonces).unwrap_or(i64::MAX));
+    }
+}
+
+/// Checks the clients' file without keeping it.
+///
+/// # Errors
+/// [`BadClients`]: everything that is wrong.
+pub fn check_clients(path: &Path) -> Result<(), BadClients> {
+    Clients::load(path, 1, None).map(drop)
 }

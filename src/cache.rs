@@ -28,6 +28,7 @@ pub use snapshot::Keeper;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use foldhash::quality::RandomState;
 use moka::notification::RemovalCause;
@@ -94,6 +95,8 @@ pub enum Fetch<E> {
     Joined(Seat<Fetched<E>>),
     /// It landed a moment ago.
     Landed(Landed),
+    /// It would have to be started, and this request may not; how long to wait until it may.
+    Refused(Duration),
 }
 
 /// The cache. `E` is the error a fetch may end in.
@@ -166,20 +169,27 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
     }
 
     /// Joins the fetch of a key, or starts it in a task of its own, unless something newer than what
-    /// the caller has `seen` has landed meanwhile: the last look before a start misses nothing.
+    /// the caller has `seen` has landed meanwhile: the last look before a start misses nothing. `admit`
+    /// is asked only when a start is what it takes, or says how long to wait until it may be.
     pub fn fetch<F>(
         self: &Arc<Self>,
         key: &ImageKey,
         seen: &Known,
         priority: Priority,
+        admit: impl FnOnce() -> Result<(), Duration>,
         start: impl FnOnce(Urgency) -> F,
     ) -> Fetch<E>
     where
         F: Future<Output = Fetched<E>> + Send + 'static,
     {
-        let landed = || self.look_up(key, Instant::now()).newer_than(seen);
-        match self.flights.board(key, priority, landed) {
-            Err(landed) => Fetch::Landed(landed),
+        let instead = || {
+            let landed = self.look_up(key, Instant::now()).newer_than(seen);
+            landed
+                .map(Fetch::Landed)
+                .or_else(|| admit().err().map(Fetch::Refused))
+        };
+        match self.flights.board(key, priority, instead) {
+            Err(instead) => instead,
             Ok(Boarding::Joined(seat)) => Fetch::Joined(seat),
             Ok(Boarding::Started(seat, ticket, urgency)) => {
                 let (cache, key, fetch) = (Arc::clone(self), key.clone(), start(urgency));

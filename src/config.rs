@@ -18,7 +18,7 @@ use figment::providers::Serialized;
 use serde::{Deserialize, Serialize};
 
 use crate::units::Span;
-use crate::{admin, auth, cache, credentials, gateway, server, telemetry, upstream};
+use crate::{admin, audit, auth, cache, credentials, gateway, reload, server, telemetry, upstream};
 
 /// Every setting.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -42,6 +42,10 @@ pub struct Settings {
     pub api: gateway::Config,
     /// Who may ask.
     pub auth: auth::Config,
+    /// What is written down about who asked.
+    pub audit: audit::Config,
+    /// Files that are read again.
+    pub reload: reload::Config,
     /// Logs.
     pub log: telemetry::Config,
     /// Stopping.

@@ -1,9 +1,9 @@
 //! The way of a request, from its head to its answer.
 //!
 //! ```text
-//! classify → may it be asked? → read the body → GetImage:  look up → plan → (fetch) → image
-//!                                               reads:     ask the origin → answer
-//!                                               writes:    ask the origin → invalidate → answer
+//! classify → sign in → may it be asked? → GetImage:  look up → plan → (fetch) → reveal → image
+//!                                         reads:     ask the origin → reveal → answer
+//!                                         writes:    reveal the image → ask the origin → invalidate → answer
 //! ```
 //!
 //! A hit never waits, so it takes no permit, sets no timer and spawns nothing. This is where cache and
@@ -14,26 +14,31 @@ mod fetch;
 mod landing;
 mod pass;
 mod request_id;
+mod search;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use compact_str::CompactString;
 use futures_util::FutureExt;
 use http::request::Parts;
 use http::uri::Authority;
 use http::{Request, Response, header};
 use http_body::Body as HttpBody;
 use hyper::body::Incoming;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use crate::api::{Call, ImageKey, Malformed, Misrouted, Operation};
-use crate::cache::{Cache, Entry, freshness};
-use crate::metrics::Metrics;
+use crate::api::{Action, Call, ImageKey, Malformed, Misrouted, Operation};
+use crate::audit::{Audit, Deed};
+use crate::auth::{Authenticator, BodyProof, Permission, Principal, Seen, SignedIn, Unseen};
+use crate::cache::{Cache, freshness};
+use crate::metrics::{ClientMetrics, Metrics};
 use crate::outcome::Outcome;
 use crate::peer::Peer;
 use crate::response::{self, Answer, Body, CacheStatus, Error, X_PAI_GATEWAY_REQUEST_ID};
@@ -76,34 +81,49 @@ impl Default for Config {
 #[derive(Debug)]
 pub struct Gateway {
     config: Config,
-    cache: Arc<Cache<UpstreamError>>,
-    upstream: Arc<Upstream>,
-    metrics: Arc<Metrics>,
-    tasks: TaskTracker,
+    not_found_code: CompactString,
+    parts: GatewayParts,
+    /// Requests of nobody in particular.
+    anonymous: ClientMetrics,
+    unauthenticated: ClientMetrics,
     waiting: Semaphore,
+}
+
+/// What a gateway stands on.
+#[derive(Debug)]
+pub struct GatewayParts {
+    /// Who asks.
+    pub auth: Arc<Authenticator>,
+    /// What is known.
+    pub cache: Arc<Cache<UpstreamError>>,
+    /// Where the origin is asked.
+    pub upstream: Arc<Upstream>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What is written down, if anything.
+    pub audit: Option<Audit>,
+    /// Where writes run, so that a client that leaves leaves none half done.
+    pub tasks: TaskTracker,
 }
 
 impl Gateway {
     /// Puts the parts together. At most `max_in_flight` requests wait at once for a fetch, the origin
-    /// or a body; hits do not wait. Writes run as tasks of `tasks`, so that a client that leaves leaves
-    /// none half done.
+    /// or a body; hits do not wait. An image that is not shown is called `not_found_code`.
     #[must_use]
     pub fn new(
         config: Config,
-        cache: Arc<Cache<UpstreamError>>,
-        upstream: Arc<Upstream>,
-        metrics: Arc<Metrics>,
-        tasks: TaskTracker,
+        not_found_code: &str,
         max_in_flight: u32,
+        parts: GatewayParts,
     ) -> Self {
-        let waiting = Semaphore::new(max_in_flight as usize);
+        let metrics = &parts.metrics;
         Self {
             config,
-            cache,
-            upstream,
-            metrics,
-            tasks,
-            waiting,
+            not_found_code: not_found_code.into(),
+            anonymous: metrics.client("anonymous"),
+            unauthenticated: metrics.client("unauthenticated"),
+            waiting: Semaphore::new(max_in_flight as usize),
+            parts,
         }
     }
 
@@ -112,40 +132,79 @@ impl Gateway {
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send,
     {
+        let at = Instant::now();
         let (head, body) = request.into_parts();
-        let asked = Asked {
-            head: &head,
-            peer,
-            at: Instant::now(),
-        };
         let call = Call::classify(&head.method, head.uri.path(), head.uri.query());
         let action = call
             .as_ref()
             .map_or_else(Misrouted::action, |call| call.operation.action());
+        let image = call
+            .as_ref()
+            .ok()
+            .and_then(|call| call.operation.image())
+            .cloned();
         let id = RequestId::new();
-        let reply = AssertUnwindSafe(self.reply(call, body, &asked))
-            .catch_unwind()
-            .await;
-        let reply = reply.unwrap_or_else(|_| {
-            self.metrics.panics.inc();
-            Err(Error::Internal)
-        });
+        let signed_in = self.parts.auth.sign_in(&head, peer, action, Timestamp::now);
+        let (principal, reply) = match signed_in {
+            Ok(SignedIn {
+                principal,
+                body: proof,
+            }) => {
+                let asked = Asked {
+                    head: &head,
+                    principal: &principal,
+                    proof: &proof,
+                    at,
+                };
+                let reply = AssertUnwindSafe(self.reply(call, body, &asked))
+                    .catch_unwind()
+                    .await;
+                (Some(principal), reply.unwrap_or_else(|_| self.panicked()))
+            }
+            Err(refused) => (None, Err(refused.into())),
+        };
         let Answer {
             mut response,
             outcome,
-        } = reply.unwrap_or_else(|error| response::failure(&error, id.as_str(), asked.host()));
+        } = reply.unwrap_or_else(|error| response::failure(&error, id.as_str(), host_of(&head)));
         response
             .headers_mut()
             .insert(X_PAI_GATEWAY_REQUEST_ID, id.to_header());
-        self.metrics.answered(action, outcome, asked.at.elapsed());
+        self.count(action, outcome, principal.as_ref(), at);
+        if let (Some(audit), Some(principal)) = (&self.parts.audit, &principal) {
+            audit.note(&Deed {
+                client: principal.name(),
+                action,
+                image: image.as_ref(),
+                outcome,
+                response: &response,
+                request_id: id.as_str(),
+            });
+        }
+        response
+    }
+
+    fn panicked(&self) -> Result<Answer, Error> {
+        self.parts.metrics.panics.inc();
+        Err(Error::Internal)
+    }
+
+    fn count(&self, action: Action, outcome: Outcome, principal: Option<&Principal>, at: Instant) {
+        self.parts.metrics.answered(action, outcome, at.elapsed());
+        let client = match principal {
+            None => Some(&self.unauthenticated),
+            Some(Principal::Anonymous) => Some(&self.anonymous),
+            Some(Principal::Client(client)) => client.counted(),
+        };
+        if let Some(client) = client {
+            client.answered(outcome);
+        }
         tracing::debug!(
             operation = action.as_str(),
             outcome = outcome.as_str(),
-            status = response.status().as_u16(),
-            request.id = id.as_str(),
+            client = principal.map(Principal::name),
             "answered"
         );
-        response
     }
 
     async fn reply<B>(
@@ -157,54 +216,72 @@ impl Gateway {
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send,
     {
+        asked.principal.spend_request().map_err(Error::OverBudget)?;
         let call = call.map_err(Error::Misrouted)?;
-        self.permits(&call.operation)?;
+        self.permits(&call, asked.principal)?;
         match &call.operation {
             Operation::GetImage(key) => {
                 refuse_body(&body)?;
-                self.get_image(key, asked).await
+                let demand = Demand::of(&asked.head.headers, asked.principal);
+                self.get_image(key, demand, asked).await
             }
             Operation::ListImages | Operation::ListImageLabels => {
                 refuse_body(&body)?;
-                Box::pin(self.read(call)).await
+                Box::pin(self.read(call, asked)).await
             }
             Operation::AddImage
             | Operation::AddImageLabels(_)
             | Operation::RemoveImageLabels(..)
             | Operation::PublishImage(_)
-            | Operation::RemoveImage(_) => Box::pin(self.write(call, body)).await,
+            | Operation::RemoveImage(_) => Box::pin(self.write(call, body, asked)).await,
         }
     }
 
-    /// What may be asked at all.
-    fn permits(&self, operation: &Operation) -> Result<(), Error> {
-        if operation.is_write() && !self.config.writes {
+    /// What may be asked at all, before anything is looked at.
+    fn permits(&self, call: &Call, principal: &Principal) -> Result<(), Error> {
+        if call.operation.is_write() && !self.config.writes {
             Err(Error::WritesOff)
-        } else {
+        } else if principal.may(Permission::of(&call.operation, &call.query)) {
             Ok(())
+        } else {
+            Err(Error::Forbidden(
+                "this client was not granted this operation",
+            ))
         }
     }
 
-    async fn get_image(&self, key: &ImageKey, asked: &Asked<'_>) -> Result<Answer, Error> {
-        let now = asked.at;
-        let known = self.cache.look_up(key, now);
-        match Demand::of(&asked.head.headers).plan(&known, now) {
+    /// Answers with an image, or not: what is held and may be seen, or else what is fetched.
+    async fn get_image(
+        &self,
+        key: &ImageKey,
+        demand: Demand,
+        asked: &Asked<'_>,
+    ) -> Result<Answer, Error> {
+        let (now, principal) = (asked.at, asked.principal);
+        let known = self.parts.cache.look_up(key, now);
+        match demand.plan(&known, now, |entry| principal.sees(&entry.ownership)) {
             Plan::Hit(entry) => {
+                let seen = principal.reveal(&entry).map_err(|Unseen| Error::Internal)?;
                 if freshness::refresh_early(entry.age(now), entry.ttl, entry.took, fastrand::f64) {
                     self.revalidate(key, &known);
                 }
-                Ok(self.serve_held(&entry, Outcome::Hit, CacheStatus::Hit, now))
+                Ok(self.serve_held(seen, Outcome::Hit, CacheStatus::Hit, now))
             }
             Plan::Stale(entry) => {
+                let seen = principal.reveal(&entry).map_err(|Unseen| Error::Internal)?;
                 self.revalidate(key, &known);
-                Ok(self.serve_held(&entry, Outcome::Stale, CacheStatus::Revalidating, now))
+                Ok(self.serve_held(seen, Outcome::Stale, CacheStatus::Revalidating, now))
             }
-            Plan::Negative(no) => Ok(response::negative(
+            Plan::Negative(no) if principal.is_anonymous() => Ok(response::negative(
                 &no,
                 asked.host(),
                 Outcome::Negative,
                 CacheStatus::Negative,
             )),
+            // As of an image that is held and may not be seen.
+            Plan::Negative(_) if demand.only_if_cached => Err(Error::NotCached),
+            Plan::Negative(no) => Err(Box::pin(self.deny(asked, Outcome::Negative, no.took)).await),
+            Plan::Deny(took) => Err(Box::pin(self.deny(asked, Outcome::Denied, took)).await),
             Plan::NotCached => Err(Error::NotCached),
             Plan::Fetch => Box::pin(self.fetch(key, known, Cause::Miss, asked)).await,
             Plan::Refresh => Box::pin(self.fetch(key, known, Cause::Demand, asked)).await,
@@ -213,14 +290,23 @@ impl Gateway {
 
     fn serve_held(
         &self,
-        entry: &Entry,
+        seen: Seen<'_>,
         outcome: Outcome,
         status: fn(i64) -> CacheStatus,
         now: Instant,
     ) -> Answer {
+        let entry = seen.entry();
         let age = entry.age(now);
-        self.metrics.cache_age.observe(age.as_secs_f64());
-        response::image(entry, age, outcome, status(seconds_left(entry.ttl, age)))
+        self.parts.metrics.cache_age.observe(age.as_secs_f64());
+        response::image(seen, age, outcome, status(seconds_left(entry.ttl, age)))
+    }
+
+    /// That there is no such image, for who may not be told more.
+    fn unseen(&self, outcome: Outcome) -> Error {
+        Error::Unseen {
+            outcome,
+            code: self.not_found_code.clone(),
+        }
     }
 
     fn wait_in_line(&self) -> Result<SemaphorePermit<'_>, Error> {
@@ -241,26 +327,29 @@ fn seconds_left(ttl: Duration, age: Duration) -> i64 {
     if age < ttl { left.max(0) } else { left.min(-1) }
 }
 
-/// A request's head, where from and when it came.
+/// A request's head, who sent it, and when it came.
 struct Asked<'a> {
     head: &'a Parts,
-    #[expect(dead_code, reason = "whom authentication will ask")]
-    peer: &'a Peer,
+    principal: &'a Principal,
+    proof: &'a BodyProof,
     at: Instant,
 }
 
 impl Asked<'_> {
-    /// The Host that the client asked, for `HostId`.
     fn host(&self) -> &str {
-        let named = self
-            .head
-            .headers
-            .get(header::HOST)
-            .and_then(|host| host.to_str().ok());
-        named
-            .or_else(|| self.head.uri.authority().map(Authority::as_str))
-            .unwrap_or("")
+        host_of(self.head)
     }
+}
+
+/// The Host that the client asked, for `HostId`.
+fn host_of(head: &Parts) -> &str {
+    let named = head
+        .headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
+    named
+        .or_else(|| head.uri.authority().map(Authority::as_str))
+        .unwrap_or("")
 }
 
 /// Any error of a body.

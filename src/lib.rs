@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod api;
 pub mod app;
+pub mod audit;
 pub mod auth;
 pub mod cache;
 pub mod cli;
@@ -17,6 +18,7 @@ pub mod metrics;
 pub mod outcome;
 pub mod peer;
 pub mod priority;
+pub mod reload;
 pub mod response;
 pub mod server;
 pub mod signing;

@@ -16,13 +16,19 @@ use prometheus::{
 
 use crate::api::Action;
 use crate::outcome::{CallResult, Outcome};
+use client::Clients;
+use listener::Listeners;
 use register::{Register, by_two};
 
+mod client;
 mod latency;
+mod listener;
 mod register;
 mod snapshot;
 
+pub use client::ClientMetrics;
 pub use latency::quantile;
+pub use listener::{Handshake, ListenerMetrics, ReloadMetrics};
 pub use snapshot::SnapshotMetrics;
 
 /// Shorter latencies are not told apart, in seconds.
@@ -78,8 +84,14 @@ pub struct Metrics {
     credential_refreshes: IntCounterVec,
     /// What is added to our clock when signing.
     pub clock_offset: Gauge,
-    connections: IntGaugeVec,
-    connections_refused: IntCounterVec,
+    listeners: Listeners,
+    reloads: IntCounterVec,
+    clients: Clients,
+    sign_ins_refused: IntCounterVec,
+    /// Nonces remembered, of all clients.
+    pub nonces_remembered: IntGauge,
+    /// Lines of the audit that could not be written.
+    pub audit_lost: IntCounter,
     /// Requests that panicked.
     pub panics: IntCounter,
     /// What the keeper of the snapshot counts.
@@ -198,11 +210,25 @@ impl Metrics {
                 "clock_offset_seconds",
                 "What is added to our clock when signing.",
             ),
-            connections: register.gauges("connections", "Open connections.", &["listener"]),
-            connections_refused: register.counters(
-                "connections_refused_total",
-                "Connections refused at the limit.",
-                &["listener"],
+            listeners: Listeners::new(&register),
+            reloads: register.counters(
+                "reloads_total",
+                "Changes of a part's files; after an error the old ones stay in force.",
+                &["part", "result"],
+            ),
+            clients: Clients::new(&register),
+            sign_ins_refused: register.counters(
+                "sign_ins_refused_total",
+                "Requests whose sender was not let in.",
+                &["reason"],
+            ),
+            nonces_remembered: register.gauge(
+                "nonces",
+                "Nonces remembered, so that no request is carried out twice.",
+            ),
+            audit_lost: register.counter(
+                "audit_lines_lost_total",
+                "Lines of the audit that could not be written.",
             ),
             panics: register.counter("panics_total", "Requests that ended in a panic."),
             snapshot: SnapshotMetrics::new(&register),
@@ -213,10 +239,29 @@ impl Metrics {
     /// What the listener of this name counts.
     #[must_use]
     pub fn listener(&self, name: &str) -> ListenerMetrics {
-        ListenerMetrics {
-            open: self.connections.with_label_values(&[name]),
-            refused: self.connections_refused.with_label_values(&[name]),
-        }
+        self.listeners.named(name)
+    }
+
+    /// What is counted when this part's files change.
+    #[must_use]
+    pub fn reloads(&self, part: &'static str) -> ReloadMetrics {
+        ReloadMetrics::new(&self.reloads, part)
+    }
+
+    /// What the client of this name counts; its names come from the operator's file.
+    #[must_use]
+    pub fn client(&self, name: &str) -> ClientMetrics {
+        self.clients.named(name)
+    }
+
+    /// Drops the counters of a client that is none any more.
+    pub fn forget_client(&self, name: &str) {
+        self.clients.forget(name);
+    }
+
+    /// Counts one request whose sender was not let in.
+    pub fn sign_in_refused(&self, reason: &'static str) {
+        self.sign_ins_refused.with_label_values(&[reason]).inc();
     }
 
     /// Counts one answer.
@@ -294,15 +339,6 @@ impl Metrics {
         }
         text
     }
-}
-
-/// What one listener counts.
-#[derive(Debug, Clone)]
-pub struct ListenerMetrics {
-    /// Open connections.
-    pub open: IntGauge,
-    /// Connections refused at the limit.
-    pub refused: IntCounter,
 }
 
 impl Default for Metrics {

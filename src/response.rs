@@ -13,7 +13,8 @@ use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 
 use crate::api::{ErrorBody, OriginError};
-use crate::cache::{Entry, Negative};
+use crate::auth::Seen;
+use crate::cache::Negative;
 use crate::outcome::Outcome;
 use crate::transport::Reply;
 use crate::upstream::UpstreamError;
@@ -39,6 +40,8 @@ pub enum CacheStatus {
     Revalidating(i64),
     /// Stale from memory because the origin failed.
     OriginError(i64),
+    /// Stale from memory because the client has used up its misses; seconds left.
+    OverBudget(i64),
     /// Fetched.
     Stored,
     /// Fetched by another request.
@@ -53,7 +56,8 @@ pub enum CacheStatus {
 
 /// Answers with an image from memory.
 #[must_use]
-pub fn image(entry: &Entry, age: Duration, outcome: Outcome, status: CacheStatus) -> Answer {
+pub fn image(seen: Seen<'_>, age: Duration, outcome: Outcome, status: CacheStatus) -> Answer {
+    let entry = seen.entry();
     let mut response = json(StatusCode::OK, entry.body.clone());
     let headers = response.headers_mut();
     headers.insert(AGE, HeaderValue::from(age.as_secs()));
@@ -91,9 +95,31 @@ pub fn passed(reply: Reply) -> Answer {
     }
 }
 
+/// Says that there is no such image: the one template for an image that is not there, that the origin
+/// does not show, and that this client may not see. Nothing in it tells which.
+fn unseen(code: &str, request_id: &str, host: &str) -> Response<Body> {
+    let body = ErrorBody {
+        request_id,
+        host_id: host,
+        code,
+        message: "The specified image does not exist.",
+    };
+    let mut response = json(StatusCode::NOT_FOUND, body.to_json().into());
+    response
+        .headers_mut()
+        .insert(CACHE_STATUS, HeaderValue::from_static("pai-image-gateway"));
+    response
+}
+
 /// Answers with an error in the API's shape. `request_id` is the gateway's own.
 #[must_use]
 pub fn failure(error: &Error, request_id: &str, host: &str) -> Answer {
+    if let Error::Unseen { outcome, code } = error {
+        return Answer {
+            response: unseen(code, request_id, host),
+            outcome: *outcome,
+        };
+    }
     if let Error::Origin(error) | Error::Upstream(UpstreamError::Refused(error)) = error {
         return Answer {
             response: origin_error(error, host),
@@ -173,6 +199,7 @@ impl CacheStatus {
             Self::Hit(ttl) => with_ttl(ttl, ""),
             Self::Revalidating(ttl) => with_ttl(ttl, "; detail=revalidating"),
             Self::OriginError(ttl) => with_ttl(ttl, "; detail=origin-error"),
+            Self::OverBudget(ttl) => with_ttl(ttl, "; detail=over-budget"),
             Self::Stored => HeaderValue::from_static("pai-image-gateway; fwd=uri-miss; stored"),
             Self::Collapsed => {
                 HeaderValue::from_static("pai-image-gateway; fwd=uri-miss; collapsed")

@@ -1,9 +1,12 @@
 //! The data port: accepting connections, and closing them without losing a request.
 
 mod guard;
+mod http2;
 mod listener;
+mod tls;
 
 pub use listener::{Address, BindError, Bound, bind, bind_tcp};
+pub use tls::{BadFile, BadFiles, Config as TlsConfig, Tls, read as read_tls};
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -18,13 +21,13 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use prometheus::IntGauge;
 use serde::{Deserialize, Serialize};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::metrics::ListenerMetrics;
+use crate::metrics::{Handshake, ListenerMetrics};
 use crate::peer::Peer;
 use crate::response::Body;
 use crate::units::{ByteSize, Span};
@@ -41,7 +44,7 @@ pub struct Config {
     pub unix: Option<String>,
     /// The socket's permissions, in octal.
     pub unix_mode: String,
-    /// Connections at once; one more is answered 503 and closed.
+    /// Connections at once; one more is answered 503 and closed, on a TLS port only closed.
     pub max_connections: u32,
     /// Requests that may wait at once; one more is answered 429. Hits do not wait.
     pub max_in_flight: u32,
@@ -53,6 +56,8 @@ pub struct Config {
     pub head_timeout: Span,
     /// Idle connections are closed after this. SDKs lose a request when it is short.
     pub idle_timeout: Span,
+    /// Encryption; off unless its files are named.
+    pub tls: TlsConfig,
 }
 
 impl Default for Config {
@@ -67,6 +72,7 @@ impl Default for Config {
             max_head: ByteSize(16 << 10),
             head_timeout: Span::secs(5),
             idle_timeout: Span::secs(75),
+            tls: TlsConfig::default(),
         }
     }
 }
@@ -95,11 +101,13 @@ pub trait Service: Send + Sync + 'static {
 pub struct Server<S> {
     service: Arc<S>,
     config: Config,
+    tls: Option<Arc<Tls>>,
     metrics: ListenerMetrics,
     connections: TaskTracker,
     permits: Arc<Semaphore>,
     refusals: Arc<Semaphore>,
     closing: AtomicBool,
+    goaway: CancellationToken,
     close: CancellationToken,
 }
 
@@ -111,18 +119,25 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 impl<S: Service> Server<S> {
-    /// A server of no connections yet.
+    /// A server of no connections yet; a plain one without `tls`.
     #[must_use]
-    pub fn new(service: Arc<S>, config: Config, metrics: ListenerMetrics) -> Arc<Self> {
+    pub fn new(
+        service: Arc<S>,
+        config: Config,
+        tls: Option<Arc<Tls>>,
+        metrics: ListenerMetrics,
+    ) -> Arc<Self> {
         let permits = Arc::new(Semaphore::new(config.max_connections as usize));
         Arc::new(Self {
             service,
             config,
+            tls,
             metrics,
             connections: TaskTracker::new(),
             permits,
             refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
             closing: AtomicBool::new(false),
+            goaway: CancellationToken::new(),
             close: CancellationToken::new(),
         })
     }
@@ -149,13 +164,40 @@ impl<S: Service> Server<S> {
     async fn serve(self: Arc<Self>, stream: Stream, peer: Peer, permit: OwnedSemaphorePermit) {
         self.metrics.open.inc();
         let _open = Open(&self.metrics.open, permit);
+        match &self.tls {
+            None => self.http1(stream, &peer).await,
+            // Boxed, so that a plain connection's task does not grow by what TLS needs.
+            Some(tls) => Box::pin(self.encrypted(tls, stream, peer)).await,
+        }
+    }
+
+    async fn encrypted(self: &Arc<Self>, tls: &Tls, stream: Stream, mut peer: Peer) {
+        let Some(shaken) = self.close.run_until_cancelled(tls.accept(stream)).await else {
+            return;
+        };
+        let stream = match shaken {
+            Ok(stream) => stream,
+            Err(why) => return self.metrics.shook_hands(why),
+        };
+        self.metrics.shook_hands(Handshake::Ok);
+        let (_, session) = stream.get_ref();
+        peer.encrypted = true;
+        peer.names = tls::client_names(session);
+        if session.alpn_protocol() == Some(b"h2") {
+            self.http2(stream, peer).await;
+        } else {
+            self.http1(stream, &peer).await;
+        }
+    }
+
+    async fn http1(&self, stream: impl AsyncRead + AsyncWrite + Unpin, peer: &Peer) {
         let guard = Guard::new(
             stream,
             self.config.head_timeout.0,
             self.config.idle_timeout.0,
         );
         let phase = guard.phase();
-        let service = service_fn(|request| self.answer(request, &peer, &phase));
+        let service = service_fn(|request| self.answer(request, peer, &phase));
         let connection = http1::Builder::new()
             .max_buf_size(usize::try_from(self.config.max_head.0).unwrap_or(usize::MAX))
             // The guard does both time-outs, without a timer for each request.
@@ -192,9 +234,13 @@ impl<S: Service> Server<S> {
         Ok(response)
     }
 
-    /// Answers a connection beyond the limit in the API's shape, without reading it.
+    /// Answers a connection beyond the limit in the API's shape, without reading it. A handshake for
+    /// that would be more work than an answer: a TLS client finds it closed.
     async fn refuse(self: Arc<Self>, mut stream: Stream) {
         self.metrics.refused.inc();
+        if self.tls.is_some() {
+            return;
+        }
         let Ok(_permit) = self.refusals.try_acquire() else {
             return;
         };
@@ -207,10 +253,12 @@ impl<S: Service> Server<S> {
         }
     }
 
-    /// Ends every connection: each answer from now on says `Connection: close`, then idle connections
-    /// are closed, then the rest get until `deadline`. Tells how many were still open then.
+    /// Ends every connection: each answer from now on says `Connection: close`, HTTP/2 clients hear
+    /// GOAWAY, then idle connections are closed, then the rest get until `deadline`. Tells how many were
+    /// still open then.
     pub async fn drain(&self, deadline: Duration) -> usize {
         self.closing.store(true, Ordering::Relaxed);
+        self.goaway.cancel();
         self.connections.close();
         if timeout(LAST_WORD.min(deadline), self.connections.wait())
             .await

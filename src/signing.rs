@@ -10,10 +10,14 @@
 //! vectors noticing: signing writes what it canonicalised, verifying canonicalises what it read.
 
 mod canonical;
+mod key;
+pub mod roa;
 pub mod rpc;
+mod spelling;
 mod verify;
 
 pub use canonical::{canonical_request, string_to_sign};
+pub use key::VerifyingKey;
 pub use verify::{Authorization, Refused, verify};
 
 use aws_lc_rs::{digest, hmac};

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use compact_str::CompactString;
 use jiff::Timestamp;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
@@ -17,8 +18,38 @@ pub struct ImageFields {
     pub created: Option<String>,
     /// `ImageUri`.
     pub uri: Option<String>,
+    /// Whose it is.
+    pub ownership: Ownership,
+}
+
+/// Whose an image is: what decides who may see it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ownership {
+    /// `Accessibility`; `None` for a value that is neither.
+    pub accessibility: Option<Accessibility>,
     /// `WorkspaceId`; official images have none.
-    pub workspace: Option<String>,
+    pub workspace: Option<CompactString>,
+    /// `UserId`.
+    pub user: Option<CompactString>,
+}
+
+/// Who beside its maker may see an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accessibility {
+    /// Its workspace; everybody, for an official image.
+    Public,
+    /// Nobody.
+    Private,
+}
+
+impl Accessibility {
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "PUBLIC" => Some(Self::Public),
+            "PRIVATE" => Some(Self::Private),
+            _ => None,
+        }
+    }
 }
 
 /// A body that is not one complete JSON object in UTF-8.
@@ -58,13 +89,15 @@ impl<'de> Visitor<'de> for FieldsVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ImageFields, A::Error> {
-        const NAMES: [&str; 4] = [
+        const NAMES: [&str; 6] = [
             "GmtModifiedTime",
             "GmtCreateTime",
             "ImageUri",
+            "Accessibility",
             "WorkspaceId",
+            "UserId",
         ];
-        let mut found: [Option<Option<String>>; 4] = Default::default();
+        let mut found: [Option<Option<String>>; 6] = Default::default();
         while let Some(name) = map.next_key::<Cow<'_, str>>()? {
             let Some(slot) = NAMES.iter().position(|known| *known == name) else {
                 map.next_value::<IgnoredAny>()?;
@@ -83,12 +116,16 @@ impl<'de> Visitor<'de> for FieldsVisitor {
                 .ok_or_else(|| A::Error::custom("no such field"))?;
             *seen = Some(if seen.is_some() { None } else { text });
         }
-        let [modified, created, uri, workspace] = found.map(Option::flatten);
+        let [modified, created, uri, accessibility, workspace, user] = found.map(Option::flatten);
         Ok(ImageFields {
             modified,
             created,
             uri,
-            workspace,
+            ownership: Ownership {
+                accessibility: accessibility.as_deref().and_then(Accessibility::parse),
+                workspace: workspace.map(CompactString::from),
+                user: user.map(CompactString::from),
+            },
         })
     }
 }
@@ -102,7 +139,7 @@ mod tests {
         let fields =
             ImageFields::parse(include_bytes!("../../tests/vectors/getimage_example.json"))
                 .unwrap();
-        assert_eq!(fields.workspace.as_deref(), Some("15945"));
+        assert_eq!(fields.ownership.workspace.as_deref(), Some("15945"));
         assert_eq!(fields.modified.as_deref(), Some("2021-01-21T17:12:35.232Z"));
         assert_eq!(
             parse_timestamp(&fields.modified.unwrap())
@@ -115,7 +152,8 @@ mod tests {
     #[test]
     fn doubtful_fields_count_as_absent() {
         let fields = ImageFields::parse(
-            br#"{"WorkspaceId":"1","WorkspaceId":"2","ImageUri":3,"GmtCreateTime":null}"#,
+            br#"{"WorkspaceId":"1","WorkspaceId":"2","ImageUri":3,"GmtCreateTime":null,"UserId":7,
+                "Accessibility":"PUBLIC","Accessibility":"PUBLIC"}"#,
         )
         .unwrap();
         assert_eq!(fields, ImageFields::default());

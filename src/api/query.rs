@@ -37,6 +37,13 @@ impl Query {
             .map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
+    /// Whether a parameter is there, with a value.
+    #[must_use]
+    pub fn has(&self, wanted: &str) -> bool {
+        self.pairs()
+            .any(|(name, value)| name == wanted && !value.is_empty())
+    }
+
     /// The pairs escaped by RFC 3986, sorted by name and joined by `&`: ACS3's canonical query, and
     /// the query to put on the wire beside it. An empty value keeps its `=`.
     #[must_use]

@@ -4,13 +4,12 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use bytes::Bytes;
-use compact_str::CompactString;
 use http::HeaderValue;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::freshness::{Decision, Directives, Evidence, Freshness, Policy};
-use crate::api::{ImageFields, OriginError, parse_timestamp};
+use crate::api::{ImageFields, OriginError, Ownership, parse_timestamp};
 
 /// An answer as it arrived, with what its worth is measured on.
 #[derive(Debug, Clone)]
@@ -56,8 +55,8 @@ pub struct Entry {
     pub restored: bool,
     /// Whether the policy of its time let it be kept.
     pub storable: bool,
-    /// The workspace it belongs to; official images have none.
-    pub workspace: Option<CompactString>,
+    /// Whose it is.
+    pub ownership: Ownership,
     incarnation: u64,
 }
 
@@ -109,7 +108,7 @@ impl Entry {
             purged: false,
             restored: false,
             storable,
-            workspace: fields.workspace.map(CompactString::from),
+            ownership: fields.ownership,
             incarnation: incarnation.finish(),
         }
     }
@@ -208,6 +207,8 @@ pub struct Negative {
     pub kind: NegativeKind,
     /// When its request was sent.
     pub sent: Instant,
+    /// How long the fetch took.
+    pub took: Duration,
     /// Wall-clock time it was received.
     pub received: Timestamp,
 }

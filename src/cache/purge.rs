@@ -77,7 +77,7 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
     fn purge_matching(&self, scope: &Scope, thoroughness: Thoroughness) -> u64 {
         self.changes.fetch_add(1, Ordering::Release);
         let matches = |entry: &Entry| match scope {
-            Scope::Workspace(workspace) => entry.workspace.as_deref() == Some(workspace),
+            Scope::Workspace(workspace) => entry.ownership.workspace.as_deref() == Some(workspace),
             Scope::All | Scope::Image(_) => true,
         };
         let keys: Vec<_> = self

@@ -52,6 +52,7 @@ fn no() -> Landed {
     Landed::Negative(Arc::new(Negative {
         error,
         kind,
+        took: Duration::ZERO,
         sent: Instant::now(),
         received: Timestamp::now(),
     }))
@@ -59,7 +60,8 @@ fn no() -> Landed {
 
 async fn fetched(cache: &TestCache, key: &ImageKey, brings: Fetched<&'static str>) {
     let known = cache.look_up(key, Instant::now());
-    let Fetch::Started(seat) = cache.fetch(key, &known, Priority::Miss, |_| async { brings })
+    let Fetch::Started(seat) =
+        cache.fetch(key, &known, Priority::Miss, || Ok(()), |_| async { brings })
     else {
         panic!("not started")
     };
@@ -157,9 +159,13 @@ async fn errors_are_never_stored() {
 async fn a_fetch_that_began_before_an_invalidation_is_not_stored_after_it() {
     let (cache, key) = (cache(&Config::default()), key("a"));
     let (send, brings) = tokio::sync::oneshot::channel::<Landed>();
-    let Fetch::Started(seat) = cache.fetch(&key, &Known::Nothing, Priority::Miss, |_| async {
-        brings.await.map_err(|_| "gone")
-    }) else {
+    let Fetch::Started(seat) = cache.fetch(
+        &key,
+        &Known::Nothing,
+        Priority::Miss,
+        || Ok(()),
+        |_| async { brings.await.map_err(|_| "gone") },
+    ) else {
         panic!("not started")
     };
     cache.invalidate(&key.image);

@@ -1,13 +1,15 @@
 //! What must hold between settings, and between settings and this machine.
 
 mod credentials;
+mod listen;
 
 use std::fmt;
 use std::fs::File;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use super::Settings;
-use crate::auth::Mode;
+use crate::auth::{BadClients, Mode, check_clients};
 use crate::server::Address;
 use crate::upstream::Origin;
 
@@ -65,20 +67,11 @@ pub(super) fn check(settings: &Settings, source: impl Fn(&str) -> String) -> Vec
         !settings.cache.snapshot_interval.0.is_zero(),
         "write a duration above 0, such as \"60s\"",
     );
+    listen::check(&settings.listen, &mut rule);
     rule(
-        "listen.max_connections",
-        settings.listen.max_connections > 0,
-        "write a number above 0",
-    );
-    rule(
-        "listen.max_in_flight",
-        settings.listen.max_in_flight > 0,
-        "write a number above 0",
-    );
-    rule(
-        "listen.max_head",
-        settings.listen.max_head.0 >= 8192,
-        "write at least \"8KiB\": SDK heads need it",
+        "reload.interval",
+        !settings.reload.interval.0.is_zero(),
+        "write a duration above 0, such as \"5s\"",
     );
     if let Err(error) = settings.log.filter() {
         rule(
@@ -106,16 +99,12 @@ fn listeners(settings: &Settings, rule: &mut impl FnMut(&str, bool, &str)) {
         ADDRESS_FORM,
     );
     let local = listen.as_ref().is_none_or(Address::is_local);
-    rule(
-        "auth.mode",
-        settings.auth.mode == Mode::None,
-        "this version verifies no clients yet: write \"none\", and listen on a loopback address or a Unix socket",
-    );
+    authentication(settings, rule);
     rule(
         "listen.address",
         settings.auth.mode != Mode::None || local,
         "with auth.mode = \"none\" everybody who reaches this address can read every image of the account: \
-         listen on 127.0.0.1, [::1] or a Unix socket (listen.unix)",
+         write auth.mode = \"required\", or listen on 127.0.0.1, [::1] or a Unix socket (listen.unix)",
     );
     let admin = settings.admin.listener();
     rule("admin.address", admin.is_some(), ADDRESS_FORM);
@@ -134,6 +123,32 @@ fn listeners(settings: &Settings, rule: &mut impl FnMut(&str, bool, &str)) {
         "admin.token_file",
         settings.admin.token_file.as_deref(),
         rule,
+    );
+}
+
+fn authentication(settings: &Settings, rule: &mut impl FnMut(&str, bool, &str)) {
+    let auth = &settings.auth;
+    if auth.mode == Mode::Required
+        && let Err(BadClients(problems)) = check_clients(Path::new(&auth.clients_file))
+    {
+        for problem in problems {
+            rule("auth.clients_file", false, &problem);
+        }
+    }
+    rule(
+        "auth.nonces_per_client",
+        auth.nonces_per_client > 0,
+        "write a number above 0",
+    );
+    rule(
+        "audit.hits",
+        (0.0..=1.0).contains(&settings.audit.hits),
+        "write a share from 0 to 1, such as 0.001",
+    );
+    rule(
+        "audit.to",
+        !settings.audit.to.is_empty(),
+        "write stdout, stderr, off or a file's path",
     );
 }
 

@@ -169,18 +169,25 @@ impl Layers {
     }
 
     fn nearest(&self, key: &str) -> Option<String> {
-        let sections = self.shape.as_object().into_iter().flatten();
-        let keys = sections.flat_map(|(section, table)| {
-            table
-                .as_object()
-                .into_iter()
-                .flat_map(move |table| table.keys().map(move |name| format!("{section}.{name}")))
-        });
-        let scored = keys.map(|known| (strsim::jaro_winkler(&known, key), known));
+        let mut keys = Vec::new();
+        leaves(&self.shape, "", &mut keys);
+        let scored = keys
+            .into_iter()
+            .map(|known| (strsim::jaro_winkler(&known, key), known));
         scored
             .filter(|(score, _)| *score > 0.7)
             .max_by(|a, b| a.0.total_cmp(&b.0))
             .map(|(_, known)| known)
+    }
+}
+
+/// The keys of every setting, at any depth.
+fn leaves(value: &Value, key: &str, keys: &mut Vec<String>) {
+    match value.as_object() {
+        Some(table) => table
+            .iter()
+            .for_each(|(name, value)| leaves(value, &format!("{key}.{name}"), keys)),
+        None => keys.push(key.trim_start_matches('.').to_owned()),
     }
 }
 

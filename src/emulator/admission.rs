@@ -100,7 +100,7 @@ impl Gate {
             &head.headers,
             payload_hash,
             authorization,
-            &self.secret,
+            &signing::VerifyingKey::new(&self.secret),
         )
         .map_err(|_| Rejected::Signature)
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::{HeaderMap, header};
 use tokio::time::Instant;
 
+use crate::auth::{Permission, Principal};
 use crate::cache::{Entry, Freshness, Known, Negative};
 
 /// The origin is asked anew for one key at most this often, whatever clients demand.
@@ -17,7 +18,7 @@ pub(super) struct Demand {
     /// `no-cache` is a `max-age` of nothing.
     max_age: Option<Duration>,
     min_fresh: Option<Duration>,
-    only_if_cached: bool,
+    pub(super) only_if_cached: bool,
 }
 
 /// How to answer with what is known.
@@ -33,13 +34,19 @@ pub(super) enum Plan {
     Fetch,
     /// By fetching, because the client wants newer than what there is.
     Refresh,
+    /// Not with it: who asks may not see what is held. How long its fetch took.
+    Deny(Duration),
     /// Not at all: the client wants nothing fetched.
     NotCached,
 }
 
 impl Demand {
-    pub(super) fn of(headers: &HeaderMap) -> Self {
+    /// What a client asks for, if it may ask for more than an answer.
+    pub(super) fn of(headers: &HeaderMap, principal: &Principal) -> Self {
         let mut demand = Self::default();
+        if !principal.may(Permission::Refresh) {
+            return demand;
+        }
         for value in headers.get_all(header::CACHE_CONTROL) {
             for directive in value.to_str().unwrap_or("").split(',') {
                 demand.add(directive.trim());
@@ -68,9 +75,20 @@ impl Demand {
         }
     }
 
-    /// How to answer.
-    pub(super) fn plan(self, known: &Known, now: Instant) -> Plan {
+    /// How to answer who `sees` what. An image too old to serve is fetched before it is judged; any
+    /// other is judged first, so that nothing is fetched for who may not see it.
+    pub(super) fn plan(
+        self,
+        known: &Known,
+        now: Instant,
+        sees: impl FnOnce(&Entry) -> bool,
+    ) -> Plan {
         match known {
+            Known::Image(entry, freshness)
+                if *freshness != Freshness::StaleIfError && !sees(entry) =>
+            {
+                self.unless_forbidden(Plan::Deny(entry.took))
+            }
             Known::Image(entry, freshness)
                 if self.wants_newer(entry, now) && *freshness != Freshness::StaleIfError =>
             {
@@ -137,7 +155,11 @@ mod tests {
         let headers = [(header::CACHE_CONTROL, cache_control.parse().unwrap())]
             .into_iter()
             .collect();
-        Demand::of(&headers).plan(&Known::Image(entry, freshness), now)
+        Demand::of(&headers, &Principal::Anonymous).plan(
+            &Known::Image(entry, freshness),
+            now,
+            |_| true,
+        )
     }
 
     #[test]

@@ -2,16 +2,18 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{Asked, Gateway, landing};
 use crate::api::{Call, ImageKey};
-use crate::cache::{Fetch, Fetched, Known, Landed};
+use crate::auth::Unseen;
+use crate::cache::{Fetch, Fetched, Freshness, Known, Landed};
 use crate::outcome::Outcome;
 use crate::priority::{Priority, Urgency};
-use crate::response::{Answer, CacheStatus, Error};
+use crate::response::{self, Answer, CacheStatus, Error};
 use crate::upstream::UpstreamError;
 
 /// Why a request fetches.
@@ -49,27 +51,31 @@ impl Gateway {
         asked: &Asked<'_>,
     ) -> Result<Answer, Error> {
         let _waiting = self.wait_in_line()?;
-        let wait = match known {
-            Known::Image(..) => self.config.wait_with_stale.0,
-            Known::Negative(_) | Known::Nothing => self.config.wait.0,
+        let wait = match &known {
+            Known::Image(entry, _) if asked.principal.sees(&entry.ownership) => {
+                self.config.wait_with_stale.0
+            }
+            // Who may not see what is held waits as if nothing were.
+            Known::Image(..) | Known::Negative(_) | Known::Nothing => self.config.wait.0,
         };
         let deadline = Instant::now() + wait;
         let mut tried = false;
         loop {
             let start = |urgency| self.call(key, urgency);
+            let admit = || asked.principal.spend_miss();
             let coalesced = (Outcome::Coalesced, CacheStatus::Collapsed);
-            let (seat, (outcome, status)) =
-                match self.cache.fetch(key, &known, cause.priority(), start) {
-                    Fetch::Started(seat) => (seat, cause.outcome()),
-                    Fetch::Joined(seat) => (seat, coalesced),
-                    Fetch::Landed(arrived) => {
-                        return Ok(landing::answer(&arrived, asked.host(), coalesced));
-                    }
-                };
+            let fetch = self
+                .parts
+                .cache
+                .fetch(key, &known, cause.priority(), admit, start);
+            let (seat, (outcome, status)) = match fetch {
+                Fetch::Started(seat) => (seat, cause.outcome()),
+                Fetch::Joined(seat) => (seat, coalesced),
+                Fetch::Landed(arrived) => return self.show(&arrived, asked, coalesced),
+                Fetch::Refused(wait) => return self.over_budget(key, asked, wait),
+            };
             let error = match timeout_at(deadline, seat.arrival()).await {
-                Ok(Ok(Ok(arrived))) => {
-                    return Ok(landing::answer(&arrived, asked.host(), (outcome, status)));
-                }
+                Ok(Ok(Ok(arrived))) => return self.show(&arrived, asked, (outcome, status)),
                 Ok(Ok(Err(error))) => error,
                 Ok(Err(lost)) => {
                     tracing::error!(error = %lost, "a fetch panicked");
@@ -80,30 +86,94 @@ impl Gateway {
             // What was refused to a less urgent fetch need not be refused to this one.
             let again = matches!(error, UpstreamError::Shed) && outcome == Outcome::Coalesced;
             if !again || std::mem::replace(&mut tried, true) {
-                return self.stand_in(key, error);
+                return self.stand_in(key, asked, error);
             }
         }
     }
 
+    /// Answers with what has landed, if it may be shown.
+    fn show(
+        &self,
+        landed: &Landed,
+        asked: &Asked<'_>,
+        (outcome, status): (Outcome, CacheStatus),
+    ) -> Result<Answer, Error> {
+        match landed {
+            Landed::Image(entry) => {
+                let seen = asked.principal.reveal(entry);
+                let seen = seen.map_err(|Unseen| self.unseen(Outcome::Denied))?;
+                let age = entry.age(Instant::now());
+                Ok(response::image(seen, age, outcome, status))
+            }
+            Landed::Negative(negative) if asked.principal.is_anonymous() => {
+                Ok(response::negative(negative, asked.host(), outcome, status))
+            }
+            Landed::Negative(_) => Err(self.unseen(outcome)),
+        }
+    }
+
     /// Answers with an older image where the error permits it. What is held is looked up anew: it may
-    /// have been purged or written to while this request waited.
-    fn stand_in(&self, key: &ImageKey, error: UpstreamError) -> Result<Answer, Error> {
+    /// have been purged or written to while this request waited. Who may not see it hears of the
+    /// error, as for an image that is not there.
+    fn stand_in(
+        &self,
+        key: &ImageKey,
+        asked: &Asked<'_>,
+        error: UpstreamError,
+    ) -> Result<Answer, Error> {
         let now = Instant::now();
-        match self.cache.look_up(key, now) {
+        match self.parts.cache.look_up(key, now) {
             Known::Image(entry, _) if error.permits_stale() => {
-                Ok(self.serve_held(&entry, Outcome::Stale, CacheStatus::OriginError, now))
+                let seen = asked.principal.reveal(&entry);
+                let seen = seen.map_err(|Unseen| Error::from(error))?;
+                Ok(self.serve_held(seen, Outcome::Stale, CacheStatus::OriginError, now))
             }
             _ => Err(error.into()),
         }
     }
 
+    /// Answers with what is held, however old, for want of a token to fetch with.
+    fn over_budget(
+        &self,
+        key: &ImageKey,
+        asked: &Asked<'_>,
+        wait: Duration,
+    ) -> Result<Answer, Error> {
+        let now = Instant::now();
+        let Known::Image(entry, freshness) = self.parts.cache.look_up(key, now) else {
+            return Err(Error::OverBudget(wait));
+        };
+        let seen = asked.principal.reveal(&entry);
+        let seen = seen.map_err(|Unseen| Error::OverBudget(wait))?;
+        let (outcome, status): (_, fn(i64) -> _) = match freshness {
+            Freshness::Fresh => (Outcome::Hit, CacheStatus::Hit),
+            _ => (Outcome::Stale, CacheStatus::OverBudget),
+        };
+        Ok(self.serve_held(seen, outcome, status, now))
+    }
+
+    /// Says from memory that there is no such image, at the price of a miss and in the time one took:
+    /// an image that may not be seen is told from one that is not there by neither.
+    pub(super) async fn deny(&self, asked: &Asked<'_>, outcome: Outcome, took: Duration) -> Error {
+        if let Err(wait) = asked.principal.spend_miss() {
+            return Error::OverBudget(wait);
+        }
+        let Ok(_waiting) = self.wait_in_line() else {
+            return Error::Overloaded;
+        };
+        sleep(took.min(self.config.wait.0)).await;
+        self.unseen(outcome)
+    }
+
     /// Fetches again behind everybody's back.
     pub(super) fn revalidate(&self, key: &ImageKey, seen: &Known) {
-        let fetch = self
-            .cache
-            .fetch(key, seen, Priority::Background, |urgency| {
-                self.call(key, urgency)
-            });
+        let fetch = self.parts.cache.fetch(
+            key,
+            seen,
+            Priority::Background,
+            || Ok(()),
+            |urgency| self.call(key, urgency),
+        );
         drop(fetch);
     }
 
@@ -114,9 +184,9 @@ impl Gateway {
         urgency: Urgency,
     ) -> impl Future<Output = Fetched<UpstreamError>> + Send + use<> {
         let (upstream, cache, metrics) = (
-            Arc::clone(&self.upstream),
-            Arc::clone(&self.cache),
-            Arc::clone(&self.metrics),
+            Arc::clone(&self.parts.upstream),
+            Arc::clone(&self.parts.cache),
+            Arc::clone(&self.parts.metrics),
         );
         let key = key.clone();
         async move {

@@ -1,16 +1,14 @@
-//! What an answer of the origin means: for the cache, and for the client.
+//! What an answer of the origin means for the cache, and which images a write is about.
 
 use std::sync::Arc;
 
 use http::header;
 use serde::Deserialize;
-use tokio::time::Instant;
 
-use crate::api::{ImageId, Operation};
+use crate::api::{ImageId, Malformed, Operation};
 use crate::cache::{Arrival, Entry, Landed, Negative, NegativeKind, Policy};
-use crate::outcome::Outcome;
-use crate::response::{self, Answer, CacheStatus, Error, X_ACS_REQUEST_ID};
-use crate::upstream::{self, Said, UpstreamError};
+use crate::response::X_ACS_REQUEST_ID;
+use crate::upstream::{self, Said};
 
 /// What an answer to GetImage means for the cache.
 pub(super) fn land(answer: upstream::Answer, verbose: bool, policy: &Policy) -> Landed {
@@ -26,6 +24,7 @@ pub(super) fn land(answer: upstream::Answer, verbose: bool, policy: &Policy) -> 
             error,
             kind,
             sent,
+            took,
             received,
         }))
     };
@@ -52,25 +51,16 @@ pub(super) fn land(answer: upstream::Answer, verbose: bool, policy: &Policy) -> 
     )))
 }
 
-/// Answers with what has landed.
-pub(super) fn answer(
-    landed: &Landed,
-    host: &str,
-    (outcome, status): (Outcome, CacheStatus),
-) -> Answer {
-    match landed {
-        Landed::Image(entry) => response::image(entry, entry.age(Instant::now()), outcome, status),
-        Landed::Negative(negative) => response::negative(negative, host, outcome, status),
+/// The id that the body of an AddImage chooses. What two parsers could read differently is refused.
+pub(super) fn chosen_id(body: &[u8]) -> Result<Option<ImageId>, Malformed> {
+    #[derive(Deserialize)]
+    struct Chosen {
+        #[serde(rename = "ImageId", default)]
+        image: Option<String>,
     }
-}
-
-/// Hands on the answer to an operation that is not cached.
-pub(super) fn pass(answer: Result<upstream::Answer, UpstreamError>) -> Result<Answer, Error> {
-    let upstream::Answer { said, reply, .. } = answer?;
-    match said {
-        Said::NotFound(error) | Said::Forbidden(error) => Err(Error::Origin(error)),
-        Said::Ok(_) => Ok(response::passed(reply)),
-    }
+    let chosen: Chosen = serde_json::from_slice(body)
+        .map_err(|_| Malformed::new("ImageId must be one text, given once"))?;
+    chosen.image.as_deref().map(ImageId::parse).transpose()
 }
 
 /// The images a write may have changed: the one in its path, else those named by what was sent

@@ -7,33 +7,67 @@ use http_body::Body as HttpBody;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::time::timeout;
 
-use super::{BoxError, Gateway, landing};
-use crate::api::{Call, Malformed};
+use super::demand::Demand;
+use super::{Asked, BoxError, Gateway, landing, search};
+use crate::api::{Call, ImageFields, ImageId, ImageKey, Malformed, Operation};
+use crate::auth::Grant;
 use crate::cache::{Scope, Thoroughness};
+use crate::outcome::Outcome;
 use crate::priority::{Priority, Urgency};
-use crate::response::{Answer, Error};
+use crate::response::{self, Answer, Error};
+use crate::upstream::{self, Said, UpstreamError};
 
 impl Gateway {
-    /// Asks the origin to search.
-    pub(super) async fn read(&self, call: Call) -> Result<Answer, Error> {
+    /// Asks the origin to search, within what the client may see.
+    pub(super) async fn read(&self, call: Call, asked: &Asked<'_>) -> Result<Answer, Error> {
+        let image = labelled_image(&call)?;
+        if let Some(grant) = asked.principal.grant() {
+            match &image {
+                Some(image) => self.must_see(image, asked).await?,
+                None => may_search(grant, &call)?,
+            }
+        }
         let _waiting = self.wait_in_line()?;
-        landing::pass(
-            self.upstream
-                .send(&call, Bytes::new(), &Urgency::new(Priority::Miss))
-                .await,
-        )
+        asked.principal.spend_miss().map_err(Error::OverBudget)?;
+        let answer = self
+            .parts
+            .upstream
+            .send(&call, Bytes::new(), &Urgency::new(Priority::Miss))
+            .await;
+        let mut reply = self.passed(answer, image.is_some(), asked)?;
+        if let (Operation::ListImages, Some(grant)) = (&call.operation, asked.principal.grant()) {
+            reply.body = search::reveal(reply.body, grant, &call.query)?;
+        }
+        Ok(response::passed(reply))
     }
 
     /// Passes a write on, in a task of its own: once begun it is finished and its image forgotten,
-    /// whatever comes of it and whoever still waits.
-    pub(super) async fn write<B>(&self, call: Call, body: B) -> Result<Answer, Error>
+    /// whatever comes of it and whoever still waits. The image must be one that the client may see.
+    pub(super) async fn write<B>(
+        &self,
+        call: Call,
+        body: B,
+        asked: &Asked<'_>,
+    ) -> Result<Answer, Error>
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send,
     {
         let _waiting = self.wait_in_line()?;
         let body = self.collect(body).await?;
-        let (upstream, cache) = (Arc::clone(&self.upstream), Arc::clone(&self.cache));
-        let task = self.tasks.spawn(async move {
+        asked.proof.check(&body)?;
+        if let Some(grant) = asked.principal.grant() {
+            match call.operation.image() {
+                Some(image) => self.must_see(image, asked).await?,
+                None => self.may_add(grant, &body, asked).await?,
+            }
+        }
+        asked.principal.spend_miss().map_err(Error::OverBudget)?;
+        let about_one = call.operation.image().is_some();
+        let (upstream, cache) = (
+            Arc::clone(&self.parts.upstream),
+            Arc::clone(&self.parts.cache),
+        );
+        let task = self.parts.tasks.spawn(async move {
             let answer = upstream
                 .send(&call, body.clone(), &Urgency::new(Priority::Miss))
                 .await;
@@ -46,7 +80,62 @@ impl Gateway {
             }
             answer
         });
-        landing::pass(task.await.map_err(|_| Error::Internal)?)
+        let answer = task.await.map_err(|_| Error::Internal)?;
+        self.passed(answer, about_one, asked).map(response::passed)
+    }
+
+    /// What the origin answered; that it does not show the one image that was asked about is said as
+    /// for any other that is not seen.
+    fn passed(
+        &self,
+        answer: Result<upstream::Answer, UpstreamError>,
+        about_one: bool,
+        asked: &Asked<'_>,
+    ) -> Result<crate::transport::Reply, Error> {
+        let upstream::Answer { said, reply, .. } = answer?;
+        match said {
+            Said::Ok(_) => Ok(reply),
+            Said::NotFound(_) | Said::Forbidden(_)
+                if about_one && !asked.principal.is_anonymous() =>
+            {
+                Err(self.unseen(Outcome::Passthrough))
+            }
+            Said::NotFound(error) | Said::Forbidden(error) => Err(Error::Origin(error)),
+        }
+    }
+
+    /// Lets on only who would be shown this image; fetched if need be.
+    async fn must_see(&self, image: &ImageId, asked: &Asked<'_>) -> Result<(), Error> {
+        let key = ImageKey {
+            image: image.clone(),
+            verbose: false,
+        };
+        self.get_image(&key, Demand::default(), asked)
+            .await
+            .map(drop)
+    }
+
+    /// AddImage is judged on the workspace its body names, and on the image, should it name one that
+    /// there is already.
+    async fn may_add(&self, grant: &Grant, body: &[u8], asked: &Asked<'_>) -> Result<(), Error> {
+        let fields = ImageFields::parse(body)
+            .map_err(|_| Malformed::new("the body must be one JSON object"))?;
+        let workspace = fields.ownership.workspace.as_deref();
+        if !workspace.map_or_else(
+            || grant.workspaces == crate::auth::Scope::All,
+            |id| grant.workspaces.holds(id),
+        ) {
+            return Err(Error::Forbidden(
+                "this client adds images to its own workspaces alone: name one as WorkspaceId",
+            ));
+        }
+        let Some(image) = landing::chosen_id(body)? else {
+            return Ok(());
+        };
+        match self.must_see(&image, asked).await {
+            Err(Error::Unseen { outcome, .. }) if outcome != Outcome::Denied => Ok(()),
+            judged => judged,
+        }
     }
 
     async fn collect<B>(&self, body: B) -> Result<Bytes, Error>
@@ -61,5 +150,28 @@ impl Gateway {
             Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Error::BodyTooLong(limit)),
             Ok(Err(_)) => Err(Malformed::new("the body broke off").into()),
         }
+    }
+}
+
+/// The one image whose labels are asked for, if it is about one.
+fn labelled_image(call: &Call) -> Result<Option<ImageId>, Error> {
+    if call.operation != Operation::ListImageLabels {
+        return Ok(None);
+    }
+    let mut ids = call.query.pairs().filter(|(name, _)| *name == "ImageId");
+    match (ids.next(), ids.next()) {
+        (None | Some((_, "")), None) => Ok(None),
+        (Some((_, id)), None) => Ok(Some(ImageId::parse(id)?)),
+        (_, Some(_)) => Err(Malformed::new("ImageId must be given once").into()),
+    }
+}
+
+fn may_search(grant: &Grant, call: &Call) -> Result<(), Error> {
+    if grant.may_search(&call.query) {
+        Ok(())
+    } else {
+        Err(Error::Forbidden(
+            "this client searches its own workspaces alone: name one as WorkspaceId",
+        ))
     }
 }

@@ -10,6 +10,7 @@ use tower::service_fn;
 use tower::util::BoxCloneSyncService;
 
 use super::*;
+use crate::auth;
 use crate::cache::{self, Policy};
 use crate::credentials::{self, Provider, SourceName};
 use crate::transport::{Reply, TransportError};
@@ -66,14 +67,16 @@ impl World {
             Arc::clone(&metrics),
             tasks.clone(),
         );
-        let gateway = Gateway::new(
-            Config::default(),
-            Arc::new(cache),
-            Arc::new(upstream),
+        let auth = Authenticator::open(&auth::Config::default(), Arc::clone(&metrics)).unwrap();
+        let parts = GatewayParts {
+            auth: Arc::new(auth),
+            cache: Arc::new(cache),
+            upstream: Arc::new(upstream),
             metrics,
+            audit: None,
             tasks,
-            100,
-        );
+        };
+        let gateway = Gateway::new(Config::default(), "ImageNotFound", 100, parts);
         Self {
             gateway,
             mood,

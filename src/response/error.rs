@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use compact_str::CompactString;
 use http::StatusCode;
 
 use crate::api::{Malformed, Misrouted, OriginError};
+use crate::auth::Refused;
 use crate::outcome::Outcome;
 use crate::upstream::UpstreamError;
 
@@ -23,6 +25,24 @@ pub enum Error {
     /// The body did not come in time.
     #[error("the body did not come in time")]
     BodyTooSlow,
+    /// Its sender was not let in.
+    #[error("{0}")]
+    NotLetIn(#[from] Refused),
+    /// Its sender may not ask this; why.
+    #[error("{0}")]
+    Forbidden(&'static str),
+    /// Its sender has used up its budget; how long until there is more.
+    #[error("Request was denied due to user flow control.")]
+    OverBudget(Duration),
+    /// There is no such image, or none that its sender may see. Nobody is told which: the outcome is
+    /// for the operator, the code is `upstream.not_found_code`.
+    #[error("the image does not exist")]
+    Unseen {
+        /// How it was found out.
+        outcome: Outcome,
+        /// What an image that is not there is called.
+        code: CompactString,
+    },
     /// `api.writes` is off.
     #[error("this gateway passes no writes on; its operator can set api.writes = true")]
     WritesOff,
@@ -63,8 +83,11 @@ impl Error {
             | Self::Malformed(_)
             | Self::BodyTooLong(_)
             | Self::BodyTooSlow
+            | Self::NotLetIn(_)
+            | Self::OverBudget(_)
             | Self::Overloaded => Outcome::Rejected,
-            Self::WritesOff => Outcome::Denied,
+            Self::WritesOff | Self::Forbidden(_) => Outcome::Denied,
+            Self::Unseen { outcome, .. } => *outcome,
             Self::Origin(_) | Self::Upstream(UpstreamError::Refused(_)) => Outcome::Passthrough,
             Self::NotCached | Self::Upstream(_) | Self::Internal => Outcome::Error,
         }
@@ -116,8 +139,15 @@ impl Error {
             }
             Self::BodyTooLong(_) => plain(StatusCode::PAYLOAD_TOO_LARGE, "InvalidParameter"),
             Self::BodyTooSlow => plain(StatusCode::REQUEST_TIMEOUT, "InvalidParameter"),
-            Self::WritesOff => plain(StatusCode::FORBIDDEN, "Gateway.Forbidden"),
-            Self::Overloaded => throttled(None),
+            Self::WritesOff | Self::Forbidden(_) => {
+                plain(StatusCode::FORBIDDEN, "Gateway.Forbidden")
+            }
+            Self::OverBudget(wait) => throttled(Some(*wait)),
+            Self::Overloaded | Self::NotLetIn(Refused::NoncesFull) => throttled(None),
+            Self::NotLetIn(refused) => {
+                let (status, code) = sign_in(*refused);
+                plain(status, code)
+            }
             Self::NotCached => plain(StatusCode::GATEWAY_TIMEOUT, "Gateway.NotCached"),
             Self::Upstream(error) => match error {
                 UpstreamError::Timeout => {
@@ -140,10 +170,35 @@ impl Error {
                 }
                 UpstreamError::Refused(_) => plain(StatusCode::BAD_GATEWAY, "Gateway.Internal"),
             },
+            // The template of its own says the rest.
+            Self::Unseen { .. } => plain(StatusCode::NOT_FOUND, "ImageNotFound"),
             Self::Origin(_) | Self::Internal => {
                 plain(StatusCode::INTERNAL_SERVER_ERROR, "Gateway.Internal")
             }
         }
+    }
+}
+
+/// The vendor's own status and code for a credential that is not taken.
+const fn sign_in(refused: Refused) -> (StatusCode, &'static str) {
+    let bad = StatusCode::BAD_REQUEST;
+    match refused {
+        Refused::NoCredential => (StatusCode::UNAUTHORIZED, "MissingAccessKeyId"),
+        Refused::Unreadable(_) | Refused::Unsigned(_) | Refused::Mismatch | Refused::Body => {
+            (bad, "SignatureDoesNotMatch")
+        }
+        Refused::UnknownKey | Refused::CloudKey => {
+            (StatusCode::NOT_FOUND, "InvalidAccessKeyId.NotFound")
+        }
+        Refused::Expired => (bad, "InvalidTimeStamp.Expired"),
+        Refused::BadDate => (bad, "InvalidTimeStamp.Format"),
+        Refused::Version => (bad, "InvalidVersion"),
+        Refused::Action => (bad, "InvalidParameter"),
+        Refused::NonceUsed => (bad, "SignatureNonceUsed"),
+        Refused::NoncesFull => (StatusCode::TOO_MANY_REQUESTS, "Throttling"),
+        Refused::NoToken => (bad, "MissingSecurityToken"),
+        Refused::WrongToken => (bad, "InvalidSecurityToken.Malformed"),
+        Refused::Exposed(_) => (StatusCode::FORBIDDEN, "Gateway.Forbidden"),
     }
 }
 

@@ -116,11 +116,11 @@ impl<S> Guard<S> {
     }
 
     /// A client that takes no answers is idle too: its time runs from the last byte it took.
-    fn unless_stalled(
+    fn unless_stalled<T>(
         &mut self,
-        written: Poll<io::Result<usize>>,
+        written: Poll<io::Result<T>>,
         context: &mut Context<'_>,
-    ) -> Poll<io::Result<usize>> {
+    ) -> Poll<io::Result<T>> {
         let was_stalled = std::mem::replace(&mut self.stalled, written.is_pending());
         if written.is_pending() {
             return self.poll_overdue(context).map(Err);
@@ -183,7 +183,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guard<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        // TLS takes an answer whole, and is stuck with it only here.
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        self.unless_stalled(flushed, context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,12 +1,13 @@
 //! Checking an ACS3 signature from what came over the wire.
 
-use aws_lc_rs::hmac;
-use http::HeaderMap;
-use percent_encoding::{AsciiSet, percent_decode_str, utf8_percent_encode};
-use secrecy::{ExposeSecret, SecretString};
+use std::borrow::Cow;
 
-use super::{ALGORITHM, canonical_request, string_to_sign};
-use crate::api::{Query, RESERVED};
+use aws_lc_rs::{digest, hmac};
+use http::{HeaderMap, HeaderValue};
+
+use super::spelling::spellings;
+use super::{ALGORITHM, VerifyingKey, hex};
+use crate::api::Query;
 
 /// An `Authorization` header taken apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,9 +69,9 @@ impl<'a> Authorization<'a> {
 
 /// Checks a signature over a request as it was received.
 ///
-/// `path` and `query` are the raw ones. The SDKs' HTTP libraries rewrite escapes after signing, so the
-/// path is tried in three spellings: RFC 3986, JavaScript's `encodeURIComponent` and as it came.
-/// `payload_hash` is the hash of the body that was read, not the one the client claims.
+/// `path` and `query` are the raw ones; see the module `spelling` for the paths that are tried.
+/// `payload_hash` is the hash that the signature covers; whether it is the body's is the caller's to
+/// check.
 ///
 /// # Errors
 /// [`Refused`]; comparison takes the same time whatever the difference.
@@ -80,18 +81,18 @@ pub fn verify(
     headers: &HeaderMap,
     payload_hash: &str,
     authorization: &Authorization<'_>,
-    secret: &SecretString,
+    key: &VerifyingKey,
 ) -> Result<(), Refused> {
-    let signed = signed_headers(headers, authorization.signed_headers)?;
-    let query = Query::parse(query)
-        .map_err(|_| Refused::Mismatch)?
-        .canonical();
-    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.expose_secret().as_bytes());
     let claimed = unhex(authorization.signature).ok_or(Refused::Mismatch)?;
-    let genuine = path_spellings(path).iter().any(|path| {
-        let (canonical, _) =
-            canonical_request(method, path, &query, signed.iter().copied(), payload_hash);
-        hmac::verify(&key, string_to_sign(&canonical).as_bytes(), &claimed).is_ok()
+    let rest = after_path(query, headers, payload_hash, authorization.signed_headers)?;
+    let genuine = spellings(path).any(|path| {
+        let path = if path.is_empty() { "/" } else { &path };
+        let mut canonical = digest::Context::new(&digest::SHA256);
+        for part in [method, "\n", path, "\n", &rest] {
+            canonical.update(part.as_bytes());
+        }
+        let text = [ALGORITHM, "\n", &hex(canonical.finish().as_ref())].concat();
+        hmac::verify(&key.sha256, text.as_bytes(), &claimed).is_ok()
     });
     if genuine {
         Ok(())
@@ -100,52 +101,130 @@ pub fn verify(
     }
 }
 
-fn signed_headers<'a>(
-    headers: &'a HeaderMap,
-    names: &'a str,
-) -> Result<Vec<(&'a str, &'a str)>, Refused> {
-    let mut signed = Vec::new();
-    for name in names.split(';') {
-        let mut values = headers.get_all(name).iter().peekable();
-        values.peek().ok_or(Refused::MissingHeader)?;
-        for value in values {
-            signed.push((
-                name,
-                std::str::from_utf8(value.as_bytes()).map_err(|_| Refused::Mismatch)?,
-            ));
+/// The canonical request from its query on, in one piece: it is the same for every spelling of the path.
+fn after_path(
+    query: &str,
+    headers: &HeaderMap,
+    payload_hash: &str,
+    names: &str,
+) -> Result<String, Refused> {
+    let names = Names::parse(names)?;
+    let mut text = String::with_capacity(1024);
+    text.push_str(&canonical_query(query)?);
+    text.push('\n');
+    for name in names.sorted() {
+        text.extend([name, ":"]);
+        push_values(&mut text, headers, name)?;
+        text.push('\n');
+    }
+    text.push('\n');
+    let mut joint = "";
+    for name in names.sorted() {
+        text.extend([joint, name]);
+        joint = ";";
+    }
+    text.extend(["\n", payload_hash]);
+    Ok(text)
+}
+
+/// A parameter that needs no escape is canonical as it came, but for the `=` of an empty value.
+fn canonical_query(query: &str) -> Result<Cow<'_, str>, Refused> {
+    let plain = query
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"-_.~=".contains(&byte));
+    match query.bytes().filter(|byte| *byte == b'=').count() {
+        _ if query.is_empty() => Ok(Cow::Borrowed("")),
+        1 if plain => Ok(Cow::Borrowed(query)),
+        _ => {
+            let query = Query::parse(query).map_err(|_| Refused::Mismatch)?;
+            Ok(Cow::Owned(query.canonical()))
         }
     }
-    Ok(signed)
 }
 
-fn path_spellings(path: &str) -> [String; 3] {
-    const JAVASCRIPT: &AsciiSet = &RESERVED
-        .remove(b'!')
-        .remove(b'\'')
-        .remove(b'(')
-        .remove(b')');
-    let respell = |set| {
-        let segments = path.split('/').map(|segment| {
-            let decoded = percent_decode_str(segment).decode_utf8_lossy().into_owned();
-            utf8_percent_encode(&decoded, set).to_string()
-        });
-        segments.collect::<Vec<_>>().join("/")
+/// The values of one header: trimmed, and where there are several, sorted and joined by commas.
+fn push_values(text: &mut String, headers: &HeaderMap, name: &str) -> Result<(), Refused> {
+    let mut values = headers.get_all(name).iter();
+    let first = value_text(values.next().ok_or(Refused::MissingHeader)?)?;
+    let Some(second) = values.next() else {
+        text.push_str(first);
+        return Ok(());
     };
-    [respell(RESERVED), respell(JAVASCRIPT), path.to_owned()]
+    let mut all = vec![first, value_text(second)?];
+    for value in values {
+        all.push(value_text(value)?);
+    }
+    all.sort_unstable();
+    text.push_str(&all.join(","));
+    Ok(())
 }
 
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: &u8| char::from(*byte).to_digit(16);
-    let pairs = text.as_bytes().chunks(2).map(|pair| match pair {
-        [high, low] => u8::try_from(digit(high)? * 16 + digit(low)?).ok(),
-        _ => None,
-    });
-    pairs.collect()
+fn value_text(value: &HeaderValue) -> Result<&str, Refused> {
+    std::str::from_utf8(value.as_bytes())
+        .map(str::trim)
+        .map_err(|_| Refused::Mismatch)
+}
+
+/// The names of the signed headers, in lower case and each once.
+struct Names<'a> {
+    /// As they came, where that is sorted already, as every SDK sends them.
+    came: &'a str,
+    /// Sorted, where it is not.
+    sorted: Option<Vec<String>>,
+}
+
+impl<'a> Names<'a> {
+    fn parse(names: &'a str) -> Result<Self, Refused> {
+        let lower = !names.bytes().any(|byte| byte.is_ascii_uppercase());
+        if lower && names.split(';').is_sorted_by(|one, next| one < next) {
+            return Ok(Self {
+                came: names,
+                sorted: None,
+            });
+        }
+        let mut sorted: Vec<String> = names.split(';').map(str::to_ascii_lowercase).collect();
+        sorted.sort_unstable();
+        if sorted.is_sorted_by(|one, next| one < next) {
+            Ok(Self {
+                came: "",
+                sorted: Some(sorted),
+            })
+        } else {
+            Err(Refused::Mismatch)
+        }
+    }
+
+    fn sorted(&self) -> impl Iterator<Item = &str> {
+        let came = self.sorted.is_none().then(|| self.came.split(';'));
+        let sorted = self.sorted.iter().flatten().map(String::as_str);
+        came.into_iter().flatten().chain(sorted)
+    }
+}
+
+/// 32 bytes from 64 hexadecimal digits.
+fn unhex(text: &str) -> Option<[u8; 32]> {
+    let digits = text.as_bytes();
+    let mut bytes = [0; 32];
+    if digits.len() != 64 {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        let digit = |at: usize| {
+            pair.get(at)
+                .and_then(|digit| char::from(*digit).to_digit(16))
+        };
+        *byte = u8::try_from(digit(0)? * 16 + digit(1)?).ok()?;
+    }
+    Some(bytes)
 }
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderName;
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::signing::{Credentials, authorization, canonical_request};
 
     #[test]
     fn authorization_headers_are_read_strictly() {
@@ -169,6 +248,71 @@ mod tests {
             "acs AK:c2ln",
         ] {
             assert_eq!(Authorization::parse(bad), Err(Refused::Unreadable), "{bad}");
+        }
+    }
+
+    /// Whatever the signing side writes is accepted, and nothing that differs in one byte.
+    fn check(
+        (method, path, query): (&str, &str, &str),
+        headers: &[(String, String)],
+        change: &dyn Fn(&mut String),
+    ) -> (Result<(), Refused>, Result<(), Refused>) {
+        let credentials = Credentials {
+            access_key_id: "AK".to_owned(),
+            access_key_secret: "secret".into(),
+            security_token: None,
+        };
+        let pairs = headers.iter().map(|(n, v)| (n.as_str(), v.as_str()));
+        let canonical_query = Query::parse(query).unwrap().canonical();
+        let (canonical, signed) = canonical_request(method, path, &canonical_query, pairs, "hash");
+        let genuine = authorization(&canonical, &signed, &credentials);
+        let mut changed = canonical;
+        change(&mut changed);
+        let forged = authorization(&changed, &signed, &credentials);
+        let map: HeaderMap = headers
+            .iter()
+            .map(|(n, v)| (n.parse::<HeaderName>().unwrap(), v.parse().unwrap()))
+            .collect();
+        let key = VerifyingKey::new(&credentials.access_key_secret);
+        let judge = |header: &str| {
+            let parsed = Authorization::parse(header).unwrap();
+            verify(method, (path, query), &map, "hash", &parsed, &key)
+        };
+        (judge(&genuine), judge(&forged))
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_signed_is_accepted_and_nothing_else(
+            path in "(/[a-zA-Z0-9._~-]{0,6}){1,4}",
+            query in prop::sample::select(vec!["", "Verbose=True", "b=1&a=%2F+x", "A", "x=y=z", "Options="]),
+            headers in prop::collection::btree_map("[a-z][a-z-]{0,10}", "[!-~]([ -~]{0,10}[!-~])?", 1..8),
+            at in any::<prop::sample::Index>(),
+        ) {
+            let headers: Vec<(String, String)> = headers.into_iter().collect();
+            let (genuine, forged) = check(("GET", &path, query), &headers, &|text: &mut String| {
+                let at = at.index(text.len());
+                text.replace_range(at..=at, "\u{1}");
+            });
+            prop_assert_eq!(genuine, Ok(()));
+            prop_assert_eq!(forged, Err(Refused::Mismatch));
+        }
+    }
+
+    #[test]
+    fn a_list_that_is_unsorted_is_sorted_and_one_that_repeats_is_refused() {
+        let names = |list: &str| {
+            let names = Names::parse(list)?;
+            Ok(names
+                .sorted()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+                .join(";"))
+        };
+        assert_eq!(names("a;b"), Ok("a;b".to_owned()));
+        assert_eq!(names("b;A"), Ok("a;b".to_owned()));
+        for bad in ["a;a", "a;A", "b;a;b"] {
+            assert_eq!(names(bad), Err(Refused::Mismatch), "{bad}");
         }
     }
 }

@@ -7,6 +7,8 @@
 mod support;
 
 mod admin;
+mod auth;
+mod authorization;
 mod caching;
 mod coalescing;
 mod commands;
@@ -28,6 +30,8 @@ mod process;
 mod purge;
 mod snapshot;
 mod stale;
+mod tls;
+mod tls_reload;
 mod unix;
 mod vectors;
 mod writes;

@@ -2,6 +2,8 @@
 
 mod client;
 mod process;
+pub(crate) mod signed;
+pub(crate) mod tls;
 
 pub(crate) use client::{Answer, Connection, raw, raw_and_hang_up};
 pub(crate) use process::{Process, address, run};

@@ -76,7 +76,8 @@ async fn run(steps: Vec<Step>) {
             Step::Fetch => {
                 let (bring, brought) = oneshot::channel();
                 let start = |_| async { brought.await.map_err(|_| "lost") };
-                let fetch = cache.fetch(&key("a"), &Known::Nothing, Priority::Miss, start);
+                let fetch =
+                    cache.fetch(&key("a"), &Known::Nothing, Priority::Miss, || Ok(()), start);
                 let idle = model.stored.is_none();
                 match fetch {
                     Fetch::Started(seat) => {
@@ -90,6 +91,7 @@ async fn run(steps: Vec<Step>) {
                     }
                     Fetch::Joined(_) => assert!(!model.depart(number)),
                     Fetch::Landed(_) => assert!(!idle),
+                    Fetch::Refused(_) => unreachable!("every start is admitted"),
                 }
             }
             Step::Land(_) if flying.is_empty() => {}

@@ -59,6 +59,11 @@ impl Answer {
         (self.status.as_u16(), text("Code"))
     }
 
+    /// The Code of an error, empty for an answer that is none.
+    pub(crate) fn error_code(&self) -> String {
+        self.json()["Code"].as_str().unwrap_or("").to_owned()
+    }
+
     /// A 200's body.
     pub(crate) fn found(&self) -> Value {
         assert_eq!(self.status, StatusCode::OK, "{self:?}");

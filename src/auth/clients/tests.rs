@@ -1,0 +1,132 @@
+use tempfile::TempDir;
+
+use super::*;
+
+fn folder() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    for (name, text) in [("a.secret", "one\n"), ("b.secret", "two"), ("empty", "\n")] {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    folder
+}
+
+fn problems(text: &str) -> Vec<String> {
+    let folder = folder();
+    Clients::parse(text, folder.path(), 9, None).map_or_else(|BadClients(bad)| bad, |_| Vec::new())
+}
+
+const SCHEDULER: &str = r#"
+[[client]]
+name = "scheduler"
+access_key_id = "GWSCHEDULER"
+access_key_secret_file = ["a.secret", "b.secret"]
+permissions = ["get", "list", "resolve", "refresh"]
+workspaces = ["15945"]
+users = ["155770209999998921"]
+official = true
+misses_per_second = 20
+"#;
+
+#[test]
+fn the_documented_client_is_read() {
+    let folder = folder();
+    let clients = Clients::parse(SCHEDULER, folder.path(), 9, None).unwrap();
+    let client = clients.by_key("GWSCHEDULER").unwrap();
+    assert_eq!((client.name.as_str(), client.keys.len()), ("scheduler", 2));
+    assert!(client.grant.official && client.grant.workspaces.holds("15945"));
+    assert!(!client.grant.workspaces.holds("1"));
+    assert_eq!(clients.secret_files().len(), 2);
+    assert!(!format!("{clients:?}").contains("one"));
+}
+
+#[test]
+fn each_mistake_is_told_and_no_value_is_quoted() {
+    let client = |line: &str| {
+        format!(
+            "[[client]]\nname = \"c\"\naccess_key_id = \"K\"\naccess_key_secret_file = \"a.secret\"\npermissions = [\"get\"]\n{line}"
+        )
+    };
+    for (text, told) in [
+        ("client = 1".to_owned(), "[[client]]"),
+        (
+            "[[client]]\nname = \"hunter2\nx".to_owned(),
+            "line 3 is not TOML",
+        ),
+        ("[other]".to_owned(), "\"other\" is unknown"),
+        (
+            client("access_key_secret = \"hunter2\""),
+            "access_key_secret_file",
+        ),
+        (client("workspace = [\"hunter2\"]"), "nearest is workspaces"),
+        (client("workspaces = \"hunter2\""), "workspaces"),
+        (client("workspaces = [15945]"), "in quotes"),
+        (client("users = [\"*\", \"hunter2\"]"), "users"),
+        (client("official = \"hunter2\""), "official"),
+        (client("misses_per_second = 0"), "misses_per_second"),
+        (client("requests_per_second = 1.5"), "requests_per_second"),
+        (client("bearer_sha256 = \"hunter2\""), "bearer_sha256"),
+        (
+            client("security_token_file = \"hunter2\""),
+            "security_token_file",
+        ),
+        (client("security_token_file = \"empty\""), "empty"),
+        (client("mtls_name = []"), "mtls_name"),
+        (
+            "[[client]]\nname = \"c\"\npermissions = [\"get\"]".to_owned(),
+            "no way to sign in",
+        ),
+        (
+            "[[client]]\nname = \"c\"\naccess_key_id = \"K\"\npermissions = [\"get\"]".to_owned(),
+            "goes with",
+        ),
+        (
+            "[[client]]\nname = \"anonymous\"\nmtls_name = \"m\"\npermissions = [\"get\"]"
+                .to_owned(),
+            "name",
+        ),
+        (
+            "[[client]]\nname = \"c\"\nmtls_name = \"m\"\npermissions = [\"hunter2\"]".to_owned(),
+            "permissions",
+        ),
+        (
+            "[[client]]\nname = \"c\"\nmtls_name = \"m\"".to_owned(),
+            "permissions",
+        ),
+        (client("") + &client(""), "another client's too"),
+    ] {
+        let bad = problems(&text).join("\n");
+        assert!(bad.contains(told), "{text}: {bad}");
+        assert!(!bad.contains("hunter2"), "{bad}");
+    }
+}
+
+#[test]
+fn all_mistakes_are_told_at_once() {
+    let bad = problems("[[client]]\nname = \"\"\nusers = 1\n[[client]]\nofficial = 2\n");
+    assert!(bad.len() >= 6, "{bad:?}");
+}
+
+#[test]
+fn who_stays_keeps_nonces_and_budgets() {
+    let folder = folder();
+    let load = |text: &str, before| Clients::parse(text, folder.path(), 9, before).unwrap();
+    let old = load(SCHEDULER, None);
+    let same = load(SCHEDULER, Some(&old));
+    let other = load(
+        &SCHEDULER
+            .replace("GWSCHEDULER", "GWNEW")
+            .replace("20", "30"),
+        Some(&old),
+    );
+    let shares = |new: &Clients| {
+        let (one, two) = (&old.by_name["scheduler"], &new.by_name["scheduler"]);
+        (
+            Arc::ptr_eq(&one.nonces, &two.nonces),
+            Arc::ptr_eq(&one.misses, &two.misses),
+        )
+    };
+    assert_eq!(
+        (shares(&same), shares(&other)),
+        ((true, true), (false, false))
+    );
+}

@@ -1,0 +1,278 @@
+//! What a client was granted. Pure: values in, a verdict out.
+
+use std::collections::BTreeSet;
+
+use compact_str::CompactString;
+
+use crate::api::{Accessibility, Operation, Ownership, Query};
+
+/// What a client may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Permission {
+    /// GetImage, and ListImageLabels of one image.
+    Get,
+    /// ListImages and ListImageLabels.
+    List,
+    /// Many images in one go.
+    Resolve,
+    /// Its `Cache-Control` is heeded.
+    Refresh,
+    /// AddImage, AddImageLabels, RemoveImageLabels, PublishImage, RemoveImage.
+    Write,
+}
+
+impl Permission {
+    /// Every permission.
+    pub const ALL: [Self; 5] = [
+        Self::Get,
+        Self::List,
+        Self::Resolve,
+        Self::Refresh,
+        Self::Write,
+    ];
+
+    /// The word in the clients' file.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::List => "list",
+            Self::Resolve => "resolve",
+            Self::Refresh => "refresh",
+            Self::Write => "write",
+        }
+    }
+
+    /// What an operation needs. ListImageLabels about one image is a way to get that image.
+    #[must_use]
+    pub fn of(operation: &Operation, query: &Query) -> Self {
+        match operation {
+            Operation::GetImage(_) => Self::Get,
+            Operation::ListImageLabels if query.has("ImageId") => Self::Get,
+            Operation::ListImages | Operation::ListImageLabels => Self::List,
+            Operation::AddImage
+            | Operation::AddImageLabels(_)
+            | Operation::RemoveImageLabels(..)
+            | Operation::PublishImage(_)
+            | Operation::RemoveImage(_) => Self::Write,
+        }
+    }
+}
+
+/// Some ids, or all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// `*`.
+    All,
+    /// These.
+    Only(BTreeSet<CompactString>),
+}
+
+impl Scope {
+    /// Whether it holds this id.
+    #[must_use]
+    pub fn holds(&self, id: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(ids) => ids.contains(id),
+        }
+    }
+}
+
+/// Which images a client may see, and what it may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// What it may do.
+    pub permissions: BTreeSet<Permission>,
+    /// Whose PUBLIC images.
+    pub workspaces: Scope,
+    /// Whose PRIVATE images, within the workspaces.
+    pub users: Scope,
+    /// PUBLIC images without a workspace.
+    pub official: bool,
+}
+
+impl Grant {
+    /// Whether an image may be seen. What is not listed here is denied.
+    #[must_use]
+    pub fn shows(&self, image: &Ownership) -> bool {
+        let within = image
+            .workspace
+            .as_deref()
+            .map(|workspace| self.workspaces.holds(workspace));
+        match (image.accessibility, within) {
+            (Some(Accessibility::Public), Some(within)) => within,
+            (Some(Accessibility::Public), None) => self.official,
+            (Some(Accessibility::Private), Some(true)) => match &self.users {
+                Scope::All => true,
+                Scope::Only(_) => image
+                    .user
+                    .as_deref()
+                    .is_some_and(|user| self.users.holds(user)),
+            },
+            (Some(Accessibility::Private), Some(false) | None) | (None, _) => false,
+        }
+    }
+
+    /// Whether a search may be asked: within one workspace that the client holds, or anywhere by who
+    /// holds all.
+    #[must_use]
+    pub fn may_search(&self, query: &Query) -> bool {
+        let mut asked = query
+            .pairs()
+            .filter(|(name, _)| *name == "WorkspaceId")
+            .map(|(_, value)| value)
+            .filter(|value| !value.is_empty());
+        match (asked.next(), asked.next()) {
+            (None, _) => self.workspaces == Scope::All,
+            (Some(workspace), None) => self.workspaces.holds(workspace),
+            // Two parsers could take either.
+            (Some(_), Some(_)) => false,
+        }
+    }
+
+    /// Whether every image that a search can find may be seen, so that its counts tell nothing that
+    /// its pages do not.
+    #[must_use]
+    pub fn sees_all_of(&self, query: &Query) -> bool {
+        let value = |wanted| query.pairs().find(|(name, _)| *name == wanted);
+        let public = matches!(value("Accessibility"), Some((_, "PUBLIC")));
+        let within = value("WorkspaceId").is_some_and(|(_, value)| !value.is_empty());
+        (public || self.users == Scope::All) && (within || self.official)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scope(ids: &[&str]) -> Scope {
+        if ids == ["*"] {
+            Scope::All
+        } else {
+            Scope::Only(ids.iter().copied().map(CompactString::from).collect())
+        }
+    }
+
+    fn grant(workspaces: &[&str], users: &[&str], official: bool) -> Grant {
+        Grant {
+            permissions: BTreeSet::new(),
+            workspaces: scope(workspaces),
+            users: scope(users),
+            official,
+        }
+    }
+
+    fn image(
+        accessibility: Option<Accessibility>,
+        workspace: Option<&str>,
+        user: Option<&str>,
+    ) -> Ownership {
+        Ownership {
+            accessibility,
+            workspace: workspace.map(CompactString::from),
+            user: user.map(CompactString::from),
+        }
+    }
+
+    /// The contract's table, every cell.
+    #[test]
+    fn an_image_is_seen_by_whom_the_table_says() {
+        use Accessibility::{Private, Public};
+        let (one, all) = (["1"], ["*"]);
+        for (workspaces, users, official, image, seen) in [
+            (
+                &one,
+                &["u"],
+                true,
+                image(Some(Public), Some("1"), None),
+                true,
+            ),
+            (
+                &one,
+                &["u"],
+                true,
+                image(Some(Public), Some("2"), Some("u")),
+                false,
+            ),
+            (
+                &all,
+                &["u"],
+                false,
+                image(Some(Public), Some("2"), None),
+                true,
+            ),
+            (&one, &["u"], true, image(Some(Public), None, None), true),
+            (&all, &["*"], false, image(Some(Public), None, None), false),
+            (
+                &one,
+                &["u"],
+                true,
+                image(Some(Private), Some("1"), Some("u")),
+                true,
+            ),
+            (
+                &one,
+                &["u"],
+                true,
+                image(Some(Private), Some("1"), Some("v")),
+                false,
+            ),
+            (
+                &one,
+                &["u"],
+                true,
+                image(Some(Private), Some("1"), None),
+                false,
+            ),
+            (
+                &one,
+                &["*"],
+                true,
+                image(Some(Private), Some("1"), None),
+                true,
+            ),
+            (
+                &one,
+                &["*"],
+                true,
+                image(Some(Private), Some("2"), Some("u")),
+                false,
+            ),
+            (
+                &all,
+                &["*"],
+                true,
+                image(Some(Private), None, Some("u")),
+                false,
+            ),
+            (&all, &["*"], true, image(None, Some("1"), Some("u")), false),
+            (&all, &["*"], true, image(None, None, None), false),
+        ] {
+            let grant = grant(workspaces, users, official);
+            assert_eq!(grant.shows(&image), seen, "{grant:?} {image:?}");
+        }
+    }
+
+    #[test]
+    fn a_search_stays_within_what_is_held() {
+        let query = |raw: &str| Query::parse(raw).unwrap();
+        let (one, all) = (grant(&["1"], &[], true), grant(&["*"], &["*"], true));
+        for (raw, one_may) in [
+            ("WorkspaceId=1", true),
+            ("WorkspaceId=2", false),
+            ("WorkspaceId=", false),
+            ("", false),
+            ("WorkspaceId=1&WorkspaceId=2", false),
+            ("WorkspaceId=2&WorkspaceId=1", false),
+            ("workspaceid=1", false),
+        ] {
+            assert_eq!(one.may_search(&query(raw)), one_may, "{raw}");
+        }
+        assert!(all.may_search(&query("")) && all.may_search(&query("WorkspaceId=9")));
+        assert!(!one.sees_all_of(&query("WorkspaceId=1")));
+        assert!(one.sees_all_of(&query("WorkspaceId=1&Accessibility=PUBLIC")));
+        assert!(all.sees_all_of(&query("")));
+        assert!(!grant(&["*"], &["*"], false).sees_all_of(&query("")));
+    }
+}

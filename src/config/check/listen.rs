@@ -1,0 +1,43 @@
+//! What must hold of the `[listen]` settings.
+
+use crate::server::{Config, TlsConfig, read_tls};
+
+/// Every rule of the section but the address's own.
+pub(super) fn check(listen: &Config, rule: &mut impl FnMut(&str, bool, &str)) {
+    rule(
+        "listen.max_connections",
+        listen.max_connections > 0,
+        "write a number above 0",
+    );
+    rule(
+        "listen.max_in_flight",
+        listen.max_in_flight > 0,
+        "write a number above 0",
+    );
+    rule(
+        "listen.max_head",
+        listen.max_head.0 >= 8192,
+        "write at least \"8KiB\": SDK heads need it",
+    );
+    if listen.tls.is_on() {
+        rule(
+            "listen.tls.cert_file",
+            listen.unix.is_none(),
+            "TLS is for a port: leave out listen.unix, or the files of listen.tls",
+        );
+        tls(&listen.tls, rule);
+    }
+}
+
+fn tls(tls: &TlsConfig, rule: &mut impl FnMut(&str, bool, &str)) {
+    rule(
+        "listen.tls.handshake_timeout",
+        !tls.handshake_timeout.0.is_zero(),
+        "write a duration above 0, such as \"5s\"",
+    );
+    if let Err(bad) = read_tls(tls) {
+        for file in bad.0 {
+            rule(file.key, false, &file.remedy);
+        }
+    }
+}

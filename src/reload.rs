@@ -1,0 +1,103 @@
+//! Files that are read again when they change.
+//!
+//! Contents are polled and compared by digest. A notification of the file system would be sooner, but
+//! none comes where a mounted ConfigMap or Secret swaps a symbolic link, or over a network file system.
+//! A file that cannot be used changes nothing: what was loaded before stays in force.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use serde::{Deserialize, Serialize};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::ReloadMetrics;
+use crate::units::Span;
+
+/// The `[reload]` settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// How often files are looked at for a change.
+    pub interval: Span,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            interval: Span::secs(5),
+        }
+    }
+}
+
+/// Files of one part, and what was in them when they were last looked at.
+#[derive(Debug)]
+pub struct Watch<F> {
+    part: &'static str,
+    files: F,
+    seen: Vec<Seen>,
+}
+
+/// A file and its content's digest; none while it cannot be read.
+type Seen = (PathBuf, Option<Vec<u8>>);
+
+impl<F: Fn() -> Vec<PathBuf>> Watch<F> {
+    /// Remembers what is in the files now. Begun before they are first loaded, it misses no change
+    /// after that. `files` is asked at each look, so that one file may name others.
+    pub async fn begin(part: &'static str, files: F) -> Self {
+        let seen = look(files()).await;
+        Self { part, files, seen }
+    }
+
+    /// Calls `load` once for each change that is seen, every `interval`, until `stop`. Where it fails
+    /// nothing is replaced; it is called again at the next change.
+    pub async fn run<E: fmt::Display>(
+        mut self,
+        load: impl Fn() -> Result<(), E>,
+        interval: Duration,
+        metrics: ReloadMetrics,
+        stop: CancellationToken,
+    ) {
+        while stop.run_until_cancelled(sleep(interval)).await.is_some() {
+            if self.has_changed().await {
+                let loaded = load();
+                metrics.reloaded(&loaded);
+                self.tell(&loaded);
+            }
+        }
+    }
+
+    /// The digests are taken before the files are loaded: a change in between is a change next time.
+    async fn has_changed(&mut self) -> bool {
+        let now = look((self.files)()).await;
+        let changed = now != self.seen;
+        self.seen = now;
+        changed
+    }
+
+    fn tell<E: fmt::Display>(&self, loaded: &Result<(), E>) {
+        match loaded {
+            Ok(()) => tracing::info!(part = self.part, "reloaded"),
+            Err(error) => tracing::warn!(
+                part = self.part,
+                %error,
+                "changed files cannot be used, what was loaded before stays: mend them, no restart is needed"
+            ),
+        }
+    }
+}
+
+async fn look(files: Vec<PathBuf>) -> Vec<Seen> {
+    let mut seen = Vec::with_capacity(files.len());
+    for path in files {
+        let content = tokio::fs::read(&path).await.ok();
+        let digest = content.map(|content| digest(&SHA256, &content).as_ref().to_vec());
+        seen.push((path, digest));
+    }
+    seen
+}
+
+#[cfg(test)]
+mod tests;

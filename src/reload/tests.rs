@@ -1,0 +1,79 @@
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use super::*;
+
+async fn watch(path: PathBuf) -> Watch<impl Fn() -> Vec<PathBuf>> {
+    Watch::begin("test", move || vec![path.clone()]).await
+}
+
+#[tokio::test]
+async fn a_change_is_seen_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    fs::write(&path, "a").unwrap();
+    let mut watch = watch(path.clone()).await;
+    assert!(!watch.has_changed().await);
+    fs::write(&path, "b").unwrap();
+    assert!(watch.has_changed().await);
+    assert!(!watch.has_changed().await);
+    fs::remove_file(&path).unwrap();
+    assert!(watch.has_changed().await);
+    assert!(!watch.has_changed().await);
+}
+
+#[tokio::test]
+async fn a_rewrite_with_the_same_content_is_no_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    fs::write(&path, "a").unwrap();
+    let mut watch = watch(path.clone()).await;
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, "a").unwrap();
+    assert!(!watch.has_changed().await);
+}
+
+#[tokio::test]
+async fn a_swapped_folder_is_a_change_of_its_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    for version in ["1", "2"] {
+        fs::create_dir(at(version)).unwrap();
+        fs::write(at(version).join("file"), version).unwrap();
+    }
+    symlink("1", at("data")).unwrap();
+    let mut watch = watch(at("data").join("file")).await;
+    symlink("2", at("next")).unwrap();
+    fs::rename(at("next"), at("data")).unwrap();
+    assert!(watch.has_changed().await);
+    assert!(!watch.has_changed().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_loads_at_each_change_until_it_is_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    fs::write(&path, "0").unwrap();
+    let watch = watch(path.clone()).await;
+    let (stop, metrics) = (CancellationToken::new(), crate::metrics::Metrics::new());
+    let (loads, stopping) = (std::cell::Cell::new(0), stop.clone());
+    let load = || {
+        loads.set(loads.get() + 1);
+        match loads.get() {
+            1 => fs::write(&path, "1").map_err(|error| error.to_string()),
+            _ => {
+                stopping.cancel();
+                Err("no".to_owned())
+            }
+        }
+    };
+    fs::write(&path, "change").unwrap();
+    let counts = metrics.reloads("test");
+    watch.run(load, Duration::from_secs(5), counts, stop).await;
+    assert_eq!(loads.get(), 2);
+    let text = metrics.render();
+    for result in ["ok", "error"] {
+        let line = format!("pai_gateway_reloads_total{{part=\"test\",result=\"{result}\"}} 1");
+        assert!(text.contains(&line), "{text}");
+    }
+}

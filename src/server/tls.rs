@@ -1,0 +1,171 @@
+//! TLS on the data port: what the files say is one value, which each handshake takes anew.
+//!
+//! A change of the files touches no connection that is there: it keeps what its handshake agreed on.
+//! Which protocol follows, `h2` or `http/1.1`, is agreed on there too (ALPN, RFC 7301).
+
+mod files;
+
+pub use files::{BadFile, BadFiles, read};
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use rustls::pki_types::CertificateDer;
+use rustls::{InvalidMessage, ServerConfig, ServerConnection};
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use webpki::EndEntityCert;
+
+use super::listener::Stream;
+use crate::metrics::Handshake;
+use crate::units::Span;
+
+/// The `[listen.tls]` settings; without its files the port is a plain one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// PEM file of the certificate and those between it and its root, in this order.
+    pub cert_file: Option<String>,
+    /// PEM file of its key.
+    pub key_file: Option<String>,
+    /// PEM file of the roots by which clients' certificates are verified; without it none is asked for.
+    pub client_ca_file: Option<String>,
+    /// Time for a handshake.
+    pub handshake_timeout: Span,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            cert_file: None,
+            key_file: None,
+            client_ca_file: None,
+            handshake_timeout: Span::secs(5),
+        }
+    }
+}
+
+impl Config {
+    /// Whether any of its files is named.
+    #[must_use]
+    pub const fn is_on(&self) -> bool {
+        self.cert_file.is_some() || self.key_file.is_some() || self.client_ca_file.is_some()
+    }
+
+    /// The files it names.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        [&self.cert_file, &self.key_file, &self.client_ca_file]
+            .into_iter()
+            .flatten()
+            .map(PathBuf::from)
+            .collect()
+    }
+}
+
+/// What handshakes are made with, replaced as a whole when its files change.
+#[derive(Debug)]
+pub struct Tls {
+    config: Config,
+    current: ArcSwap<ServerConfig>,
+    said_plain: Mutex<Option<Instant>>,
+}
+
+/// How often plain HTTP on the TLS port is worth a line.
+const PLAIN_AGAIN: Duration = Duration::from_secs(60);
+
+impl Tls {
+    /// Reads the files; `None` where the settings name none.
+    ///
+    /// # Errors
+    /// [`BadFiles`], each of them.
+    pub fn load(config: &Config) -> Result<Option<Arc<Self>>, BadFiles> {
+        if !config.is_on() {
+            return Ok(None);
+        }
+        Ok(Some(Arc::new(Self {
+            config: config.clone(),
+            current: ArcSwap::from_pointee(read(config)?),
+            said_plain: Mutex::new(None),
+        })))
+    }
+
+    /// Reads the files again, for handshakes from now on.
+    ///
+    /// # Errors
+    /// [`BadFiles`]; the old ones stay in force.
+    pub fn reload(&self) -> Result<(), BadFiles> {
+        self.current.store(Arc::new(read(&self.config)?));
+        Ok(())
+    }
+
+    /// Shakes hands, within the time for it.
+    pub(super) async fn accept(&self, stream: Stream) -> Result<TlsStream<Stream>, Handshake> {
+        let handshake = TlsAcceptor::from(self.current.load_full()).accept(stream);
+        match timeout(self.config.handshake_timeout.0, handshake).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(error)) => {
+                self.tell(&error);
+                Err(Handshake::Failed)
+            }
+            Err(_) => {
+                tracing::debug!("a TLS handshake did not end in time");
+                Err(Handshake::Timeout)
+            }
+        }
+    }
+
+    fn tell(&self, error: &io::Error) {
+        if !is_plain_text(error) {
+            tracing::debug!(%error, "a TLS handshake failed");
+            return;
+        }
+        let mut said = self.said_plain.lock();
+        if said.is_none_or(|said| said.elapsed() >= PLAIN_AGAIN) {
+            *said = Some(Instant::now());
+            tracing::info!(
+                "a client speaks no TLS to this TLS port: set protocol to \"https\" in its SDK's Config"
+            );
+        }
+    }
+}
+
+/// The names that the client's certificate was issued for; none without a certificate.
+///
+/// rustls has verified it against the roots. A URI without a scheme is left out: it could pass for a
+/// DNS name.
+pub(super) fn client_names(session: &ServerConnection) -> Arc<[String]> {
+    let leaf = session.peer_certificates().and_then(<[_]>::first);
+    leaf.map_or_else(|| Arc::from([]), names)
+}
+
+fn names(leaf: &CertificateDer<'_>) -> Arc<[String]> {
+    let Ok(certificate) = EndEntityCert::try_from(leaf) else {
+        return Arc::from([]);
+    };
+    let uris = certificate
+        .valid_uri_names()
+        .filter(|name| name.contains(':'));
+    uris.chain(certificate.valid_dns_names())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Whether what came was no TLS from its first byte on.
+fn is_plain_text(error: &io::Error) -> bool {
+    let cause = error
+        .get_ref()
+        .and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    matches!(
+        cause,
+        Some(rustls::Error::InvalidMessage(
+            InvalidMessage::InvalidContentType
+        ))
+    )
+}

@@ -1,0 +1,174 @@
+//! Certificate, key and roots become what rustls shakes hands with, or a list of what is wrong.
+
+use std::fmt;
+use std::fs;
+use std::sync::Arc;
+
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{RootCertStore, ServerConfig};
+
+use super::Config;
+
+/// A file that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadFile {
+    /// The setting that names it.
+    pub key: &'static str,
+    /// What is wrong, and what to do.
+    pub remedy: String,
+}
+
+/// Every file that cannot be used; at least one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadFiles(pub Vec<BadFile>);
+
+impl fmt::Display for BadFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, BadFile { key, remedy }) in self.0.iter().enumerate() {
+            let between = if index == 0 { "" } else { "; " };
+            write!(f, "{between}{key}: {remedy}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for BadFiles {}
+
+const CERT_FILE: &str = "listen.tls.cert_file";
+const KEY_FILE: &str = "listen.tls.key_file";
+const CLIENT_CA_FILE: &str = "listen.tls.client_ca_file";
+
+/// Reads the files that the settings name.
+///
+/// # Errors
+/// [`BadFiles`], all of them at once.
+pub fn read(config: &Config) -> Result<ServerConfig, BadFiles> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let mut bad = Vec::new();
+    let chain = noted(chain(config.cert_file.as_deref()), &mut bad);
+    let key = noted(key(config.key_file.as_deref(), &provider), &mut bad);
+    let verifier = noted(
+        verifier(config.client_ca_file.as_deref(), &provider),
+        &mut bad,
+    );
+    let (Some(chain), Some(key), Some(verifier)) = (chain, key, verifier) else {
+        return Err(BadFiles(bad));
+    };
+    build(provider, chain, key, verifier).map_err(|bad| BadFiles(vec![bad]))
+}
+
+fn build(
+    provider: Arc<CryptoProvider>,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    verifier: Arc<dyn ClientCertVerifier>,
+) -> Result<ServerConfig, BadFile> {
+    let certified = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| {
+            builder
+                .with_client_cert_verifier(verifier)
+                .with_single_cert(chain, key)
+        });
+    let mut config = certified.map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => BadFile {
+            key: KEY_FILE,
+            remedy: format!(
+                "the key is not that of the first certificate in {CERT_FILE}: name files that belong together"
+            ),
+        },
+        error => bad(CERT_FILE, &error, "name a file whose first certificate is the server's own"),
+    })?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+fn chain(path: Option<&str>) -> Result<Vec<CertificateDer<'static>>, BadFile> {
+    let Some(path) = path else {
+        return Err(missing(CERT_FILE, KEY_FILE));
+    };
+    certificates(CERT_FILE, path)
+}
+
+/// A key's file is never quoted, not even what is wrong with it.
+fn key(path: Option<&str>, provider: &CryptoProvider) -> Result<PrivateKeyDer<'static>, BadFile> {
+    let Some(path) = path else {
+        return Err(missing(KEY_FILE, CERT_FILE));
+    };
+    let unusable = || {
+        BadFile {
+        key: KEY_FILE,
+        remedy: "the file holds no private key in PEM form that can be used: name one with an unencrypted PKCS#8, PKCS#1 or SEC1 key".to_owned(),
+    }
+    };
+    let key = PrivateKeyDer::from_pem_slice(&content(KEY_FILE, path)?).map_err(|_| unusable())?;
+    match provider.key_provider.load_private_key(key.clone_key()) {
+        Ok(_) => Ok(key),
+        Err(_) => Err(unusable()),
+    }
+}
+
+/// A client may come without a certificate, since it may sign in by other means; one that it shows must
+/// be of these roots.
+fn verifier(
+    path: Option<&str>,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, BadFile> {
+    let Some(path) = path else {
+        return Ok(WebPkiClientVerifier::no_client_auth());
+    };
+    let remedy = "name a file with the certificates of your clients' CA";
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(CLIENT_CA_FILE, path)? {
+        roots
+            .add(certificate)
+            .map_err(|error| bad(CLIENT_CA_FILE, &error, remedy))?;
+    }
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+        .allow_unauthenticated()
+        .build()
+        .map_err(|error| bad(CLIENT_CA_FILE, &error, remedy))
+}
+
+fn certificates(key: &'static str, path: &str) -> Result<Vec<CertificateDer<'static>>, BadFile> {
+    let pem = content(key, path)?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    match found {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        _ => Err(BadFile {
+            key,
+            remedy: "the file holds no certificate in PEM form, or a broken one: name one that starts with -----BEGIN CERTIFICATE-----".to_owned(),
+        }),
+    }
+}
+
+fn content(key: &'static str, path: &str) -> Result<Vec<u8>, BadFile> {
+    fs::read(path).map_err(|error| BadFile {
+        key,
+        remedy: format!(
+            "the file it names cannot be read ({error}): name one that this user may read"
+        ),
+    })
+}
+
+fn missing(key: &'static str, other: &str) -> BadFile {
+    BadFile {
+        key,
+        remedy: format!("TLS needs it beside {other}: name both"),
+    }
+}
+
+fn bad(key: &'static str, error: &dyn fmt::Display, remedy: &str) -> BadFile {
+    BadFile {
+        key,
+        remedy: format!("{error}: {remedy}"),
+    }
+}
+
+fn noted<T>(read: Result<T, BadFile>, bad: &mut Vec<BadFile>) -> Option<T> {
+    read.map_err(|problem| bad.push(problem)).ok()
+}

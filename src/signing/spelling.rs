@@ -1,0 +1,59 @@
+//! How a path may have been spelled when it was signed.
+//!
+//! The SDKs' HTTP libraries rewrite escapes after signing, so what came over the wire is tried as
+//! RFC 3986 spells it, as JavaScript's `encodeURIComponent` does, and as it came.
+
+use std::borrow::Cow;
+
+use percent_encoding::{AsciiSet, percent_decode_str, utf8_percent_encode};
+
+use crate::api::RESERVED;
+
+const JAVASCRIPT: &AsciiSet = &RESERVED
+    .remove(b'!')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')');
+
+/// The spellings of a path, one where all are the same.
+pub(super) fn spellings(path: &str) -> impl Iterator<Item = Cow<'_, str>> {
+    let others = (!is_plain(path))
+        .then(|| [respell(path, RESERVED), respell(path, JAVASCRIPT)].map(Cow::Owned));
+    others
+        .into_iter()
+        .flatten()
+        .chain(std::iter::once(Cow::Borrowed(path)))
+}
+
+/// Whether no escape could be written in another way: nothing but unreserved characters (RFC 3986
+/// §2.3) and slashes.
+fn is_plain(path: &str) -> bool {
+    path.bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte))
+}
+
+fn respell(path: &str, escaped: &'static AsciiSet) -> String {
+    let segments = path.split('/').map(|segment| {
+        let decoded = percent_decode_str(segment).decode_utf8_lossy();
+        utf8_percent_encode(&decoded, escaped).to_string()
+    });
+    segments.collect::<Vec<_>>().join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::spellings;
+
+    #[test]
+    fn a_plain_path_has_one_spelling_and_others_three() {
+        let all = |path| spellings(path).map(String::from).collect::<Vec<_>>();
+        assert_eq!(
+            all("/api/v1/images/image-1_~."),
+            ["/api/v1/images/image-1_~."]
+        );
+        assert_eq!(
+            all("/it%27s(!)*"),
+            ["/it%27s%28%21%29%2A", "/it's(!)%2A", "/it%27s(!)*"]
+        );
+    }
+}

@@ -1,0 +1,337 @@
+//! What a client that has signed in may see: the same on every road to an answer.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use http::Method;
+use pai_image_gateway::emulator::{FaultKind, Store};
+
+use crate::support::signed::{Guarded, Signer};
+use crate::support::{Answer, eventually, path, refusal, times};
+
+/// PUBLIC in workspace 15945, which `team` holds.
+fn ours() -> String {
+    path(&Store::id(1))
+}
+
+/// PUBLIC in workspace 20817, which it does not.
+fn theirs() -> String {
+    path(&Store::id(2))
+}
+
+/// Everything about an answer that is not an id drawn for it, or the time.
+fn shape(answer: &Answer) -> (u16, BTreeMap<String, String>, String) {
+    let id = answer.json()["RequestId"].as_str().unwrap().to_owned();
+    let headers = answer
+        .headers
+        .iter()
+        .filter(|(name, _)| *name != "date")
+        .map(|(name, value)| {
+            let value = value.to_str().unwrap().replace(&id, "ID");
+            (name.to_string(), value)
+        });
+    (
+        answer.status.as_u16(),
+        headers.collect(),
+        answer.text().replace(&id, "ID"),
+    )
+}
+
+#[tokio::test]
+async fn the_policy_is_the_contracts_table() {
+    let guarded = Guarded::usual().await;
+    let statuses = async |signer: &Signer| {
+        let mut seen = Vec::new();
+        for index in 0..4 {
+            let answer = guarded.get(signer, &path(&Store::id(index))).await;
+            seen.push(answer.status.as_u16());
+        }
+        seen
+    };
+    // Official; PUBLIC 15945; PUBLIC 20817; PRIVATE 15945.
+    assert_eq!(statuses(&Signer::chief()).await, [200, 200, 200, 200]);
+    assert_eq!(statuses(&Signer::team()).await, [404, 200, 404, 404]);
+}
+
+/// Each road to an answer, by the outcome it has for who may see the image: whoever may not hears on
+/// every one of them what he would hear of an image that is not there.
+#[tokio::test]
+async fn no_road_shows_an_image_to_who_may_not_see_it() {
+    let guarded = Guarded::start(|setup| setup.set("api.wait_with_stale", "50ms")).await;
+    let (chief, team) = (Signer::chief(), Signer::team());
+    let gateway = &guarded.gateway;
+    let missing = shape(&guarded.get(&team, &path("image-none")).await);
+    assert_eq!(missing.0, 404);
+    let mut seen = Vec::new();
+    let mut road = async |outcome: &'static str, more: &[(&str, &str)], target: &str| {
+        let request = (Method::GET, target, "");
+        let denied = guarded.ask(&team, request.clone(), more).await;
+        assert_eq!(shape(&denied), missing, "{outcome}");
+        let before = gateway.outcomes(outcome).await;
+        let shown = guarded.ask(&chief, request, more).await;
+        assert_eq!(shown.status, 200, "{outcome}");
+        assert_eq!(gateway.outcomes(outcome).await, before + 1.0, "{outcome}");
+        seen.push(outcome);
+    };
+    // Denied after a fetch, then from memory.
+    road("hit", &[], &theirs()).await;
+    road("hit", &[("cache-control", "max-stale")], &theirs()).await;
+    let other = path(&Store::id(6));
+    assert_eq!(shape(&guarded.get(&team, &other).await), missing);
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    road("refresh", &[("cache-control", "no-cache")], &theirs()).await;
+    assert_eq!(seen, ["hit", "hit", "refresh"]);
+
+    // Miss and coalesced: both ask while one fetch is under way.
+    let slow = FaultKind::Latency(Duration::from_millis(200));
+    gateway.emulator.script(vec![times(1, slow)]);
+    let fresh = path(&Store::id(10));
+    let (one, two) = tokio::join!(guarded.get(&chief, &fresh), guarded.get(&team, &fresh));
+    assert_eq!(one.status, 200);
+    assert_eq!(shape(&two), missing);
+    // Stale: the entry serves only while the origin fails.
+    let failing = times(1000, refusal(500, "InternalError"));
+    gateway.emulator.script(vec![failing]);
+    for index in [2, 10] {
+        let order = format!(r#"{{"image":"{}","soft":true}}"#, Store::id(index));
+        let token = [
+            ("authorization", "Bearer admin-token"),
+            ("content-type", "application/json"),
+        ];
+        let purged =
+            crate::support::ask(&gateway.app.admin, Method::POST, "/purge", &token, &order).await;
+        assert_eq!(purged.status, 200);
+    }
+    let stale = guarded.get(&chief, &theirs()).await;
+    assert_eq!(
+        (stale.status.as_u16(), gateway.outcomes("stale").await),
+        (200, 1.0)
+    );
+    // Who may not see it hears of the failure, as for an image that is not there. The message tells
+    // whether calls are held back by now, so both are asked once they are.
+    for number in 0..20 {
+        guarded
+            .get(&team, &path(&format!("image-lost-{number}")))
+            .await;
+    }
+    let failing = guarded.get(&team, &theirs()).await;
+    let unknown = guarded.get(&team, &path("image-unknown")).await;
+    assert_eq!(shape(&failing), shape(&unknown));
+    assert_eq!(failing.status, 503);
+}
+
+#[tokio::test]
+async fn only_if_cached_tells_nothing_of_what_may_not_be_seen() {
+    let guarded = Guarded::usual().await;
+    let (chief, team) = (Signer::chief(), Signer::team());
+    assert_eq!(guarded.get(&chief, &theirs()).await.status, 200);
+    assert_eq!(guarded.get(&team, &path("image-none")).await.status, 404);
+    let only = [("cache-control", "only-if-cached")];
+    let ask = async |signer, target: &str| {
+        let answer = guarded.ask(signer, (Method::GET, target, ""), &only).await;
+        (answer.status.as_u16(), answer.error_code())
+    };
+    let not_cached = (504, "Gateway.NotCached".to_owned());
+    assert_eq!(ask(&chief, &theirs()).await.0, 200);
+    assert_eq!(ask(&team, &theirs()).await, not_cached);
+    assert_eq!(ask(&team, &path("image-none")).await, not_cached);
+    assert_eq!(ask(&team, &path("image-other")).await, not_cached);
+}
+
+#[tokio::test]
+async fn what_was_not_granted_is_forbidden() {
+    let guarded = Guarded::usual().await;
+    let frugal = Signer::frugal();
+    for (method, target) in [
+        (Method::GET, "/api/v1/images".to_owned()),
+        (
+            Method::GET,
+            "/api/v1/image/labels?WorkspaceId=15945".to_owned(),
+        ),
+        (Method::DELETE, ours()),
+    ] {
+        let answer = guarded.ask(&frugal, (method, &target, ""), &[]).await;
+        assert_eq!(answer.status.as_u16(), 403, "{target}");
+        assert_eq!(answer.error_code(), "Gateway.Forbidden");
+    }
+    assert_eq!(guarded.gateway.calls(), 0);
+    // Nor is its Cache-Control heeded.
+    assert_eq!(guarded.get(&frugal, &ours()).await.status, 200);
+    let forced = [("cache-control", "no-cache")];
+    let request = (Method::GET, ours());
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let answer = guarded
+        .ask(&frugal, (request.0, &request.1, ""), &forced)
+        .await;
+    assert!(answer.cache_status().contains("hit; ttl="), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_write_needs_an_image_that_is_seen() {
+    let guarded = Guarded::usual().await;
+    let team = Signer::team();
+    let labels = |image: &str| format!("{image}/labels");
+    let body = r#"{"Labels":[{"Key":"a","Value":"b"}]}"#;
+    let missing = guarded
+        .ask(
+            &team,
+            (Method::POST, &labels(&path("image-none")), body),
+            &[],
+        )
+        .await;
+    let hidden = guarded
+        .ask(&team, (Method::POST, &labels(&theirs()), body), &[])
+        .await;
+    assert_eq!(shape(&hidden), shape(&missing));
+    let removed = guarded
+        .ask(&team, (Method::DELETE, &theirs(), ""), &[])
+        .await;
+    assert_eq!(shape(&removed), shape(&missing));
+    let done = guarded
+        .ask(&team, (Method::POST, &labels(&ours()), body), &[])
+        .await;
+    assert_eq!(done.status, 200, "{done:?}");
+    let counts = guarded.gateway.emulator.counts().operations;
+    assert_eq!(counts.get("RemoveImage"), None);
+    assert_eq!(counts.get("AddImageLabels"), Some(&1));
+}
+
+#[tokio::test]
+async fn an_image_is_added_to_a_workspace_that_is_held() {
+    let guarded = Guarded::usual().await;
+    let team = Signer::team();
+    let add = async |body: &str| {
+        let request = (Method::POST, "/api/v1/images", body);
+        let answer = guarded.ask(&team, request, &[]).await;
+        (answer.status.as_u16(), answer.error_code())
+    };
+    let forbidden = (403, "Gateway.Forbidden".to_owned());
+    let uri = r#""ImageUri":"registry.example/a:1","Name":"added""#;
+    assert_eq!(add(&format!("{{{uri}}}")).await, forbidden);
+    assert_eq!(
+        add(&format!(r#"{{"WorkspaceId":"20817",{uri}}}"#)).await,
+        forbidden
+    );
+    let twice = format!(r#"{{"WorkspaceId":"15945","WorkspaceId":"20817",{uri}}}"#);
+    assert_eq!(add(&twice).await, forbidden);
+    let taken = format!(
+        r#"{{"WorkspaceId":"15945","ImageId":"{}",{uri}}}"#,
+        Store::id(2)
+    );
+    assert_eq!(add(&taken).await.0, 404);
+    assert_eq!(add("[]").await.0, 400);
+    assert_eq!(
+        add(&format!(r#"{{"WorkspaceId":"15945",{uri}}}"#)).await.0,
+        200
+    );
+}
+
+#[tokio::test]
+async fn a_search_shows_what_may_be_seen_and_counts_truly() {
+    let guarded = Guarded::usual().await;
+    let (chief, team) = (Signer::chief(), Signer::team());
+    let list = async |signer: &Signer, query: &str| {
+        guarded
+            .get(signer, &format!("/api/v1/images?{query}"))
+            .await
+    };
+    let all = list(&chief, "WorkspaceId=15945&PageSize=10&PageNumber=2").await;
+    assert_eq!(all.status, 200);
+    let listed = all.found();
+    let lists = listed.as_object().unwrap().values();
+    assert_eq!(lists.filter(|field| field.is_array()).count(), 1);
+    let public = list(&team, "WorkspaceId=15945&Accessibility=PUBLIC&PageSize=5").await;
+    assert_eq!(public.status, 200, "{public:?}");
+    for (query, status) in [
+        ("", 403),
+        ("WorkspaceId=20817", 403),
+        ("WorkspaceId=15945&WorkspaceId=20817", 403),
+        ("WorkspaceId=15945&PageSize=2", 403),
+        ("WorkspaceId=15945&PageSize=1000", 200),
+    ] {
+        let answer = list(&team, query).await;
+        assert_eq!(answer.status.as_u16(), status, "{query}");
+    }
+    let whole = list(&team, "WorkspaceId=15945&PageSize=1000").await.found();
+    let images = whole["Images"].as_array().unwrap();
+    assert_eq!(whole["TotalCount"], images.len());
+    assert!(!images.is_empty());
+    assert!(
+        images
+            .iter()
+            .all(|image| image["Accessibility"] == "PUBLIC")
+    );
+}
+
+#[tokio::test]
+async fn labels_of_one_image_are_shown_to_who_sees_it() {
+    let guarded = Guarded::usual().await;
+    let team = Signer::team();
+    let labels = async |query: &str| {
+        let answer = guarded
+            .get(&team, &format!("/api/v1/image/labels?{query}"))
+            .await;
+        answer.status.as_u16()
+    };
+    assert_eq!(labels(&format!("ImageId={}", Store::id(1))).await, 200);
+    assert_eq!(labels(&format!("ImageId={}", Store::id(2))).await, 404);
+    assert_eq!(
+        labels(&format!("ImageId={0}&ImageId={0}", Store::id(1))).await,
+        400
+    );
+    assert_eq!(labels("WorkspaceId=15945").await, 200);
+    assert_eq!(labels("WorkspaceId=20817").await, 403);
+    assert_eq!(labels("").await, 403);
+}
+
+#[tokio::test]
+async fn made_up_ids_cost_no_more_than_their_clients_budget_and_evict_nothing() {
+    let guarded = Guarded::usual().await;
+    let (chief, frugal) = (Signer::chief(), Signer::frugal());
+    assert_eq!(guarded.get(&chief, &ours()).await.status, 200);
+    let before = (guarded.gateway.calls(), std::time::Instant::now());
+    let mut throttled = 0;
+    for number in 0..300 {
+        let answer = guarded
+            .get(&frugal, &path(&format!("image-{number}")))
+            .await;
+        if answer.status == 429 {
+            assert_eq!(answer.error_code(), "Throttling");
+            let wait: u64 = answer.header("x-acs-retry-after").parse().unwrap();
+            assert!((1..=1000).contains(&wait), "{wait}");
+            throttled += 1;
+        }
+    }
+    // One miss a second, and one more that had been saved up.
+    let allowed = before.1.elapsed().as_secs() + 2;
+    assert!(guarded.gateway.calls() - before.0 <= allowed);
+    assert!(throttled >= 300 - allowed);
+    // What is cached costs nothing.
+    let hit = guarded.get(&frugal, &ours()).await;
+    assert!(hit.cache_status().contains("hit; ttl="), "{hit:?}");
+}
+
+#[tokio::test]
+async fn every_denial_is_in_the_audit_and_no_secret_is() {
+    let guarded = Guarded::usual().await;
+    assert_eq!(guarded.get(&Signer::chief(), &theirs()).await.status, 200);
+    assert_eq!(guarded.get(&Signer::team(), &theirs()).await.status, 404);
+    let file = guarded.folder.path().join("audit");
+    let lines = || std::fs::read_to_string(&file).unwrap_or_default();
+    eventually("both are written", async || lines().lines().count() == 2).await;
+    let lines: Vec<serde_json::Value> = lines()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let fields = |line: &serde_json::Value| {
+        ["client", "outcome", "decision", "image"]
+            .map(|name| line[name].as_str().unwrap().to_owned())
+    };
+    assert_eq!(fields(&lines[0]), ["chief", "miss", "shown", &Store::id(2)]);
+    assert_eq!(
+        fields(&lines[1]),
+        ["team", "denied", "denied", &Store::id(2)]
+    );
+    assert!(lines[0]["origin_request_id"].is_string());
+    assert!(lines[1]["origin_request_id"].is_null());
+}

@@ -1,0 +1,171 @@
+//! A client that signs in, and a gateway that asks it to.
+
+use bytes::Bytes;
+use http::Method;
+use jiff::Timestamp;
+use pai_image_gateway::api::{Call, Query};
+use pai_image_gateway::signing::{Credentials, Draft, sign};
+use tempfile::TempDir;
+
+use super::{Answer, Setup, TestGateway};
+
+/// Two clients: one that may do and see everything, one with little.
+const CLIENTS: &str = r#"
+[[client]]
+name = "chief"
+access_key_id = "GWCHIEF"
+access_key_secret_file = ["chief.secret", "chief.next"]
+permissions = ["get", "list", "resolve", "refresh", "write"]
+workspaces = ["*"]
+users = ["*"]
+official = true
+
+[[client]]
+name = "team"
+access_key_id = "GWTEAM"
+access_key_secret_file = "team.secret"
+bearer_sha256 = "4c5dc9b7708905f77f5e5d16316b5dfb425e68cb326dcd55a860e90a7707031e"
+permissions = ["get", "list", "refresh", "write"]
+workspaces = ["15945"]
+
+[[client]]
+name = "temporary"
+access_key_id = "GWTEMP"
+access_key_secret_file = "team.secret"
+security_token_file = "token"
+permissions = ["get"]
+workspaces = ["15945"]
+
+[[client]]
+name = "frugal"
+access_key_id = "GWFRUGAL"
+access_key_secret_file = "team.secret"
+permissions = ["get"]
+workspaces = ["*"]
+users = ["*"]
+official = true
+misses_per_second = 1
+"#;
+
+/// What `bearer_sha256` above is the hash of: `printf %s test-token | sha256sum`.
+pub(crate) const TOKEN: &str = "test-token";
+
+/// A gateway that lets in only who signs.
+pub(crate) struct Guarded {
+    pub(crate) gateway: TestGateway,
+    pub(crate) folder: TempDir,
+}
+
+/// Who signs, and how.
+#[derive(Clone)]
+pub(crate) struct Signer {
+    pub(crate) credentials: Credentials,
+    pub(crate) date: Option<Timestamp>,
+}
+
+impl Signer {
+    pub(crate) fn new(id: &str, secret: &str) -> Self {
+        Self {
+            credentials: Credentials {
+                access_key_id: id.to_owned(),
+                access_key_secret: secret.into(),
+                security_token: None,
+            },
+            date: None,
+        }
+    }
+
+    pub(crate) fn chief() -> Self {
+        Self::new("GWCHIEF", "chief-secret")
+    }
+
+    pub(crate) fn team() -> Self {
+        Self::new("GWTEAM", "team-secret")
+    }
+
+    pub(crate) fn frugal() -> Self {
+        Self::new("GWFRUGAL", "team-secret")
+    }
+
+    /// The headers of a signed request.
+    pub(crate) fn sign(&self, method: &Method, target: &str, body: &str) -> Vec<(String, String)> {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let call = Call::classify(method, path, Some(query)).unwrap();
+        let draft = Draft {
+            method: method.clone(),
+            host: "gateway.example".to_owned(),
+            path: path.to_owned(),
+            query: Query::parse(query).unwrap().canonical(),
+            action: call.operation.action(),
+            body: Bytes::copy_from_slice(body.as_bytes()),
+        };
+        let nonce = format!("{:032x}", fastrand::u128(..));
+        let date = self.date.unwrap_or_else(Timestamp::now);
+        sign(&draft, &self.credentials, date, &nonce)
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect()
+    }
+}
+
+impl Guarded {
+    pub(crate) async fn usual() -> Self {
+        Self::start(|_| {}).await
+    }
+
+    pub(crate) async fn start(change: impl FnOnce(&mut Setup)) -> Self {
+        let folder = TempDir::new().unwrap();
+        for (name, text) in [
+            ("clients.toml", CLIENTS),
+            ("chief.secret", "chief-secret\n"),
+            ("chief.next", "chief-next"),
+            ("team.secret", "team-secret\n"),
+            ("token", "sts/token+=\n"),
+            ("admin", "admin-token\n"),
+        ] {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        let place = |name: &str| folder.path().join(name).display().to_string();
+        let gateway = TestGateway::start(|setup| {
+            setup.set("auth.mode", "required");
+            setup.set("auth.clients_file", &place("clients.toml"));
+            setup.set("admin.token_file", &place("admin"));
+            setup.set("audit.to", &place("audit"));
+            setup.set("api.writes", "true");
+            setup.set("reload.interval", "50ms");
+            change(setup);
+        })
+        .await;
+        Self { gateway, folder }
+    }
+
+    /// Sends a request that the signer has signed, with more headers that it has not.
+    pub(crate) async fn ask(
+        &self,
+        signer: &Signer,
+        (method, target, body): (Method, &str, &str),
+        more: &[(&str, &str)],
+    ) -> Answer {
+        let signed = signer.sign(&method, target, body);
+        self.send((method, target, body), &signed, more).await
+    }
+
+    /// Sends a request with the headers it was signed with.
+    pub(crate) async fn send(
+        &self,
+        (method, target, body): (Method, &str, &str),
+        signed: &[(String, String)],
+        more: &[(&str, &str)],
+    ) -> Answer {
+        let mut headers: Vec<(&str, &str)> = signed
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        headers.extend(more);
+        self.gateway.request(method, target, &headers, body).await
+    }
+
+    pub(crate) async fn get(&self, signer: &Signer, target: &str) -> Answer {
+        self.ask(signer, (Method::GET, target, ""), &[]).await
+    }
+}
