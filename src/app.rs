@@ -5,7 +5,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
+};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -374,6 +376,14 @@ fn serve_beside<S: Service>(
         Arc::clone(&server).accept(bound, stop).await;
         server.drain(LAST_CALLS).await;
     });
+}
+
+/// Keeps the kernel from writing this process's memory, and the secrets in it, to a core file, and
+/// other processes of the same user from reading it.
+pub fn forbid_core_dumps() {
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::warn!(%error, "core dumps could not be forbidden: a crash may write secrets to disk");
+    }
 }
 
 /// Lets this process open as many files as it may, and warns when that is too few for `connections`.

@@ -8,7 +8,7 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{ConfigArgs, block_on};
-use crate::app::{App, raise_file_limit};
+use crate::app::{App, forbid_core_dumps, raise_file_limit};
 use crate::config::Loaded;
 use crate::credentials::Environment;
 use crate::telemetry;
@@ -26,6 +26,7 @@ impl Serve {
     pub(super) fn run(self, environment: &Environment) -> anyhow::Result<ExitCode> {
         let loaded = self.config.load(environment)?;
         telemetry::start(&loaded.settings.log).map_err(anyhow::Error::msg)?;
+        forbid_core_dumps();
         raise_file_limit(loaded.settings.listen.max_connections);
         block_on(serve(&loaded, environment, self.ports_file.as_deref()))?
     }

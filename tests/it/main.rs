@@ -28,6 +28,7 @@ mod pipelining;
 mod probes;
 mod process;
 mod purge;
+mod secrets;
 mod snapshot;
 mod stale;
 mod tls;

@@ -196,7 +196,10 @@ async fn without_authentication_it_listens_to_this_machine_alone() {
     )
     .await;
     assert_eq!(refused.code, 2);
-    assert!(refused.stderr.contains("auth.mode"), "{}", refused.stderr);
+    let says = "listen.address (flag --set): with auth.mode = \"none\" everybody who reaches this address \
+                can read every image of the account: write auth.mode = \"required\", or listen on \
+                127.0.0.1, [::1] or a Unix socket (listen.unix)";
+    assert!(refused.stderr.contains(says), "{}", refused.stderr);
 }
 
 #[tokio::test]

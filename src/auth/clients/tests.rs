@@ -130,3 +130,13 @@ fn who_stays_keeps_nonces_and_budgets() {
         ((true, true), (false, false))
     );
 }
+
+/// The example beside the settings, as an operator would copy it.
+#[test]
+fn the_example_file_is_sound() {
+    let folder = folder();
+    std::fs::write(folder.path().join("scheduler.secret"), "secret").unwrap();
+    let text = include_str!("../../../config/clients.toml");
+    let clients = Clients::parse(text, folder.path(), 9, None).unwrap();
+    assert_eq!(clients.names().count(), 2);
+}

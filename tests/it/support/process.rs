@@ -79,8 +79,16 @@ impl Process {
 
     /// Sends SIGTERM.
     pub(crate) fn terminate(&self) {
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, Signal::TERM).unwrap();
+        self.signal(Signal::TERM);
+    }
+
+    /// Has it crash, as far as the kernel can tell.
+    pub(crate) fn abort(&self) {
+        self.signal(Signal::ABORT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     pub(crate) async fn wait(&mut self) -> ExitStatus {

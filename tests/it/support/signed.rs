@@ -108,23 +108,29 @@ impl Signer {
     }
 }
 
+/// A folder with the clients' file, its secrets and an admin token.
+pub(crate) fn clients() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    for (name, text) in [
+        ("clients.toml", CLIENTS),
+        ("chief.secret", "chief-secret\n"),
+        ("chief.next", "chief-next"),
+        ("team.secret", "team-secret\n"),
+        ("token", "sts/token+=\n"),
+        ("admin", "admin-token\n"),
+    ] {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    folder
+}
+
 impl Guarded {
     pub(crate) async fn usual() -> Self {
         Self::start(|_| {}).await
     }
 
     pub(crate) async fn start(change: impl FnOnce(&mut Setup)) -> Self {
-        let folder = TempDir::new().unwrap();
-        for (name, text) in [
-            ("clients.toml", CLIENTS),
-            ("chief.secret", "chief-secret\n"),
-            ("chief.next", "chief-next"),
-            ("team.secret", "team-secret\n"),
-            ("token", "sts/token+=\n"),
-            ("admin", "admin-token\n"),
-        ] {
-            std::fs::write(folder.path().join(name), text).unwrap();
-        }
+        let folder = clients();
         let place = |name: &str| folder.path().join(name).display().to_string();
         let gateway = TestGateway::start(|setup| {
             setup.set("auth.mode", "required");
