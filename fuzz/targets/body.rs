@@ -1,0 +1,25 @@
+//! A body is one complete JSON object or none, to every reader alike.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use pai_image_gateway::api::{ImageFields, OriginError, parse_timestamp};
+use serde_json::{Map, Value};
+
+fuzz_target!(|body: &[u8]| {
+    let read = ImageFields::parse(body);
+    let object = serde_json::from_slice::<Map<String, Value>>(body);
+    if let Ok(fields) = &read {
+        let object = object.expect("what is read is an object");
+        // A field that was read is there, and says so.
+        if let Some(workspace) = fields.ownership.workspace.as_deref() {
+            assert_eq!(object["WorkspaceId"], workspace);
+        }
+        if let Some(user) = fields.ownership.user.as_deref() {
+            assert_eq!(object["UserId"], user);
+        }
+        if let Some(time) = &fields.modified {
+            let _ = parse_timestamp(time);
+        }
+    }
+    let _ = OriginError::parse(400, body);
+});

@@ -1,0 +1,15 @@
+//! A clients' file is sound or refused with reasons, and no reason quotes a value.
+#![no_main]
+
+use std::path::Path;
+
+use libfuzzer_sys::fuzz_target;
+use pai_image_gateway::auth::{BadClients, Clients};
+
+fuzz_target!(|text: &str| {
+    // Files it names are not read: the folder is none.
+    match Clients::parse(text, Path::new("/dev/null/none"), 1, None) {
+        Ok(clients) => assert!(clients.names().all(|name| text.contains(name))),
+        Err(BadClients(problems)) => assert!(!problems.is_empty()),
+    }
+});
