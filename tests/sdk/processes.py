@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,9 @@ class Emulator(Server):
 class Gateway(Server):
     """The gateway in front of an emulator, with the emulator's key and clients it need not know."""
 
-    def __init__(self, folder: Path, emulator: Emulator, writes: bool) -> None:
+    def __init__(
+        self, folder: Path, emulator: Emulator, writes: bool, more: Sequence[str] = ()
+    ) -> None:
         config = folder / "gateway.toml"
         config.write_text(f"""
             [listen]
@@ -145,7 +148,7 @@ class Gateway(Server):
             [api]
             writes = {str(writes).lower()}
             """)
-        super().__init__(folder, "serve", "--config", str(config))
+        super().__init__(folder, "serve", "--config", str(config), *more)
 
     def get(self, target: str, headers: dict[str, str] | None = None) -> Answer:
         return ask(self.address, "GET", target, headers=headers)

@@ -6,14 +6,15 @@ import dara from '@darabonba/typescript';
 const Core = core.default;
 const Url = dara.URL;
 
-/** A client of `endpoint` over plain HTTP, with a key that means nothing to the origin. */
-export function connect(endpoint) {
+/** A client of `endpoint` over plain HTTP, with a key that means nothing to the origin unless told. */
+export function connect(endpoint, settings = {}) {
   return new Client(
     new $OpenApiUtil.Config({
       accessKeyId: 'CLIENTKEY',
       accessKeySecret: 'client-secret',
       endpoint,
       protocol: 'http',
+      ...settings,
     }),
   );
 }
