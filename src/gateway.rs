@@ -11,6 +11,7 @@
 
 mod demand;
 mod fetch;
+mod framing;
 mod landing;
 mod pass;
 mod request_id;
@@ -216,6 +217,7 @@ impl Gateway {
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send,
     {
+        framing::check(asked.head)?;
         asked.principal.spend_request().map_err(Error::OverBudget)?;
         let call = call.map_err(Error::Misrouted)?;
         self.permits(&call, asked.principal)?;

@@ -86,6 +86,7 @@ impl World {
 
     async fn ask(&self, image: usize) -> (StatusCode, String) {
         let request = Request::get(format!("/api/v1/images/image-{image}"))
+            .header("host", "gateway")
             .body(Empty::<Bytes>::new())
             .unwrap();
         let response = self
@@ -217,6 +218,7 @@ async fn a_healthy_origin_bounds_the_age() {
     for _ in 0..500 {
         tokio::time::sleep(Duration::from_millis(fastrand::u64(0..90_000))).await;
         let request = Request::get("/api/v1/images/image-1")
+            .header("host", "gateway")
             .body(Empty::<Bytes>::new())
             .unwrap();
         let response = world

@@ -35,4 +35,5 @@ mod tls;
 mod tls_reload;
 mod unix;
 mod vectors;
+mod wire;
 mod writes;
