@@ -18,6 +18,7 @@ mod verify;
 
 pub use canonical::{canonical_request, string_to_sign};
 pub use key::VerifyingKey;
+pub(crate) use verify::unhex;
 pub use verify::{Authorization, Refused, verify};
 
 use aws_lc_rs::{digest, hmac};

@@ -55,26 +55,6 @@ pub enum Refused {
 }
 
 impl Refused {
-    /// Every reason.
-    pub const REASONS: [&'static str; 16] = [
-        "no_credential",
-        "unreadable",
-        "unsigned",
-        "unknown_key",
-        "cloud_key",
-        "expired",
-        "bad_date",
-        "version",
-        "action",
-        "signature",
-        "body",
-        "nonce_used",
-        "nonces_full",
-        "no_token",
-        "wrong_token",
-        "exposed",
-    ];
-
     /// The word in metrics and logs.
     #[must_use]
     pub const fn reason(self) -> &'static str {

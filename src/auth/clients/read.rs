@@ -12,7 +12,7 @@ use toml::{Table, Value};
 use super::{Client, Proofs};
 use crate::auth::nonces::Nonces;
 use crate::auth::{Budget, Grant, Permission, Scope};
-use crate::signing::VerifyingKey;
+use crate::signing::{VerifyingKey, unhex};
 
 /// What was read.
 pub(super) struct Read {
@@ -346,17 +346,4 @@ impl Reader<'_> {
         }
         rate
     }
-}
-
-fn unhex(text: &str) -> Option<[u8; 32]> {
-    let digits = text.as_bytes();
-    let mut bytes = [0; 32];
-    if digits.len() != 64 {
-        return None;
-    }
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        let digit = |at: usize| pair.get(at).and_then(|d| char::from(*d).to_digit(16));
-        *byte = u8::try_from(digit(0)? * 16 + digit(1)?).ok()?;
-    }
-    Some(bytes)
 }
