@@ -17,6 +17,9 @@ ACCESS_KEY_ID = "GWCENTRALKEY"
 ACCESS_KEY_SECRET = "central-secret-of-the-gateway"
 JSON = {"Content-Type": "application/json"}
 
+# More official ones among them than alipai asks for on one page.
+IMAGES = 240
+
 START_SECONDS = 15.0
 STOP_SECONDS = 30.0
 
@@ -89,7 +92,7 @@ class Emulator(Server):
             folder,
             "emulate",
             *("--listen", "127.0.0.1:0"),
-            *("--images", "200"),
+            *("--images", str(IMAGES)),
             *("--access-key-id", ACCESS_KEY_ID),
             *("--access-key-secret-file", str(secret)),
         )

@@ -34,6 +34,7 @@ ALL = 'workspaces = ["*"]\nusers = ["*"]\nofficial = true\n'
 
 
 def client_of(name: str, proof: str, permissions: str, grant: str = ALL) -> str:
+    """One client's table."""
     return f'[[client]]\nname = "{name}"\n{proof}\npermissions = {permissions}\n{grant}\n'
 
 
@@ -54,21 +55,24 @@ def gateway(tmp_path: Path, emulator: Emulator) -> Iterator[Gateway]:
     bearer = hashlib.sha256(BEARER["bearer_token"].encode()).hexdigest()
     token = key(TEMPORARY, "temporary") + '\nsecurity_token_file = "token"'
     everything = '["get", "list", "resolve", "refresh", "write"]'
-    (tmp_path / "clients.toml").write_text(
-        client_of("chief", key(CHIEF, "chief"), everything)
-        + client_of("team", key(TEAM, "team"), '["get", "list"]', 'workspaces = ["15945"]')
-        + client_of("temporary", token, '["get", "list"]')
-        + client_of("bearer", f'bearer_sha256 = "{bearer}"', '["get", "list"]')
-    )
-    clients = tmp_path / "clients.toml"
-    gateway = Gateway(
+    gateway = guarded(
         tmp_path,
         emulator,
-        True,
-        ["--set", "auth.mode=required", "--set", f"auth.clients_file={clients}"],
+        client_of("chief", key(CHIEF, "chief"), everything),
+        client_of("team", key(TEAM, "team"), '["get", "list"]', 'workspaces = ["15945"]'),
+        client_of("temporary", token, '["get", "list"]'),
+        client_of("bearer", f'bearer_sha256 = "{bearer}"', '["get", "list"]'),
     )
     yield gateway
     gateway.stop()
+
+
+def guarded(folder: Path, emulator: Emulator, *clients: str) -> Gateway:
+    """A gateway that lets in these clients alone."""
+    file = folder / "clients.toml"
+    file.write_text("".join(clients))
+    flags = ["--set", "auth.mode=required", "--set", f"auth.clients_file={file}"]
+    return Gateway(folder, emulator, True, flags)
 
 
 def refused(call: Any, *arguments: Any) -> tuple[int, str]:

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import re
+import socket
+import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 from alibabacloud_aiworkspace20210204.client import Client
 
 from clients import PLAIN, connect
 from processes import Emulator, Gateway
+from test_auth import ALL, client_of, guarded
 
 TASKS = 200
 THREADS = 64
+
+MILLION = 1_000_000
+BUDGET = 20
+BATCH = 1000
+STATUS = re.compile(r"HTTP/1\.1 (\d+)")
 
 
 def slow(emulator: Emulator, milliseconds: int) -> None:
@@ -55,3 +68,60 @@ def test_clients_of_every_kind_share_one_call(
     with ThreadPoolExecutor(len(clients)) as threads:
         list(threads.map(lambda client: client.get_image(image, PLAIN), clients))
     assert emulator.calls() == 1
+
+
+def test_a_million_made_up_ids_cost_one_client_its_budget_and_nobody_an_image(
+    tmp_path: Path, emulator: Emulator
+) -> None:
+    gateway = guarded(
+        tmp_path,
+        emulator,
+        bearer("chief"),
+        bearer("guesser", f"misses_per_second = {BUDGET}\n{ALL}"),
+    )
+    known = emulator.image_ids(100)
+    chief = connect(gateway.address, **token("chief"))
+    for image in known:
+        chief.get_image(image, PLAIN)
+    began = time.monotonic()
+    answered = pipelined(gateway.address, "guesser", MILLION)
+    seconds = time.monotonic() - began
+    assert answered.total() == MILLION
+    assert set(answered) == {"404", "429"}
+    spent = emulator.calls() - len(known)
+    assert 0 < spent == answered["404"] <= BUDGET * (seconds + 1) + 1
+    for image in known:
+        assert chief.get_image(image, PLAIN).headers["cache-status"].startswith(
+            "pai-image-gateway; hit; ttl="
+        )
+    gateway.stop()
+
+
+def token(name: str) -> dict[str, Any]:
+    return {"access_key_id": None, "access_key_secret": None, "bearer_token": name}
+
+
+def bearer(name: str, grant: str = ALL) -> str:
+    digest = hashlib.sha256(name.encode()).hexdigest()
+    return client_of(name, f'bearer_sha256 = "{digest}"', '["get"]', grant)
+
+
+def pipelined(address: str, name: str, requests: int) -> Counter[str]:
+    """Asks for so many ids that there are not, many at a time; counts the answers' statuses."""
+    host, _, port = address.rpartition(":")
+    answered: Counter[str] = Counter()
+    with socket.create_connection((host, int(port)), timeout=30) as stream:
+        for start in range(0, requests, BATCH):
+            stream.sendall(
+                b"".join(
+                    f"GET /api/v1/images/image-{number:x} HTTP/1.1\r\nHost: g\r\n"
+                    f"Authorization: Bearer {name}\r\n\r\n".encode()
+                    for number in range(start, start + BATCH)
+                )
+            )
+            received, bodies = [], 0
+            while bodies < BATCH:
+                received.append(stream.recv(1 << 20))
+                bodies += received[-1].count(b"}")
+            answered.update(STATUS.findall(b"".join(received).decode()))
+    return answered
