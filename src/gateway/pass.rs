@@ -143,6 +143,10 @@ impl Gateway {
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send,
     {
         let limit = self.config.max_body.0;
+        // Its Content-Length, where there is one.
+        if body.size_hint().lower() > limit {
+            return Err(Error::BodyTooLong(limit));
+        }
         let limited = Limited::new(body, usize::try_from(limit).unwrap_or(usize::MAX));
         match timeout(self.config.body_timeout.0, Box::pin(limited.collect())).await {
             Err(_) => Err(Error::BodyTooSlow),

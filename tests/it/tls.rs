@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::listener::{request, rest};
 use crate::support::tls::{Authority, Client, H1, H2, Hello, TlsGateway, VERSIONS, hello};
-use crate::support::{DEADLINE, TestGateway, eventually, path, run, times};
+use crate::support::{DEADLINE, TestGateway, eventually, path, run, signed, times};
 
 #[tokio::test]
 async fn it_answers_over_both_versions_and_both_protocols() {
@@ -224,6 +224,41 @@ async fn a_certificate_of_another_ca_is_refused() {
     };
     let answer = tls.connect(&client).await.get(&path(&Store::id(1))).await;
     assert_eq!(answer.unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_certificate_signs_in_and_sees_what_its_client_may() {
+    let folder = signed::clients();
+    let tls = TlsGateway::start(|setup| signed::guard(setup, folder.path())).await;
+    let job = tls.authority.issue(&["spiffe://example.com/job"]);
+    let other = tls.authority.issue(&["spiffe://example.com/other", "job"]);
+    // PUBLIC in the workspace that `job` holds, and in another.
+    let (ours, theirs) = (Store::id(1), Store::id(2));
+    for (identity, image, status, code) in [
+        (Some(&job), &ours, 200, None),
+        (Some(&job), &theirs, 404, Some("ImageNotFound")),
+        (
+            Some(&other),
+            &ours,
+            404,
+            Some("InvalidAccessKeyId.NotFound"),
+        ),
+        (None, &ours, 401, Some("MissingAccessKeyId")),
+    ] {
+        for client in [H1, H2] {
+            let client = tls.connect(&Hello { identity, ..client }).await;
+            let answer = client.get(&path(image)).await.unwrap();
+            let body: serde_json::Value = serde_json::from_slice(answer.body()).unwrap();
+            assert_eq!(
+                (answer.status().as_u16(), body["Code"].as_str()),
+                (status, code)
+            );
+        }
+    }
+    let labels = [("client", "job"), ("outcome", "miss")];
+    let name = "pai_gateway_client_requests_total";
+    assert_eq!(tls.gateway.metric(name, &labels).await, 1.0);
+    assert_eq!(tls.gateway.calls(), 2);
 }
 
 #[tokio::test]

@@ -3,201 +3,19 @@
 //!
 //! `cargo test --test it wire -- --nocapture` prints the table.
 
+mod rows;
+
 use std::fmt::Write as _;
 
+use futures_util::future::join_all;
 use pai_image_gateway::emulator::Store;
+use pai_image_gateway::server::Address;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
-use crate::support::{TestGateway, path, raw_and_hang_up};
-
-/// What was sent, and the status and Code of each answer; no Code where hyper answers before there is
-/// a request.
-type Row = (&'static str, Vec<u8>, &'static [(u16, &'static str)]);
-
-const BAD: &[(u16, &str)] = &[(400, "InvalidParameter")];
-const BARE: &[(u16, &str)] = &[(400, "")];
-const NO_ROUTE: &[(u16, &str)] = &[(404, "InvalidApi.NotFound")];
-const FOUND: &[(u16, &str)] = &[(200, "")];
-const CLOSED: &[(u16, &str)] = &[];
-const NO_METHOD: &[(u16, &str)] = &[(405, "UnsupportedHTTPMethod")];
-
-fn row(name: &'static str, bytes: &str, answers: &'static [(u16, &'static str)]) -> Row {
-    (name, bytes.as_bytes().to_vec(), answers)
-}
-
-/// A GetImage with one more line in its head.
-fn with(name: &'static str, line: &str, answers: &'static [(u16, &'static str)]) -> Row {
-    let image = path(&Store::id(1));
-    row(
-        name,
-        &format!("GET {image} HTTP/1.1\r\nHost: g\r\n{line}\r\n\r\n"),
-        answers,
-    )
-}
-
-/// A GetImage of another target.
-fn target(name: &'static str, target: &str, answers: &'static [(u16, &'static str)]) -> Row {
-    row(
-        name,
-        &format!("GET {target} HTTP/1.1\r\nHost: g\r\n\r\n"),
-        answers,
-    )
-}
-
-/// A write with a body framed so.
-fn body(name: &'static str, framing: &str, answers: &'static [(u16, &'static str)]) -> Row {
-    row(
-        name,
-        &format!("POST /api/v1/images HTTP/1.1\r\nHost: g\r\n{framing}"),
-        answers,
-    )
-}
-
-fn hosts_and_headers() -> Vec<Row> {
-    let image = path(&Store::id(1));
-    let many = "A: b\r\n".repeat(101);
-    let flood = "A: b\r\n".repeat(100_000);
-    vec![
-        row(
-            "no Host in HTTP/1.1",
-            &format!("GET {image} HTTP/1.1\r\n\r\n"),
-            BAD,
-        ),
-        row(
-            "no Host in HTTP/1.0",
-            &format!("GET {image} HTTP/1.0\r\n\r\n"),
-            FOUND,
-        ),
-        with("two Hosts", "Host: h", BAD),
-        with("an empty second Host", "Host:", BAD),
-        with(
-            "hop-by-hop headers",
-            "Connection: x-acs-action, keep-alive\r\nTE: trailers\r\nUpgrade: h2c\r\nProxy-Authorization: x",
-            FOUND,
-        ),
-        with(
-            "headers with underscores",
-            "x_acs_action: RemoveImage\r\nx_acs_date: 0",
-            FOUND,
-        ),
-        with("a folded header", "X-A: b\r\n c", BARE),
-        with("a space before the colon", "X-A : b", BARE),
-        with("a space before a name", " X-A: b", BARE),
-        with("NUL in a value", "X-A: b\0c", BARE),
-        with("8-bit in a name", "X-\u{e9}: b", BARE),
-        with("8-bit in a value", "X-A: \u{e9}", FOUND),
-        with("a bare CR in a value", "X-A: b\rc", BARE),
-        with("101 headers", many.trim_end(), &[(431, "")]),
-        with("100,000 headers", flood.trim_end(), &[(431, "")]),
-    ]
-}
-
-fn targets() -> Vec<Row> {
-    let image = path(&Store::id(1));
-    vec![
-        target(
-            "absolute form",
-            &format!("http://other.example{image}"),
-            FOUND,
-        ),
-        row(
-            "authority form",
-            "CONNECT g:80 HTTP/1.1\r\nHost: g\r\n\r\n",
-            NO_ROUTE,
-        ),
-        row(
-            "asterisk form",
-            "OPTIONS * HTTP/1.1\r\nHost: g\r\n\r\n",
-            NO_ROUTE,
-        ),
-        target("an escaped slash", &path("a%2Fb"), BAD),
-        target("dots", "/api/v1/images/../images/a", NO_ROUTE),
-        target("escaped dots", &path("%2e%2e"), BAD),
-        target("two slashes", "//api/v1/images/a", NO_ROUTE),
-        target("an escaped NUL", &path("a%00"), BAD),
-        target("a semicolon in the id", &path("a;b"), BAD),
-        target(
-            "a semicolon between parameters",
-            &format!("{image}?Verbose=true;x=1"),
-            BAD,
-        ),
-        target(
-            "a parameter twice",
-            &format!("{image}?Verbose=true&Verbose=true"),
-            BAD,
-        ),
-        target("an unknown parameter", &format!("{image}?x=1"), BAD),
-        target("8-bit in the path", &path("\u{e9}"), BAD),
-        target("a space in the target", "/api/v1/images/a b", BARE),
-        row(
-            "a method in lower case",
-            &format!("get {image} HTTP/1.1\r\nHost: g\r\n\r\n"),
-            NO_METHOD,
-        ),
-        row(
-            "HTTP/2 on the plain port",
-            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-            CLOSED,
-        ),
-        row(
-            "HTTP/3.0",
-            &format!("GET {image} HTTP/3.0\r\nHost: g\r\n\r\n"),
-            BARE,
-        ),
-    ]
-}
-
-fn bodies() -> Vec<Row> {
-    // By RFC 9112 §6.1 such a body is read by its chunks and the connection closed: what follows is
-    // never taken for a request.
-    let image = path(&Store::id(1));
-    let second = format!("GET {} HTTP/1.1\r\nHost: g\r\n\r\n", path(&Store::id(2)));
-    let smuggled = format!(
-        "GET {image} HTTP/1.1\r\nHost: g\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{second}"
-    );
-    vec![
-        row("a length and chunks, and another request", &smuggled, BAD),
-        body(
-            "two lengths",
-            "Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}x",
-            BARE,
-        ),
-        body("a list of lengths", "Content-Length: 2,3\r\n\r\n{}x", BARE),
-        body("a length with a sign", "Content-Length: +2\r\n\r\n{}", BARE),
-        body("a negative length", "Content-Length: -2\r\n\r\n{}", BARE),
-        body(
-            "a length in hexadecimal",
-            "Content-Length: 0x2\r\n\r\n{}",
-            BARE,
-        ),
-        body(
-            "an unknown encoding",
-            "Transfer-Encoding: gzip\r\n\r\n{}",
-            BARE,
-        ),
-        body(
-            "chunked, but not last",
-            "Transfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
-            BARE,
-        ),
-        body(
-            "nearly chunked",
-            "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
-            BARE,
-        ),
-        body(
-            "a chunk of no size",
-            "Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
-            BAD,
-        ),
-        body(
-            "a chunk longer than numbers go",
-            "Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n{}",
-            BAD,
-        ),
-        body("a body that breaks off", "Content-Length: 9\r\n\r\n{}", BAD),
-        with("a GET with a body", "Content-Length: 2\r\n\r\n{}", BAD),
-    ]
-}
+use crate::listener::rest;
+use crate::support::{Setup, TestGateway};
+use rows::{PAUSE, Row};
 
 /// Each answer's status and Code.
 fn answers(received: &str) -> Vec<(u16, String)> {
@@ -211,47 +29,102 @@ fn answers(received: &str) -> Vec<(u16, String)> {
     each.map(read).collect()
 }
 
-#[tokio::test]
-async fn each_malformed_request_has_its_answer() {
-    let gateway = TestGateway::start(|setup| {
-        setup.set("api.writes", "true");
-        setup.set("listen.head_timeout", "1s");
-    })
-    .await;
-    let good = gateway.image(&Store::id(1)).await;
-    assert_eq!(good.status, 200);
-    let mut table = String::from("| sent | answered |\n|---|---|\n");
-    let mut wrong = Vec::new();
-    for (name, bytes, expected) in hosts_and_headers()
-        .into_iter()
-        .chain(targets())
-        .chain(bodies())
-    {
-        let received = raw_and_hang_up(&gateway.app.data, &bytes).await;
-        let got = answers(&String::from_utf8_lossy(&received));
+/// Sends a row over a connection of its own and returns what came.
+async fn send(address: &Address, row: &Row) -> Vec<(u16, String)> {
+    let Address::Tcp(address) = address else {
+        panic!("a TCP port")
+    };
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    for (at, piece) in row.pieces.iter().enumerate() {
+        if at > 0 {
+            tokio::time::sleep(PAUSE).await;
+        }
+        // Who is refused early finds the connection closed before all is sent.
+        if stream.write_all(piece).await.is_err() {
+            break;
+        }
+    }
+    if row.hangs_up {
+        drop(stream.shutdown().await);
+    }
+    answers(&rest(&mut stream).await)
+}
+
+/// The rows of the table, or what is wrong with them.
+async fn table(gateway: &TestGateway, rows: Vec<Row>) -> String {
+    let got = join_all(rows.iter().map(|row| send(&gateway.app.data, row))).await;
+    let (mut table, mut wrong) = (String::new(), Vec::new());
+    for (row, got) in rows.iter().zip(got) {
         let told: Vec<String> = got
             .iter()
             .map(|(status, code)| format!("{status} {code}").trim().to_owned())
             .collect();
-        let told = if told.is_empty() {
-            "closed".to_owned()
-        } else {
-            told.join(", ")
+        let told = match told.is_empty() {
+            true => "closed".to_owned(),
+            false => told.join(", "),
         };
-        writeln!(table, "| {name} | {told} |").unwrap();
-        if !got
+        writeln!(table, "| {} | {told} |", row.name).unwrap();
+        let same = got
             .iter()
             .map(|(status, code)| (*status, code.as_str()))
-            .eq(expected.iter().copied())
-        {
-            wrong.push(format!("{name}: {got:?} instead of {expected:?}"));
+            .eq(row.answers.iter().copied());
+        if !same {
+            wrong.push(format!(
+                "{}: {got:?} instead of {:?}",
+                row.name, row.answers
+            ));
         }
     }
-    println!("{table}");
     assert_eq!(wrong, [""; 0]);
-    let passed_on = gateway.emulator.counts().operations;
-    let good = std::collections::BTreeMap::from([("GetImage".to_owned(), 1)]);
-    assert!(passed_on.iter().eq(good.iter()), "{passed_on:?}");
-    assert_eq!(gateway.metric("pai_gateway_panics_total", &[]).await, 0.0);
+    table
+}
+
+/// A gateway that has one image, and has asked the origin for nothing else in the end.
+async fn gateway(change: impl FnOnce(&mut Setup)) -> TestGateway {
+    let gateway = TestGateway::start(|setup| {
+        setup.set("api.writes", "true");
+        change(setup);
+    })
+    .await;
     assert_eq!(gateway.image(&Store::id(1)).await.status, 200);
+    gateway
+}
+
+#[tokio::test]
+async fn each_malformed_request_has_its_answer() {
+    let usual = gateway(|setup| setup.set("listen.head_timeout", "1s")).await;
+    let hasty = gateway(|setup| {
+        setup.set("listen.head_timeout", "200ms");
+        setup.set("listen.idle_timeout", "500ms");
+        setup.set("api.body_timeout", "300ms");
+        setup.set("api.max_body", "1KiB");
+    })
+    .await;
+    let full = gateway(|setup| setup.set("listen.max_connections", "1")).await;
+    let mut held = full.connect().await;
+    while held.get("/nowhere").await.status != 404 {
+        held = full.connect().await;
+    }
+    let mut all = String::from("| sent | answered |\n|---|---|\n");
+    for (gateway, rows) in [
+        (&usual, rows::hosts_and_headers()),
+        (&usual, rows::targets()),
+        (&usual, rows::bodies()),
+        (&hasty, rows::slow()),
+        (&full, rows::flood()),
+    ] {
+        all += &table(gateway, rows).await;
+    }
+    println!("{all}");
+    let documented = include_str!("../../docs/wire.md");
+    assert!(documented.ends_with(&all), "docs/wire.md has another table");
+    for gateway in [usual, hasty, full] {
+        assert_eq!(
+            gateway.calls(),
+            1,
+            "the origin is asked for one image, once"
+        );
+        assert_eq!(gateway.metric("pai_gateway_panics_total", &[]).await, 0.0);
+    }
+    assert_eq!(held.get("/nowhere").await.status, 404);
 }

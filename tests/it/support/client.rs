@@ -1,5 +1,7 @@
 //! Connections to a gateway: by hyper, and byte by byte.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -68,6 +70,17 @@ impl Answer {
     pub(crate) fn found(&self) -> Value {
         assert_eq!(self.status, StatusCode::OK, "{self:?}");
         self.json()
+    }
+
+    /// Everything about it that is not an id drawn for it, the time, or the Host that was asked: the
+    /// status, the headers by name, and the body.
+    pub(crate) fn shape(&self) -> (u16, BTreeMap<String, String>, String) {
+        let id = self.json()["RequestId"].as_str().unwrap().to_owned();
+        let bare = |text: &str| text.replace(&id, "ID").replace(&self.host, "HOST");
+        let headers = self.headers.iter().filter(|(name, _)| *name != "date");
+        let headers =
+            headers.map(|(name, value)| (name.to_string(), bare(value.to_str().unwrap())));
+        (self.status.as_u16(), headers.collect(), bare(&self.text()))
     }
 
     /// Everything a client can read, headers and body, as one text.

@@ -1,5 +1,7 @@
 //! A client that signs in, and a gateway that asks it to.
 
+use std::path::Path;
+
 use bytes::Bytes;
 use http::Method;
 use jiff::Timestamp;
@@ -9,7 +11,7 @@ use tempfile::TempDir;
 
 use super::{Answer, Setup, TestGateway};
 
-/// Two clients: one that may do and see everything, one with little.
+/// Clients: `chief` may do and see everything, the others have little.
 const CLIENTS: &str = r#"
 [[client]]
 name = "chief"
@@ -45,6 +47,12 @@ workspaces = ["*"]
 users = ["*"]
 official = true
 misses_per_second = 1
+
+[[client]]
+name = "job"
+mtls_name = "spiffe://example.com/job"
+permissions = ["get"]
+workspaces = ["15945"]
 "#;
 
 /// What `bearer_sha256` above is the hash of: `printf %s test-token | sha256sum`.
@@ -124,6 +132,16 @@ pub(crate) fn clients() -> TempDir {
     folder
 }
 
+/// Lets in these clients alone.
+pub(crate) fn guard(setup: &mut Setup, folder: &Path) {
+    let place = |name: &str| folder.join(name).display().to_string();
+    setup.set("auth.mode", "required");
+    setup.set("auth.clients_file", &place("clients.toml"));
+    setup.set("admin.token_file", &place("admin"));
+    setup.set("audit.to", &place("audit"));
+    setup.set("api.writes", "true");
+}
+
 impl Guarded {
     pub(crate) async fn usual() -> Self {
         Self::start(|_| {}).await
@@ -131,13 +149,8 @@ impl Guarded {
 
     pub(crate) async fn start(change: impl FnOnce(&mut Setup)) -> Self {
         let folder = clients();
-        let place = |name: &str| folder.path().join(name).display().to_string();
         let gateway = TestGateway::start(|setup| {
-            setup.set("auth.mode", "required");
-            setup.set("auth.clients_file", &place("clients.toml"));
-            setup.set("admin.token_file", &place("admin"));
-            setup.set("audit.to", &place("audit"));
-            setup.set("api.writes", "true");
+            guard(setup, folder.path());
             setup.set("reload.interval", "50ms");
             change(setup);
         })

@@ -1,0 +1,148 @@
+//! Each outcome, and what it takes to be answered so: whoever may not see an image hears on every road
+//! what he would hear, asking in the same way, of an image that is not there.
+//!
+//! `cargo test --test it outcomes -- --nocapture` prints the table.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use http::Method;
+use pai_image_gateway::emulator::{FaultKind, Store};
+use pai_image_gateway::outcome::Outcome;
+
+use crate::support::signed::{Guarded, Signer};
+use crate::support::{Answer, path, refusal, times};
+
+/// Longer than the ttl of the road on which images grow stale, and than a forced refresh is held back.
+const A_WHILE: Duration = Duration::from_millis(1200);
+
+/// The way to an outcome.
+struct Road {
+    guarded: Guarded,
+    outcome: Outcome,
+}
+
+impl Road {
+    async fn to(outcome: Outcome) -> Self {
+        let guarded = Guarded::start(|setup| {
+            if outcome == Outcome::Stale {
+                setup.set("freshness.min", "1s");
+                setup.set("freshness.max", "1s");
+            }
+        })
+        .await;
+        Self { guarded, outcome }
+    }
+
+    /// Asks for an image where that, if it is there and may be seen, ends in the outcome.
+    async fn ask(&self, signer: &Signer, image: &str) -> Answer {
+        let (guarded, target) = (&self.guarded, path(image));
+        let (emulator, chief) = (&guarded.gateway.emulator, Signer::chief());
+        let get = async |target: &str, headers: &[(&str, &str)]| {
+            guarded
+                .ask(signer, (Method::GET, target, ""), headers)
+                .await
+        };
+        match self.outcome {
+            Outcome::Hit | Outcome::Negative => {
+                guarded.get(&chief, &target).await;
+                get(&target, &[]).await
+            }
+            Outcome::Stale => {
+                guarded.get(&chief, &target).await;
+                tokio::time::sleep(A_WHILE).await;
+                get(&target, &[]).await
+            }
+            Outcome::Coalesced => {
+                let before = emulator.fetches(image);
+                let slow = FaultKind::Latency(Duration::from_millis(300));
+                emulator.script(vec![times(1, slow)]);
+                let first = guarded.get(&chief, &target);
+                let second = async {
+                    guarded.gateway.await_fetches(image, before + 1).await;
+                    get(&target, &[]).await
+                };
+                tokio::join!(first, second).1
+            }
+            Outcome::Miss | Outcome::Denied => get(&target, &[]).await,
+            Outcome::Refresh => {
+                guarded.get(&chief, &target).await;
+                tokio::time::sleep(A_WHILE).await;
+                get(&target, &[("cache-control", "no-cache")]).await
+            }
+            Outcome::Passthrough => {
+                get(&format!("/api/v1/image/labels?ImageId={image}"), &[]).await
+            }
+            Outcome::Rejected => guarded.gateway.get(&target).await,
+            Outcome::Error => {
+                emulator.script(vec![times(1000, refusal(500, "InternalError"))]);
+                // Until calls are held back, which the message tells.
+                for number in 0..20 {
+                    guarded.get(&chief, &path(&format!("image-{number}"))).await;
+                }
+                get(&target, &[]).await
+            }
+        }
+    }
+
+    /// How many requests ended so, whatever they asked.
+    async fn count(&self) -> f64 {
+        let labels = [("outcome", self.outcome.as_str())];
+        self.guarded
+            .gateway
+            .metric("pai_gateway_requests_total", &labels)
+            .await
+    }
+}
+
+/// Walks one road three times and returns its row of the table.
+async fn walk(outcome: Outcome) -> String {
+    let (chief, team) = (Signer::chief(), Signer::team());
+    // PUBLIC in workspace 20817, which `team` does not hold.
+    let image = Store::id(2);
+    let road = Road::to(outcome).await;
+    let hidden = road.ask(&team, &image).await;
+    let missing = Road::to(outcome).await.ask(&team, "image-none").await;
+    assert_eq!(hidden.shape(), missing.shape(), "{outcome:?}");
+
+    let road = Road::to(outcome).await;
+    let (who, asked) = match outcome {
+        Outcome::Negative => (&chief, "image-none"),
+        Outcome::Denied => (&team, image.as_str()),
+        _ => (&chief, image.as_str()),
+    };
+    let before = road.count().await;
+    let shown = road.ask(who, asked).await;
+    assert!(road.count().await > before, "{outcome:?} {shown:?}");
+    let shows = match outcome {
+        Outcome::Hit
+        | Outcome::Stale
+        | Outcome::Coalesced
+        | Outcome::Miss
+        | Outcome::Refresh
+        | Outcome::Passthrough => true,
+        Outcome::Negative | Outcome::Denied | Outcome::Rejected | Outcome::Error => false,
+    };
+    assert_eq!(shown.status == 200, shows, "{outcome:?} {shown:?}");
+    assert_ne!(hidden.status, 200, "{outcome:?}");
+    let told = |answer: &Answer| match answer.status.as_u16() {
+        200 => "200".to_owned(),
+        status => format!("{status} {}", answer.error_code()),
+    };
+    format!(
+        "| {} | {} | {} |",
+        outcome.as_str(),
+        told(&shown),
+        told(&hidden)
+    )
+}
+
+#[tokio::test]
+async fn no_outcome_shows_an_image_to_who_may_not_see_it() {
+    let rows = join_all(Outcome::ALL.map(walk)).await;
+    let head = "| outcome | who may see the image hears | who may not hears |\n|---|---|---|\n";
+    let table = format!("{head}{}\n", rows.join("\n"));
+    println!("{table}");
+    let documented = include_str!("../../SECURITY.md");
+    assert!(documented.contains(&table), "SECURITY.md has another table");
+}
