@@ -17,7 +17,7 @@ mod sign_in;
 
 pub use budget::Budget;
 pub use client::{Client, Principal, Seen, Unseen};
-pub use clients::{BadClients, Clients};
+pub use clients::{BadClients, Clients, Issued, NewClient, NotIssued};
 pub use policy::{Grant, Permission, Scope};
 pub use refused::Refused;
 pub use sign_in::{BodyProof, SignedIn};

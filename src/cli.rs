@@ -1,6 +1,7 @@
 //! The commands.
 
 mod check;
+mod client;
 mod demo;
 mod emulate;
 mod serve;
@@ -50,6 +51,9 @@ enum Command {
     Ttl(ttl::Ttl),
     /// Remove answers from a running gateway's memory.
     Purge(Purge),
+    /// Manage who is let in where auth.mode is "required".
+    #[command(subcommand)]
+    Client(client::Client),
     /// Ask a running gateway whether it is ready: exit code 0 if so.
     Healthcheck(Healthcheck),
 }
@@ -122,6 +126,7 @@ impl Cli {
             Command::Config(args) => args.load(&environment).map(|loaded| say(&loaded.to_toml())),
             Command::Ttl(ttl) => ttl.run(&environment),
             Command::Purge(purge) => purge.run(&environment),
+            Command::Client(client) => client.run(&environment),
             Command::Healthcheck(healthcheck) => healthcheck.run(&environment),
         };
         match done {

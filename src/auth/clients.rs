@@ -3,6 +3,7 @@
 //! It names secrets' files and holds no secret itself. What is wrong is told all at once, and never by
 //! quoting a value: somebody may have put a secret in the wrong place.
 
+mod issue;
 mod read;
 
 use std::collections::HashMap;
@@ -14,6 +15,7 @@ use compact_str::CompactString;
 
 use super::client::Client;
 use crate::metrics::Metrics;
+pub use issue::{Issued, NewClient, NotIssued};
 
 /// Everybody who may come in.
 #[derive(Debug)]

@@ -10,6 +10,7 @@ mod admin;
 mod auth;
 mod authorization;
 mod caching;
+mod client_add;
 mod coalescing;
 mod commands;
 mod credentials;

@@ -92,6 +92,19 @@ pub(super) fn read(text: &str, folder: &Path, nonces: u32) -> Result<Read, Vec<S
     }
 }
 
+/// What a client may be called.
+pub(super) const NAMES: &str = "write up to 64 of A-Z a-z 0-9 _ . -, beginning with a letter or digit; anonymous and unauthenticated are taken";
+
+pub(super) fn is_name(name: &str) -> bool {
+    let mut characters = name.chars();
+    characters
+        .next()
+        .is_some_and(|first| first.is_ascii_alphanumeric())
+        && characters.all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
+        && name.len() <= 64
+        && !RESERVED.contains(&name)
+}
+
 struct Reader<'a> {
     table: &'a Table,
     title: String,
@@ -195,18 +208,8 @@ impl Reader<'_> {
 
     fn name(&mut self) -> CompactString {
         let name = self.table.get("name").and_then(Value::as_str).unwrap_or("");
-        let mut characters = name.chars();
-        let sound = characters
-            .next()
-            .is_some_and(|first| first.is_ascii_alphanumeric())
-            && characters.all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
-            && name.len() <= 64
-            && !RESERVED.contains(&name);
-        if !sound {
-            self.wrong(
-                "name",
-                "write up to 64 of A-Z a-z 0-9 _ . -, beginning with a letter or digit; anonymous and unauthenticated are taken",
-            );
+        if !is_name(name) {
+            self.wrong("name", NAMES);
         }
         name.into()
     }
