@@ -1,0 +1,138 @@
+"""Server processes, each on processors of its own, and what they cost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TICKS = os.sysconf("SC_CLK_TCK")
+PAGE = os.sysconf("SC_PAGE_SIZE")
+CENTRAL = {
+    "ALIBABA_CLOUD_ACCESS_KEY_ID": "emulator-key",
+    "ALIBABA_CLOUD_ACCESS_KEY_SECRET": "emulator-secret",
+}
+
+
+def target() -> Path:
+    """Where cargo puts what it builds."""
+    return Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+
+
+def build(*arguments: str) -> None:
+    subprocess.run(["cargo", "build", "--locked", *arguments], cwd=ROOT, check=True)
+
+
+class Server:
+    """A process that is stopped at the end of a `with`."""
+
+    def __init__(
+        self,
+        command: list[str],
+        cpus: set[int] | None = None,
+        environment: dict[str, str] | None = None,
+        ports_file: str | None = None,
+        patience: float = 60,
+    ) -> None:
+        began = time.monotonic()
+        self.process = subprocess.Popen(
+            command,
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE if ports_file else subprocess.DEVNULL,
+            preexec_fn=(lambda: os.sched_setaffinity(0, cpus)) if cpus else None,
+        )
+        self.pid = self.process.pid
+        self.ports: dict[str, str] = {}
+        if ports_file:
+            self._await(Path(ports_file), began + patience)
+        self.started_in = time.monotonic() - began
+
+    def _await(self, file: Path, until: float) -> None:
+        while time.monotonic() < until and self.process.poll() is None:
+            if file.exists() and (text := file.read_text()).endswith("}"):
+                self.ports = json.loads(text)
+                return
+            time.sleep(0.001)
+        self.process.kill()
+        raise RuntimeError(self.process.stderr.read().decode())
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def children(self) -> list[int]:
+        """This process and all below it."""
+        found, at = [self.pid], 0
+        while at < len(found):
+            tasks = Path(f"/proc/{found[at]}/task")
+            for task in tasks.iterdir() if tasks.exists() else []:
+                found += map(int, (task / "children").read_text().split())
+            at += 1
+        return found
+
+    def cpu_seconds(self) -> float:
+        """CPU time of it and its children so far: utime and stime of /proc/PID/stat."""
+        ticks = 0
+        for pid in self.children():
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / TICKS
+
+    def resident(self) -> int:
+        """Bytes in memory of it and its children."""
+        pages = 0
+        for pid in self.children():
+            pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        return pages * PAGE
+
+
+def emulator(images: int, cpus: set[int] | None = None) -> Server:
+    """The origin, from the release build."""
+    ports = tempfile.mktemp(prefix="emulator-", suffix=".json")
+    command = [str(target() / "release/pai-image-gateway"), "emulate", "--images", str(images)]
+    more = ["--listen", "127.0.0.1:0", "--ports-file", ports]
+    return Server(command + more, cpus, ports_file=ports)
+
+
+def gateway(
+    origin: str,
+    settings: dict[str, str] | None = None,
+    *,
+    cpus: set[int] | None = None,
+    before: list[str] | None = None,
+    environment: dict[str, str] | None = None,
+    binary: Path | None = None,
+) -> Server:
+    """The gateway with its default settings but for addresses; `before` goes before its command."""
+    ports = tempfile.mktemp(prefix="gateway-", suffix=".json")
+    all_settings = {
+        "listen.address": "127.0.0.1:0",
+        "admin.address": "127.0.0.1:0",
+        "upstream.allow_http": "true",
+        "upstream.endpoint": f"http://{origin}",
+        "credentials.source": "env",
+        "shutdown.lame_duck": "0s",
+        **(settings or {}),
+    }
+    binary = binary or target() / "release/pai-image-gateway"
+    command = [*(before or []), str(binary), "serve", "--ports-file", ports]
+    for key, value in all_settings.items():
+        command += ["--set", f"{key}={value}"]
+    return Server(command, cpus, {**CENTRAL, **(environment or {})}, ports)
