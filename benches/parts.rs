@@ -15,7 +15,9 @@ use pai_image_gateway::metrics::Metrics;
 use pai_image_gateway::outcome::Outcome;
 use pai_image_gateway::priority::Priority;
 use pai_image_gateway::response::{self, CacheStatus};
-use pai_image_gateway::signing::{Authorization, Credentials, Draft, VerifyingKey, sign, verify};
+use pai_image_gateway::signing::{
+    Authorization, Credentials, Draft, Lines, VerifyingKey, sign, verify,
+};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
@@ -90,7 +92,7 @@ fn verify_one_request(bencher: Bencher<'_, '_>) {
         verify(
             "GET",
             (&path, "Verbose=True"),
-            &headers,
+            &Lines::of(&headers),
             &hash,
             &authorization,
             &key,

@@ -50,12 +50,12 @@ impl ImageId {
     /// # Errors
     /// [`Malformed`] unless the text has the form above.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
-        let mut bytes = text.bytes();
-        let valid = text.len() <= Self::MAX_LEN
-            && bytes
-                .next()
-                .is_some_and(|first| first.is_ascii_alphanumeric())
-            && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+        let bytes = text.as_bytes();
+        let belongs = |byte: &u8| byte.is_ascii_alphanumeric() | matches!(byte, b'_' | b'-');
+        let valid = bytes.len() <= Self::MAX_LEN
+            && bytes.first().is_some_and(u8::is_ascii_alphanumeric)
+            // Every byte is looked at, so that many are at once.
+            && bytes.iter().fold(true, |all, byte| all & belongs(byte));
         if !valid {
             return Err(Malformed::new(
                 "ImageId must be 1 to 128 letters, digits, '-' or '_', and start with a letter or a digit",

@@ -139,11 +139,10 @@ impl Gateway {
         let action = call
             .as_ref()
             .map_or_else(Misrouted::action, |call| call.operation.action());
-        let image = call
-            .as_ref()
-            .ok()
-            .and_then(|call| call.operation.image())
-            .cloned();
+        let audit = self.parts.audit.as_ref();
+        let image = audit
+            .and(call.as_ref().ok())
+            .and_then(|call| call.operation.image().cloned());
         let id = RequestId::new();
         let signed_in = self.parts.auth.sign_in(&head, peer, action, Timestamp::now);
         let (principal, reply) = match signed_in {
@@ -172,7 +171,7 @@ impl Gateway {
             .headers_mut()
             .insert(X_PAI_GATEWAY_REQUEST_ID, id.to_header());
         self.count(action, outcome, principal.as_ref(), at);
-        if let (Some(audit), Some(principal)) = (&self.parts.audit, &principal) {
+        if let (Some(audit), Some(principal)) = (audit, &principal) {
             audit.note(&Deed {
                 client: principal.name(),
                 action,
@@ -263,26 +262,35 @@ impl Gateway {
         let known = self.parts.cache.look_up(key, now);
         match demand.plan(&known, now, |entry| principal.sees(&entry.ownership)) {
             Plan::Hit(entry) => {
-                let seen = principal.reveal(&entry).map_err(|Unseen| Error::Internal)?;
-                if freshness::refresh_early(entry.age(now), entry.ttl, entry.took, fastrand::f64) {
+                let seen = principal.reveal(entry).map_err(|Unseen| Error::Internal)?;
+                let age = entry.age(now);
+                if freshness::refresh_early(age, entry.ttl, entry.took, fastrand::f64) {
                     self.revalidate(key, &known);
                 }
-                Ok(self.serve_held(seen, Outcome::Hit, CacheStatus::Hit, now))
+                Ok(self.serve_held(seen, Outcome::Hit, CacheStatus::Hit, age))
             }
             Plan::Stale(entry) => {
-                let seen = principal.reveal(&entry).map_err(|Unseen| Error::Internal)?;
+                let seen = principal.reveal(entry).map_err(|Unseen| Error::Internal)?;
                 self.revalidate(key, &known);
-                Ok(self.serve_held(seen, Outcome::Stale, CacheStatus::Revalidating, now))
+                Ok(self.serve_held(
+                    seen,
+                    Outcome::Stale,
+                    CacheStatus::Revalidating,
+                    entry.age(now),
+                ))
             }
             Plan::Negative(no) if principal.is_anonymous() => Ok(response::negative(
-                &no,
+                no,
                 asked.host(),
                 Outcome::Negative,
                 CacheStatus::Negative,
             )),
             // As of an image that is held and may not be seen.
             Plan::Negative(_) if demand.only_if_cached => Err(Error::NotCached),
-            Plan::Negative(no) => Err(Box::pin(self.deny(asked, Outcome::Negative, no.took)).await),
+            Plan::Negative(no) => {
+                let took = no.took;
+                Err(Box::pin(self.deny(asked, Outcome::Negative, took)).await)
+            }
             Plan::Deny(took) => Err(Box::pin(self.deny(asked, Outcome::Denied, took)).await),
             Plan::NotCached => Err(Error::NotCached),
             Plan::Fetch => Box::pin(self.fetch(key, known, Cause::Miss, asked)).await,
@@ -295,10 +303,9 @@ impl Gateway {
         seen: Seen<'_>,
         outcome: Outcome,
         status: fn(i64) -> CacheStatus,
-        now: Instant,
+        age: Duration,
     ) -> Answer {
         let entry = seen.entry();
-        let age = entry.age(now);
         self.parts.metrics.cache_age.observe(age.as_secs_f64());
         response::image(seen, age, outcome, status(seconds_left(entry.ttl, age)))
     }

@@ -4,12 +4,11 @@ mod error;
 
 pub use error::Error;
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AGE, ALLOW, CONTENT_TYPE};
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 
 use crate::api::{ErrorBody, OriginError};
@@ -179,8 +178,10 @@ fn origin_error(error: &OriginError, host: &str) -> Response<Body> {
 fn json(status: StatusCode, body: Bytes) -> Response<Body> {
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
-    response.headers_mut().reserve(8);
-    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    // Those of an image, and a `Connection`.
+    let mut headers = HeaderMap::with_capacity(6);
+    headers.insert(CONTENT_TYPE, JSON);
+    *response.headers_mut() = headers;
     response
 }
 
@@ -188,11 +189,11 @@ impl CacheStatus {
     /// The header's value; it never tells the key.
     #[must_use]
     pub fn to_header(self) -> HeaderValue {
+        // Without the machinery of format!: this is written with every hit.
         let with_ttl = |ttl: i64, rest: &str| {
-            let mut text = String::with_capacity(64);
-            // Writing to a String cannot fail.
-            let _ = write!(text, "pai-image-gateway; hit; ttl={ttl}{rest}");
-            HeaderValue::from_maybe_shared(Bytes::from(text))
+            let mut digits = itoa::Buffer::new();
+            let parts = ["pai-image-gateway; hit; ttl=", digits.format(ttl), rest];
+            HeaderValue::from_maybe_shared(Bytes::from(parts.concat()))
                 .unwrap_or(HeaderValue::from_static("pai-image-gateway; hit"))
         };
         match self {

@@ -202,6 +202,8 @@ impl<S: Service> Server<S> {
             .max_buf_size(usize::try_from(self.config.max_head.0).unwrap_or(usize::MAX))
             // The guard does both time-outs, without a timer for each request.
             .header_read_timeout(None)
+            // One buffer: to copy an image's few hundred bytes costs less than a second segment.
+            .writev(false)
             .serve_connection(TokioIo::new(guard), service);
         let mut connection = std::pin::pin!(connection);
         let served = tokio::select! {

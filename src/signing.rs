@@ -11,6 +11,7 @@
 
 mod canonical;
 mod key;
+mod lines;
 pub mod roa;
 pub mod rpc;
 mod spelling;
@@ -18,6 +19,8 @@ mod verify;
 
 pub use canonical::{canonical_request, string_to_sign};
 pub use key::VerifyingKey;
+pub use lines::Lines;
+pub(crate) use lines::pieces;
 pub(crate) use verify::unhex;
 pub use verify::{Authorization, Refused, verify};
 
@@ -123,12 +126,12 @@ pub fn authorization(canonical: &str, signed_headers: &str, credentials: &Creden
 /// Lower-case hexadecimal.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
-    const DIGITS: [char; 16] = [
-        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
-    ];
-    bytes
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .filter_map(|half| DIGITS.get(usize::from(half)))
-        .collect()
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        for half in [byte >> 4, byte & 15] {
+            text.push(char::from(DIGITS[usize::from(half)]));
+        }
+    }
+    text
 }

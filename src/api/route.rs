@@ -122,24 +122,22 @@ impl<'a> Route<'a> {
                 },
             ));
         }
-        let mut segments = rest.strip_prefix("images")?.split('/');
-        if segments.next() != Some("") {
-            return None;
-        }
-        let (allowed, form, image, labels) = match (
-            segments.next(),
-            segments.next(),
-            segments.next(),
-            segments.next(),
-        ) {
-            (None, ..) => ("GET, POST", Form::Images, "", ""),
-            (Some(image), None, ..) => ("GET, DELETE", Form::Image, image, ""),
-            (Some(image), Some("labels"), None, _) => ("POST", Form::Labels, image, ""),
-            (Some(image), Some("labels"), Some(labels), None) => {
-                ("DELETE", Form::Label, image, labels)
+        let (allowed, form, image, labels) = if rest == "images" {
+            ("GET, POST", Form::Images, "", "")
+        } else {
+            let rest = rest.strip_prefix("images/")?;
+            match rest.split_once('/') {
+                None => ("GET, DELETE", Form::Image, rest, ""),
+                Some((image, "labels")) => ("POST", Form::Labels, image, ""),
+                Some((image, "publish")) => ("PUT", Form::Publish, image, ""),
+                Some((image, rest)) => {
+                    let labels = rest.strip_prefix("labels/")?;
+                    if labels.contains('/') {
+                        return None;
+                    }
+                    ("DELETE", Form::Label, image, labels)
+                }
             }
-            (Some(image), Some("publish"), None, _) => ("PUT", Form::Publish, image, ""),
-            _ => return None,
         };
         Some((
             allowed,
@@ -167,14 +165,12 @@ impl<'a> Route<'a> {
 }
 
 fn parse_image(segment: &str) -> Result<ImageId, Malformed> {
-    if segment.contains('%') {
-        ImageId::parse(&decode(segment)?)
-    } else {
-        ImageId::parse(segment)
+    match ImageId::parse(segment) {
+        Err(_) if segment.contains('%') => ImageId::parse(&decode(segment)?),
+        parsed => parsed,
     }
 }
 
-/// `Verbose=true|false` in any case, once; absent and empty mean false. Python's SDK sends `True`.
 fn parse_verbose(query: &str) -> Result<bool, Malformed> {
     if query.is_empty() {
         return Ok(false);

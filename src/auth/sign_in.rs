@@ -9,7 +9,7 @@ use std::sync::Arc;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest;
 use http::request::Parts;
-use http::{HeaderMap, Method, header};
+use http::{Method, header};
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use tokio::time::Instant;
@@ -18,7 +18,7 @@ use super::nonces::Room;
 use super::{Client, Clients, Principal, Refused};
 use crate::api::{self, Action};
 use crate::peer::Peer;
-use crate::signing::{self, WINDOW_SECONDS, hex, roa};
+use crate::signing::{self, Lines, WINDOW_SECONDS, hex, pieces, roa};
 
 /// A request that was let in.
 #[derive(Debug, Clone)]
@@ -87,26 +87,27 @@ pub(super) fn sign_in(
     action: Action,
     now: Timestamp,
 ) -> Result<SignedIn, Refused> {
-    let credential = once(&head.headers, header::AUTHORIZATION.as_str())
+    let lines = Lines::of(&head.headers);
+    let credential = once(&lines, header::AUTHORIZATION.as_str())
         .map_err(|_| Refused::Unreadable("one Authorization header is"))?;
     let Some(credential) = credential else {
-        return without_authorization(clients, head, peer);
+        return without_authorization(clients, &lines, peer);
     };
     if let Some(token) = credential.strip_prefix("Bearer ") {
         bearer(clients, token, peer)
     } else if credential.starts_with("acs ") {
-        by_roa(clients, head, peer, action, now, credential)
+        by_roa(clients, (head, &lines), peer, action, now, credential)
     } else {
-        by_acs3(clients, head, action, now, credential)
+        by_acs3(clients, (head, &lines), action, now, credential)
     }
 }
 
 fn without_authorization(
     clients: &Clients,
-    head: &Parts,
+    lines: &Lines<'_>,
     peer: &Peer,
 ) -> Result<SignedIn, Refused> {
-    if let Some(token) = once(&head.headers, "x-acs-bearer-token")? {
+    if let Some(token) = once(lines, "x-acs-bearer-token")? {
         return bearer(clients, token, peer);
     }
     if peer.names.is_empty() {
@@ -132,7 +133,7 @@ fn bearer(clients: &Clients, token: &str, peer: &Peer) -> Result<SignedIn, Refus
 
 fn by_acs3(
     clients: &Clients,
-    head: &Parts,
+    (head, lines): (&Parts, &Lines<'_>),
     action: Action,
     now: Timestamp,
     credential: &str,
@@ -141,13 +142,12 @@ fn by_acs3(
         .map_err(|_| Refused::Unreadable("ACS3-HMAC-SHA256 is, with issued keys"))?;
     let client = known(clients, authorization.access_key_id)?;
     let covered = Covered::by(authorization.signed_headers);
-    let headers = &head.headers;
-    let signed = |name| covered.value(headers, name);
+    let signed = |name| covered.value(lines, name);
     let (date, nonce) = (signed(DATE)?, signed(NONCE)?);
     let hash = signed(HASH)?;
     check_date(parse_acs_date(date), now)?;
     check_call(signed(VERSION)?, signed(ACTION)?, action)?;
-    check_token(client, headers, || signed(TOKEN))?;
+    check_token(client, lines, || signed(TOKEN))?;
     let body = if head.method == Method::GET {
         if hash != EMPTY_HASH {
             return Err(Refused::Body);
@@ -161,7 +161,7 @@ fn by_acs3(
         signing::verify(
             head.method.as_str(),
             target,
-            headers,
+            lines,
             hash,
             &authorization,
             key,
@@ -173,7 +173,7 @@ fn by_acs3(
 
 fn by_roa(
     clients: &Clients,
-    head: &Parts,
+    (head, lines): (&Parts, &Lines<'_>),
     peer: &Peer,
     action: Action,
     now: Timestamp,
@@ -188,14 +188,13 @@ fn by_roa(
         ));
     }
     // Every x-acs- header is part of what this signature covers.
-    let headers = &head.headers;
-    let signed = |name| once(headers, name)?.ok_or(Refused::Unsigned(name));
+    let signed = |name| once(lines, name)?.ok_or(Refused::Unsigned(name));
     let date = httpdate::parse_http_date(signed("date")?)
         .ok()
         .and_then(|date| Timestamp::try_from(date).ok());
     check_date(date, now)?;
     check_call(signed(VERSION)?, signed(ACTION)?, action)?;
-    check_token(client, headers, || signed(TOKEN))?;
+    check_token(client, lines, || signed(TOKEN))?;
     let nonce = signed(NONCE)?;
     let target = (head.uri.path(), head.uri.query().unwrap_or(""));
     let has_body = head.method == Method::POST;
@@ -203,7 +202,7 @@ fn by_roa(
         roa::verify(
             head.method.as_str(),
             target,
-            headers,
+            &head.headers,
             has_body,
             &authorization,
             key,
@@ -259,10 +258,7 @@ struct Covered([(&'static str, bool); 6]);
 impl Covered {
     fn by(signed_headers: &str) -> Self {
         let mut covered = [DATE, NONCE, ACTION, VERSION, HASH, TOKEN].map(|name| (name, false));
-        for signed in signed_headers
-            .split(';')
-            .filter(|name| name.starts_with("x-acs-"))
-        {
+        for signed in pieces(signed_headers, b';').filter(|name| name.starts_with("x-acs-")) {
             for (name, is_covered) in &mut covered {
                 *is_covered |= *name == signed;
             }
@@ -271,9 +267,9 @@ impl Covered {
     }
 
     /// The one value of a header that must be covered.
-    fn value<'h>(&self, headers: &'h HeaderMap, name: &'static str) -> Result<&'h str, Refused> {
+    fn value<'h>(&self, lines: &Lines<'h>, name: &'static str) -> Result<&'h str, Refused> {
         if self.0.contains(&(name, true)) {
-            once(headers, name)?.ok_or(Refused::Unsigned(name))
+            once(lines, name)?.ok_or(Refused::Unsigned(name))
         } else {
             Err(Refused::Unsigned(name))
         }
@@ -281,13 +277,13 @@ impl Covered {
 }
 
 /// The value of a header that may be there once.
-fn once<'h>(headers: &'h HeaderMap, name: &'static str) -> Result<Option<&'h str>, Refused> {
-    let mut values = headers.get_all(name).iter();
+fn once<'h>(lines: &Lines<'h>, name: &'static str) -> Result<Option<&'h str>, Refused> {
+    let mut values = lines.values(name);
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
         (Some(value), None) => value
             .to_str()
-            .map(|text| Some(text.trim()))
+            .map(|text| Some(text.trim_ascii()))
             .map_err(|_| Refused::Unsigned(name)),
         (Some(_), Some(_)) => Err(Refused::Unsigned(name)),
     }
@@ -322,10 +318,10 @@ fn check_call(version: &str, named: &str, asked: Action) -> Result<(), Refused> 
 
 fn check_token<'h>(
     client: &Client,
-    headers: &HeaderMap,
+    lines: &Lines<'_>,
     sent: impl FnOnce() -> Result<&'h str, Refused>,
 ) -> Result<(), Refused> {
-    let is_sent = headers.contains_key(TOKEN);
+    let is_sent = lines.values(TOKEN).next().is_some();
     match &client.token {
         None if !is_sent => Ok(()),
         None => Err(Refused::WrongToken),

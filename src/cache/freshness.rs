@@ -310,6 +310,10 @@ pub fn refresh_early(
     draw: impl FnOnce() -> f64,
 ) -> bool {
     let remaining = ttl.saturating_sub(age);
+    // Most hits: without arithmetic on floating point.
+    if remaining > ttl / 2 {
+        return false;
+    }
     let longest = ttl.mul_f64(MAX_LEAD);
     if remaining > longest {
         return false;

@@ -97,7 +97,7 @@ impl Gate {
         signing::verify(
             method,
             target,
-            &head.headers,
+            &signing::Lines::of(&head.headers),
             payload_hash,
             authorization,
             &signing::VerifyingKey::new(&self.secret),

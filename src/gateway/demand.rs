@@ -1,6 +1,5 @@
 //! What freshness a client asks for (RFC 9111 §5.2.1), and what that makes of what is known.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, header};
@@ -23,13 +22,13 @@ pub(super) struct Demand {
 
 /// How to answer with what is known.
 #[derive(Debug)]
-pub(super) enum Plan {
+pub(super) enum Plan<'a> {
     /// With a fresh entry.
-    Hit(Arc<Entry>),
+    Hit(&'a Entry),
     /// With a stale one, fetching it again behind the client's back.
-    Stale(Arc<Entry>),
+    Stale(&'a Entry),
     /// With the origin's "no".
-    Negative(Arc<Negative>),
+    Negative(&'a Negative),
     /// By fetching, because there is nothing to answer with.
     Fetch,
     /// By fetching, because the client wants newer than what there is.
@@ -82,7 +81,7 @@ impl Demand {
         known: &Known,
         now: Instant,
         sees: impl FnOnce(&Entry) -> bool,
-    ) -> Plan {
+    ) -> Plan<'_> {
         match known {
             Known::Image(entry, freshness)
                 if *freshness != Freshness::StaleIfError && !sees(entry) =>
@@ -94,19 +93,19 @@ impl Demand {
             {
                 self.unless_forbidden(Plan::Refresh)
             }
-            Known::Image(entry, Freshness::Fresh) => Plan::Hit(Arc::clone(entry)),
-            Known::Image(entry, Freshness::StaleWhileRevalidate) => Plan::Stale(Arc::clone(entry)),
+            Known::Image(entry, Freshness::Fresh) => Plan::Hit(entry),
+            Known::Image(entry, Freshness::StaleWhileRevalidate) => Plan::Stale(entry),
             Known::Negative(negative) if self.wants_newer_than(negative.sent, now) => {
                 self.unless_forbidden(Plan::Refresh)
             }
-            Known::Negative(negative) => Plan::Negative(Arc::clone(negative)),
+            Known::Negative(negative) => Plan::Negative(negative),
             Known::Image(_, Freshness::StaleIfError | Freshness::Expired) | Known::Nothing => {
                 self.unless_forbidden(Plan::Fetch)
             }
         }
     }
 
-    fn unless_forbidden(self, plan: Plan) -> Plan {
+    fn unless_forbidden(self, plan: Plan<'_>) -> Plan<'_> {
         if self.only_if_cached {
             Plan::NotCached
         } else {
@@ -115,29 +114,32 @@ impl Demand {
     }
 
     fn wants_newer(self, entry: &Entry, now: Instant) -> bool {
-        let remaining = entry.ttl.saturating_sub(entry.age(now));
-        let too_short = self
-            .min_fresh
-            .is_some_and(|least| remaining < least && entry.age(now) >= FORCED_INTERVAL);
+        let too_short = self.min_fresh.is_some_and(|least| {
+            let age = entry.age(now);
+            entry.ttl.saturating_sub(age) < least && age >= FORCED_INTERVAL
+        });
         too_short || self.wants_newer_than(entry.sent, now)
     }
 
     fn wants_newer_than(self, sent: Instant, now: Instant) -> bool {
-        let age = now.saturating_duration_since(sent);
-        self.max_age
-            .is_some_and(|most| age > most && age >= FORCED_INTERVAL)
+        self.max_age.is_some_and(|most| {
+            let age = now.saturating_duration_since(sent);
+            age > most && age >= FORCED_INTERVAL
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use http::HeaderValue;
 
     use super::*;
     use crate::api::ImageFields;
     use crate::cache::{Arrival, Policy};
 
-    fn plan(cache_control: &str, age: u64) -> Plan {
+    fn plan(cache_control: &str, age: u64) -> Plan<'static> {
         let now = Instant::now() + Duration::from_secs(100_000);
         let arrival = Arrival {
             body: "{}".into(),
@@ -155,11 +157,8 @@ mod tests {
         let headers = [(header::CACHE_CONTROL, cache_control.parse().unwrap())]
             .into_iter()
             .collect();
-        Demand::of(&headers, &Principal::Anonymous).plan(
-            &Known::Image(entry, freshness),
-            now,
-            |_| true,
-        )
+        let known = Box::leak(Box::new(Known::Image(entry, freshness)));
+        Demand::of(&headers, &Principal::Anonymous).plan(known, now, |_| true)
     }
 
     #[test]

@@ -126,7 +126,8 @@ impl Gateway {
             Known::Image(entry, _) if error.permits_stale() => {
                 let seen = asked.principal.reveal(&entry);
                 let seen = seen.map_err(|Unseen| Error::from(error))?;
-                Ok(self.serve_held(seen, Outcome::Stale, CacheStatus::OriginError, now))
+                let age = seen.entry().age(now);
+                Ok(self.serve_held(seen, Outcome::Stale, CacheStatus::OriginError, age))
             }
             _ => Err(error.into()),
         }
@@ -149,7 +150,8 @@ impl Gateway {
             Freshness::Fresh => (Outcome::Hit, CacheStatus::Hit),
             _ => (Outcome::Stale, CacheStatus::OverBudget),
         };
-        Ok(self.serve_held(seen, outcome, status, now))
+        let age = seen.entry().age(now);
+        Ok(self.serve_held(seen, outcome, status, age))
     }
 
     /// Says from memory that there is no such image, at the price of a miss and in the time one took:

@@ -10,13 +10,11 @@ pub(super) struct RequestId([u8; 36]);
 impl RequestId {
     pub(super) fn new() -> Self {
         const DIGITS: [u8; 16] = *b"0123456789ABCDEF";
-        let mut bits = fastrand::u128(..);
+        const PAIRS: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
         let mut text = [b'-'; 36];
-        for (at, byte) in text.iter_mut().enumerate() {
-            if !matches!(at, 8 | 13 | 18 | 23) {
-                *byte = DIGITS[(bits & 15) as usize];
-                bits >>= 4;
-            }
+        for (at, byte) in PAIRS.into_iter().zip(fastrand::u128(..).to_ne_bytes()) {
+            text[at] = DIGITS[usize::from(byte >> 4)];
+            text[at + 1] = DIGITS[usize::from(byte & 15)];
         }
         Self(text)
     }

@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 
 use aws_lc_rs::{digest, hmac};
-use http::{HeaderMap, HeaderValue};
+use http::HeaderValue;
 
+use super::lines::{Lines, cut, pieces};
 use super::spelling::spellings;
 use super::{ALGORITHM, VerifyingKey, hex};
 use crate::api::Query;
@@ -44,8 +45,8 @@ impl<'a> Authorization<'a> {
             .and_then(|rest| rest.strip_prefix(' '))
             .ok_or(Refused::Unreadable)?;
         let (mut id, mut headers, mut signature) = (None, None, None);
-        for field in fields.split(',') {
-            let (name, value) = field.trim().split_once('=').ok_or(Refused::Unreadable)?;
+        for field in pieces(fields, b',') {
+            let (name, value) = cut(field.trim(), b'=').ok_or(Refused::Unreadable)?;
             let slot = match name {
                 "Credential" => &mut id,
                 "SignedHeaders" => &mut headers,
@@ -78,7 +79,7 @@ impl<'a> Authorization<'a> {
 pub fn verify(
     method: &str,
     (path, query): (&str, &str),
-    headers: &HeaderMap,
+    headers: &Lines<'_>,
     payload_hash: &str,
     authorization: &Authorization<'_>,
     key: &VerifyingKey,
@@ -104,7 +105,7 @@ pub fn verify(
 /// The canonical request from its query on, in one piece: it is the same for every spelling of the path.
 fn after_path(
     query: &str,
-    headers: &HeaderMap,
+    headers: &Lines<'_>,
     payload_hash: &str,
     names: &str,
 ) -> Result<String, Refused> {
@@ -112,18 +113,15 @@ fn after_path(
     let mut text = String::with_capacity(1024);
     text.push_str(&canonical_query(query)?);
     text.push('\n');
-    for name in names.sorted() {
-        text.extend([name, ":"]);
+    for name in &names.each {
+        text.push_str(name);
+        text.push(':');
         push_values(&mut text, headers, name)?;
         text.push('\n');
     }
-    text.push('\n');
-    let mut joint = "";
-    for name in names.sorted() {
-        text.extend([joint, name]);
-        joint = ";";
+    for part in ["\n", &names.joined, "\n", payload_hash] {
+        text.push_str(part);
     }
-    text.extend(["\n", payload_hash]);
     Ok(text)
 }
 
@@ -143,8 +141,8 @@ fn canonical_query(query: &str) -> Result<Cow<'_, str>, Refused> {
 }
 
 /// The values of one header: trimmed, and where there are several, sorted and joined by commas.
-fn push_values(text: &mut String, headers: &HeaderMap, name: &str) -> Result<(), Refused> {
-    let mut values = headers.get_all(name).iter();
+fn push_values(text: &mut String, headers: &Lines<'_>, name: &str) -> Result<(), Refused> {
+    let mut values = headers.values(name);
     let first = value_text(values.next().ok_or(Refused::MissingHeader)?)?;
     let Some(second) = values.next() else {
         text.push_str(first);
@@ -160,44 +158,42 @@ fn push_values(text: &mut String, headers: &HeaderMap, name: &str) -> Result<(),
 }
 
 fn value_text(value: &HeaderValue) -> Result<&str, Refused> {
-    std::str::from_utf8(value.as_bytes())
-        .map(str::trim)
-        .map_err(|_| Refused::Mismatch)
+    let text = std::str::from_utf8(value.as_bytes()).map_err(|_| Refused::Mismatch)?;
+    Ok(if text.is_ascii() {
+        text.trim_ascii()
+    } else {
+        text.trim()
+    })
 }
 
-/// The names of the signed headers, in lower case and each once.
+/// The names of the signed headers, in lower case, sorted, each once.
+#[derive(Debug)]
 struct Names<'a> {
-    /// As they came, where that is sorted already, as every SDK sends them.
-    came: &'a str,
-    /// Sorted, where it is not.
-    sorted: Option<Vec<String>>,
+    each: Vec<Cow<'a, str>>,
+    /// With `;` between them.
+    joined: Cow<'a, str>,
 }
 
 impl<'a> Names<'a> {
     fn parse(names: &'a str) -> Result<Self, Refused> {
-        let lower = !names.bytes().any(|byte| byte.is_ascii_uppercase());
-        if lower && names.split(';').is_sorted_by(|one, next| one < next) {
-            return Ok(Self {
-                came: names,
-                sorted: None,
-            });
+        let mut each = Vec::with_capacity(16);
+        each.extend(pieces(names, b';').map(Cow::Borrowed));
+        let mut joined = Cow::Borrowed(names);
+        let in_order = |each: &[Cow<'_, str>]| each.is_sorted_by(|one, next| one < next);
+        // Every SDK sends them so.
+        let is_canonical = in_order(&each) && !names.bytes().any(|byte| byte.is_ascii_uppercase());
+        if !is_canonical {
+            for name in &mut each {
+                name.to_mut().make_ascii_lowercase();
+            }
+            each.sort_unstable();
+            joined = Cow::Owned(each.join(";"));
         }
-        let mut sorted: Vec<String> = names.split(';').map(str::to_ascii_lowercase).collect();
-        sorted.sort_unstable();
-        if sorted.is_sorted_by(|one, next| one < next) {
-            Ok(Self {
-                came: "",
-                sorted: Some(sorted),
-            })
+        if in_order(&each) {
+            Ok(Self { each, joined })
         } else {
             Err(Refused::Mismatch)
         }
-    }
-
-    fn sorted(&self) -> impl Iterator<Item = &str> {
-        let came = self.sorted.is_none().then(|| self.came.split(';'));
-        let sorted = self.sorted.iter().flatten().map(String::as_str);
-        came.into_iter().flatten().chain(sorted)
     }
 }
 
@@ -208,19 +204,16 @@ pub(crate) fn unhex(text: &str) -> Option<[u8; 32]> {
     if digits.len() != 64 {
         return None;
     }
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        let digit = |at: usize| {
-            pair.get(at)
-                .and_then(|digit| char::from(*digit).to_digit(16))
-        };
-        *byte = u8::try_from(digit(0)? * 16 + digit(1)?).ok()?;
+    for (byte, pair) in bytes.iter_mut().zip(digits.as_chunks::<2>().0) {
+        let [high, low] = pair.map(|digit| char::from(digit).to_digit(16));
+        *byte = u8::try_from(high? * 16 + low?).ok()?;
     }
     Some(bytes)
 }
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderName;
+    use http::{HeaderMap, HeaderName};
     use proptest::prelude::*;
 
     use super::*;
@@ -276,7 +269,14 @@ mod tests {
         let key = VerifyingKey::new(&credentials.access_key_secret);
         let judge = |header: &str| {
             let parsed = Authorization::parse(header).unwrap();
-            verify(method, (path, query), &map, "hash", &parsed, &key)
+            verify(
+                method,
+                (path, query),
+                &Lines::of(&map),
+                "hash",
+                &parsed,
+                &key,
+            )
         };
         (judge(&genuine), judge(&forged))
     }
@@ -303,11 +303,8 @@ mod tests {
     fn a_list_that_is_unsorted_is_sorted_and_one_that_repeats_is_refused() {
         let names = |list: &str| {
             let names = Names::parse(list)?;
-            Ok(names
-                .sorted()
-                .map(str::to_owned)
-                .collect::<Vec<_>>()
-                .join(";"))
+            assert_eq!(names.joined, names.each.join(";"));
+            Ok(names.joined.into_owned())
         };
         assert_eq!(names("a;b"), Ok("a;b".to_owned()));
         assert_eq!(names("b;A"), Ok("a;b".to_owned()));

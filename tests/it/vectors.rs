@@ -3,8 +3,8 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pai_image_gateway::api::{Action, Query};
 use pai_image_gateway::signing::{
-    Authorization, Credentials, Draft, Refused, VerifyingKey, authorization, canonical_request,
-    roa, sign, string_to_sign, verify,
+    Authorization, Credentials, Draft, Lines, Refused, VerifyingKey, authorization,
+    canonical_request, roa, sign, string_to_sign, verify,
 };
 use serde::Deserialize;
 
@@ -103,7 +103,7 @@ impl Vector {
         verify(
             &self.method,
             target,
-            &self.header_map(),
+            &Lines::of(&self.header_map()),
             &self.payload_hash,
             &authorization,
             &VerifyingKey::new(&self.access_key_secret.clone().into()),

@@ -1,0 +1,70 @@
+//! What is searched on the way to a verified signature, without hashing and without char decoding.
+
+use http::{HeaderMap, HeaderValue};
+
+/// A request's headers, found by scanning: a dozen short names are compared sooner than one is hashed.
+#[derive(Debug)]
+pub struct Lines<'h>(Vec<(&'h str, &'h HeaderValue)>);
+
+impl<'h> Lines<'h> {
+    /// Of a request's headers.
+    #[must_use]
+    pub fn of(headers: &'h HeaderMap) -> Self {
+        let mut lines = Vec::with_capacity(headers.len());
+        lines.extend(headers.iter().map(|(name, value)| (name.as_str(), value)));
+        Self(lines)
+    }
+
+    /// The values of a header, in the order they came; `name` is in lower case.
+    pub fn values<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'h HeaderValue> + 's {
+        let lines = self.0.iter();
+        lines.filter_map(move |(known, value)| (*known == name).then_some(*value))
+    }
+}
+
+/// The text between the occurrences of an ASCII character.
+pub(crate) fn pieces(text: &str, between: u8) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let (piece, more) = match cut(rest?, between) {
+            Some((piece, more)) => (piece, Some(more)),
+            None => (rest?, None),
+        };
+        rest = more;
+        Some(piece)
+    })
+}
+
+/// The text before and after the first occurrence of an ASCII character.
+pub(crate) fn cut(text: &str, at: u8) -> Option<(&str, &str)> {
+    debug_assert!(at.is_ascii());
+    let found = memchr::memchr(at, text.as_bytes())?;
+    Some((text.get(..found)?, text.get(found + 1..)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn pieces_are_what_the_standard_library_splits(text in "[a;é]{0,12}") {
+            prop_assert!(pieces(&text, b';').eq(text.split(';')));
+            prop_assert_eq!(cut(&text, b';'), text.split_once(';'));
+        }
+    }
+
+    #[test]
+    fn each_value_of_a_name_is_found_in_its_order() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [("a", "1"), ("b", "2"), ("a", "3")] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        let lines = Lines::of(&headers);
+        let values = |name| lines.values(name).collect::<Vec<_>>();
+        assert_eq!(values("a"), ["1", "3"]);
+        assert_eq!(values("c"), [""; 0]);
+    }
+}
