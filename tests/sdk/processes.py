@@ -19,6 +19,8 @@ JSON = {"Content-Type": "application/json"}
 
 # More official ones among them than alipai asks for on one page.
 IMAGES = 240
+# As the emulator makes them: every fourth.
+OFFICIAL_IMAGES = IMAGES // 4
 
 START_SECONDS = 15.0
 STOP_SECONDS = 30.0

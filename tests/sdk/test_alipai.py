@@ -9,11 +9,8 @@ import pytest
 from alibabacloud_credentials.models import Config as Credential
 from Tea.exceptions import TeaException
 
-from processes import IMAGES, Emulator, Gateway
+from processes import OFFICIAL_IMAGES, Emulator, Gateway
 from test_auth import CHIEF, TEAM, TEMPORARY, gateway  # noqa: F401
-
-# A quarter of the emulator's images.
-OFFICIAL_IMAGES = IMAGES // 4
 
 # Else it tries to reach the cloud, to see which network it is in.
 os.environ["PAI_NETWORK_TYPE"] = "PUBLIC"
