@@ -25,6 +25,7 @@ use hyper::body::Incoming;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::runtime::Handle;
 
 use crate::auth::Authenticator;
 use crate::cache::Cache;
@@ -159,6 +160,10 @@ impl Admin {
                 self.cache.export();
                 self.upstream.export();
                 self.auth.export();
+                let tasks = Handle::current().metrics().num_alive_tasks();
+                self.metrics
+                    .tasks
+                    .set(i64::try_from(tasks).unwrap_or(i64::MAX));
                 text(
                     StatusCode::OK,
                     "text/plain; version=0.0.4; charset=utf-8",

@@ -15,13 +15,15 @@ pub mod entry;
 pub mod explain;
 pub mod flight;
 pub mod freshness;
+mod negative;
 mod purge;
 pub mod snapshot;
 
 pub use config::Config;
-pub use entry::{Arrival, Entry, Negative, NegativeKind};
+pub use entry::{Arrival, Entry};
 pub use flight::Seat;
 pub use freshness::{Freshness, Policy};
+pub use negative::{Negative, NegativeKind};
 pub use purge::{Scope, Thoroughness};
 pub use snapshot::Keeper;
 
@@ -230,7 +232,7 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
         if entry.storable {
             self.images
                 .insert(key.clone(), self.same_object_or_young(key, entry));
-            self.metrics.cache_ttl.observe(entry.ttl.as_secs_f64());
+            self.metrics.cache_ttl.observe(entry.ttl().as_secs_f64());
         } else {
             self.images.invalidate(key);
         }

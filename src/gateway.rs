@@ -42,7 +42,7 @@ use crate::cache::{Cache, freshness};
 use crate::metrics::{ClientMetrics, Metrics};
 use crate::outcome::Outcome;
 use crate::peer::Peer;
-use crate::response::{self, Answer, Body, CacheStatus, Error, X_PAI_GATEWAY_REQUEST_ID};
+use crate::response::{self, Answer, Body, CacheStatus, Error};
 use crate::server::Service;
 use crate::units::{ByteSize, Span};
 use crate::upstream::{Upstream, UpstreamError};
@@ -167,9 +167,7 @@ impl Gateway {
             mut response,
             outcome,
         } = reply.unwrap_or_else(|error| response::failure(&error, id.as_str(), host_of(&head)));
-        response
-            .headers_mut()
-            .insert(X_PAI_GATEWAY_REQUEST_ID, id.to_header());
+        response::identify(&mut response, id.to_header());
         self.count(action, outcome, principal.as_ref(), at);
         if let (Some(audit), Some(principal)) = (audit, &principal) {
             audit.note(&Deed {
@@ -264,7 +262,7 @@ impl Gateway {
             Plan::Hit(entry) => {
                 let seen = principal.reveal(entry).map_err(|Unseen| Error::Internal)?;
                 let age = entry.age(now);
-                if freshness::refresh_early(age, entry.ttl, entry.took, fastrand::f64) {
+                if freshness::refresh_early(age, entry.ttl(), entry.took(), fastrand::f64) {
                     self.revalidate(key, &known);
                 }
                 Ok(self.serve_held(seen, Outcome::Hit, CacheStatus::Hit, age))
@@ -307,7 +305,7 @@ impl Gateway {
     ) -> Answer {
         let entry = seen.entry();
         self.parts.metrics.cache_age.observe(age.as_secs_f64());
-        response::image(seen, age, outcome, status(seconds_left(entry.ttl, age)))
+        response::image(seen, age, outcome, status(seconds_left(entry.ttl(), age)))
     }
 
     /// That there is no such image, for who may not be told more.

@@ -94,6 +94,8 @@ pub struct Metrics {
     pub audit_lost: IntCounter,
     /// Requests that panicked.
     pub panics: IntCounter,
+    /// Tasks alive: connections, fetches, services.
+    pub tasks: IntGauge,
     /// What the keeper of the snapshot counts.
     pub snapshot: SnapshotMetrics,
 }
@@ -231,6 +233,10 @@ impl Metrics {
                 "Lines of the audit that could not be written.",
             ),
             panics: register.counter("panics_total", "Requests that ended in a panic."),
+            tasks: register.gauge(
+                "tasks",
+                "Tasks alive: one for each connection and fetch, and a few services.",
+            ),
             snapshot: SnapshotMetrics::new(&register),
             registry,
         }

@@ -4,6 +4,7 @@ mod error;
 
 pub use error::Error;
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -57,14 +58,44 @@ pub enum CacheStatus {
 #[must_use]
 pub fn image(seen: Seen<'_>, age: Duration, outcome: Outcome, status: CacheStatus) -> Answer {
     let entry = seen.entry();
-    let mut response = json(StatusCode::OK, entry.body.clone());
+    let mut response = Response::new(Full::new(entry.body()));
     let headers = response.headers_mut();
-    headers.insert(AGE, HeaderValue::from(age.as_secs()));
-    headers.insert(CACHE_STATUS, status.to_header());
-    if let Some(id) = &entry.request_id {
-        headers.insert(X_ACS_REQUEST_ID, id.clone());
+    headers.clone_from(&IMAGE_HEAD);
+    fill(headers, &AGE, HeaderValue::from(age.as_secs()));
+    fill(headers, &CACHE_STATUS, status.to_header());
+    match entry.request_id() {
+        Some(id) => fill(headers, &X_ACS_REQUEST_ID, id),
+        None => drop(headers.remove(X_ACS_REQUEST_ID)),
     }
     Answer { response, outcome }
+}
+
+/// Names the gateway's own id of an answer.
+pub fn identify(response: &mut Response<Body>, id: HeaderValue) {
+    fill(response.headers_mut(), &X_PAI_GATEWAY_REQUEST_ID, id);
+}
+
+/// What an image's head holds, to be copied and filled: that hashes no name, and a hit is mostly this.
+static IMAGE_HEAD: LazyLock<HeaderMap> = LazyLock::new(|| {
+    let empty = HeaderValue::from_static("");
+    let names = [
+        AGE,
+        CACHE_STATUS,
+        X_ACS_REQUEST_ID,
+        X_PAI_GATEWAY_REQUEST_ID,
+    ];
+    let places = names.map(|name| (name, empty.clone()));
+    [(CONTENT_TYPE, JSON)].into_iter().chain(places).collect()
+});
+
+/// Sets a header that is there once or not at all.
+fn fill(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue) {
+    match headers.iter_mut().find(|(known, _)| *known == name) {
+        Some((_, place)) => *place = value,
+        None => {
+            headers.insert(name, value);
+        }
+    }
 }
 
 /// Answers with the origin's "no".

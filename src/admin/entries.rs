@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::{Response, StatusCode};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -46,40 +47,39 @@ impl Admin {
 }
 
 fn image(entry: &Entry, freshness: Freshness, policy: &Policy, now: Instant) -> Value {
+    let evidence = entry.evidence();
     let Explanation {
         decision,
         stale_if_error,
         mut text,
         ..
-    } = Explanation::new(policy, &entry.evidence);
+    } = Explanation::new(policy, &evidence);
     let lived = entry.age(now);
-    let sent_at = entry
-        .received
-        .checked_sub(entry.took)
-        .unwrap_or(entry.received);
+    let ago = |span: Duration| Timestamp::now().checked_sub(span).unwrap_or_default();
+    let (sent_at, received) = (ago(lived), ago(lived.saturating_sub(entry.took())));
     if entry.purged {
         text.push_str(" It was purged softly: it serves only while the origin fails.");
     } else if entry.restored {
         text.push_str(
             " It was restored from the snapshot of an earlier run: it counts as stale until it is fetched again.",
         );
-    } else if entry.ttl < decision.ttl {
+    } else if entry.ttl().as_millis() < decision.ttl.as_millis() {
         text.push_str(" The id named another object before, so it has the shortest ttl.");
     }
     json!({
         "state": if freshness == Freshness::Fresh { "fresh" } else { "stale" },
-        "stored_at": wall(entry.received, Duration::ZERO),
+        "stored_at": wall(received, Duration::ZERO),
         "age_seconds": lived.as_secs(),
-        "gmt_modified": entry.evidence.modified.map(|time| time.to_string()),
-        "gmt_created": entry.evidence.created.map(|time| time.to_string()),
+        "gmt_modified": evidence.modified.map(|time| time.to_string()),
+        "gmt_created": evidence.created.map(|time| time.to_string()),
         "quiet_seconds": decision.quiet.map(|quiet| quiet.as_secs()),
         "base_seconds": decision.base.as_secs(),
         "source": decision.source.as_str(),
         "ceiling_seconds": decision.ceiling.as_secs(),
         "jitter": decision.jitter,
-        "ttl_seconds": entry.ttl.as_secs(),
-        "fresh_until": wall(sent_at, entry.ttl),
-        "stale_until": wall(sent_at, entry.ttl + stale_if_error),
+        "ttl_seconds": entry.ttl().as_secs(),
+        "fresh_until": wall(sent_at, entry.ttl()),
+        "stale_until": wall(sent_at, entry.ttl() + stale_if_error),
         "last_result": "ok",
         "explanation": text,
     })

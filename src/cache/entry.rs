@@ -1,4 +1,6 @@
-//! What the cache holds.
+//! An image as it is held.
+
+mod texts;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
@@ -8,8 +10,9 @@ use http::HeaderValue;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use self::texts::Texts;
 use super::freshness::{Decision, Directives, Evidence, Freshness, Policy};
-use crate::api::{ImageFields, OriginError, Ownership, parse_timestamp};
+use crate::api::{ImageFields, Ownership, parse_timestamp};
 
 /// An answer as it arrived, with what its worth is measured on.
 #[derive(Debug, Clone)]
@@ -33,31 +36,36 @@ pub struct Arrival {
 }
 
 /// A stored image: its body byte for byte, and why it is kept for how long.
+///
+/// A million of them may be held, so each is packed: its texts share one allocation of their exact
+/// length, times are whole milliseconds, and what only an explanation needs is read out of the body
+/// again.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// The body.
-    pub body: Bytes,
-    /// The origin's id of this answer.
-    pub request_id: Option<HeaderValue>,
+    texts: Texts,
+    /// Whose it is.
+    pub ownership: Ownership,
     /// When its request was sent.
     pub sent: Instant,
-    /// How long the fetch took.
-    pub took: Duration,
-    /// Wall-clock time it was received.
-    pub received: Timestamp,
-    /// What the ttl was decided on.
-    pub evidence: Evidence,
-    /// How long it is fresh from `sent`.
-    pub ttl: Duration,
+    incarnation: u64,
+    /// In milliseconds since 1970.
+    date: i64,
+    draw: f64,
+    /// In seconds.
+    max_age: Option<u32>,
+    /// In milliseconds.
+    ttl: u32,
+    /// In microseconds.
+    took: u32,
+    no_store: bool,
+    no_cache: bool,
+    verbose: bool,
     /// Purged softly: kept only for when the origin fails.
     pub purged: bool,
     /// Came from a snapshot: it was not there to hear of changes, so it is never fresh.
     pub restored: bool,
     /// Whether the policy of its time let it be kept.
     pub storable: bool,
-    /// Whose it is.
-    pub ownership: Ownership,
-    incarnation: u64,
 }
 
 impl Entry {
@@ -67,7 +75,7 @@ impl Entry {
         let date = Evidence::date(arrival.date, arrival.received);
         let directives = Directives::parse(&arrival.cache_control);
         let evidence = evidence(&arrival.fields, verbose, date, directives, draw);
-        Self::decided(arrival, evidence, policy)
+        Self::decided(arrival, &evidence, policy)
     }
 
     /// The same answer after a restart, never with a longer ttl than it had. What was decided on are
@@ -83,34 +91,90 @@ impl Entry {
             draw,
         } = *earlier;
         let evidence = evidence(&arrival.fields, verbose, date, directives, draw);
-        let entry = Self::decided(arrival, evidence, policy);
+        let entry = Self::decided(arrival, &evidence, policy);
         Self {
-            ttl: entry.ttl.min(ttl),
             purged,
             restored: true,
-            ..entry
+            ..entry.shortened(ttl)
         }
     }
 
-    fn decided(arrival: Arrival, evidence: Evidence, policy: &Policy) -> Self {
+    fn decided(arrival: Arrival, evidence: &Evidence, policy: &Policy) -> Self {
         let fields = arrival.fields;
-        let Decision { ttl, storable, .. } = policy.decide(&evidence);
+        let Decision { ttl, storable, .. } = policy.decide(evidence);
         let mut incarnation = DefaultHasher::new();
         (&fields.created, &fields.uri).hash(&mut incarnation);
+        let max_age = evidence.directives.max_age;
         Self {
-            body: arrival.body,
-            request_id: arrival.request_id,
+            texts: Texts::of(&arrival.body, arrival.request_id.as_ref()),
+            ownership: fields.ownership,
             sent: arrival.sent,
-            took: arrival.took,
-            received: arrival.received,
-            evidence,
-            ttl,
+            incarnation: incarnation.finish(),
+            date: evidence.date.as_millisecond(),
+            draw: evidence.draw,
+            max_age: max_age.map(|most| saturating(most.as_secs())),
+            ttl: saturating(ttl.as_millis()),
+            took: saturating(arrival.took.as_micros()),
+            no_store: evidence.directives.no_store,
+            no_cache: evidence.directives.no_cache,
+            verbose: evidence.verbose,
             purged: false,
             restored: false,
             storable,
-            ownership: fields.ownership,
-            incarnation: incarnation.finish(),
         }
+    }
+
+    /// The body.
+    #[must_use]
+    pub fn body(&self) -> Bytes {
+        self.texts.body()
+    }
+
+    /// The origin's id of this answer.
+    #[must_use]
+    pub fn request_id(&self) -> Option<HeaderValue> {
+        self.texts.request_id()
+    }
+
+    /// How long it is fresh from `sent`, in whole milliseconds; 49 days at most.
+    #[must_use]
+    pub const fn ttl(&self) -> Duration {
+        Duration::from_millis(self.ttl as u64)
+    }
+
+    /// How long the fetch took, in whole microseconds; 71 minutes at most.
+    #[must_use]
+    pub const fn took(&self) -> Duration {
+        Duration::from_micros(self.took as u64)
+    }
+
+    /// The origin's own directives.
+    #[must_use]
+    pub fn directives(&self) -> Directives {
+        Directives {
+            max_age: self.max_age.map(|most| Duration::from_secs(most.into())),
+            no_store: self.no_store,
+            no_cache: self.no_cache,
+        }
+    }
+
+    /// The time of the answer, in whole milliseconds.
+    pub(super) fn date(&self) -> Timestamp {
+        Timestamp::from_millisecond(self.date).unwrap_or_default()
+    }
+
+    /// What its jitter was drawn from.
+    pub(super) const fn draw(&self) -> f64 {
+        self.draw
+    }
+
+    /// What the ttl was decided on. Reads the body.
+    #[must_use]
+    pub fn evidence(&self) -> Evidence {
+        // It was an object when it was stored.
+        let fields = ImageFields::parse(&self.body()).unwrap_or_default();
+        let (date, directives) = (self.date(), self.directives());
+        evidence(&fields, self.verbose, date, directives, self.draw)
     }
 
     /// Time since its request was sent.
@@ -122,7 +186,7 @@ impl Entry {
     /// What it is worth now.
     #[must_use]
     pub fn freshness(&self, policy: &Policy, now: Instant) -> Freshness {
-        match policy.judge(self.age(now), self.ttl) {
+        match policy.judge(self.age(now), self.ttl()) {
             Freshness::Fresh | Freshness::StaleWhileRevalidate if self.purged => {
                 Freshness::StaleIfError
             }
@@ -142,7 +206,7 @@ impl Entry {
     #[must_use]
     pub fn shortened(&self, ttl: Duration) -> Self {
         Self {
-            ttl: self.ttl.min(ttl),
+            ttl: self.ttl.min(saturating(ttl.as_millis())),
             ..self.clone()
         }
     }
@@ -156,10 +220,10 @@ impl Entry {
         }
     }
 
-    /// The bytes it costs to hold: its body and what lies around it.
+    /// The bytes it costs to hold: its texts and what lies around them.
     #[must_use]
     pub fn weight(&self) -> u32 {
-        u32::try_from(self.body.len().saturating_add(OVERHEAD)).unwrap_or(u32::MAX)
+        saturating(self.texts.len().saturating_add(OVERHEAD))
     }
 }
 
@@ -195,46 +259,52 @@ fn evidence(
     }
 }
 
-/// What an entry costs beside its body: itself, its key, its headers and the cache's books.
-const OVERHEAD: usize = 640;
-
-/// An authoritative "no" about one image.
-#[derive(Debug, Clone)]
-pub struct Negative {
-    /// What the origin answered.
-    pub error: OriginError,
-    /// Which kind of no.
-    pub kind: NegativeKind,
-    /// When its request was sent.
-    pub sent: Instant,
-    /// How long the fetch took.
-    pub took: Duration,
-    /// Wall-clock time it was received.
-    pub received: Timestamp,
+/// As much of a figure as 32 bits hold.
+fn saturating(figure: impl TryInto<u32>) -> u32 {
+    figure.try_into().unwrap_or(u32::MAX)
 }
 
-/// Which kind of no.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NegativeKind {
-    /// There is no such image.
-    NotFound,
-    /// The central credential may not see it.
-    Forbidden,
-}
+/// What an entry costs beside its texts: itself, its key, and the cache's books; `tests/memory.rs`
+/// measures it.
+const OVERHEAD: usize = 580;
 
-impl Negative {
-    /// How long it is kept.
-    #[must_use]
-    pub const fn ttl(&self, policy: &Policy) -> Duration {
-        match self.kind {
-            NegativeKind::NotFound => policy.not_found.0,
-            NegativeKind::Forbidden => policy.forbidden.0,
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(body: &'static str) -> Entry {
+        let arrival = Arrival {
+            body: Bytes::from_static(body.as_bytes()),
+            fields: ImageFields::parse(body.as_bytes()).unwrap(),
+            request_id: None,
+            sent: Instant::now(),
+            took: Duration::from_micros(1234),
+            received: "2026-11-24T10:00:00Z".parse().unwrap(),
+            date: "2026-11-24T10:00:01Z".parse().ok(),
+            cache_control: "max-age=7200, no-cache".to_owned(),
+        };
+        Entry::new(arrival, true, &Policy::default(), 0.25)
     }
 
-    /// Whether it still holds.
-    #[must_use]
-    pub fn is_fresh(&self, policy: &Policy, now: Instant) -> bool {
-        now.saturating_duration_since(self.sent) < self.ttl(policy)
+    #[test]
+    fn what_it_was_decided_on_can_be_told_again() {
+        let entry = entry(r#"{"GmtModifiedTime":"2026-11-24T09:00:00.123Z"}"#);
+        let evidence = entry.evidence();
+        let expected = Evidence {
+            modified: "2026-11-24T09:00:00.123Z".parse().ok(),
+            created: None,
+            date: "2026-11-24T10:00:01Z".parse().unwrap(),
+            verbose: true,
+            directives: Directives {
+                max_age: Some(Duration::from_secs(7200)),
+                no_store: false,
+                no_cache: true,
+            },
+            draw: 0.25,
+        };
+        assert_eq!(evidence, expected);
+        let decided = Policy::default().decide(&evidence).ttl;
+        assert_eq!(entry.ttl().as_millis(), decided.as_millis());
+        assert_eq!(entry.took(), Duration::from_micros(1234));
     }
 }

@@ -86,7 +86,7 @@ impl Demand {
             Known::Image(entry, freshness)
                 if *freshness != Freshness::StaleIfError && !sees(entry) =>
             {
-                self.unless_forbidden(Plan::Deny(entry.took))
+                self.unless_forbidden(Plan::Deny(entry.took()))
             }
             Known::Image(entry, freshness)
                 if self.wants_newer(entry, now) && *freshness != Freshness::StaleIfError =>
@@ -116,7 +116,7 @@ impl Demand {
     fn wants_newer(self, entry: &Entry, now: Instant) -> bool {
         let too_short = self.min_fresh.is_some_and(|least| {
             let age = entry.age(now);
-            entry.ttl.saturating_sub(age) < least && age >= FORCED_INTERVAL
+            entry.ttl().saturating_sub(age) < least && age >= FORCED_INTERVAL
         });
         too_short || self.wants_newer_than(entry.sent, now)
     }

@@ -197,7 +197,7 @@ impl Gateway {
                 .await?;
             let landed = landing::land(answer, key.verbose, cache.policy());
             if let Landed::Image(entry) = &landed
-                && cache.policy().ignores(entry.evidence.directives)
+                && cache.policy().ignores(entry.directives())
             {
                 metrics.origin_directives_ignored.inc();
             }

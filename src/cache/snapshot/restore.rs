@@ -24,15 +24,15 @@ pub(super) fn save(key: &ImageKey, entry: &Entry, now: Instant, wall: Timestamp)
     let age = SignedDuration::try_from(entry.age(now)).unwrap_or(SignedDuration::MAX);
     Saved {
         key: key.clone(),
-        body: entry.body.clone(),
-        request_id: entry.request_id.clone(),
+        body: entry.body(),
+        request_id: entry.request_id(),
         sent: wall.checked_sub(age).unwrap_or(Timestamp::MIN),
-        took: entry.took,
-        ttl: entry.ttl,
+        took: entry.took(),
+        ttl: entry.ttl(),
         purged: entry.purged,
-        date: entry.evidence.date,
-        directives: entry.evidence.directives,
-        draw: entry.evidence.draw,
+        date: entry.date(),
+        directives: entry.directives(),
+        draw: entry.draw(),
     }
 }
 

@@ -60,7 +60,7 @@ fn step() -> impl Strategy<Value = Step> {
 fn version(cache: &TestCache) -> Option<u32> {
     match cache.look_up(&key("a"), Instant::now()) {
         Known::Image(entry, _) => Some(
-            String::from_utf8_lossy(&entry.body[5..entry.body.len() - 1])
+            String::from_utf8_lossy(&entry.body()[5..entry.body().len() - 1])
                 .parse()
                 .unwrap(),
         ),

@@ -46,7 +46,7 @@ proptest! {
     fn what_was_read_can_be_revived_or_dropped(image in image()) {
         let (now, policy) = (Instant::now(), Policy::default());
         if let Some((_, entry)) = restore::revive(image, &policy, now, Timestamp::now()) {
-            prop_assert!(entry.ttl <= policy.max.0);
+            prop_assert!(entry.ttl() <= policy.max.0);
             prop_assert_ne!(entry.freshness(&policy, now), Freshness::Fresh);
         }
     }

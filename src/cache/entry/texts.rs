@@ -1,0 +1,81 @@
+//! The texts of an entry, in one allocation of their exact length.
+
+use bytes::Bytes;
+use http::HeaderValue;
+
+use super::saturating;
+
+/// A body, and the origin's request id: within the body, where it holds it, or else behind it.
+#[derive(Debug, Clone)]
+pub(super) struct Texts {
+    text: Bytes,
+    body_length: u32,
+    request_id_at: u32,
+    /// 0 for no id.
+    request_id_length: u32,
+}
+
+impl Texts {
+    /// A copy: what arrives may be a small part of a large buffer, and would keep all of it.
+    pub(super) fn of(body: &Bytes, request_id: Option<&HeaderValue>) -> Self {
+        let id = request_id.map_or(&b""[..], HeaderValue::as_bytes);
+        let within = memchr::memmem::find(body, id);
+        let more = if within.is_some() { b"" } else { id };
+        Self {
+            text: [body, more].concat().into(),
+            body_length: saturating(body.len()),
+            request_id_at: saturating(within.unwrap_or(body.len())),
+            request_id_length: saturating(id.len()),
+        }
+    }
+
+    pub(super) fn body(&self) -> Bytes {
+        self.text.slice(..self.body_length as usize)
+    }
+
+    pub(super) fn request_id(&self) -> Option<HeaderValue> {
+        if self.request_id_length == 0 {
+            return None;
+        }
+        let start = self.request_id_at as usize;
+        let id = self
+            .text
+            .slice(start..start + self.request_id_length as usize);
+        HeaderValue::from_maybe_shared(id).ok()
+    }
+
+    /// The bytes of both.
+    pub(super) const fn len(&self) -> usize {
+        self.text.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn body_and_request_id_come_out_as_they_went_in() {
+        let body = Bytes::from_static(br#"{"RequestId":"A-1"}"#);
+        for id in ["A-1", "B-2", ""] {
+            let texts = Texts::of(&body, Some(&HeaderValue::from_static(id)));
+            assert_eq!(texts.body(), body);
+            let told = texts.request_id();
+            assert_eq!(
+                told.as_ref().map_or(&b""[..], HeaderValue::as_bytes),
+                id.as_bytes()
+            );
+        }
+        assert_eq!(Texts::of(&body, None).request_id(), None);
+    }
+
+    #[test]
+    fn an_id_that_the_body_holds_is_held_once() {
+        let body = Bytes::from_static(br#"{"RequestId":"A-1"}"#);
+        let length = |id| Texts::of(&body, Some(&HeaderValue::from_static(id))).len();
+        assert_eq!(
+            (length("A-1"), length("B-22")),
+            (body.len(), body.len() + 4)
+        );
+    }
+}
