@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use divan::Bencher;
-use http::{HeaderValue, Method};
+use http::{HeaderName, HeaderValue, Method};
 use jiff::Timestamp;
 use pai_image_gateway::api::{Action, Call, ImageFields, ImageId, ImageKey};
 use pai_image_gateway::auth::Principal;
@@ -80,7 +80,7 @@ fn verify_one_request(bencher: Bencher<'_, '_>) {
         .into_iter()
         .flatten()
         .map(|pair| {
-            let name: http::HeaderName = text(&pair[0]).parse().expect("a name");
+            let name: HeaderName = text(&pair[0]).parse().expect("a name");
             (name, text(&pair[1]).parse().expect("a value"))
         })
         .collect();
@@ -172,15 +172,25 @@ fn look_up(bencher: Bencher<'_, '_>, images: usize) {
     bencher.bench(|| cache.look_up(black_box(&key), now));
 }
 
+/// The name of a request's header.
+fn sent(number: usize) -> HeaderName {
+    format!("x-acs-{number}").parse().expect("a name")
+}
+
 #[divan::bench]
 fn response_head(bencher: Bencher<'_, '_>) {
     let (entry, anonymous) = (entry(), Principal::Anonymous);
-    bencher.bench(|| {
-        response::image(
-            anonymous.reveal(&entry).expect("anonymous sees all"),
-            black_box(Duration::from_secs(17)),
-            Outcome::Hit,
-            CacheStatus::Hit(123),
-        )
-    });
+    let used = || {
+        (0..11)
+            .map(|n| (sent(n), HeaderValue::from_static("v")))
+            .collect()
+    };
+    bencher
+        .with_inputs(|| (HeaderValue::from_static("id"), used()))
+        .bench_values(|(id, used)| {
+            let seen = anonymous.reveal(&entry).expect("anonymous sees all");
+            let age = black_box(Duration::from_secs(17));
+            let answer = response::image(seen, age, Outcome::Hit, CacheStatus::Hit(123));
+            answer.into_response(id, used)
+        });
 }

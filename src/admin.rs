@@ -15,6 +15,7 @@ pub use health::Health;
 use std::fs;
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use bytes::Bytes;
@@ -91,6 +92,8 @@ impl Config {
 
 /// What the listeners beside the data port show.
 pub struct Admin {
+    /// When the gateway started.
+    pub started: Instant,
     /// Who may ask the data port.
     pub auth: Arc<Authenticator>,
     /// Whether the gateway lives, is ready, has started.

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{
     DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
@@ -127,6 +127,7 @@ impl App {
         ));
         let health = Arc::new(Health::default());
         let admin = Arc::new(Admin {
+            started: Instant::now(),
             auth: Arc::clone(&auth),
             health: Arc::clone(&health),
             metrics: Arc::clone(&metrics),

@@ -8,7 +8,6 @@
 use std::io;
 use std::sync::Arc;
 
-use http::{Response, header};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::fs::{File, OpenOptions};
@@ -19,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{Action, ImageId};
 use crate::metrics::Metrics;
 use crate::outcome::Outcome;
-use crate::response::{Body, X_ACS_REQUEST_ID};
+use crate::response::Answer;
 
 /// The `[audit]` settings; for `auth.mode = "required"`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -54,6 +53,7 @@ pub struct Audit {
 /// Writes what was noted. To be run as a task.
 pub struct Scribe {
     lines: Receiver<String>,
+    metrics: Arc<Metrics>,
     to: String,
     out: Box<dyn AsyncWrite + Send + Unpin>,
 }
@@ -67,10 +67,8 @@ pub struct Deed<'a> {
     pub action: Action,
     /// About which image, if about one.
     pub image: Option<&'a ImageId>,
-    /// How it ended.
-    pub outcome: Outcome,
-    /// What went out.
-    pub response: &'a Response<Body>,
+    /// What was answered.
+    pub answer: &'a Answer,
     /// The gateway's own id of the answer.
     pub request_id: &'a str,
 }
@@ -112,6 +110,7 @@ impl Audit {
         };
         let scribe = Scribe {
             lines,
+            metrics: Arc::clone(&audit.metrics),
             to: config.to.clone(),
             out,
         };
@@ -120,7 +119,7 @@ impl Audit {
 
     /// Notes a request, if it is one to be noted.
     pub fn note(&self, deed: &Deed<'_>) {
-        if !self.is_noted(deed.outcome) {
+        if !self.is_noted(deed.answer.outcome) {
             return;
         }
         let lost = match serde_json::to_string(&line(deed)) {
@@ -148,25 +147,24 @@ impl Audit {
 }
 
 fn line<'a>(deed: &Deed<'a>) -> Line<'a> {
-    let headers = deed.response.headers();
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let status = deed.response.status();
+    let answer = deed.answer;
+    let origin_request_id = answer.origin_request_id.as_ref();
     Line {
         time: Timestamp::now().to_string(),
         client: deed.client,
         operation: deed.action.as_str(),
         image: deed.image.map(ImageId::as_str),
-        outcome: deed.outcome.as_str(),
-        decision: if status.is_success() {
+        outcome: answer.outcome.as_str(),
+        decision: if answer.status.is_success() {
             "shown"
-        } else if deed.outcome == Outcome::Denied {
+        } else if answer.outcome == Outcome::Denied {
             "denied"
         } else {
             "refused"
         },
-        status: status.as_u16(),
-        age_seconds: text(header::AGE).and_then(|age| age.parse().ok()),
-        origin_request_id: text(X_ACS_REQUEST_ID),
+        status: answer.status.as_u16(),
+        age_seconds: answer.age,
+        origin_request_id: origin_request_id.and_then(|id| id.to_str().ok()),
         request_id: deed.request_id,
     }
 }
@@ -211,6 +209,7 @@ impl Scribe {
         };
         if let Err(error) = written.await {
             tracing::error!(%error, "lines of the audit could not be written");
+            self.metrics.audit_lost.inc_by(text.lines().count() as u64);
         }
     }
 

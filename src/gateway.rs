@@ -134,7 +134,7 @@ impl Gateway {
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send,
     {
         let at = Instant::now();
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         let call = Call::classify(&head.method, head.uri.path(), head.uri.query());
         let action = call
             .as_ref()
@@ -163,23 +163,19 @@ impl Gateway {
             }
             Err(refused) => (None, Err(refused.into())),
         };
-        let Answer {
-            mut response,
-            outcome,
-        } = reply.unwrap_or_else(|error| response::failure(&error, id.as_str(), host_of(&head)));
-        response::identify(&mut response, id.to_header());
-        self.count(action, outcome, principal.as_ref(), at);
+        let answer =
+            reply.unwrap_or_else(|error| response::failure(&error, id.as_str(), host_of(&head)));
+        self.count(action, answer.outcome, principal.as_ref(), at);
         if let (Some(audit), Some(principal)) = (audit, &principal) {
             audit.note(&Deed {
                 client: principal.name(),
                 action,
                 image: image.as_ref(),
-                outcome,
-                response: &response,
+                answer: &answer,
                 request_id: id.as_str(),
             });
         }
-        response
+        answer.into_response(id.to_header(), std::mem::take(&mut head.headers))
     }
 
     fn panicked(&self) -> Result<Answer, Error> {

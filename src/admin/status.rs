@@ -1,7 +1,5 @@
 //! `GET /status`: what the gateway is doing, for a person or a script.
 
-use std::time::Instant;
-
 use serde_json::{Map, Value, json};
 
 use super::Admin;
@@ -19,7 +17,7 @@ impl Admin {
             .collect();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
-            "uptime_seconds": uptime(),
+            "uptime_seconds": self.started.elapsed().as_secs(),
             "ready": self.health.readiness(&self.credentials).is_ok(),
             "listen": self.listening,
             "requests": requests(metrics),
@@ -31,12 +29,6 @@ impl Admin {
             "shared_cache": null,
         })
     }
-}
-
-/// Seconds since this was first asked for, which the program does when it starts.
-pub(super) fn uptime() -> u64 {
-    static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
-    START.get_or_init(Instant::now).elapsed().as_secs()
 }
 
 fn requests(metrics: &Metrics) -> Map<String, Value> {

@@ -281,10 +281,11 @@ fn once<'h>(lines: &Lines<'h>, name: &'static str) -> Result<Option<&'h str>, Re
     let mut values = lines.values(name);
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
-        (Some(value), None) => value
-            .to_str()
+        (Some(value), None) => std::str::from_utf8(value.as_bytes())
+            .ok()
+            .filter(|text| text.is_ascii())
             .map(|text| Some(text.trim_ascii()))
-            .map_err(|_| Refused::Unsigned(name)),
+            .ok_or(Refused::Unsigned(name)),
         (Some(_), Some(_)) => Err(Refused::Unsigned(name)),
     }
 }

@@ -79,6 +79,7 @@ impl Gateway {
                 Ok(Ok(Err(error))) => error,
                 Ok(Err(lost)) => {
                     tracing::error!(error = %lost, "a fetch panicked");
+                    self.parts.metrics.panics.inc();
                     return Err(Error::Internal);
                 }
                 Err(_) => UpstreamError::Timeout,

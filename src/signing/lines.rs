@@ -22,6 +22,12 @@ impl<'h> Lines<'h> {
     }
 }
 
+/// Whether any character is such a one. Looks at all of them, which goes by many at a time.
+pub(super) fn has(text: &str, is_such: impl Fn(u8) -> bool) -> bool {
+    text.bytes()
+        .fold(false, |found, byte| found | is_such(byte))
+}
+
 /// The text between the occurrences of an ASCII character.
 pub(crate) fn pieces(text: &str, between: u8) -> impl Iterator<Item = &str> {
     let mut rest = Some(text);

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use percent_encoding::{AsciiSet, percent_decode_str, utf8_percent_encode};
 
+use super::lines::has;
 use crate::api::RESERVED;
 
 const JAVASCRIPT: &AsciiSet = &RESERVED
@@ -28,8 +29,12 @@ pub(super) fn spellings(path: &str) -> impl Iterator<Item = Cow<'_, str>> {
 /// Whether no escape could be written in another way: nothing but unreserved characters (RFC 3986
 /// §2.3) and slashes.
 fn is_plain(path: &str) -> bool {
-    path.bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte))
+    !has(path, |byte| !(is_unreserved(byte) || byte == b'/'))
+}
+
+/// Whether a character never needs an escape (RFC 3986 §2.3).
+pub(super) const fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~')
 }
 
 fn respell(path: &str, escaped: &'static AsciiSet) -> String {

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use aws_lc_rs::{digest, hmac};
 use http::HeaderValue;
 
-use super::lines::{Lines, cut, pieces};
-use super::spelling::spellings;
+use super::lines::{Lines, cut, has, pieces};
+use super::spelling::{is_unreserved, spellings};
 use super::{ALGORITHM, VerifyingKey, hex};
 use crate::api::Query;
 
@@ -88,11 +88,9 @@ pub fn verify(
     let rest = after_path(query, headers, payload_hash, authorization.signed_headers)?;
     let genuine = spellings(path).any(|path| {
         let path = if path.is_empty() { "/" } else { &path };
-        let mut canonical = digest::Context::new(&digest::SHA256);
-        for part in [method, "\n", path, "\n", &rest] {
-            canonical.update(part.as_bytes());
-        }
-        let text = [ALGORITHM, "\n", &hex(canonical.finish().as_ref())].concat();
+        let canonical = [method, "\n", path, "\n", &rest].concat();
+        let hash = digest::digest(&digest::SHA256, canonical.as_bytes());
+        let text = [ALGORITHM, "\n", &hex(hash.as_ref())].concat();
         hmac::verify(&key.sha256, text.as_bytes(), &claimed).is_ok()
     });
     if genuine {
@@ -127,9 +125,7 @@ fn after_path(
 
 /// A parameter that needs no escape is canonical as it came, but for the `=` of an empty value.
 fn canonical_query(query: &str) -> Result<Cow<'_, str>, Refused> {
-    let plain = query
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"-_.~=".contains(&byte));
+    let plain = !has(query, |byte| !(is_unreserved(byte) || byte == b'='));
     match query.bytes().filter(|byte| *byte == b'=').count() {
         _ if query.is_empty() => Ok(Cow::Borrowed("")),
         1 if plain => Ok(Cow::Borrowed(query)),
@@ -181,7 +177,8 @@ impl<'a> Names<'a> {
         let mut joined = Cow::Borrowed(names);
         let in_order = |each: &[Cow<'_, str>]| each.is_sorted_by(|one, next| one < next);
         // Every SDK sends them so.
-        let is_canonical = in_order(&each) && !names.bytes().any(|byte| byte.is_ascii_uppercase());
+        let has_upper_case = has(names, |byte| byte.is_ascii_uppercase());
+        let is_canonical = in_order(&each) && !has_upper_case;
         if !is_canonical {
             for name in &mut each {
                 name.to_mut().make_ascii_lowercase();
@@ -197,6 +194,17 @@ impl<'a> Names<'a> {
     }
 }
 
+/// What each character is worth as a hexadecimal digit; 255 for none.
+const VALUES: [u8; 256] = {
+    let (mut values, mut digit) = ([u8::MAX; 256], 0);
+    while digit < 16 {
+        values[b"0123456789abcdef"[digit] as usize] = digit as u8;
+        values[b"0123456789ABCDEF"[digit] as usize] = digit as u8;
+        digit += 1;
+    }
+    values
+};
+
 /// 32 bytes from 64 hexadecimal digits.
 pub(crate) fn unhex(text: &str) -> Option<[u8; 32]> {
     let digits = text.as_bytes();
@@ -204,11 +212,13 @@ pub(crate) fn unhex(text: &str) -> Option<[u8; 32]> {
     if digits.len() != 64 {
         return None;
     }
+    let mut all = 0;
     for (byte, pair) in bytes.iter_mut().zip(digits.as_chunks::<2>().0) {
-        let [high, low] = pair.map(|digit| char::from(digit).to_digit(16));
-        *byte = u8::try_from(high? * 16 + low?).ok()?;
+        let [high, low] = pair.map(|digit| VALUES[usize::from(digit)]);
+        all |= high | low;
+        *byte = high << 4 | low;
     }
-    Some(bytes)
+    (all < 16).then_some(bytes)
 }
 
 #[cfg(test)]

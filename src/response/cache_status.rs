@@ -1,0 +1,104 @@
+//! `Cache-Status` (RFC 9211), as this gateway says it.
+
+use http::HeaderValue;
+
+use super::seconds::Seconds;
+
+/// How an answer came out of the cache, or past it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheStatus {
+    /// Fresh from memory; seconds left.
+    Hit(i64),
+    /// Stale from memory while it is fetched again; seconds left, so none.
+    Revalidating(i64),
+    /// Stale from memory because the origin failed.
+    OriginError(i64),
+    /// Stale from memory because the client has used up its misses; seconds left.
+    OverBudget(i64),
+    /// Fetched.
+    Stored,
+    /// Fetched by another request.
+    Collapsed,
+    /// Fetched because the client asked for it.
+    Forced,
+    /// The origin's "no", from memory.
+    Negative,
+    /// Not a matter for the cache.
+    Bypass,
+    /// Not to be told.
+    Untold,
+}
+
+impl CacheStatus {
+    /// The header's value; it never tells the key.
+    #[must_use]
+    pub fn to_header(self) -> HeaderValue {
+        let with_ttl = |ttl: i64, rest: &str| {
+            let text = format!("pai-image-gateway; hit; ttl={ttl}{rest}");
+            HeaderValue::try_from(text)
+                .unwrap_or(HeaderValue::from_static("pai-image-gateway; hit"))
+        };
+        match self {
+            Self::Hit(ttl) => match u64::try_from(ttl) {
+                Ok(seconds) => HITS.header(seconds),
+                Err(_) => with_ttl(ttl, ""),
+            },
+            Self::Revalidating(ttl) => with_ttl(ttl, "; detail=revalidating"),
+            Self::OriginError(ttl) => with_ttl(ttl, "; detail=origin-error"),
+            Self::OverBudget(ttl) => with_ttl(ttl, "; detail=over-budget"),
+            Self::Stored => HeaderValue::from_static("pai-image-gateway; fwd=uri-miss; stored"),
+            Self::Collapsed => {
+                HeaderValue::from_static("pai-image-gateway; fwd=uri-miss; collapsed")
+            }
+            Self::Forced => HeaderValue::from_static("pai-image-gateway; fwd=request; stored"),
+            Self::Negative => HeaderValue::from_static("pai-image-gateway; hit; detail=not-found"),
+            Self::Bypass => HeaderValue::from_static("pai-image-gateway; fwd=bypass"),
+            Self::Untold => HeaderValue::from_static("pai-image-gateway"),
+        }
+    }
+}
+
+/// A hit's, by what is left of its ttl.
+static HITS: Seconds = Seconds::new("pai-image-gateway; hit; ttl=");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cache_status_says_what_the_table_says() {
+        for (status, expected) in [
+            (CacheStatus::Hit(123), "pai-image-gateway; hit; ttl=123"),
+            (
+                CacheStatus::Revalidating(-5),
+                "pai-image-gateway; hit; ttl=-5; detail=revalidating",
+            ),
+            (
+                CacheStatus::OriginError(-500),
+                "pai-image-gateway; hit; ttl=-500; detail=origin-error",
+            ),
+            (
+                CacheStatus::Stored,
+                "pai-image-gateway; fwd=uri-miss; stored",
+            ),
+            (
+                CacheStatus::Collapsed,
+                "pai-image-gateway; fwd=uri-miss; collapsed",
+            ),
+            (
+                CacheStatus::Forced,
+                "pai-image-gateway; fwd=request; stored",
+            ),
+            (
+                CacheStatus::Negative,
+                "pai-image-gateway; hit; detail=not-found",
+            ),
+            (CacheStatus::Hit(0), "pai-image-gateway; hit; ttl=0"),
+            (CacheStatus::Hit(-1), "pai-image-gateway; hit; ttl=-1"),
+            (CacheStatus::Bypass, "pai-image-gateway; fwd=bypass"),
+            (CacheStatus::Untold, "pai-image-gateway"),
+        ] {
+            assert_eq!(status.to_header(), expected);
+        }
+    }
+}
