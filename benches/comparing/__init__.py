@@ -1,0 +1,1 @@
+"""What `compare`, `soak` and `fill` are made of."""

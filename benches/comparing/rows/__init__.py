@@ -1,0 +1,1 @@
+"""Each row of the comparison is one function from a run to its lines."""
