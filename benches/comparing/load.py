@@ -64,8 +64,8 @@ def images(run: Run, url: str, order: str = "prepared", **more: object) -> Sent:
 
 
 def signed(run: Run, url: str, requests: Path) -> Sent:
-    """The requests of a file, each once; for less than a minute."""
-    return wrk(run, url, "signed.lua", requests, seconds=60)
+    """The requests of a file, each once; what time is left when they are used up is idle."""
+    return wrk(run, url, "signed.lua", requests)
 
 
 def own(run: Run, target: str, cpus: set[int] | None = None, **options: object) -> Sent:

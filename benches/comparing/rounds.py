@@ -39,15 +39,20 @@ class Contestant:
 
 
 def measure(contestants: list[Contestant], rounds: int) -> None:
-    """One that fails once is not measured on, and says why."""
+    """One that fails twice in a round is not measured on, and says why."""
     for number in range(rounds):
         for contestant in contestants:
-            if contestant.failure:
-                continue
-            try:
-                contestant.measure(number)
-            except (RuntimeError, OSError, ValueError) as error:
-                contestant.failure = str(error).strip().splitlines()[-1][:120]
+            if not contestant.failure:
+                contestant.failure = attempt(contestant, number) and attempt(contestant, number)
+
+
+def attempt(contestant: Contestant, number: int) -> str:
+    """What went wrong, if anything did."""
+    try:
+        contestant.measure(number)
+    except (RuntimeError, OSError, ValueError) as error:
+        return (str(error).strip() or repr(error)).splitlines()[-1][:120]
+    return ""
 
 
 def ratios(one: Contestant, other: Contestant) -> list[float]:

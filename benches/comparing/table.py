@@ -39,5 +39,5 @@ class Row:
 
 def at_most(value: float, bar: float, form: str = "{:.2f}") -> tuple[str, bool]:
     """The cells `bar` and `met`; judged as printed, so that the two agree."""
-    shown = float(form.format(value).replace(",", ""))
+    shown = float(form.format(value).replace(",", "").split()[0])
     return f"≤ {form.format(bar)}", shown <= bar

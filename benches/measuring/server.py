@@ -112,12 +112,12 @@ class Server:
         return pages * PAGE
 
 
-def emulator(images: int, cpus: set[int] | None = None) -> Server:
+def emulator(images: int, cpus: set[int] | None = None, *options: str) -> Server:
     """The origin, from the release build."""
     ports = tempfile.mktemp(prefix="emulator-", suffix=".json")
     command = [str(target() / "release/pai-image-gateway"), "emulate", "--images", str(images)]
     more = ["--listen", "127.0.0.1:0", "--ports-file", ports]
-    return Server(command + more, cpus, ports_file=ports)
+    return Server([*command, *more, *options], cpus, ports_file=ports)
 
 
 def gateway(
