@@ -8,6 +8,7 @@ import subprocess
 from datetime import datetime, timezone
 from pathlib import Path
 
+from comparing import peers
 from comparing.run import Run
 from measuring import server
 
@@ -23,6 +24,7 @@ def head(run: Run, command: str) -> str:
         "rounds": f"{run.rounds} of {run.seconds} s in turn, after a warm-up; medians, ratios round by round",
         "load": f"wrk, 1 thread, {run.connections} connections, requests as the Python SDK writes them "
         f"({run.template.stat().st_size} bytes), bodies of 626 bytes",
+        "peers": peers.versions(run),
         "processors": f"servers on {sorted(run.server_cpus)}, load and origin on {sorted(run.load_cpus)}",
     }
     table = "\n".join(f"- {name}: {value}" for name, value in facts.items())

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
+import subprocess
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from comparing.run import HOST, PINGORA, Run
+from comparing.run import CRATES, HOST, PINGORA, Run
 from measuring.server import Server
 
 CONFIGURATIONS = Path(__file__).parent / "configurations"
@@ -46,8 +48,10 @@ def start(name: str, run: Run, origin: str) -> Peer:
     server = Server(command, run.server_cpus, log=folder / "log")
     try:
         wait(server, ports["CACHED"])
-    except RuntimeError as error:
+    except BaseException as error:
         server.stop()
+        if not isinstance(error, RuntimeError):
+            raise
         text = (folder / "log").read_text(errors="replace").strip().splitlines()
         raise Missing(f"{error}: {text[-1] if text else 'no output'}") from None
     return Peer(server, ports)
@@ -115,6 +119,22 @@ def envoy(program: str, folder: Path, places: dict[str, object]) -> list[str]:
 
 def pingora(program: str, _: Path, places: dict[str, object]) -> list[str]:
     return [program, f"127.0.0.1:{places['CACHED']}", str(places["ORIGIN"])]
+
+
+def versions(run: Run) -> str:
+    """Of those that are here."""
+    there = []
+    for name, flag in {"HAProxy": "-v", "nginx": "-v", "Varnish": "-V", "Envoy": "--version"}.items():
+        try:
+            told = subprocess.run([find(name, run), flag], capture_output=True, text=True)
+        except Missing:
+            continue
+        found = re.search(r"\d+\.\d+\.\d+", told.stdout + told.stderr)
+        there.append(f"{name} {found[0]}" if found else name)
+    if PINGORA.exists():
+        locked = (CRATES / "pingora/Cargo.lock").read_text()
+        there.append("Pingora " + re.search(r'"pingora-proxy"\nversion = "(.*)"', locked)[1])
+    return ", ".join(there) or "none"
 
 
 PROGRAMS = {"nginx": "nginx", "HAProxy": "haproxy", "Varnish": "varnishd"}

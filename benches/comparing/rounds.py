@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from comparing.load import Sent
 from measuring.server import Server
 
+# In place of a round's number: what is sent then is not measured.
+WARMING = -1
+
 
 @dataclass
 class Contestant:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,6 +64,11 @@ class Run:
         environment = {"TOKIO_WORKER_THREADS": str(workers)} if workers else None
         cpus = cpus or self.server_cpus
         return server.gateway(origin.ports["listen"], settings, cpus=cpus, environment=environment)
+
+
+def stop_when_told() -> None:
+    """SIGTERM ends a run as Ctrl-C does: what was started is stopped, what was written is removed."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def build(*, pingora: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -101,7 +102,9 @@ class Server:
         nanoseconds = 0
         for pid in self.children():
             for task in Path(f"/proc/{pid}/task").iterdir():
-                nanoseconds += int((task / "schedstat").read_text().split()[0])
+                # A thread may end between the two looks.
+                with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                    nanoseconds += int((task / "schedstat").read_text().split()[0])
         return nanoseconds / 1e9
 
     def resident(self) -> int:

@@ -8,8 +8,8 @@ import time
 from contextlib import ExitStack
 
 from comparing import load, rounds
+from comparing.judging import judge, line
 from comparing.rounds import Contestant
-from comparing.rows.hit import judge, line
 from comparing.run import Run
 from comparing.table import Line, Row, at_most
 from measuring import server
@@ -67,7 +67,7 @@ def workers(run: Run) -> Row:
 
         everybody = [contestant("one worker", 1), contestant("two workers", 2)]
         for one in everybody:
-            one.send(-1)
+            one.send(rounds.WARMING)
         rounds.measure(everybody, run.rounds)
     lines = [line(one, everybody[0]) for one in everybody]
     if all(one.costs for one in everybody):

@@ -7,9 +7,11 @@ from contextlib import ExitStack
 from itertools import count
 from urllib.request import urlopen
 
-from comparing import load, peers, rounds
+from comparing import load, rounds
+from comparing.entrants import started
+from comparing.judging import judge, line
+from comparing.peers import Peer
 from comparing.rounds import Contestant
-from comparing.rows.hit import judge, line
 from comparing.run import Run
 from comparing.table import Line, Row
 from measuring import server
@@ -22,7 +24,6 @@ def miss(run: Run) -> Row:
     """Every request another image; peers pass the request on and keep nothing."""
     # No image is asked for twice, whatever the round.
     beginnings = count(10**9, 10**7)
-    absent = []
     with ExitStack() as stack:
         origin = stack.enter_context(run.origin())
 
@@ -32,18 +33,15 @@ def miss(run: Run) -> Row:
 
             return Contestant(name, its, send)
 
+        def passing(name: str, peer: Peer) -> Contestant:
+            return contestant(f"{name}, passing on", peer.server, peer.address("PASS"))
+
         gateway = stack.enter_context(run.gateway(origin))
         everybody = [contestant("gateway: fetch, sign, store", gateway, gateway.ports["listen"])]
-        for name in ("nginx", "HAProxy", "Envoy"):
-            try:
-                peer = peers.start(name, run, origin.ports["listen"])
-            except peers.Missing as why:
-                absent.append(Line(name, str(why)))
-                continue
-            stack.enter_context(peer.server)
-            everybody.append(contestant(f"{name}, passing on", peer.server, peer.address("PASS")))
+        others, absent = started(run, stack, origin, ["nginx", "HAProxy", "Envoy"], passing)
+        everybody += others
         for one in everybody:
-            one.send(-1)
+            one.send(rounds.WARMING)
         rounds.measure(everybody, run.rounds)
     return in_front_of_nginx(run, everybody, absent)
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-/// The size of the answer to GetImage without labels in the API's documentation.
+/// The size of the answer to `GetImage` without labels in the API's documentation.
 pub(crate) const BODY_BYTES: usize = 626;
 
 /// Ids that begin so do not exist.

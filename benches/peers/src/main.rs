@@ -33,7 +33,7 @@ fn main() -> Outcome<()> {
         ["origin", listen, ports_file, body_bytes] => {
             let mut origin = answer::Origin::new(body_bytes.parse()?);
             epoll::serve(listen, ports_file, move |head, out| {
-                origin.answer(head, out)
+                origin.answer(head, out);
             })
         }
         ["load", ref options @ ..] => load::run(&load::Plan::parse(options)?),
