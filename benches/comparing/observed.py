@@ -21,10 +21,12 @@ class Footprint:
 
 def footprint(gateway: Server) -> Footprint:
     process = Path(f"/proc/{gateway.pid}")
+    # Before it is asked, for to answer takes memory.
+    resident = gateway.resident()
     told = metrics(gateway)
     tasks = [value for name, value in told.items() if re.search(r"tokio.*tasks|alive_tasks", name)]
     return Footprint(
-        resident=gateway.resident(),
+        resident=resident,
         descriptors=len(list((process / "fd").iterdir())),
         threads=len(list((process / "task").iterdir())),
         tasks=tasks[0] if tasks else None,
