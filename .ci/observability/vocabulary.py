@@ -58,29 +58,30 @@ class Vocabulary:
                     yield f"no series in {node.prettify().strip()} has a label {label}"
 
     def selector_problems(self, selector: promql.VectorSelector) -> Iterator[str]:
-        metric = self.metrics.get(selector.name)
+        name = name_of(selector)
+        metric = self.metrics.get(name)
         if metric is None:
-            yield f"no such metric: {selector.name}"
+            yield f"no such metric: {name or selector.prettify()}"
             return
         for matcher in selector.matchers.matchers:
             if matcher.name in TARGET:
                 continue
             if matcher.name not in metric.labels:
-                yield f"{selector.name} has no label {matcher.name}"
+                yield f"{name} has no label {matcher.name}"
             elif matcher.name not in OPEN:
-                yield from unmatched(selector.name, matcher, metric.labels[matcher.name])
+                yield from unmatched(name, matcher, metric.labels[matcher.name])
 
     def call_problems(self, call: promql.Call) -> Iterator[str]:
         if call.func.name in OF_COUNTERS:
             for node in parts(call):
                 if isinstance(node, promql.VectorSelector):
-                    metric = self.metrics.get(node.name)
+                    metric = self.metrics.get(name_of(node))
                     if metric is not None and not metric.only_rises:
-                        yield f"{call.func.name} of {node.name}, which is no counter"
+                        yield f"{call.func.name} of {name_of(node)}, which is no counter"
 
     def labels_below(self, node: promql.Expr) -> set[str]:
         """Labels of every series that is selected within."""
-        names = {part.name for part in parts(node) if isinstance(part, promql.VectorSelector)}
+        names = {name_of(part) for part in parts(node) if isinstance(part, promql.VectorSelector)}
         return {label for name in names & self.metrics.keys() for label in self.metrics[name].labels}
 
     def labels_of(self, text: str) -> set[str]:
@@ -93,6 +94,11 @@ def parts(query: promql.Expr) -> list[promql.Expr]:
     found: list[promql.Expr] = []
     promql.walk(query, found.append)
     return found
+
+
+def name_of(selector: promql.VectorSelector) -> str:
+    """Empty for a selector by labels alone, which is no metric of ours."""
+    return selector.name or ""
 
 
 def named_labels(node: promql.Expr) -> list[str]:
