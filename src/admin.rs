@@ -17,6 +17,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use bytes::Bytes;
 use http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN};
@@ -109,7 +110,7 @@ pub struct Admin {
     /// Addresses that are listened on, by name.
     pub listening: Value,
     /// The effective settings, in TOML.
-    pub settings: String,
+    pub settings: Arc<ArcSwap<String>>,
     /// Asked for by everything but probes and metrics.
     pub token: Option<SecretString>,
 }
@@ -137,9 +138,11 @@ impl Service for Admin {
         }
         match (&head.method, path) {
             (&Method::GET, "/status") => as_json(&self.status()),
-            (&Method::GET, "/config") => {
-                text(StatusCode::OK, "application/toml", self.settings.clone())
-            }
+            (&Method::GET, "/config") => text(
+                StatusCode::OK,
+                "application/toml",
+                self.settings.load().to_string(),
+            ),
             (&Method::POST, "/purge") => self.purge(&head.headers, body).await,
             (&Method::GET, _) if path.starts_with("/entries/") => {
                 self.entries(path.trim_start_matches("/entries/"))

@@ -1,31 +1,37 @@
 //! Settings become a running gateway: the one file that knows every part, and the order in which they
 //! start and stop.
 
+mod limits;
+mod reloading;
+mod sockets;
+
+pub use limits::{forbid_core_dumps, raise_file_limit};
+
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::process::{
-    DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
-};
-use serde_json::{Value, json};
+use arc_swap::ArcSwap;
+use serde_json::Value;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::{Admin, Health, Observe};
 use crate::audit::{Audit, Scribe};
-use crate::auth::{Authenticator, BadClients, Mode};
+use crate::auth::{BadClients, Mode};
 use crate::cache::{Cache, Keeper};
 use crate::config::{Loaded, Settings, Shutdown};
 use crate::credentials::{Environment, Provider};
 use crate::gateway::{Gateway, GatewayParts};
 use crate::metrics::Metrics;
-use crate::reload::Watch;
-use crate::server::{self, Address, BadFiles, BindError, Bound, Server, Service, Tls, bind};
-use crate::telemetry::told;
+use crate::reload::Rounds;
+use crate::server::{self, Address, BadFiles, BindError, Bound, Server, Service};
+use crate::telemetry::{Level, told};
 use crate::transport::{self, BuildError};
 use crate::upstream::{BadOrigin, Origin, Upstream, UpstreamError};
+use reloading::Live;
+use sockets::{Sockets, listening};
 
 /// A gateway that runs.
 pub struct App {
@@ -47,7 +53,17 @@ pub struct App {
     calls: TaskTracker,
     /// Listeners and refreshers.
     services: TaskTracker,
+    rounds: Rounds,
     snapshot: Option<Arc<Keeper<UpstreamError>>>,
+}
+
+/// What only a process of its own has.
+#[derive(Debug, Default)]
+pub struct Process {
+    /// Its log's level.
+    pub level: Option<Level>,
+    /// The data port's socket, opened before it started.
+    pub data: Option<Bound>,
 }
 
 /// The gateway cannot start.
@@ -74,6 +90,12 @@ pub enum StartError {
     /// A file of TLS cannot be used.
     #[error(transparent)]
     Tls(#[from] BadFiles),
+    /// The socket that was passed on is open to other machines, and nobody would have to sign in.
+    #[error(
+        "{0} was passed on to listen on, where others than this machine can reach it, and auth.mode is \"none\": \
+         set auth.mode = \"required\", or pass on a socket on loopback or a Unix socket"
+    )]
+    Open(Address),
     /// The admin token cannot be read.
     #[error("admin.token_file: {0}")]
     Token(io::Error),
@@ -85,9 +107,14 @@ impl App {
     ///
     /// # Errors
     /// [`StartError`]; nothing keeps running then.
-    pub async fn start(loaded: &Loaded, environment: &Environment) -> Result<Self, StartError> {
+    pub async fn start(
+        loaded: &Loaded,
+        environment: &Environment,
+        process: Process,
+    ) -> Result<Self, StartError> {
         let settings = &loaded.settings;
-        let sockets = Sockets::bind(settings)?;
+        let Process { level, data } = process;
+        let sockets = Sockets::bind(settings, data)?;
         let metrics = Arc::new(Metrics::new());
         let calls = TaskTracker::new();
         let credentials = Arc::new(Provider::new(
@@ -109,8 +136,16 @@ impl App {
             CancellationToken::new(),
             TaskTracker::new(),
         );
-        let tls = tls(settings, &metrics, &services, &stop).await?;
-        let auth = authenticator(settings, &metrics, &services, &stop).await?;
+        let rounds = Rounds::new(settings.reload.interval.0, stop.clone());
+        let tls = reloading::tls(settings, &metrics, &services, &rounds).await?;
+        let auth = reloading::authenticator(settings, &metrics, &services, &rounds).await?;
+        let shown = Arc::new(ArcSwap::from_pointee(loaded.to_toml()));
+        let live = Live {
+            cache: Arc::clone(&cache),
+            level,
+            shown: Arc::clone(&shown),
+        };
+        reloading::settings(loaded, live, &metrics, &services, &rounds).await;
         let (audit, scribe) = audit(settings, &metrics).await.map_err(StartError::Audit)?;
         let gateway = Arc::new(Gateway::new(
             settings.api.clone(),
@@ -135,7 +170,7 @@ impl App {
             upstream,
             credentials: Arc::clone(&credentials),
             listening: sockets.listening(),
-            settings: loaded.to_toml(),
+            settings: shown,
             token: settings.admin.token().map_err(StartError::Token)?,
         });
         if let Ok(Err(errors)) = timeout(FIRST_CREDENTIAL, credentials.load()).await {
@@ -192,6 +227,7 @@ impl App {
             stop,
             calls,
             services,
+            rounds,
             snapshot,
         })
     }
@@ -200,6 +236,13 @@ impl App {
     #[must_use]
     pub fn listening(&self) -> Value {
         listening(&self.data, &self.admin, self.observe.as_ref())
+    }
+
+    /// Reads again what can be read again: settings, clients, certificates. What cannot be used is told
+    /// of in the log and by `reloads_total`, and changes nothing.
+    pub fn reload(&self) {
+        tracing::info!("told to reload");
+        self.rounds.ask();
     }
 
     /// Stops in order: not ready; still accepting for the lame-duck time; draining; calls under way;
@@ -244,101 +287,6 @@ const FIRST_CREDENTIAL: Duration = Duration::from_secs(2);
 /// What calls under way get when nobody waits for them any more.
 const LAST_CALLS: Duration = Duration::from_secs(1);
 
-/// The sockets, bound before anything else starts.
-struct Sockets {
-    data: Bound,
-    admin: Bound,
-    observe: Option<Bound>,
-}
-
-impl Sockets {
-    fn bind(settings: &Settings) -> Result<Self, StartError> {
-        let backlog = settings.listen.backlog;
-        let data = settings
-            .listen
-            .address()
-            .ok_or(StartError::Address("listen.address"))?;
-        let admin = settings
-            .admin
-            .listener()
-            .ok_or(StartError::Address("admin.address"))?;
-        let observe = match &settings.observe.address {
-            Some(text) => {
-                Some(Address::parse(text, None, 0).ok_or(StartError::Address("observe.address"))?)
-            }
-            None => None,
-        };
-        Ok(Self {
-            data: bind(&data, backlog)?,
-            admin: bind(&admin, backlog)?,
-            observe: observe.map(|address| bind(&address, backlog)).transpose()?,
-        })
-    }
-
-    fn addresses(&self) -> (Address, Address, Option<Address>) {
-        (
-            self.data.address().clone(),
-            self.admin.address().clone(),
-            self.observe.as_ref().map(|bound| bound.address().clone()),
-        )
-    }
-
-    fn listening(&self) -> Value {
-        listening(
-            self.data.address(),
-            self.admin.address(),
-            self.observe.as_ref().map(Bound::address),
-        )
-    }
-}
-
-fn listening(data: &Address, admin: &Address, observe: Option<&Address>) -> Value {
-    json!({
-        "listen": data.to_string(),
-        "admin": admin.to_string(),
-        "observe": observe.map(ToString::to_string),
-    })
-}
-
-/// Reads what TLS needs, and again whenever it changes.
-async fn tls(
-    settings: &Settings,
-    metrics: &Metrics,
-    services: &TaskTracker,
-    stop: &CancellationToken,
-) -> Result<Option<Arc<Tls>>, BadFiles> {
-    let files = settings.listen.tls.clone();
-    let watch = Watch::begin("tls", move || files.files()).await;
-    let tls = Tls::load(&settings.listen.tls)?;
-    if let Some(tls) = tls.clone() {
-        let (interval, counts) = (settings.reload.interval.0, metrics.reloads("tls"));
-        let load = move || tls.reload();
-        services.spawn(watch.run(load, interval, counts, stop.clone()));
-    }
-    Ok(tls)
-}
-
-/// Reads who may come in, and again whenever it changes.
-async fn authenticator(
-    settings: &Settings,
-    metrics: &Arc<Metrics>,
-    services: &TaskTracker,
-    stop: &CancellationToken,
-) -> Result<Arc<Authenticator>, BadClients> {
-    let auth = Arc::new(Authenticator::open(&settings.auth, Arc::clone(metrics))?);
-    if auth.is_required() {
-        let files = Arc::clone(&auth);
-        let watch = Watch::begin("clients", move || files.files()).await;
-        // Which secrets' files to watch is known only now: what has changed since is read here.
-        auth.reload()?;
-        let (interval, counts) = (settings.reload.interval.0, metrics.reloads("clients"));
-        let reloaded = Arc::clone(&auth);
-        let load = move || reloaded.reload();
-        services.spawn(watch.run(load, interval, counts, stop.clone()));
-    }
-    Ok(auth)
-}
-
 /// Makes the way to the origin.
 ///
 /// # Errors
@@ -377,34 +325,4 @@ fn serve_beside<S: Service>(
         Arc::clone(&server).accept(bound, stop).await;
         server.drain(LAST_CALLS).await;
     });
-}
-
-/// Keeps the kernel from writing this process's memory, and the secrets in it, to a core file, and
-/// other processes of the same user from reading it.
-pub fn forbid_core_dumps() {
-    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
-        tracing::warn!(%error, "core dumps could not be forbidden: a crash may write secrets to disk");
-    }
-}
-
-/// Lets this process open as many files as it may, and warns when that is too few for `connections`.
-pub fn raise_file_limit(connections: u32) {
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: maximum,
-            maximum,
-        },
-    ) {
-        tracing::warn!(%error, "the limit of open files could not be raised");
-    }
-    let (granted, wanted) = (maximum.or(current), u64::from(connections) + 512);
-    if granted.is_some_and(|granted| granted < wanted) {
-        tracing::warn!(
-            granted,
-            wanted,
-            "too few open files allowed for listen.max_connections: raise the limit (ulimit -n)"
-        );
-    }
 }

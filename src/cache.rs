@@ -32,6 +32,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use foldhash::quality::RandomState;
 use moka::notification::RemovalCause;
 use serde::Serialize;
@@ -109,7 +110,7 @@ pub struct Cache<E: Clone + Send + Sync + 'static> {
     failures: moka::sync::Cache<ImageKey, E>,
     flights: Flights<ImageKey, Fetched<E>>,
     tasks: TaskTracker,
-    policy: Policy,
+    policy: ArcSwap<Policy>,
     max_bytes: u64,
     metrics: Arc<Metrics>,
     /// Where orders to forget are written, if a snapshot could bring back what they are about.
@@ -141,7 +142,7 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
             failures,
             flights: Flights::default(),
             tasks,
-            policy,
+            policy: ArcSwap::from_pointee(policy),
             max_bytes,
             metrics,
             journal: OnceLock::new(),
@@ -151,21 +152,28 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
 
     /// The freshness policy in force.
     #[must_use]
-    pub const fn policy(&self) -> &Policy {
-        &self.policy
+    pub fn policy(&self) -> Arc<Policy> {
+        self.policy.load_full()
+    }
+
+    /// Puts another policy in force. What is held keeps the ttl it has; how long it serves after that,
+    /// and what is fetched from now on, goes by the new one.
+    pub fn set_policy(&self, policy: Policy) {
+        self.policy.store(Arc::new(policy));
     }
 
     /// What is known of a key. An image goes before a "no": a later "no" has removed it.
     #[must_use]
     pub fn look_up(&self, key: &ImageKey, now: Instant) -> Known {
+        let policy = self.policy.load();
         if let Some(entry) = self.images.get(key) {
-            match entry.freshness(&self.policy, now) {
+            match entry.freshness(&policy, now) {
                 Freshness::Expired => {}
                 freshness => return Known::Image(entry, freshness),
             }
         }
         match self.negatives.get(&key.image) {
-            Some(negative) if negative.is_fresh(&self.policy, now) => Known::Negative(negative),
+            Some(negative) if negative.is_fresh(&policy, now) => Known::Negative(negative),
             Some(_) | None => Known::Nothing,
         }
     }
@@ -249,7 +257,7 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
         }
         self.metrics.cache_incarnations.inc();
         tracing::warn!(image.id = %key.image, "the id names another object than before: created or located differently");
-        Arc::new(entry.shortened(self.policy.min.0))
+        Arc::new(entry.shortened(self.policy.load().min.0))
     }
 
     fn remove_variants(&self, image: &ImageId) -> u64 {

@@ -15,7 +15,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::admin::client::Ask;
-use crate::config::{self, Layers, Loaded, Problems};
+use crate::config::{Loaded, Origins, Problems};
 use crate::credentials::Environment;
 use crate::server::Address;
 
@@ -146,20 +146,12 @@ impl Cli {
 
 impl ConfigArgs {
     fn load(&self, environment: &Environment) -> anyhow::Result<Loaded> {
-        let mut layers = Layers::new();
-        if let Some(path) = &self.config {
-            layers = match std::fs::read_to_string(path) {
-                Ok(text) => layers.file(path, &text),
-                Err(error) => layers.unreadable(path, &error),
-            };
-        }
-        let variables = environment
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()));
-        let layers = layers
-            .variables(variables)
-            .flags(self.set.iter().map(String::as_str));
-        Ok(config::load(&layers)?)
+        let origins = Origins {
+            file: self.config.clone(),
+            variables: environment.clone(),
+            flags: self.set.clone(),
+        };
+        Ok(origins.load()?)
     }
 }
 

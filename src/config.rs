@@ -4,11 +4,15 @@
 //! problem with its key, where its value came from, and what to do. A value is never quoted: somebody
 //! may have put a secret in the wrong place.
 
+mod changes;
 mod check;
 mod layers;
+mod origins;
 
+pub use changes::Changes;
 pub use check::Problem;
 pub use layers::Layers;
+pub use origins::Origins;
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -85,6 +89,7 @@ pub struct Loaded {
     /// The settings.
     pub settings: Settings,
     figment: Figment,
+    origins: Origins,
 }
 
 /// Everything that is wrong, at least one thing.
@@ -130,7 +135,11 @@ pub fn load(layers: &Layers) -> Result<Loaded, Problems> {
         Ok(settings) => {
             problems.extend(check::check(&settings, |key| source(&figment, key)));
             if problems.is_empty() {
-                return Ok(Loaded { settings, figment });
+                return Ok(Loaded {
+                    settings,
+                    figment,
+                    origins: Origins::default(),
+                });
             }
         }
     }

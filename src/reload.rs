@@ -2,7 +2,8 @@
 //!
 //! Contents are polled and compared by digest. A notification of the file system would be sooner, but
 //! none comes where a mounted ConfigMap or Secret swaps a symbolic link, or over a network file system.
-//! A file that cannot be used changes nothing: what was loaded before stays in force.
+//! A file that cannot be used changes nothing: what was loaded before stays in force. SIGHUP asks for a
+//! look at once, and for a load whether anything changed or not.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,8 +11,10 @@ use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::metrics::ReloadMetrics;
 use crate::units::Span;
@@ -29,6 +32,47 @@ impl Default for Config {
         Self {
             interval: Span::secs(5),
         }
+    }
+}
+
+/// Every part's watching: when they look, and when they stop.
+#[derive(Debug)]
+pub struct Rounds {
+    interval: Duration,
+    asked: watch::Sender<()>,
+    stop: CancellationToken,
+}
+
+impl Rounds {
+    /// A look every `interval`, until `stop`.
+    #[must_use]
+    pub fn new(interval: Duration, stop: CancellationToken) -> Self {
+        Self {
+            interval,
+            asked: watch::Sender::new(()),
+            stop,
+        }
+    }
+
+    /// Has every part loaded again now.
+    pub fn ask(&self) {
+        self.asked.send_replace(());
+    }
+
+    /// Watches one part in a task of its own.
+    pub fn spawn<F, E>(
+        &self,
+        tasks: &TaskTracker,
+        watch: Watch<F>,
+        load: impl Fn() -> Result<(), E> + Send + Sync + 'static,
+        metrics: ReloadMetrics,
+    ) where
+        F: Fn() -> Vec<PathBuf> + Send + Sync + 'static,
+        E: fmt::Display + Send + 'static,
+    {
+        let (interval, stop) = (self.interval, self.stop.clone());
+        let asked = self.asked.subscribe();
+        tasks.spawn(watch.run(load, interval, asked, metrics, stop));
     }
 }
 
@@ -51,17 +95,27 @@ impl<F: Fn() -> Vec<PathBuf>> Watch<F> {
         Self { part, files, seen }
     }
 
-    /// Calls `load` once for each change that is seen, every `interval`, until `stop`. Where it fails
-    /// nothing is replaced; it is called again at the next change.
-    pub async fn run<E: fmt::Display>(
+    /// Calls `load` once for each change that is seen, every `interval`, and whenever it is `asked`,
+    /// until `stop` or until nobody can ask any more. Where it fails nothing is replaced; it is called
+    /// again at the next change.
+    async fn run<E: fmt::Display>(
         mut self,
         load: impl Fn() -> Result<(), E>,
         interval: Duration,
+        mut asked: watch::Receiver<()>,
         metrics: ReloadMetrics,
         stop: CancellationToken,
     ) {
-        while stop.run_until_cancelled(sleep(interval)).await.is_some() {
-            if self.has_changed().await {
+        loop {
+            let asked = tokio::select! {
+                () = stop.cancelled() => return,
+                asked = asked.changed() => match asked {
+                    Ok(()) => true,
+                    Err(_) => return,
+                },
+                () = sleep(interval) => false,
+            };
+            if self.has_changed().await || asked {
                 let loaded = load();
                 metrics.reloaded(&loaded);
                 self.tell(&loaded);

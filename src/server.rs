@@ -5,7 +5,7 @@ mod http2;
 mod listener;
 mod tls;
 
-pub use listener::{Address, BindError, Bound, bind, bind_tcp};
+pub use listener::{Address, BindError, Bound, bind, bind_tcp, inherited};
 pub use tls::{BadFile, BadFiles, Config as TlsConfig, Tls, read as read_tls};
 
 use std::convert::Infallible;

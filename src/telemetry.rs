@@ -3,7 +3,9 @@
 use std::io::IsTerminal;
 
 use serde::{Deserialize, Serialize};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, registry, reload};
 
 /// The `[log]` settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,21 +48,39 @@ impl Config {
     }
 }
 
+/// What is logged, to be changed while it is.
+#[derive(Debug, Clone)]
+pub struct Level(reload::Handle<EnvFilter, Registry>);
+
+impl Level {
+    /// Logs at another level from now on.
+    ///
+    /// # Errors
+    /// What is wrong with it; the old one stays.
+    pub fn set(&self, config: &Config) -> Result<(), String> {
+        self.0
+            .reload(config.filter()?)
+            .map_err(|error| error.to_string())
+    }
+}
+
 /// Starts logging to standard error. The first call counts.
 ///
 /// # Errors
 /// When the level cannot be read, or logging has been started before.
-pub fn start(config: &Config) -> Result<(), String> {
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(config.filter()?)
+pub fn start(config: &Config) -> Result<Level, String> {
+    let (filter, handle) = reload::Layer::new(config.filter()?);
+    let lines = fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
-    let started = match config.format {
-        Format::Text => builder.try_init(),
-        Format::Json => builder.json().flatten_event(true).try_init(),
+    let lines = match config.format {
+        Format::Text => lines.boxed(),
+        Format::Json => lines.json().flatten_event(true).boxed(),
     };
-    started.map_err(|error| error.to_string())
+    let started = registry().with(filter).with(lines).try_init();
+    started.map_err(|error| error.to_string())?;
+    Ok(Level(handle))
 }
 
 /// An error with all its causes, on one line.

@@ -26,7 +26,7 @@ impl Admin {
     }
 
     fn variant(&self, key: &ImageKey) -> Value {
-        let (now, policy) = (Instant::now(), self.cache.policy());
+        let (now, policy) = (Instant::now(), &*self.cache.policy());
         let failure = self
             .cache
             .last_failure(key)

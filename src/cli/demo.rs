@@ -12,7 +12,7 @@ use clap::Args;
 
 use super::serve::StopSignal;
 use super::{block_on, say};
-use crate::app::{App, raise_file_limit};
+use crate::app::{App, Process, raise_file_limit};
 use crate::config::{self, Layers, Loaded};
 use crate::credentials::Environment;
 use crate::emulator::{self, Emulator};
@@ -53,7 +53,12 @@ impl Demo {
             ..emulator::Settings::default()
         })
         .await?;
-        let app = App::start(&settings(emulator.address())?, &environment()).await?;
+        let app = App::start(
+            &settings(emulator.address())?,
+            &environment(),
+            Process::default(),
+        )
+        .await?;
         let Address::Tcp(gateway) = app.data else {
             anyhow::bail!("the demo's gateway listens on TCP")
         };

@@ -5,13 +5,15 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
+use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{ConfigArgs, block_on};
-use crate::app::{App, forbid_core_dumps, raise_file_limit};
+use crate::app::{App, Process, forbid_core_dumps, raise_file_limit};
 use crate::config::Loaded;
 use crate::credentials::Environment;
-use crate::telemetry;
+use crate::server::inherited;
+use crate::telemetry::{self, Level};
 
 #[derive(Debug, Args)]
 pub(super) struct Serve {
@@ -25,30 +27,59 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) fn run(self, environment: &Environment) -> anyhow::Result<ExitCode> {
         let loaded = self.config.load(environment)?;
-        telemetry::start(&loaded.settings.log).map_err(anyhow::Error::msg)?;
+        let level = telemetry::start(&loaded.settings.log).map_err(anyhow::Error::msg)?;
         forbid_core_dumps();
         raise_file_limit(loaded.settings.listen.max_connections);
-        block_on(serve(&loaded, environment, self.ports_file.as_deref()))?
+        block_on(serve(
+            &loaded,
+            environment,
+            level,
+            self.ports_file.as_deref(),
+        ))?
     }
 }
 
 async fn serve(
     loaded: &Loaded,
     environment: &Environment,
+    level: Level,
     ports_file: Option<&Path>,
 ) -> anyhow::Result<ExitCode> {
     let mut stop = StopSignal::listen()?;
-    let app = App::start(loaded, environment).await?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let app = App::start(
+        loaded,
+        environment,
+        Process {
+            level: Some(level),
+            data: inherited().context("cannot use the socket that was passed on")?,
+        },
+    )
+    .await?;
     if let Some(path) = ports_file {
         write_whole(path, &app.listening().to_string())
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
-    stop.wait().await;
+    tell_systemd(&[NotifyState::Ready]);
+    loop {
+        tokio::select! {
+            () = stop.wait() => break,
+            _ = hangup.recv() => app.reload(),
+        }
+    }
+    tell_systemd(&[NotifyState::Stopping]);
     tokio::select! {
         () = app.stop() => {}
         () = stop.wait() => tracing::warn!("told twice: stopping at once"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where there is no systemd that wants to know, nothing is said.
+fn tell_systemd(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "systemd could not be told");
+    }
 }
 
 /// SIGTERM, as Kubernetes and systemd send it, or SIGINT, as Ctrl-C does.

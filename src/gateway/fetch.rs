@@ -196,9 +196,10 @@ impl Gateway {
             let answer = upstream
                 .send(&Call::get_image(key.clone()), Bytes::new(), &urgency)
                 .await?;
-            let landed = landing::land(answer, key.verbose, cache.policy());
+            let policy = cache.policy();
+            let landed = landing::land(answer, key.verbose, &policy);
             if let Landed::Image(entry) = &landed
-                && cache.policy().ignores(entry.directives())
+                && policy.ignores(entry.directives())
             {
                 metrics.origin_directives_ignored.inc();
             }

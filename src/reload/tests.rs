@@ -69,11 +69,35 @@ async fn it_loads_at_each_change_until_it_is_stopped() {
     };
     fs::write(&path, "change").unwrap();
     let counts = metrics.reloads("test");
-    watch.run(load, Duration::from_secs(5), counts, stop).await;
+    let asked = watch::Sender::new(());
+    let interval = Duration::from_secs(5);
+    let hears = asked.subscribe();
+    watch.run(load, interval, hears, counts, stop).await;
     assert_eq!(loads.get(), 2);
     let text = metrics.render();
     for result in ["ok", "error"] {
         let line = format!("pai_gateway_reloads_total{{part=\"test\",result=\"{result}\"}} 1");
         assert!(text.contains(&line), "{text}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_loads_when_asked_though_nothing_changed() {
+    let (stop, metrics) = (CancellationToken::new(), crate::metrics::Metrics::new());
+    let rounds = Rounds::new(Duration::from_secs(3600), stop.clone());
+    let (tasks, (told, mut loads)) = (TaskTracker::new(), watch::channel(0));
+    let watch = Watch::begin("test", Vec::new).await;
+    let load = move || {
+        told.send_modify(|loads| *loads += 1);
+        Ok::<_, String>(())
+    };
+    rounds.spawn(&tasks, watch, load, metrics.reloads("test"));
+    for expected in 1..=2 {
+        rounds.ask();
+        loads.changed().await.unwrap();
+        assert_eq!(*loads.borrow(), expected);
+    }
+    stop.cancel();
+    tasks.close();
+    tasks.wait().await;
 }

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use listenfd::ListenFd;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_util::either::Either;
@@ -34,11 +35,12 @@ pub struct BindError {
     cause: io::Error,
 }
 
-/// A socket that listens. A Unix socket's file goes with it.
+/// A socket that listens. A Unix socket's file goes with it, unless somebody else made it.
 #[derive(Debug)]
 pub struct Bound {
     listener: Listener,
     address: Address,
+    is_ours: bool,
 }
 
 #[derive(Debug)]
@@ -89,12 +91,43 @@ pub fn bind(address: &Address, backlog: u32) -> Result<Bound, BindError> {
         Ok(Bound {
             address: listener.address(address)?,
             listener,
+            is_ours: true,
         })
     });
     bound.map_err(|cause| BindError {
         address: address.clone(),
         cause,
     })
+}
+
+/// The socket that was opened for this process before it started, by systemd's protocol
+/// (sd_listen_fds(3)); the first, if there are several.
+///
+/// # Errors
+/// When what was passed on is no socket that listens.
+pub fn inherited() -> io::Result<Option<Bound>> {
+    let mut sockets = ListenFd::from_env();
+    if sockets.len() == 0 {
+        return Ok(None);
+    }
+    let (listener, address) = if let Ok(Some(socket)) = sockets.take_tcp_listener(0) {
+        socket.set_nonblocking(true)?;
+        let address = Address::Tcp(socket.local_addr()?);
+        (Listener::Tcp(TcpListener::from_std(socket)?), address)
+    } else {
+        let socket = sockets
+            .take_unix_listener(0)?
+            .ok_or_else(|| io::Error::other("the socket that was passed on is gone"))?;
+        socket.set_nonblocking(true)?;
+        let path = socket.local_addr()?.as_pathname().map(Path::to_owned);
+        let address = Address::Unix(path.unwrap_or_default(), 0);
+        (Listener::Unix(UnixListener::from_std(socket)?), address)
+    };
+    Ok(Some(Bound {
+        listener,
+        address,
+        is_ours: false,
+    }))
 }
 
 /// Listens on TCP; so many connections wait in the kernel until they are accepted.
@@ -163,6 +196,7 @@ impl Bound {
 impl Drop for Bound {
     fn drop(&mut self) {
         if let Address::Unix(path, _) = &self.address
+            && self.is_ours
             && let Err(error) = fs::remove_file(path)
         {
             tracing::debug!(%error, path = %path.display(), "the socket's file was gone already");

@@ -31,6 +31,7 @@ mod pipelining;
 mod probes;
 mod process;
 mod purge;
+mod reload;
 mod secrets;
 mod snapshot;
 mod stale;

@@ -116,7 +116,7 @@ async fn sigterm_under_busy_connections_loses_no_request() {
     let emulator = origin().await;
     let (mut process, ports) = serving(&emulator, &[]).await;
     let (data, answered) = (address(&ports, "listen"), Arc::new(AtomicUsize::new(0)));
-    let clients: Vec<_> = (0..32)
+    let clients: Vec<_> = (0..64)
         .map(|index| {
             let (data, answered) = (data.clone(), Arc::clone(&answered));
             tokio::spawn(async move {

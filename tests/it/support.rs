@@ -11,7 +11,7 @@ pub(crate) use process::{Process, address, run};
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method, StatusCode};
-use pai_image_gateway::app::{App, StartError};
+use pai_image_gateway::app::{self, App, StartError};
 use pai_image_gateway::config::{self, Layers};
 use pai_image_gateway::credentials::Environment;
 use pai_image_gateway::emulator::{Emulator, Fault, FaultKind, Settings};
@@ -100,7 +100,7 @@ impl TestGateway {
         let flags = setup.flags.iter().map(String::as_str);
         let layers = Layers::new().flags([endpoint.as_str()]).flags(flags);
         let loaded = config::load(&layers).unwrap_or_else(|problems| panic!("{problems}"));
-        let app = App::start(&loaded, &setup.environment).await?;
+        let app = App::start(&loaded, &setup.environment, app::Process::default()).await?;
         Ok(Self { emulator, app })
     }
 

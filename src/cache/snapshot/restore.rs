@@ -108,9 +108,9 @@ pub(super) fn restore<E: Clone + Send + Sync + 'static>(
 }
 
 fn fill<E: Clone + Send + Sync + 'static>(cache: &Cache<E>, images: Vec<Saved>) {
-    let (now, wall) = (Instant::now(), Timestamp::now());
+    let (now, wall, policy) = (Instant::now(), Timestamp::now(), cache.policy());
     for saved in images {
-        if let Some((key, entry)) = revive(saved, &cache.policy, now, wall) {
+        if let Some((key, entry)) = revive(saved, &policy, now, wall) {
             cache.images.insert(key, Arc::new(entry));
         }
     }

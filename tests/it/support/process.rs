@@ -82,6 +82,11 @@ impl Process {
         self.signal(Signal::TERM);
     }
 
+    /// Sends SIGHUP.
+    pub(crate) fn hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
     /// Has it crash, as far as the kernel can tell.
     pub(crate) fn abort(&self) {
         self.signal(Signal::ABORT);

@@ -1,0 +1,113 @@
+//! What is read again while the gateway runs: certificates, clients, and the settings that can be
+//! taken over.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use tokio_util::task::TaskTracker;
+
+use crate::auth::{Authenticator, BadClients};
+use crate::cache::Cache;
+use crate::config::{Changes, Loaded, Settings};
+use crate::metrics::Metrics;
+use crate::reload::{Rounds, Watch};
+use crate::server::{BadFiles, Tls};
+use crate::telemetry::Level;
+use crate::upstream::UpstreamError;
+
+/// Reads what TLS needs, and again whenever it changes.
+pub(super) async fn tls(
+    settings: &Settings,
+    metrics: &Metrics,
+    tasks: &TaskTracker,
+    rounds: &Rounds,
+) -> Result<Option<Arc<Tls>>, BadFiles> {
+    let files = settings.listen.tls.clone();
+    let watch = Watch::begin("tls", move || files.files()).await;
+    let tls = Tls::load(&settings.listen.tls)?;
+    if let Some(tls) = tls.clone() {
+        rounds.spawn(tasks, watch, move || tls.reload(), metrics.reloads("tls"));
+    }
+    Ok(tls)
+}
+
+/// Reads who may come in, and again whenever it changes.
+pub(super) async fn authenticator(
+    settings: &Settings,
+    metrics: &Arc<Metrics>,
+    tasks: &TaskTracker,
+    rounds: &Rounds,
+) -> Result<Arc<Authenticator>, BadClients> {
+    let auth = Arc::new(Authenticator::open(&settings.auth, Arc::clone(metrics))?);
+    if auth.is_required() {
+        let files = Arc::clone(&auth);
+        let watch = Watch::begin("clients", move || files.files()).await;
+        // Which secrets' files to watch is known only now: what has changed since is read here.
+        auth.reload()?;
+        let reloaded = Arc::clone(&auth);
+        let counts = metrics.reloads("clients");
+        rounds.spawn(tasks, watch, move || reloaded.reload(), counts);
+    }
+    Ok(auth)
+}
+
+/// What takes settings over while it runs.
+pub(super) struct Live {
+    pub(super) cache: Arc<Cache<UpstreamError>>,
+    pub(super) level: Option<Level>,
+    /// The settings as they are shown.
+    pub(super) shown: Arc<ArcSwap<String>>,
+}
+
+/// Reads the settings again whenever their file changes. Those that are not taken over while running
+/// stay as they were, and are named in the log.
+pub(super) async fn settings(
+    loaded: &Loaded,
+    live: Live,
+    metrics: &Metrics,
+    tasks: &TaskTracker,
+    rounds: &Rounds,
+) {
+    let started = loaded.clone();
+    let current = Mutex::new(loaded.settings.clone());
+    let files = loaded.files();
+    let watch = Watch::begin("settings", move || files.clone()).await;
+    let load = move || -> Result<(), String> {
+        let new = started.again().map_err(|problems| problems.to_string())?;
+        let mut current = current.lock();
+        live.take_over(&started.settings, &current, &new)?;
+        *current = new.settings;
+        Ok(())
+    };
+    rounds.spawn(tasks, watch, load, metrics.reloads("settings"));
+}
+
+impl Live {
+    /// Puts in force what can be; names the rest, in the log and where the settings are shown.
+    fn take_over(
+        &self,
+        started: &Settings,
+        current: &Settings,
+        new: &Loaded,
+    ) -> Result<(), String> {
+        let changed = Changes::between(current, &new.settings).live.join(", ");
+        let waiting = Changes::between(started, &new.settings)
+            .at_restart
+            .join(", ");
+        if let Some(level) = &self.level {
+            level.set(&new.settings.log)?;
+        }
+        self.cache.set_policy(new.settings.freshness.clone());
+        if !changed.is_empty() {
+            tracing::info!(changed, "settings taken over");
+        }
+        let mut text = new.to_toml();
+        if !waiting.is_empty() {
+            tracing::warn!(waiting, "these settings take effect at the next start");
+            text = format!("# At the next start, not before: {waiting}\n{text}");
+        }
+        self.shown.store(Arc::new(text));
+        Ok(())
+    }
+}

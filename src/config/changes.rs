@@ -1,0 +1,69 @@
+//! What differs between two sets of settings, and what of it a running gateway takes over.
+
+use serde_json::Value;
+
+use super::Settings;
+
+/// Sections and settings that are taken over while running. config/gateway.toml says so at each.
+const LIVE: [&str; 2] = ["freshness.", "log.level"];
+
+/// The keys that differ.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Those that are taken over.
+    pub live: Vec<String>,
+    /// Those that take effect at the next start.
+    pub at_restart: Vec<String>,
+}
+
+impl Changes {
+    /// From one to the other.
+    #[must_use]
+    pub fn between(old: &Settings, new: &Settings) -> Self {
+        let value = |settings| serde_json::to_value(settings).unwrap_or_default();
+        let mut changes = Self::default();
+        changes.compare("", &value(old), &value(new));
+        changes
+    }
+
+    fn compare(&mut self, key: &str, old: &Value, new: &Value) {
+        if let (Value::Object(old), Value::Object(new)) = (old, new) {
+            for (name, old) in old {
+                let key = if key.is_empty() {
+                    name.clone()
+                } else {
+                    format!("{key}.{name}")
+                };
+                self.compare(&key, old, new.get(name).unwrap_or(&Value::Null));
+            }
+        } else if old != new {
+            let is_live = LIVE.iter().any(|live| key.starts_with(live));
+            let keys = if is_live {
+                &mut self.live
+            } else {
+                &mut self.at_restart
+            };
+            keys.push(key.to_owned());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::Span;
+
+    #[test]
+    fn what_differs_is_named_and_sorted_by_when_it_counts() {
+        let old = Settings::default();
+        let mut new = old.clone();
+        assert_eq!(Changes::between(&old, &new), Changes::default());
+        new.freshness.max = Span::secs(60);
+        new.log.level = "debug".to_owned();
+        new.listen.tls.cert_file = Some("c".to_owned());
+        new.api.writes = true;
+        let changes = Changes::between(&old, &new);
+        assert_eq!(changes.live, ["freshness.max", "log.level"]);
+        assert_eq!(changes.at_restart, ["api.writes", "listen.tls.cert_file"]);
+    }
+}
