@@ -6,6 +6,7 @@
 import json
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 
@@ -33,8 +34,9 @@ def main() -> None:
         lax = {key: value for key, value in HARDENED.items() if service.get(key) != value}
         if lax:
             sys.exit(f"compose: {name} lacks {lax}")
+    log = tempfile.TemporaryFile()
     running = [
-        subprocess.Popen([program, *service["command"]], env=service.get("environment") or {}, stdout=subprocess.DEVNULL)
+        subprocess.Popen([program, *service["command"]], env=service.get("environment") or {}, stdout=subprocess.DEVNULL, stderr=log)
         for service in (services["origin"], services["gateway"])
     ]
     try:
@@ -55,6 +57,8 @@ def main() -> None:
             process.terminate()
         codes = [process.wait(30) for process in running]
     if any(codes):
+        log.seek(0)
+        sys.stderr.buffer.write(log.read())
         sys.exit(f"compose: ended with {codes}")
     print(f"the compose file's commands work together: a miss, then a hit, of {image}")
 
