@@ -24,7 +24,7 @@ def footprint(gateway: Server) -> Footprint:
     # Before it is asked, for to answer takes memory.
     resident = gateway.resident()
     told = metrics(gateway)
-    tasks = [value for name, value in told.items() if re.search(r"tokio.*tasks|alive_tasks", name)]
+    tasks = [value for name, value in told.items() if name == "pai_gateway_tasks"]
     return Footprint(
         resident=resident,
         descriptors=len(list((process / "fd").iterdir())),

@@ -23,8 +23,8 @@ HOST = "127.0.0.1:8080"
 @dataclass
 class Run:
     folder: Path
-    rounds: int = 5
-    seconds: int = 2
+    rounds: int = 12
+    seconds: int = 1
     connections: int = 64
     images: int = 1_000
     many_images: int = 1_000_000
