@@ -43,10 +43,12 @@ class Run:
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
-    def own(self, kind: str, *more: str, listen: str = "127.0.0.1:0") -> server.Server:
+    def own(
+        self, kind: str, *more: str, listen: str = "127.0.0.1:0", cpus: set[int] | None = None
+    ) -> server.Server:
         """One of the servers of the peers' crate; the origin is on the load's side."""
         ports = self.folder / f"{kind}-{os.urandom(4).hex()}.json"
-        cpus = self.load_cpus if kind == "origin" else self.server_cpus
+        cpus = cpus or (self.load_cpus if kind == "origin" else self.server_cpus)
         command = [str(PEERS), kind, listen, str(ports), *more]
         return server.Server(command, cpus, ports_file=str(ports))
 

@@ -1,6 +1,6 @@
 //! What the gateway is measured against, and with:
 //!
-//! - `peers hyper LISTEN PORTS_FILE`: bare hyper, the reference
+//! - `peers hyper LISTEN PORTS_FILE [each|shared WORKERS]`: bare hyper, the reference
 //! - `peers floor LISTEN PORTS_FILE`: an epoll loop that writes fixed bytes, the least there is
 //! - `peers origin LISTEN PORTS_FILE BODY_BYTES`: an origin that has every image
 //! - `peers load …`: requests, where wrk cannot send them
@@ -15,6 +15,8 @@ mod wire;
 
 use std::error::Error;
 
+use bare::Workers;
+
 // The gateway's own allocator, so that the reference differs by what is done, not by how it is stored.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -25,7 +27,10 @@ fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
-        ["hyper", listen, ports_file] => bare::serve(listen, ports_file),
+        ["hyper", listen, ports_file] => bare::serve(listen, ports_file, Workers::One),
+        ["hyper", listen, ports_file, kind, count] => {
+            bare::serve(listen, ports_file, Workers::parse(kind, count)?)
+        }
         ["floor", listen, ports_file] => {
             let fixed = answer::found(answer::BODY_BYTES);
             epoll::serve(listen, ports_file, move |_, out| out.extend(&fixed))
