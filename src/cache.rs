@@ -15,6 +15,7 @@ pub mod entry;
 pub mod explain;
 pub mod flight;
 pub mod freshness;
+mod images;
 mod negative;
 mod purge;
 pub mod snapshot;
@@ -28,13 +29,10 @@ pub use purge::{Scope, Thoroughness};
 pub use snapshot::Keeper;
 
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use foldhash::quality::RandomState;
-use moka::notification::RemovalCause;
 use serde::Serialize;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -43,6 +41,7 @@ use crate::api::{ImageId, ImageKey};
 use crate::metrics::Metrics;
 use crate::priority::{Priority, Urgency};
 use flight::{Boarding, Flights};
+use images::Images;
 use snapshot::Journal;
 
 /// What a fetch brought, or why it brought nothing.
@@ -105,7 +104,7 @@ pub enum Fetch<E> {
 /// The cache. `E` is the error a fetch may end in.
 #[derive(Debug)]
 pub struct Cache<E: Clone + Send + Sync + 'static> {
-    images: moka::sync::Cache<ImageKey, Arc<Entry>, RandomState>,
+    images: Images,
     negatives: moka::sync::Cache<ImageId, Arc<Negative>>,
     failures: moka::sync::Cache<ImageKey, E>,
     flights: Flights<ImageKey, Fetched<E>>,
@@ -115,8 +114,6 @@ pub struct Cache<E: Clone + Send + Sync + 'static> {
     metrics: Arc<Metrics>,
     /// Where orders to forget are written, if a snapshot could bring back what they are about.
     journal: OnceLock<Arc<Journal>>,
-    /// Grows with each change of the images.
-    changes: AtomicU64,
 }
 
 impl<E: Clone + Send + Sync + 'static> Cache<E> {
@@ -124,15 +121,9 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
     #[must_use]
     pub fn new(config: &Config, policy: Policy, metrics: Arc<Metrics>, tasks: TaskTracker) -> Self {
         let evictions = Arc::clone(&metrics);
-        let images = moka::sync::Cache::builder()
-            .max_capacity(config.max_bytes.0)
-            .weigher(|_: &ImageKey, entry: &Arc<Entry>| entry.weight())
-            .eviction_listener(move |_, _, cause| {
-                if cause != RemovalCause::Replaced {
-                    evictions.cache_evicted(cause);
-                }
-            })
-            .build_with_hasher(RandomState::default());
+        let images = Images::new(config.max_bytes.0, move |cause| {
+            evictions.cache_evicted(cause);
+        });
         let negatives = moka::sync::Cache::new(config.max_negative);
         let failures = moka::sync::Cache::new(config.max_negative);
         let max_bytes = config.max_bytes.0;
@@ -146,7 +137,6 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
             max_bytes,
             metrics,
             journal: OnceLock::new(),
-            changes: AtomicU64::new(0),
         }
     }
 
@@ -236,13 +226,12 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
     }
 
     fn keep(&self, key: &ImageKey, entry: &Arc<Entry>) {
-        self.changes.fetch_add(1, Ordering::Release);
         if entry.storable {
             self.images
                 .insert(key.clone(), self.same_object_or_young(key, entry));
             self.metrics.cache_ttl.observe(entry.ttl().as_secs_f64());
         } else {
-            self.images.invalidate(key);
+            self.images.remove(key);
         }
     }
 
@@ -261,10 +250,9 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
     }
 
     fn remove_variants(&self, image: &ImageId) -> u64 {
-        self.changes.fetch_add(1, Ordering::Release);
         ImageKey::variants(image)
             .iter()
-            .filter(|key| self.images.remove(*key).is_some())
+            .filter(|key| self.images.remove(key))
             .count() as u64
     }
 
@@ -296,12 +284,12 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
     /// How full the stores are now.
     #[must_use]
     pub fn usage(&self) -> Usage {
-        self.images.run_pending_tasks();
+        let (entries, bytes) = self.images.usage();
         self.negatives.run_pending_tasks();
         Usage {
-            entries: self.images.entry_count(),
+            entries,
             negative_entries: self.negatives.entry_count(),
-            bytes: self.images.weighted_size(),
+            bytes,
             max_bytes: self.max_bytes,
         }
     }

@@ -1,7 +1,6 @@
 //! Forgetting on order.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::{Cache, Entry};
 use crate::api::{ImageId, ImageKey};
@@ -75,7 +74,6 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
     }
 
     fn purge_matching(&self, scope: &Scope, thoroughness: Thoroughness) -> u64 {
-        self.changes.fetch_add(1, Ordering::Release);
         let matches = |entry: &Entry| match scope {
             Scope::Workspace(workspace) => entry.ownership.workspace.as_deref() == Some(workspace),
             Scope::All | Scope::Image(_) => true,
@@ -90,7 +88,7 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
             self.negatives.invalidate_all();
         }
         let purged = keys.iter().filter(|key| match thoroughness {
-            Thoroughness::Hard => self.images.remove(&***key).is_some(),
+            Thoroughness::Hard => self.images.remove(key),
             Thoroughness::Soft => self.soften(key),
         });
         purged.count() as u64
@@ -100,7 +98,6 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
         let Some(entry) = self.images.get(key) else {
             return false;
         };
-        self.changes.fetch_add(1, Ordering::Release);
         self.images
             .insert(key.clone(), Arc::new(entry.softly_purged()));
         true

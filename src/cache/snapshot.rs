@@ -30,7 +30,6 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -86,7 +85,7 @@ impl<E: Clone + Send + Sync + 'static> Keeper<E> {
             }
         };
         let journal = Arc::new(restore::restore(&path, &origin, &cache));
-        let changes = cache.changes.load(Ordering::Acquire);
+        let changes = cache.images.changes();
         // A cache is opened once; a second journal would be that of another snapshot.
         cache.journal.set(Arc::clone(&journal)).ok()?;
         Some(Arc::new(Self {
@@ -128,7 +127,7 @@ impl<E: Clone + Send + Sync + 'static> Keeper<E> {
         let keeper = Arc::clone(self);
         let writing = tokio::spawn(async move {
             let mut written = keeper.written.lock().await;
-            let changes = keeper.cache.changes.load(Ordering::Acquire);
+            let changes = keeper.cache.images.changes();
             if *written == changes {
                 return;
             }

@@ -28,7 +28,7 @@ fn key(id: &str) -> ImageKey {
     }
 }
 
-fn image(body: &str) -> Landed {
+pub(super) fn entry(body: &str) -> Arc<Entry> {
     let arrival = Arrival {
         body: body.to_owned().into(),
         fields: ImageFields::parse(body.as_bytes()).unwrap(),
@@ -39,12 +39,11 @@ fn image(body: &str) -> Landed {
         date: None,
         cache_control: String::new(),
     };
-    Landed::Image(Arc::new(Entry::new(
-        arrival,
-        false,
-        &Policy::default(),
-        0.0,
-    )))
+    Arc::new(Entry::new(arrival, false, &Policy::default(), 0.0))
+}
+
+fn image(body: &str) -> Landed {
+    Landed::Image(entry(body))
 }
 
 fn no() -> Landed {

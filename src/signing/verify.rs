@@ -88,8 +88,9 @@ pub fn verify(
     let rest = after_path(query, headers, payload_hash, authorization.signed_headers)?;
     let genuine = spellings(path).any(|path| {
         let path = if path.is_empty() { "/" } else { &path };
-        let canonical = [method, "\n", path, "\n", &rest].concat();
-        let hash = digest::digest(&digest::SHA256, canonical.as_bytes());
+        let [method, path] = [method, path].map(str::as_bytes);
+        let canonical = [method, b"\n", path, b"\n", &rest].concat();
+        let hash = digest::digest(&digest::SHA256, &canonical);
         let text = [ALGORITHM, "\n", &hex(hash.as_ref())].concat();
         hmac::verify(&key.sha256, text.as_bytes(), &claimed).is_ok()
     });
@@ -101,24 +102,25 @@ pub fn verify(
 }
 
 /// The canonical request from its query on, in one piece: it is the same for every spelling of the path.
+/// Bytes, for what nobody reads as text need not be looked at as text.
 fn after_path(
     query: &str,
     headers: &Lines<'_>,
     payload_hash: &str,
     names: &str,
-) -> Result<String, Refused> {
+) -> Result<Vec<u8>, Refused> {
     let names = Names::parse(names)?;
-    let mut text = String::with_capacity(1024);
-    text.push_str(&canonical_query(query)?);
-    text.push('\n');
+    let mut text = Vec::with_capacity(1024);
+    text.extend(canonical_query(query)?.as_bytes());
+    text.push(b'\n');
     for name in &names.each {
-        text.push_str(name);
-        text.push(':');
+        text.extend(name.as_bytes());
+        text.push(b':');
         push_values(&mut text, headers, name)?;
-        text.push('\n');
+        text.push(b'\n');
     }
     for part in ["\n", &names.joined, "\n", payload_hash] {
-        text.push_str(part);
+        text.extend(part.as_bytes());
     }
     Ok(text)
 }
@@ -137,29 +139,30 @@ fn canonical_query(query: &str) -> Result<Cow<'_, str>, Refused> {
 }
 
 /// The values of one header: trimmed, and where there are several, sorted and joined by commas.
-fn push_values(text: &mut String, headers: &Lines<'_>, name: &str) -> Result<(), Refused> {
+fn push_values(text: &mut Vec<u8>, headers: &Lines<'_>, name: &str) -> Result<(), Refused> {
     let mut values = headers.values(name);
-    let first = value_text(values.next().ok_or(Refused::MissingHeader)?)?;
+    let first = trimmed(values.next().ok_or(Refused::MissingHeader)?)?;
     let Some(second) = values.next() else {
-        text.push_str(first);
+        text.extend(first);
         return Ok(());
     };
-    let mut all = vec![first, value_text(second)?];
+    let mut all = vec![first, trimmed(second)?];
     for value in values {
-        all.push(value_text(value)?);
+        all.push(trimmed(value)?);
     }
     all.sort_unstable();
-    text.push_str(&all.join(","));
+    text.extend(all.join(&b','));
     Ok(())
 }
 
-fn value_text(value: &HeaderValue) -> Result<&str, Refused> {
-    let text = std::str::from_utf8(value.as_bytes()).map_err(|_| Refused::Mismatch)?;
-    Ok(if text.is_ascii() {
-        text.trim_ascii()
-    } else {
-        text.trim()
-    })
+/// Without the white space around it, which in a text beyond ASCII may be beyond ASCII too.
+fn trimmed(value: &HeaderValue) -> Result<&[u8], Refused> {
+    let bytes = value.as_bytes();
+    if bytes.is_ascii() {
+        return Ok(bytes.trim_ascii());
+    }
+    let text = std::str::from_utf8(bytes).map_err(|_| Refused::Mismatch)?;
+    Ok(text.trim().as_bytes())
 }
 
 /// The names of the signed headers, in lower case, sorted, each once.

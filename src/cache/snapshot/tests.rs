@@ -138,7 +138,6 @@ impl Run {
         };
         let entry = Entry::new(arrival, false, &Policy::default(), 0.0);
         self.cache.images.insert(key, Arc::new(entry));
-        self.cache.changes.fetch_add(1, Ordering::Release);
     }
 
     async fn purge(&self, id: &str) {
