@@ -10,6 +10,7 @@
 mod budget;
 mod client;
 mod clients;
+mod named;
 mod nonces;
 mod policy;
 mod refused;

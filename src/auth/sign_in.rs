@@ -8,17 +8,18 @@ use std::sync::Arc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest;
+use http::Method;
 use http::request::Parts;
-use http::{Method, header};
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
+use super::named::{Covered, Header, Named};
 use super::nonces::Room;
 use super::{Client, Clients, Principal, Refused};
 use crate::api::{self, Action};
 use crate::peer::Peer;
-use crate::signing::{self, Lines, WINDOW_SECONDS, hex, pieces, roa};
+use crate::signing::{self, Lines, WINDOW_SECONDS, hex, roa};
 
 /// A request that was let in.
 #[derive(Debug, Clone)]
@@ -87,27 +88,28 @@ pub(super) fn sign_in(
     action: Action,
     now: Timestamp,
 ) -> Result<SignedIn, Refused> {
-    let lines = Lines::of(&head.headers);
-    let credential = once(&lines, header::AUTHORIZATION.as_str())
+    let named = Named::of(&head.headers);
+    let credential = named
+        .once(Header::Authorization)
         .map_err(|_| Refused::Unreadable("one Authorization header is"))?;
     let Some(credential) = credential else {
-        return without_authorization(clients, &lines, peer);
+        return without_authorization(clients, &named, peer);
     };
     if let Some(token) = credential.strip_prefix("Bearer ") {
         bearer(clients, token, peer)
     } else if credential.starts_with("acs ") {
-        by_roa(clients, (head, &lines), peer, action, now, credential)
+        by_roa(clients, (head, &named), peer, action, now, credential)
     } else {
-        by_acs3(clients, (head, &lines), action, now, credential)
+        by_acs3(clients, (head, &named), action, now, credential)
     }
 }
 
 fn without_authorization(
     clients: &Clients,
-    lines: &Lines<'_>,
+    named: &Named<'_>,
     peer: &Peer,
 ) -> Result<SignedIn, Refused> {
-    if let Some(token) = once(lines, "x-acs-bearer-token")? {
+    if let Some(token) = named.once(Header::BearerToken)? {
         return bearer(clients, token, peer);
     }
     if peer.names.is_empty() {
@@ -133,7 +135,7 @@ fn bearer(clients: &Clients, token: &str, peer: &Peer) -> Result<SignedIn, Refus
 
 fn by_acs3(
     clients: &Clients,
-    (head, lines): (&Parts, &Lines<'_>),
+    (head, named): (&Parts, &Named<'_>),
     action: Action,
     now: Timestamp,
     credential: &str,
@@ -142,12 +144,12 @@ fn by_acs3(
         .map_err(|_| Refused::Unreadable("ACS3-HMAC-SHA256 is, with issued keys"))?;
     let client = known(clients, authorization.access_key_id)?;
     let covered = Covered::by(authorization.signed_headers);
-    let signed = |name| covered.value(lines, name);
-    let (date, nonce) = (signed(DATE)?, signed(NONCE)?);
-    let hash = signed(HASH)?;
+    let signed = |header| covered.value(named, header);
+    let (date, nonce) = (signed(Header::Date)?, signed(Header::Nonce)?);
+    let hash = signed(Header::Hash)?;
     check_date(parse_acs_date(date), now)?;
-    check_call(signed(VERSION)?, signed(ACTION)?, action)?;
-    check_token(client, lines, || signed(TOKEN))?;
+    check_call(signed(Header::Version)?, signed(Header::Action)?, action)?;
+    check_token(client, named, || signed(Header::Token))?;
     let body = if head.method == Method::GET {
         if hash != EMPTY_HASH {
             return Err(Refused::Body);
@@ -157,11 +159,12 @@ fn by_acs3(
         BodyProof::Sha256(hash.to_owned())
     };
     let target = (head.uri.path(), head.uri.query().unwrap_or(""));
+    let lines = Lines::of(&head.headers);
     let genuine = client.keys.iter().any(|key| {
         signing::verify(
             head.method.as_str(),
             target,
-            lines,
+            &lines,
             hash,
             &authorization,
             key,
@@ -173,7 +176,7 @@ fn by_acs3(
 
 fn by_roa(
     clients: &Clients,
-    (head, lines): (&Parts, &Lines<'_>),
+    (head, named): (&Parts, &Named<'_>),
     peer: &Peer,
     action: Action,
     now: Timestamp,
@@ -188,14 +191,14 @@ fn by_roa(
         ));
     }
     // Every x-acs- header is part of what this signature covers.
-    let signed = |name| once(lines, name)?.ok_or(Refused::Unsigned(name));
-    let date = httpdate::parse_http_date(signed("date")?)
+    let signed = |header| named.one(header);
+    let date = httpdate::parse_http_date(signed(Header::HttpDate)?)
         .ok()
         .and_then(|date| Timestamp::try_from(date).ok());
     check_date(date, now)?;
-    check_call(signed(VERSION)?, signed(ACTION)?, action)?;
-    check_token(client, lines, || signed(TOKEN))?;
-    let nonce = signed(NONCE)?;
+    check_call(signed(Header::Version)?, signed(Header::Action)?, action)?;
+    check_token(client, named, || signed(Header::Token))?;
+    let nonce = signed(Header::Nonce)?;
     let target = (head.uri.path(), head.uri.query().unwrap_or(""));
     let has_body = head.method == Method::POST;
     let genuine = client.keys.iter().any(|key| {
@@ -245,51 +248,6 @@ fn known<'a>(clients: &'a Clients, access_key_id: &str) -> Result<&'a Arc<Client
     })
 }
 
-const DATE: &str = "x-acs-date";
-const NONCE: &str = "x-acs-signature-nonce";
-const ACTION: &str = "x-acs-action";
-const VERSION: &str = "x-acs-version";
-const HASH: &str = "x-acs-content-sha256";
-const TOKEN: &str = "x-acs-security-token";
-
-/// The headers that an ACS3 signature covers, of those that it must cover.
-struct Covered([(&'static str, bool); 6]);
-
-impl Covered {
-    fn by(signed_headers: &str) -> Self {
-        let mut covered = [DATE, NONCE, ACTION, VERSION, HASH, TOKEN].map(|name| (name, false));
-        for signed in pieces(signed_headers, b';').filter(|name| name.starts_with("x-acs-")) {
-            for (name, is_covered) in &mut covered {
-                *is_covered |= *name == signed;
-            }
-        }
-        Self(covered)
-    }
-
-    /// The one value of a header that must be covered.
-    fn value<'h>(&self, lines: &Lines<'h>, name: &'static str) -> Result<&'h str, Refused> {
-        if self.0.contains(&(name, true)) {
-            once(lines, name)?.ok_or(Refused::Unsigned(name))
-        } else {
-            Err(Refused::Unsigned(name))
-        }
-    }
-}
-
-/// The value of a header that may be there once.
-fn once<'h>(lines: &Lines<'h>, name: &'static str) -> Result<Option<&'h str>, Refused> {
-    let mut values = lines.values(name);
-    match (values.next(), values.next()) {
-        (None, _) => Ok(None),
-        (Some(value), None) => std::str::from_utf8(value.as_bytes())
-            .ok()
-            .filter(|text| text.is_ascii())
-            .map(|text| Some(text.trim_ascii()))
-            .ok_or(Refused::Unsigned(name)),
-        (Some(_), Some(_)) => Err(Refused::Unsigned(name)),
-    }
-}
-
 /// `2026-11-23T09:09:37Z`, to the second, as every SDK writes it.
 fn parse_acs_date(text: &str) -> Option<Timestamp> {
     let plain = text.len() == 20 && text.ends_with('Z');
@@ -319,10 +277,10 @@ fn check_call(version: &str, named: &str, asked: Action) -> Result<(), Refused> 
 
 fn check_token<'h>(
     client: &Client,
-    lines: &Lines<'_>,
+    named: &Named<'_>,
     sent: impl FnOnce() -> Result<&'h str, Refused>,
 ) -> Result<(), Refused> {
-    let is_sent = lines.values(TOKEN).next().is_some();
+    let is_sent = named.has(Header::Token);
     match &client.token {
         None if !is_sent => Ok(()),
         None => Err(Refused::WrongToken),

@@ -1,0 +1,160 @@
+//! The headers that sign-in reads, found in one pass over a request's.
+
+use http::{HeaderMap, HeaderValue};
+
+use super::Refused;
+use crate::signing::pieces;
+
+/// A header that sign-in reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Header {
+    Authorization,
+    BearerToken,
+    HttpDate,
+    Date,
+    Nonce,
+    Action,
+    Version,
+    Hash,
+    Token,
+}
+
+impl Header {
+    const ALL: [Self; 9] = [
+        Self::Authorization,
+        Self::BearerToken,
+        Self::HttpDate,
+        Self::Date,
+        Self::Nonce,
+        Self::Action,
+        Self::Version,
+        Self::Hash,
+        Self::Token,
+    ];
+
+    /// In lower case.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Authorization => "authorization",
+            Self::BearerToken => "x-acs-bearer-token",
+            Self::HttpDate => "date",
+            Self::Date => "x-acs-date",
+            Self::Nonce => "x-acs-signature-nonce",
+            Self::Action => "x-acs-action",
+            Self::Version => "x-acs-version",
+            Self::Hash => "x-acs-content-sha256",
+            Self::Token => "x-acs-security-token",
+        }
+    }
+
+    fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.as_str() == name)
+    }
+
+    const fn bit(self) -> u16 {
+        1 << self as u16
+    }
+}
+
+/// What a request says in them.
+#[derive(Debug)]
+pub(super) struct Named<'h> {
+    values: [Option<&'h HeaderValue>; Header::ALL.len()],
+    /// Those that came more than once.
+    repeated: u16,
+}
+
+impl<'h> Named<'h> {
+    pub(super) fn of(headers: &'h HeaderMap) -> Self {
+        let mut named = Self {
+            values: [None; Header::ALL.len()],
+            repeated: 0,
+        };
+        for (name, value) in headers {
+            if let Some(header) = Header::of(name.as_str())
+                && named.values[header as usize].replace(value).is_some()
+            {
+                named.repeated |= header.bit();
+            }
+        }
+        named
+    }
+
+    pub(super) fn has(&self, header: Header) -> bool {
+        self.values[header as usize].is_some()
+    }
+
+    /// The value of a header that may be there once.
+    pub(super) fn once(&self, header: Header) -> Result<Option<&'h str>, Refused> {
+        let Some(value) = self.values[header as usize] else {
+            return Ok(None);
+        };
+        let text = std::str::from_utf8(value.as_bytes()).ok();
+        let text = text.filter(|text| text.is_ascii() && self.repeated & header.bit() == 0);
+        text.map(|text| Some(text.trim_ascii()))
+            .ok_or(Refused::Unsigned(header.as_str()))
+    }
+
+    /// The value of a header that must be there once.
+    pub(super) fn one(&self, header: Header) -> Result<&'h str, Refused> {
+        self.once(header)?.ok_or(Refused::Unsigned(header.as_str()))
+    }
+}
+
+/// Which of them an ACS3 signature covers.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Covered(u16);
+
+impl Covered {
+    /// By the names of `SignedHeaders`.
+    pub(super) fn by(signed_headers: &str) -> Self {
+        let named = pieces(signed_headers, b';').filter_map(Header::of);
+        Self(named.fold(0, |bits, header| bits | header.bit()))
+    }
+
+    /// The one value of a header that must be covered.
+    pub(super) fn value<'h>(self, named: &Named<'h>, header: Header) -> Result<&'h str, Refused> {
+        if self.0 & header.bit() == 0 {
+            Err(Refused::Unsigned(header.as_str()))
+        } else {
+            named.one(header)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_header_is_found_by_its_name_and_no_other() {
+        for header in Header::ALL {
+            assert_eq!(Header::of(header.as_str()), Some(header));
+            assert_eq!(Header::ALL[header as usize], header);
+        }
+        assert_eq!(Header::of("x-acs-dates"), None);
+    }
+
+    #[test]
+    fn what_came_twice_or_is_no_ascii_is_refused() {
+        let value = HeaderValue::from_static;
+        let mut headers = HeaderMap::new();
+        headers.append("x-acs-date", value(" today "));
+        headers.append("x-acs-version", value("1"));
+        headers.append("x-acs-version", value("1"));
+        headers.append("x-acs-action", "é".parse().unwrap());
+        let named = Named::of(&headers);
+        assert_eq!(named.once(Header::Date), Ok(Some("today")));
+        assert_eq!(named.once(Header::Nonce), Ok(None));
+        for (header, name) in [
+            (Header::Version, "x-acs-version"),
+            (Header::Action, "x-acs-action"),
+        ] {
+            assert_eq!(named.once(header), Err(Refused::Unsigned(name)));
+        }
+        let covered = Covered::by("host;x-acs-date");
+        assert_eq!(covered.value(&named, Header::Date), Ok("today"));
+        let uncovered = covered.value(&named, Header::Nonce);
+        assert_eq!(uncovered, Err(Refused::Unsigned("x-acs-signature-nonce")));
+    }
+}
