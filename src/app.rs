@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::access::Access;
 use crate::admin::{Admin, Health, Observe};
 use crate::audit::{Audit, Scribe};
 use crate::auth::{BadClients, Mode};
@@ -28,6 +29,7 @@ use crate::metrics::Metrics;
 use crate::reload::Rounds;
 use crate::server::{self, Address, BadFiles, BindError, Bound, Server, Service};
 use crate::telemetry::{Level, told};
+use crate::traces::{BadTraces, Traces};
 use crate::transport::{self, BuildError};
 use crate::upstream::{BadOrigin, Origin, Upstream, UpstreamError};
 use reloading::Live;
@@ -55,6 +57,7 @@ pub struct App {
     services: TaskTracker,
     rounds: Rounds,
     snapshot: Option<Arc<Keeper<UpstreamError>>>,
+    traces: Option<Arc<Traces>>,
 }
 
 /// What only a process of its own has.
@@ -96,6 +99,9 @@ pub enum StartError {
          set auth.mode = \"required\", or pass on a socket on loopback or a Unix socket"
     )]
     Open(Address),
+    /// Traces cannot be sent as the settings say.
+    #[error("traces: {0}")]
+    Traces(#[from] BadTraces),
     /// The admin token cannot be read.
     #[error("admin.token_file: {0}")]
     Token(io::Error),
@@ -147,6 +153,7 @@ impl App {
         };
         reloading::settings(loaded, live, &metrics, &services, &rounds).await;
         let (audit, scribe) = audit(settings, &metrics).await.map_err(StartError::Audit)?;
+        let traces = Traces::open(&settings.traces, environment, &metrics)?.map(Arc::new);
         let gateway = Arc::new(Gateway::new(
             settings.api.clone(),
             &settings.upstream.not_found_code,
@@ -157,6 +164,8 @@ impl App {
                 upstream: Arc::clone(&upstream),
                 metrics: Arc::clone(&metrics),
                 audit,
+                access: Access::from_config(&settings.log),
+                traces: traces.clone(),
                 tasks: calls.clone(),
             },
         ));
@@ -229,6 +238,7 @@ impl App {
             services,
             rounds,
             snapshot,
+            traces,
         })
     }
 
@@ -246,7 +256,7 @@ impl App {
     }
 
     /// Stops in order: not ready; still accepting for the lame-duck time; draining; calls under way;
-    /// the last snapshot, when nothing can change any more.
+    /// the last spans; the last snapshot, when nothing can change any more.
     pub async fn stop(self) {
         self.health.stop();
         tracing::info!(lame_duck = %self.shutdown.lame_duck, "stopping: not ready, still accepting");
@@ -259,9 +269,17 @@ impl App {
         }
         self.stop.cancel();
         self.services.close();
-        if timeout(LAST_CALLS, self.services.wait()).await.is_err() {
-            tracing::warn!("listeners were slow to stop");
-        }
+        let services = async {
+            if timeout(LAST_CALLS, self.services.wait()).await.is_err() {
+                tracing::warn!("listeners were slow to stop");
+            }
+        };
+        let traces = async {
+            if let Some(traces) = &self.traces {
+                traces.stop().await;
+            }
+        };
+        tokio::join!(services, traces);
         if let Some(snapshot) = self.snapshot {
             snapshot.close().await;
         }

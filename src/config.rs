@@ -22,7 +22,9 @@ use figment::providers::Serialized;
 use serde::{Deserialize, Serialize};
 
 use crate::units::Span;
-use crate::{admin, audit, auth, cache, credentials, gateway, reload, server, telemetry, upstream};
+use crate::{
+    admin, audit, auth, cache, credentials, gateway, reload, server, telemetry, traces, upstream,
+};
 
 /// Every setting.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -52,6 +54,8 @@ pub struct Settings {
     pub reload: reload::Config,
     /// Logs.
     pub log: telemetry::Config,
+    /// Traces.
+    pub traces: traces::Config,
     /// Stopping.
     pub shutdown: Shutdown,
 }

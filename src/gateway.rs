@@ -13,6 +13,7 @@ mod demand;
 mod fetch;
 mod framing;
 mod landing;
+mod notes;
 mod pass;
 mod request_id;
 mod search;
@@ -35,6 +36,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use crate::access::Access;
 use crate::api::{Action, Call, ImageKey, Malformed, Misrouted, Operation};
 use crate::audit::{Audit, Deed};
 use crate::auth::{Authenticator, BodyProof, Permission, Principal, Seen, SignedIn, Unseen};
@@ -44,6 +46,7 @@ use crate::outcome::Outcome;
 use crate::peer::Peer;
 use crate::response::{self, Answer, Body, CacheStatus, Error};
 use crate::server::Service;
+use crate::traces::{Step, Trace, Traces};
 use crate::units::{ByteSize, Span};
 use crate::upstream::{Upstream, UpstreamError};
 use demand::{Demand, Plan};
@@ -87,6 +90,8 @@ pub struct Gateway {
     /// Requests of nobody in particular.
     anonymous: ClientMetrics,
     unauthenticated: ClientMetrics,
+    /// Whether anything is written down of a request beside its count.
+    takes_notes: bool,
     waiting: Semaphore,
 }
 
@@ -103,6 +108,10 @@ pub struct GatewayParts {
     pub metrics: Arc<Metrics>,
     /// What is written down, if anything.
     pub audit: Option<Audit>,
+    /// What is logged of each request, if anything.
+    pub access: Option<Access>,
+    /// Where traces begin, if they do.
+    pub traces: Option<Arc<Traces>>,
     /// Where writes run, so that a client that leaves leaves none half done.
     pub tasks: TaskTracker,
 }
@@ -122,7 +131,8 @@ impl Gateway {
             config,
             not_found_code: not_found_code.into(),
             anonymous: metrics.client("anonymous"),
-            unauthenticated: metrics.client("unauthenticated"),
+            unauthenticated: metrics.client(STRANGER),
+            takes_notes: parts.audit.is_some() || parts.access.is_some() || parts.traces.is_some(),
             waiting: Semaphore::new(max_in_flight as usize),
             parts,
         }
@@ -139,12 +149,15 @@ impl Gateway {
         let action = call
             .as_ref()
             .map_or_else(Misrouted::action, |call| call.operation.action());
-        let audit = self.parts.audit.as_ref();
-        let image = audit
-            .and(call.as_ref().ok())
-            .and_then(|call| call.operation.image().cloned());
+        let noted = call.as_ref().ok().filter(|_| self.takes_notes);
+        let image = noted.and_then(|call| call.operation.image().cloned());
         let id = RequestId::new();
         let signed_in = self.parts.auth.sign_in(&head, peer, action, Timestamp::now);
+        let span = match &self.parts.traces {
+            None => Step::none(),
+            Some(traces) if signed_in.is_ok() => traces.follow(&head.headers, at),
+            Some(traces) => traces.draw(at),
+        };
         let (principal, reply) = match signed_in {
             Ok(SignedIn {
                 principal,
@@ -155,6 +168,7 @@ impl Gateway {
                     principal: &principal,
                     proof: &proof,
                     at,
+                    trace: &span,
                 };
                 let reply = AssertUnwindSafe(self.reply(call, body, &asked))
                     .catch_unwind()
@@ -166,14 +180,15 @@ impl Gateway {
         let answer =
             reply.unwrap_or_else(|error| response::failure(&error, id.as_str(), host_of(&head)));
         self.count(action, answer.outcome, principal.as_ref(), at);
-        if let (Some(audit), Some(principal)) = (audit, &principal) {
-            audit.note(&Deed {
-                client: principal.name(),
+        if self.takes_notes {
+            let deed = Deed {
+                client: principal.as_ref().map_or(STRANGER, Principal::name),
                 action,
                 image: image.as_ref(),
                 answer: &answer,
                 request_id: id.as_str(),
-            });
+            };
+            self.note(&deed, principal.is_some(), &span, at.elapsed());
         }
         answer.into_response(id.to_header(), std::mem::take(&mut head.headers))
     }
@@ -259,13 +274,13 @@ impl Gateway {
                 let seen = principal.reveal(entry).map_err(|Unseen| Error::Internal)?;
                 let age = entry.age(now);
                 if freshness::refresh_early(age, entry.ttl(), entry.took(), fastrand::f64) {
-                    self.revalidate(key, &known);
+                    self.revalidate(key, &known, asked.trace);
                 }
                 Ok(self.serve_held(seen, Outcome::Hit, CacheStatus::Hit, age))
             }
             Plan::Stale(entry) => {
                 let seen = principal.reveal(entry).map_err(|Unseen| Error::Internal)?;
-                self.revalidate(key, &known);
+                self.revalidate(key, &known, asked.trace);
                 Ok(self.serve_held(
                     seen,
                     Outcome::Stale,
@@ -336,6 +351,7 @@ struct Asked<'a> {
     principal: &'a Principal,
     proof: &'a BodyProof,
     at: Instant,
+    trace: &'a Trace,
 }
 
 impl Asked<'_> {
@@ -354,6 +370,9 @@ fn host_of(head: &Parts) -> &str {
         .or_else(|| head.uri.authority().map(Authority::as_str))
         .unwrap_or("")
 }
+
+/// The name of who has not signed in.
+const STRANGER: &str = "unauthenticated";
 
 /// Any error of a body.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

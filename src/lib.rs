@@ -3,6 +3,7 @@
 //! Read [`gateway`] first: it is the way of a request. [`cache`] and [`upstream`] are what it stands
 //! on, [`app`] puts the parts together, [`config`] gathers their settings. ARCHITECTURE.md is the map.
 
+pub mod access;
 pub mod admin;
 pub mod api;
 pub mod app;
@@ -23,6 +24,7 @@ pub mod response;
 pub mod server;
 pub mod signing;
 pub mod telemetry;
+pub mod traces;
 pub mod transport;
 pub mod units;
 pub mod upstream;

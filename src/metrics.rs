@@ -25,11 +25,13 @@ mod latency;
 mod listener;
 mod register;
 mod snapshot;
+mod traces;
 
 pub use client::ClientMetrics;
 pub use latency::quantile;
 pub use listener::{Handshake, ListenerMetrics, ReloadMetrics};
 pub use snapshot::SnapshotMetrics;
+pub use traces::{Export, SpanFate, TraceMetrics};
 
 /// Shorter latencies are not told apart, in seconds.
 pub const SHORTEST: f64 = 0.000_05;
@@ -98,6 +100,8 @@ pub struct Metrics {
     pub tasks: IntGauge,
     /// What the keeper of the snapshot counts.
     pub snapshot: SnapshotMetrics,
+    /// What is counted about traces that are sent away.
+    pub traces: TraceMetrics,
 }
 
 impl Metrics {
@@ -238,6 +242,7 @@ impl Metrics {
                 "Tasks alive: one for each connection and fetch, and a few services.",
             ),
             snapshot: SnapshotMetrics::new(&register),
+            traces: TraceMetrics::new(&register),
             registry,
         }
     }

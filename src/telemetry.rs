@@ -8,13 +8,17 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, registry, reload};
 
 /// The `[log]` settings.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// `error`, `warn`, `info`, `debug` or `trace`, or directives such as `info,pai_image_gateway::upstream=debug`.
     pub level: String,
     /// How a line looks.
     pub format: Format,
+    /// Whether a line is written for each request, under the target `access`.
+    pub access: bool,
+    /// Share of the requests answered from memory that get one, from 0 to 1.
+    pub access_hits: f64,
 }
 
 /// How a line looks.
@@ -32,6 +36,8 @@ impl Default for Config {
         Self {
             level: "info".to_owned(),
             format: Format::Text,
+            access: false,
+            access_hits: 0.001,
         }
     }
 }

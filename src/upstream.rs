@@ -1,7 +1,7 @@
 //! Asking the origin: one deadline, one signed attempt after another, one verdict.
 //!
 //! Each attempt is built from nothing and signed at its own moment with its own nonce: no header of a
-//! client reaches the origin. Only reads are tried again, and only while the retry budget lasts.
+//! client reaches the origin, but a `traceparent` where the settings say so. Only reads are tried again, and only while the retry budget lasts.
 
 mod breaker;
 mod config;
@@ -12,6 +12,7 @@ mod protection;
 mod quota;
 mod refusals;
 mod retry;
+mod traced;
 mod verdict;
 
 pub use config::Config;
@@ -37,6 +38,7 @@ use crate::metrics::Metrics;
 use crate::priority::Urgency;
 use crate::signing::{self, Draft};
 use crate::telemetry::told;
+use crate::traces::Trace;
 use crate::transport::{Reply, Transport, TransportError};
 use protection::Protection;
 use refusals::Refusals;
@@ -154,11 +156,17 @@ impl Upstream {
         call: &Call,
         body: Bytes,
         urgency: &Urgency,
+        trace: &Trace,
     ) -> Result<Answer, UpstreamError> {
         let deadline = Instant::now() + self.config.deadline.0;
         let mut attempts = self.retries.attempts(&call.operation);
         loop {
-            let outcome = self.attempt(call, body.clone(), urgency, deadline).await;
+            let step = trace.attempt(attempts.made() + 1);
+            let outcome = self
+                .attempt(call, body.clone(), urgency, deadline, &step)
+                .await;
+            traced::tell(&step, &outcome);
+            drop(step);
             match attempts.judge(&outcome, deadline, Instant::now()) {
                 Next::Finish => return outcome.and_then(Self::conclude),
                 Next::After(pause) => sleep(pause).await,
@@ -173,13 +181,16 @@ impl Upstream {
         body: Bytes,
         urgency: &Urgency,
         deadline: Instant,
+        trace: &Trace,
     ) -> Result<Attempt, UpstreamError> {
+        let queue = trace.step("queue");
         let admitted = self
             .protection
             .admit(urgency, deadline)
             .await
             .inspect_err(|_| self.metrics.upstream_held.inc())?;
-        let outcome = self.exchange(call, body, deadline).await;
+        drop(queue);
+        let outcome = self.exchange(call, body, deadline, trace).await;
         admitted.tell(&outcome);
         outcome
     }
@@ -189,13 +200,20 @@ impl Upstream {
         call: &Call,
         body: Bytes,
         deadline: Instant,
+        trace: &Trace,
     ) -> Result<Attempt, UpstreamError> {
-        let request = self.signed(call, body)?;
+        let sign = trace.step("sign");
+        let mut request = self.signed(call, body)?;
+        drop(sign);
+        // Beside the signature: ACS3 covers the headers it lists, and this is none of them.
+        trace.forward(request.headers_mut());
+        let exchange = trace.step("exchange");
         let sent = Instant::now();
         let deadline = deadline.min(sent + self.config.attempt_timeout.0);
         let _in_flight = InFlight::new(&self.metrics);
         let reply = timeout_at(deadline, self.transport.clone().oneshot(request)).await;
         let (received, took) = (Timestamp::now(), sent.elapsed());
+        drop(exchange);
         let outcome = match reply {
             Err(_) => Err(UpstreamError::Timeout),
             Ok(Err(error)) => Err(UpstreamError::Transport(Arc::new(error))),

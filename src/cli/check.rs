@@ -14,6 +14,7 @@ use crate::credentials::{Environment, Provider};
 use crate::metrics::Metrics;
 use crate::priority::{Priority, Urgency};
 use crate::telemetry::told;
+use crate::traces::Trace;
 use crate::upstream::{Said, Upstream};
 
 #[derive(Debug, Args)]
@@ -127,6 +128,7 @@ async fn call(upstream: &Upstream, image: &str, report: &mut Report) -> anyhow::
             &Call::get_image(key),
             Bytes::new(),
             &Urgency::new(Priority::Miss),
+            &Trace::none(),
         )
         .await
     {

@@ -2,6 +2,7 @@
 
 mod credentials;
 mod listen;
+mod telemetry;
 
 use std::fmt;
 use std::fs::File;
@@ -73,13 +74,7 @@ pub(super) fn check(settings: &Settings, source: impl Fn(&str) -> String) -> Vec
         !settings.reload.interval.0.is_zero(),
         "write a duration above 0, such as \"5s\"",
     );
-    if let Err(error) = settings.log.filter() {
-        rule(
-            "log.level",
-            false,
-            &format!("write error, warn, info, debug or trace: {error}"),
-        );
-    }
+    telemetry::check(settings, &mut rule);
     broken
 }
 

@@ -14,6 +14,7 @@ use crate::cache::{Fetch, Fetched, Freshness, Known, Landed};
 use crate::outcome::Outcome;
 use crate::priority::{Priority, Urgency};
 use crate::response::{self, Answer, CacheStatus, Error};
+use crate::traces::{Step, Trace};
 use crate::upstream::UpstreamError;
 
 /// Why a request fetches.
@@ -41,6 +42,9 @@ impl Cause {
     }
 }
 
+/// The step of asking the origin for an image.
+const FETCH: &str = "cache.fetch";
+
 impl Gateway {
     /// Fetches, or waits for who is fetching; a stale image stands in for an origin that fails or is slow.
     pub(super) async fn fetch(
@@ -61,16 +65,16 @@ impl Gateway {
         let deadline = Instant::now() + wait;
         let mut tried = false;
         loop {
-            let start = |urgency| self.call(key, urgency);
+            let start = |urgency| self.call(key, urgency, asked.trace.step(FETCH));
             let admit = || asked.principal.spend_miss();
             let coalesced = (Outcome::Coalesced, CacheStatus::Collapsed);
             let fetch = self
                 .parts
                 .cache
                 .fetch(key, &known, cause.priority(), admit, start);
-            let (seat, (outcome, status)) = match fetch {
-                Fetch::Started(seat) => (seat, cause.outcome()),
-                Fetch::Joined(seat) => (seat, coalesced),
+            let (seat, (outcome, status), _wait) = match fetch {
+                Fetch::Started(seat) => (seat, cause.outcome(), Step::none()),
+                Fetch::Joined(seat) => (seat, coalesced, asked.trace.join(key)),
                 Fetch::Landed(arrived) => return self.show(&arrived, asked, coalesced),
                 Fetch::Refused(wait) => return self.over_budget(key, asked, wait),
             };
@@ -169,13 +173,13 @@ impl Gateway {
     }
 
     /// Fetches again behind everybody's back.
-    pub(super) fn revalidate(&self, key: &ImageKey, seen: &Known) {
+    pub(super) fn revalidate(&self, key: &ImageKey, seen: &Known, trace: &Trace) {
         let fetch = self.parts.cache.fetch(
             key,
             seen,
             Priority::Background,
             || Ok(()),
-            |urgency| self.call(key, urgency),
+            |urgency| self.call(key, urgency, trace.aside(FETCH)),
         );
         drop(fetch);
     }
@@ -185,6 +189,7 @@ impl Gateway {
         &self,
         key: &ImageKey,
         urgency: Urgency,
+        step: Step,
     ) -> impl Future<Output = Fetched<UpstreamError>> + Send + use<> {
         let (upstream, cache, metrics) = (
             Arc::clone(&self.parts.upstream),
@@ -193,9 +198,14 @@ impl Gateway {
         );
         let key = key.clone();
         async move {
+            let _announced = step.announce(&key);
+            step.set("image.id", || key.image.as_str().to_owned());
+            step.set("verbose", || key.verbose);
+            let call = Call::get_image(key.clone());
             let answer = upstream
-                .send(&Call::get_image(key.clone()), Bytes::new(), &urgency)
-                .await?;
+                .send(&call, Bytes::new(), &urgency, &step)
+                .await
+                .inspect_err(|_| step.fail("nothing was fetched"))?;
             let policy = cache.policy();
             let landed = landing::land(answer, key.verbose, &policy);
             if let Landed::Image(entry) = &landed

@@ -32,7 +32,12 @@ impl Gateway {
         let answer = self
             .parts
             .upstream
-            .send(&call, Bytes::new(), &Urgency::new(Priority::Miss))
+            .send(
+                &call,
+                Bytes::new(),
+                &Urgency::new(Priority::Miss),
+                asked.trace,
+            )
             .await;
         let mut reply = self.passed(answer, image.is_some(), asked)?;
         if let (Operation::ListImages, Some(grant)) = (&call.operation, asked.principal.grant()) {
@@ -67,10 +72,10 @@ impl Gateway {
             Arc::clone(&self.parts.upstream),
             Arc::clone(&self.parts.cache),
         );
+        let trace = asked.trace.clone();
         let task = self.parts.tasks.spawn(async move {
-            let answer = upstream
-                .send(&call, body.clone(), &Urgency::new(Priority::Miss))
-                .await;
+            let urgency = Urgency::new(Priority::Miss);
+            let answer = upstream.send(&call, body.clone(), &urgency, &trace).await;
             let replied = answer
                 .as_ref()
                 .map_or_else(|_| Bytes::new(), |answer| answer.reply.body.clone());

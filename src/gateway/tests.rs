@@ -74,6 +74,8 @@ impl World {
             upstream: Arc::new(upstream),
             metrics,
             audit: None,
+            access: None,
+            traces: None,
             tasks,
         };
         let gateway = Gateway::new(Config::default(), "ImageNotFound", 100, parts);

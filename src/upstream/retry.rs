@@ -61,6 +61,11 @@ impl Retries {
 }
 
 impl Attempts {
+    /// Attempts that were judged.
+    pub(super) const fn made(&self) -> u32 {
+        self.made
+    }
+
     /// Judges an attempt. Writes are never tried again: the first may have been carried out.
     pub(super) fn judge(
         &mut self,

@@ -111,6 +111,7 @@ fn only_the_edges_know_the_settings_as_a_whole_and_the_emulator() {
         "admin",
         "metrics",
         "response",
+        "traces",
     ];
     assert_eq!(
         breaches(
@@ -150,6 +151,13 @@ fn what_all_stand_on_knows_none_of_them() {
         breaches(&["credentials"], &["crate::upstream", "crate::cache"]),
         [""; 0]
     );
+    assert_eq!(
+        breaches(
+            &["traces"],
+            &["crate::upstream", "crate::cache", "crate::gateway"]
+        ),
+        [""; 0]
+    );
 }
 
 #[test]
@@ -165,6 +173,7 @@ fn the_environment_is_read_in_one_place() {
             "credentials",
             "gateway",
             "server",
+            "traces",
             "upstream",
         ],
         &["std::env::var"],

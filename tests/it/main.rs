@@ -6,6 +6,7 @@
 
 mod support;
 
+mod access;
 mod admin;
 mod auth;
 mod authorization;
@@ -37,6 +38,7 @@ mod snapshot;
 mod stale;
 mod tls;
 mod tls_reload;
+mod traces;
 mod unix;
 mod vectors;
 mod wire;

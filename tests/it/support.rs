@@ -1,6 +1,7 @@
 //! A gateway and an emulated origin in this process, on free ports, and short ways to ask them.
 
 mod client;
+pub(crate) mod collector;
 mod process;
 pub(crate) mod signed;
 pub(crate) mod tls;

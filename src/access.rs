@@ -1,0 +1,47 @@
+//! The access log: a line in the log for each request that was answered, those from memory by sample.
+
+use std::time::Duration;
+
+use crate::api::ImageId;
+use crate::audit::Deed;
+use crate::telemetry;
+
+/// Writes a line for a request.
+#[derive(Debug)]
+pub struct Access {
+    hits: f64,
+}
+
+impl Access {
+    /// `None` where the settings want no such lines.
+    #[must_use]
+    pub fn from_config(config: &telemetry::Config) -> Option<Self> {
+        config.access.then_some(Self {
+            hits: config.access_hits,
+        })
+    }
+
+    /// Writes a line, if it is one to be written. Nothing in it is a client's own text: names come
+    /// from the operator, ids are ids.
+    pub fn note(&self, deed: &Deed<'_>, took: Duration, trace: Option<&str>) {
+        let answer = deed.answer;
+        if answer.outcome.is_from_memory() && fastrand::f64() >= self.hits {
+            return;
+        }
+        let origin_id = answer.origin_request_id.as_ref();
+        tracing::info!(
+            target: "access",
+            operation = deed.action.as_str(),
+            image.id = deed.image.map(ImageId::as_str),
+            client = deed.client,
+            outcome = answer.outcome.as_str(),
+            status = answer.status.as_u16(),
+            age_seconds = answer.age,
+            took_ms = took.as_secs_f64() * 1000.0,
+            request.id = deed.request_id,
+            origin.request.id = origin_id.and_then(|id| id.to_str().ok()),
+            trace.id = trace,
+            "request"
+        );
+    }
+}

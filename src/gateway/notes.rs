@@ -1,0 +1,46 @@
+//! What is written down of a request that was answered.
+
+use std::time::Duration;
+
+use super::Gateway;
+use crate::api::ImageId;
+use crate::audit::Deed;
+use crate::outcome::Outcome;
+use crate::traces::Trace;
+
+impl Gateway {
+    /// Writes down what was answered, wherever that is wanted. Who has not signed in is no matter for
+    /// the audit: nothing was shown.
+    pub(super) fn note(&self, deed: &Deed<'_>, signed_in: bool, span: &Trace, took: Duration) {
+        if let Some(audit) = self.parts.audit.as_ref().filter(|_| signed_in) {
+            audit.note(deed);
+        }
+        if let Some(access) = &self.parts.access {
+            access.note(deed, took, span.id().as_deref());
+        }
+        tell(deed, span);
+    }
+}
+
+/// Tells the request's own span how it was answered.
+fn tell(deed: &Deed<'_>, span: &Trace) {
+    let answer = deed.answer;
+    span.set("operation", || deed.action.as_str());
+    span.set("client", || deed.client.to_owned());
+    span.set("outcome", || answer.outcome.as_str());
+    span.set("http.response.status_code", || {
+        i64::from(answer.status.as_u16())
+    });
+    span.set("request.id", || deed.request_id.to_owned());
+    if let Some(image) = deed.image.map(ImageId::as_str) {
+        span.set("image.id", || image.to_owned());
+    }
+    if let Some(age) = answer.age {
+        span.set("cache.age_seconds", || {
+            i64::try_from(age).unwrap_or(i64::MAX)
+        });
+    }
+    if answer.outcome == Outcome::Error {
+        span.fail("the gateway could not answer");
+    }
+}

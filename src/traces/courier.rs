@@ -1,0 +1,89 @@
+//! How spans travel: by our own transport, on the gateway's runtime.
+//!
+//! The SDK drives its exporter on a thread without a runtime. Whatever needs one would panic there, the
+//! thread would be gone, and every later span lost without a word. So nothing but a join handle is
+//! awaited on that thread; the request, its timer and its connection live on the runtime.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use opentelemetry_http::{HttpClient, HttpError};
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+use tower::ServiceExt;
+
+use crate::metrics::{Export, Metrics};
+use crate::telemetry::told;
+use crate::transport::Transport;
+
+/// Sends on the runtime it was made on.
+#[derive(Debug)]
+pub(super) struct Courier {
+    runtime: Handle,
+    transport: Transport,
+    timeout: Duration,
+    metrics: Arc<Metrics>,
+    complained: Mutex<Option<Instant>>,
+}
+
+/// How often a collector that fails is told of.
+const COMPLAINT_EVERY: Duration = Duration::from_secs(60);
+
+impl Courier {
+    /// To be called on the runtime that is to send. A sending takes `timeout` at most.
+    pub(super) fn new(transport: Transport, timeout: Duration, metrics: Arc<Metrics>) -> Self {
+        Self {
+            runtime: Handle::current(),
+            transport,
+            timeout,
+            metrics,
+            complained: Mutex::default(),
+        }
+    }
+
+    /// Counts a sending, and warns of one that failed, once a minute at most.
+    fn report(&self, result: Export, reason: &str) {
+        self.metrics.traces.sent(result);
+        if result == Export::Ok {
+            return;
+        }
+        let mut complained = self.complained.lock();
+        if complained.is_none_or(|last| last.elapsed() >= COMPLAINT_EVERY) {
+            *complained = Some(Instant::now());
+            tracing::warn!(
+                result = result.as_str(),
+                reason,
+                "the collector does not take spans; those that cannot be sent are lost"
+            );
+        }
+    }
+}
+
+#[async_trait]
+impl HttpClient for Courier {
+    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let (transport, limit) = (self.transport.clone(), self.timeout);
+        let sending = self.runtime.spawn(async move {
+            let sent = timeout(limit, transport.oneshot(request.map(Full::new))).await;
+            sent.map_err(|_| Export::Timeout)
+        });
+        let (result, reason) = match sending.await {
+            Ok(Ok(Ok(reply))) if (200..300).contains(&reply.status) => {
+                self.report(Export::Ok, "");
+                return Ok(Response::new(reply.body));
+            }
+            Ok(Ok(Ok(reply))) => (Export::Refused, format!("status {}", reply.status)),
+            Ok(Ok(Err(error))) => (Export::Transport, told(&error)),
+            Ok(Err(timeout)) => (timeout, "no answer in time".to_owned()),
+            // The runtime is being shut down.
+            Err(gone) => (Export::Transport, gone.to_string()),
+        };
+        self.report(result, &reason);
+        Err(reason.into())
+    }
+}
