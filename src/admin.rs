@@ -1,12 +1,14 @@
-//! The admin listener: probes, metrics, status, purge and explain.
+//! The admin listener: probes, metrics, status, its page, purge and explain.
 //!
-//! Probes never touch the origin. Everything but probes and metrics needs the token where one is set,
+//! Probes never touch the origin. Everything but probes, metrics and the page, which has no data of its
+//! own, needs the token where one is set,
 //! and refuses what a browser could be tricked into: a foreign `Origin`, a `Host` that is a name
 //! somebody else controls, a POST that is not JSON.
 
 pub mod client;
 mod entries;
 mod health;
+mod page;
 mod purge;
 mod status;
 
@@ -21,7 +23,7 @@ use arc_swap::ArcSwap;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use bytes::Bytes;
 use http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use secrecy::{ExposeSecret, SecretString};
@@ -34,6 +36,7 @@ use crate::cache::Cache;
 use crate::credentials::Provider;
 use crate::metrics::Metrics;
 use crate::peer::Peer;
+use crate::ranking::Ranking;
 use crate::response::Body;
 use crate::server::{Address, Service};
 use crate::upstream::{Upstream, UpstreamError};
@@ -101,6 +104,8 @@ pub struct Admin {
     pub health: Arc<Health>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Which images are asked for most.
+    pub ranking: Arc<Ranking>,
     /// What is cached.
     pub cache: Arc<Cache<UpstreamError>>,
     /// Where the origin is asked.
@@ -111,7 +116,7 @@ pub struct Admin {
     pub listening: Value,
     /// The effective settings, in TOML.
     pub settings: Arc<ArcSwap<String>>,
-    /// Asked for by everything but probes and metrics.
+    /// Asked for by everything but probes, metrics and the page.
     pub token: Option<SecretString>,
 }
 
@@ -133,7 +138,11 @@ impl Service for Admin {
         if let Some(response) = self.open(&head.method, path) {
             return response;
         }
-        if let Err((status, reason)) = self.admit(&head.headers) {
+        let own_site = self.refuse_foreign(&head.headers);
+        if let (Ok(()), Some(asset)) = (own_site, page::find(path)) {
+            return self.page(&head.method, asset);
+        }
+        if let Err((status, reason)) = own_site.and_then(|()| self.admit(&head.headers)) {
             return problem(status, reason);
         }
         match (&head.method, path) {
@@ -196,32 +205,34 @@ impl Admin {
         }
     }
 
-    fn admit(&self, headers: &HeaderMap) -> Result<(), (StatusCode, &'static str)> {
-        let header = |name| {
-            headers
-                .get(name)
-                .and_then(|value: &HeaderValue| value.to_str().ok())
+    /// Refuses what a page of another site, or a name that another controls, makes a browser ask.
+    fn refuse_foreign(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        let host = header(headers, &HOST).unwrap_or("");
+        let is_foreign = |origin: &str| {
+            let site = origin.split_once("://");
+            site.is_none_or(|(_, site)| site != host)
         };
-        let host = header(HOST).unwrap_or("");
-        if header(ORIGIN).is_some_and(|origin| {
-            origin
-                .split_once("://")
-                .is_none_or(|(_, site)| site != host)
-        }) {
+        if header(headers, &ORIGIN).is_some_and(is_foreign) {
             return Err((
                 StatusCode::FORBIDDEN,
                 "a page of another site may not ask this",
             ));
         }
+        if self.token.is_none() && !is_ours(host) {
+            return Err((StatusCode::FORBIDDEN, "ask by IP address or as localhost"));
+        }
+        Ok(())
+    }
+
+    fn admit(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         match &self.token {
             None if self.auth.is_required() => Err((
                 StatusCode::FORBIDDEN,
                 "where clients sign in this needs the admin token: set admin.token_file",
             )),
-            None if is_ours(host) => Ok(()),
-            None => Err((StatusCode::FORBIDDEN, "ask by IP address or as localhost")),
+            None => Ok(()),
             Some(token) => {
-                let given = header(AUTHORIZATION)
+                let given = header(headers, &AUTHORIZATION)
                     .and_then(|value| value.strip_prefix("Bearer "))
                     .unwrap_or("");
                 verify_slices_are_equal(given.as_bytes(), token.expose_secret().as_bytes()).map_err(
@@ -235,6 +246,13 @@ impl Admin {
             }
         }
     }
+}
+
+/// A status, and the reason that goes with it.
+type Refusal = (StatusCode, &'static str);
+
+fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
 }
 
 /// Whether a Host is an IP address or `localhost`: names can be made to point here by others.

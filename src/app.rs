@@ -26,6 +26,7 @@ use crate::config::{Loaded, Settings, Shutdown};
 use crate::credentials::{Environment, Provider};
 use crate::gateway::{Gateway, GatewayParts};
 use crate::metrics::Metrics;
+use crate::ranking::Ranking;
 use crate::reload::Rounds;
 use crate::server::{self, Address, BadFiles, BindError, Bound, Server, Service};
 use crate::telemetry::{Level, told};
@@ -154,6 +155,7 @@ impl App {
         reloading::settings(loaded, live, &metrics, &services, &rounds).await;
         let (audit, scribe) = audit(settings, &metrics).await.map_err(StartError::Audit)?;
         let traces = Traces::open(&settings.traces, environment, &metrics)?.map(Arc::new);
+        let ranking = Arc::new(Ranking::new());
         let gateway = Arc::new(Gateway::new(
             settings.api.clone(),
             &settings.upstream.not_found_code,
@@ -163,6 +165,7 @@ impl App {
                 cache: Arc::clone(&cache),
                 upstream: Arc::clone(&upstream),
                 metrics: Arc::clone(&metrics),
+                ranking: Arc::clone(&ranking),
                 audit,
                 access: Access::from_config(&settings.log),
                 traces: traces.clone(),
@@ -175,6 +178,7 @@ impl App {
             auth: Arc::clone(&auth),
             health: Arc::clone(&health),
             metrics: Arc::clone(&metrics),
+            ranking,
             cache,
             upstream,
             credentials: Arc::clone(&credentials),

@@ -44,6 +44,7 @@ use crate::cache::{Cache, freshness};
 use crate::metrics::{ClientMetrics, Metrics};
 use crate::outcome::Outcome;
 use crate::peer::Peer;
+use crate::ranking::Ranking;
 use crate::response::{self, Answer, Body, CacheStatus, Error};
 use crate::server::Service;
 use crate::traces::{Step, Trace, Traces};
@@ -106,6 +107,8 @@ pub struct GatewayParts {
     pub upstream: Arc<Upstream>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Which images are asked for most.
+    pub ranking: Arc<Ranking>,
     /// What is written down, if anything.
     pub audit: Option<Audit>,
     /// What is logged of each request, if anything.
@@ -232,6 +235,7 @@ impl Gateway {
         match &call.operation {
             Operation::GetImage(key) => {
                 refuse_body(&body)?;
+                self.parts.ranking.note(&key.image, asked.at);
                 let demand = Demand::of(&asked.head.headers, asked.principal);
                 self.get_image(key, demand, asked).await
             }

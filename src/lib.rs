@@ -19,6 +19,7 @@ pub mod metrics;
 pub mod outcome;
 pub mod peer;
 pub mod priority;
+pub mod ranking;
 pub mod reload;
 pub mod response;
 pub mod server;

@@ -13,11 +13,13 @@ mod quota;
 mod refusals;
 mod retry;
 mod traced;
+mod troubles;
 mod verdict;
 
 pub use config::Config;
 pub use failure::UpstreamError;
 pub use origin::{BadOrigin, Origin};
+pub use troubles::Trouble;
 pub use verdict::{Codes, Verdict};
 
 use std::sync::Arc;
@@ -43,6 +45,7 @@ use crate::transport::{Reply, Transport, TransportError};
 use protection::Protection;
 use refusals::Refusals;
 use retry::{Next, Retries};
+use troubles::Troubles;
 
 /// An answer about what was asked.
 #[derive(Debug, Clone)]
@@ -91,6 +94,7 @@ pub struct Upstream {
     retries: Retries,
     protection: Protection,
     refusals: Mutex<Refusals>,
+    troubles: Troubles,
     clock_offset_ms: AtomicI64,
     metrics: Arc<Metrics>,
 }
@@ -118,6 +122,7 @@ impl Upstream {
             retries,
             protection,
             refusals,
+            troubles: Troubles::default(),
             clock_offset_ms,
             metrics,
         }
@@ -133,6 +138,17 @@ impl Upstream {
     #[must_use]
     pub fn breaker(&self) -> &'static str {
         self.protection.state().as_str()
+    }
+
+    /// Calls left in the account's current period, by scope, as the origin last said.
+    pub fn quota(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.protection.quota().into_iter()
+    }
+
+    /// The latest attempts that went wrong, the newest first.
+    #[must_use]
+    pub fn troubles(&self) -> Vec<Trouble> {
+        self.troubles.latest()
     }
 
     /// Brings the gauges up to date that nothing else moves.
@@ -324,6 +340,7 @@ impl Upstream {
             Ok(attempt) => attempt.verdict.result(),
         };
         self.metrics.called(action, result, took);
+        self.troubles.note(action, result, outcome);
         match outcome {
             Err(error) => {
                 tracing::warn!(

@@ -1,11 +1,17 @@
 //! `GET /status`: what the gateway is doing, for a person or a script.
 
 use serde_json::{Map, Value, json};
+use tokio::time::Instant;
 
 use super::Admin;
 use crate::api::Action;
 use crate::metrics::{Metrics, quantile};
 use crate::outcome::{CallResult, Outcome};
+use crate::ranking::{HALF_LIFE, Ranking};
+use crate::upstream::Upstream;
+
+/// So many of the images asked for most are told.
+const TOP_IMAGES: usize = 20;
 
 impl Admin {
     pub(super) fn status(&self) -> Value {
@@ -23,7 +29,11 @@ impl Admin {
             "requests": requests(metrics),
             "hit_ratio": hit_ratio(metrics.requests(Some(Action::GetImage))),
             "latency_seconds": latencies(metrics),
-            "upstream": { "requests": upstream, "in_flight": metrics.upstream_in_flight.get(), "breaker": self.upstream.breaker() },
+            "upstream": { "requests": upstream, "in_flight": metrics.upstream_in_flight.get(), "breaker": self.upstream.breaker(), "quota": quota(&self.upstream) },
+            "recent_errors": self.upstream.troubles(),
+            "connections": metrics.listener("data").open.get(),
+            "top_images": top_images(&self.ranking),
+            "top_images_estimate": { "half_life_seconds": HALF_LIFE.as_secs(), "one_in": self.ranking.one_in() },
             "cache": self.cache.usage(),
             "credential": self.credentials.status(),
             "shared_cache": null,
@@ -35,6 +45,20 @@ fn requests(metrics: &Metrics) -> Map<String, Value> {
     let counts = Outcome::ALL.iter().zip(metrics.requests(None));
     counts
         .map(|(outcome, count)| (outcome.as_str().to_owned(), count.into()))
+        .collect()
+}
+
+fn quota(upstream: &Upstream) -> Map<String, Value> {
+    upstream
+        .quota()
+        .map(|(scope, remaining)| (scope.to_owned(), remaining.into()))
+        .collect()
+}
+
+fn top_images(ranking: &Ranking) -> Vec<Value> {
+    let top = ranking.top(TOP_IMAGES, Instant::now());
+    top.iter()
+        .map(|ranked| json!({ "ImageId": ranked.image.as_str(), "requests": ranked.requests }))
         .collect()
 }
 

@@ -73,6 +73,7 @@ impl World {
             cache: Arc::new(cache),
             upstream: Arc::new(upstream),
             metrics,
+            ranking: Arc::default(),
             audit: None,
             access: None,
             traces: None,

@@ -77,6 +77,11 @@ impl Protection {
         self.quota.lock().learn(reply, Instant::now())
     }
 
+    /// Calls left by scope, as the origin last said.
+    pub(super) fn quota(&self) -> Vec<(&'static str, u64)> {
+        self.quota.lock().remaining().collect()
+    }
+
     pub(super) fn state(&self) -> breaker::State {
         self.breaker.lock().state(Instant::now())
     }

@@ -68,6 +68,12 @@ impl Quota {
         readings
     }
 
+    /// Calls left by scope, as the origin last said.
+    pub(super) fn remaining(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let read = |scope: Scope| Some((scope.as_str(), self.0[scope as usize]?.remain));
+        Scope::ALL.into_iter().filter_map(read)
+    }
+
     /// Whether a call of this priority may still go: the last tenth of a quota is kept from what nobody
     /// waits for, the last twentieth for misses alone.
     #[must_use]

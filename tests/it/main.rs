@@ -28,6 +28,7 @@ mod malformed;
 mod metrics;
 mod outage;
 mod outcomes;
+mod page;
 mod pipelining;
 mod probes;
 mod process;

@@ -1,0 +1,97 @@
+//! `GET /`: the status page. Its files are part of the program and hold no data: what it shows it asks
+//! `/status` for, with the token that a person types in.
+//!
+//! Its policy forbids the browser everything but these files and this listener.
+
+use http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
+
+use super::{Admin, method_not_allowed, text};
+use crate::response::Body;
+
+/// One file of the page.
+pub(super) struct Asset {
+    path: &'static str,
+    content_type: &'static str,
+    content: &'static str,
+}
+
+const ASSETS: [Asset; 5] = [
+    Asset {
+        path: "/",
+        content_type: "text/html; charset=utf-8",
+        content: include_str!("page/index.html"),
+    },
+    Asset {
+        path: "/page.css",
+        content_type: "text/css; charset=utf-8",
+        content: include_str!("page/page.css"),
+    },
+    Asset {
+        path: "/page.js",
+        content_type: SCRIPT,
+        content: include_str!("page/page.js"),
+    },
+    Asset {
+        path: "/chart.js",
+        content_type: SCRIPT,
+        content: include_str!("page/chart.js"),
+    },
+    Asset {
+        path: "/units.js",
+        content_type: SCRIPT,
+        content: include_str!("page/units.js"),
+    },
+];
+
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+const HEADERS: [(HeaderName, &str); 4] = [
+    (
+        CONTENT_SECURITY_POLICY,
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+         img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (REFERRER_POLICY, "no-referrer"),
+    (CACHE_CONTROL, "no-store"),
+];
+
+/// The page's file of this path.
+pub(super) fn find(path: &str) -> Option<&'static Asset> {
+    ASSETS.iter().find(|asset| asset.path == path)
+}
+
+impl Admin {
+    pub(super) fn page(&self, method: &Method, asset: &Asset) -> Response<Body> {
+        if !matches!(*method, Method::GET | Method::HEAD) {
+            return method_not_allowed("GET, HEAD");
+        }
+        let content = if self.token.is_some() {
+            // So that the page asks for the token before it is refused.
+            asset.content.replace(WITHOUT_TOKEN, WITH_TOKEN)
+        } else {
+            asset.content.to_owned()
+        };
+        let mut response = text(StatusCode::OK, asset.content_type, content);
+        let headers = HEADERS.map(|(name, value)| (name, HeaderValue::from_static(value)));
+        response.headers_mut().extend(headers);
+        response
+    }
+}
+
+const WITHOUT_TOKEN: &str = r#"<meta name="admin-token" content="none">"#;
+const WITH_TOKEN: &str = r#"<meta name="admin-token" content="needed">"#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_says_whether_it_needs_the_token() {
+        let index = find("/").unwrap();
+        assert_eq!(index.content.matches(WITHOUT_TOKEN).count(), 1);
+    }
+}

@@ -1,0 +1,143 @@
+//! Which images are asked for most, lately: a bounded estimate, cheap enough for every hit.
+//!
+//! - While there is little traffic, every request is counted; beyond [`BUSY`] one of [`SAMPLE`],
+//!   drawn by chance and counted for all of them.
+//! - Who would have to wait for another thread's counting is not counted.
+//! - A request counts half as much after each [`HALF_LIFE`], so that the ranking forgets.
+//!
+//! It holds valid ids and numbers, nothing else of a request.
+
+mod sketch;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::api::ImageId;
+use sketch::Sketch;
+
+/// After so long a request counts half.
+pub const HALF_LIFE: Duration = Duration::from_secs(60);
+/// One of so many requests is looked at while there is much traffic.
+const SAMPLE: u32 = 16;
+/// More than so many requests a second are much traffic: a sample of the latest minutes then still has
+/// hundreds.
+const BUSY: f64 = 100.0;
+
+/// The images asked for most, lately.
+#[derive(Debug)]
+pub struct Ranking {
+    one_in: AtomicU32,
+    sketch: Mutex<Sketch>,
+}
+
+/// An image's place in the ranking.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ranked {
+    /// Which image.
+    pub image: ImageId,
+    /// About how many requests for it there were, the older ones counting less.
+    pub requests: u64,
+}
+
+impl Ranking {
+    /// A ranking of nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            one_in: AtomicU32::new(1),
+            sketch: Mutex::new(Sketch::new(HALF_LIFE, Instant::now())),
+        }
+    }
+
+    /// Counts a request for this image, perhaps. Never waits.
+    pub fn note(&self, image: &ImageId, now: Instant) {
+        let one_in = self.one_in.load(Ordering::Relaxed);
+        if fastrand::u32(..one_in) == 0 {
+            self.count(image, one_in, now);
+        }
+    }
+
+    /// The images asked for most, the first of them first.
+    #[must_use]
+    pub fn top(&self, images: usize, now: Instant) -> Vec<Ranked> {
+        self.sketch.lock().top(images, now)
+    }
+
+    /// One of how many requests is looked at now.
+    #[must_use]
+    pub fn one_in(&self) -> u32 {
+        self.one_in.load(Ordering::Relaxed)
+    }
+
+    #[inline(never)]
+    fn count(&self, image: &ImageId, one_in: u32, now: Instant) {
+        let Some(mut sketch) = self.sketch.try_lock() else {
+            return;
+        };
+        let lately = sketch.count(image, f64::from(one_in), now);
+        // At a steady rate, what decays by half in a half-life adds up to half-life / ln 2.
+        let busy = lately * std::f64::consts::LN_2 > BUSY * HALF_LIFE.as_secs_f64();
+        self.one_in
+            .store(if busy { SAMPLE } else { 1 }, Ordering::Relaxed);
+    }
+}
+
+impl Default for Ranking {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn images(count: usize) -> Vec<ImageId> {
+        (0..count)
+            .map(|n| ImageId::parse(&format!("image-{n}")).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn few_requests_are_counted_each() {
+        let (ranking, now) = (Ranking::new(), Instant::now());
+        let images = images(3);
+        for (image, times) in images.iter().zip([1, 3, 2]) {
+            (0..times).for_each(|_| ranking.note(image, now));
+        }
+        let top: Vec<_> = ranking.top(2, now).iter().map(|r| r.requests).collect();
+        assert_eq!(top, [3, 2]);
+        assert_eq!(ranking.one_in(), 1);
+    }
+
+    #[test]
+    fn of_many_requests_a_sample_tells_about_how_many() {
+        let (ranking, start) = (Ranking::new(), Instant::now());
+        let image = &images(1)[0];
+        for millisecond in 0..120_000 {
+            for _ in 0..5 {
+                ranking.note(image, start + Duration::from_millis(millisecond));
+            }
+        }
+        let now = start + Duration::from_secs(120);
+        assert_eq!(ranking.one_in(), SAMPLE);
+        // 5,000 a second for two half-lives.
+        let exact = 5_000.0 * HALF_LIFE.as_secs_f64() / std::f64::consts::LN_2 * 0.75;
+        let told = ranking.top(1, now)[0].requests as f64;
+        assert!((told / exact - 1.0).abs() < 0.05, "{told} is not {exact}");
+    }
+
+    #[test]
+    fn when_it_is_quiet_again_every_request_counts_again() {
+        let (ranking, start) = (Ranking::new(), Instant::now());
+        let image = &images(1)[0];
+        (0..100_000).for_each(|_| ranking.note(image, start));
+        assert_eq!(ranking.one_in(), SAMPLE);
+        let later = start + 10 * HALF_LIFE;
+        (0..1_000).for_each(|_| ranking.note(image, later));
+        assert_eq!(ranking.one_in(), 1);
+    }
+}

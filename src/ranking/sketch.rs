@@ -1,0 +1,187 @@
+//! Counts of a stream's most frequent images in bounded memory: Space-Saving (Metwally, Agrawal,
+//! El Abbadi, 2005), with counts that decay.
+//!
+//! So many images have a count of their own. One more takes the place of the least counted and
+//! inherits its count, so that who is really frequent is never kept out; what was inherited is
+//! remembered and not told. Instead of every count shrinking as time goes by, what is added grows.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Ranked;
+use crate::api::ImageId;
+
+/// Images counted at once: whatever makes up more than 1/128 of the stream is among them.
+const PLACES: usize = 128;
+/// Beyond it, counts are scaled back, far from where f64 would lose single requests.
+const MAX_WEIGHT: f64 = 1e6;
+
+/// The counts of the most frequent images.
+#[derive(Debug)]
+pub(super) struct Sketch {
+    half_life: Duration,
+    counts: HashMap<ImageId, Count, foldhash::fast::RandomState>,
+    total: f64,
+    /// When a request weighed 1.
+    since: Instant,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Count {
+    all: f64,
+    /// The part of it that other images brought together.
+    inherited: f64,
+}
+
+impl Sketch {
+    pub(super) fn new(half_life: Duration, now: Instant) -> Self {
+        Self {
+            half_life,
+            counts: HashMap::with_capacity_and_hasher(PLACES, Default::default()),
+            total: 0.0,
+            since: now,
+        }
+    }
+
+    /// Counts so many requests for one image, and tells how many there were for all lately.
+    pub(super) fn count(&mut self, image: &ImageId, requests: f64, now: Instant) -> f64 {
+        let mut weight = self.weight(now);
+        if weight > MAX_WEIGHT {
+            self.rescale(weight, now);
+            weight = 1.0;
+        }
+        let added = requests * weight;
+        self.total += added;
+        match self.counts.get_mut(image) {
+            Some(count) => count.all += added,
+            None => self.admit(image, added),
+        }
+        self.total / weight
+    }
+
+    /// The most frequent, the first of them first; none that counts for less than half a request.
+    pub(super) fn top(&self, images: usize, now: Instant) -> Vec<Ranked> {
+        let weight = self.weight(now);
+        let ranked = self.counts.iter().map(|(image, count)| Ranked {
+            image: image.clone(),
+            requests: ((count.all - count.inherited) / weight).round() as u64,
+        });
+        let mut ranked: Vec<_> = ranked.filter(|ranked| ranked.requests > 0).collect();
+        ranked.sort_by(|a, b| {
+            let fewer = b.requests.cmp(&a.requests);
+            fewer.then_with(|| a.image.cmp(&b.image))
+        });
+        ranked.truncate(images);
+        ranked
+    }
+
+    fn admit(&mut self, image: &ImageId, added: f64) {
+        let mut inherited = 0.0;
+        if self.counts.len() == PLACES {
+            let least = self
+                .counts
+                .iter()
+                .min_by(|(_, a), (_, b)| a.all.total_cmp(&b.all));
+            if let Some((least, count)) = least.map(|(image, count)| (image.clone(), *count)) {
+                self.counts.remove(&least);
+                inherited = count.all;
+            }
+        }
+        let all = inherited + added;
+        self.counts.insert(image.clone(), Count { all, inherited });
+    }
+
+    /// What a request of now weighs against one of `since`.
+    fn weight(&self, now: Instant) -> f64 {
+        let half_lives =
+            now.saturating_duration_since(self.since).as_secs_f64() / self.half_life.as_secs_f64();
+        half_lives.exp2()
+    }
+
+    fn rescale(&mut self, weight: f64, now: Instant) {
+        for count in self.counts.values_mut() {
+            count.all /= weight;
+            count.inherited /= weight;
+        }
+        self.total /= weight;
+        self.since = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn image(n: usize) -> ImageId {
+        ImageId::parse(&format!("image-{n}")).unwrap()
+    }
+
+    #[test]
+    fn a_skewed_streams_most_frequent_are_told_as_an_exact_count_tells_them() {
+        let now = Instant::now();
+        let mut sketch = Sketch::new(MINUTE, now);
+        let mut exact: HashMap<ImageId, u64> = HashMap::new();
+        let mut random = fastrand::Rng::with_seed(7);
+        for _ in 0..200_000 {
+            // Nearly Zipf over 5,000 images.
+            let n = 5_000_f64.powf(random.f64()) as usize;
+            *exact.entry(image(n)).or_default() += 1;
+            sketch.count(&image(n), 1.0, now);
+        }
+        let mut expected: Vec<_> = exact.iter().collect();
+        expected.sort_by(|a, b| b.1.cmp(a.1));
+        let told = sketch.top(10, now);
+        for (ranked, (image, count)) in told.iter().zip(expected) {
+            assert_eq!(ranked.image, *image);
+            let share = ranked.requests as f64 / *count as f64;
+            assert!((0.95..=1.0).contains(&share), "{ranked:?}, really {count}");
+        }
+    }
+
+    #[test]
+    fn an_even_stream_has_no_favourites_and_takes_no_more_places() {
+        let now = Instant::now();
+        let mut sketch = Sketch::new(MINUTE, now);
+        for round in 0..20 {
+            for n in 0..1_000 {
+                sketch.count(&image(n), 1.0, now);
+            }
+            assert_eq!(sketch.counts.len(), PLACES, "{round}");
+        }
+        assert!(sketch.top(20, now).iter().all(|r| r.requests <= 20));
+        assert_eq!(sketch.top(20, now).len(), 20);
+    }
+
+    #[test]
+    fn a_request_counts_half_after_a_half_life() {
+        let start = Instant::now();
+        let mut sketch = Sketch::new(MINUTE, start);
+        sketch.count(&image(1), 800.0, start);
+        for (minutes, left) in [(0, 800), (1, 400), (3, 100), (10, 1)] {
+            let told = sketch.top(1, start + minutes * MINUTE);
+            assert_eq!(told[0].requests, left, "{minutes}");
+        }
+        assert!(sketch.top(1, start + 11 * MINUTE).is_empty());
+        // So long that f64 has no number for the weight.
+        let much_later = start + 5_000 * MINUTE;
+        assert!(sketch.top(1, much_later).is_empty());
+        assert_eq!(sketch.count(&image(2), 3.0, much_later), 3.0);
+        let told = sketch.top(2, much_later);
+        assert_eq!((told.len(), told[0].requests), (1, 3));
+    }
+
+    #[test]
+    fn scaling_back_changes_nothing() {
+        let start = Instant::now();
+        let mut sketch = Sketch::new(MINUTE, start);
+        for minute in 0..100 {
+            let lately = sketch.count(&image(1), 100.0, start + minute * MINUTE);
+            assert!(lately < 200.0, "{minute}: {lately}");
+        }
+        assert_eq!(sketch.top(1, start + 99 * MINUTE)[0].requests, 200);
+    }
+}
