@@ -1,5 +1,6 @@
 //! `GET /status`: what the gateway is doing, for a person or a script.
 
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
@@ -23,6 +24,7 @@ impl Admin {
             .collect();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
+            "time": Timestamp::now().to_string(),
             "uptime_seconds": self.started.elapsed().as_secs(),
             "ready": self.health.readiness(&self.credentials).is_ok(),
             "listen": self.listening,

@@ -142,7 +142,14 @@ fn what_all_stand_on_knows_none_of_them() {
     ];
     assert_eq!(
         breaches(
-            &["metrics", "outcome", "transport", "api", "signing"],
+            &[
+                "metrics",
+                "outcome",
+                "ranking",
+                "transport",
+                "api",
+                "signing"
+            ],
             &parts
         ),
         [""; 0]

@@ -32,6 +32,8 @@ export class Chart {
     this.points = [];
     this.pointed = null;
     this.svg = draw('svg', { height: HEIGHT, role: 'img' });
+    // Without it the pointer would meet the chart only where something is drawn.
+    this.ground = draw('rect', { width: '100%', height: HEIGHT, class: 'ground' });
     this.legend = document.createElement('ul');
     this.legend.className = 'legend';
     this.values = series.map(({ name, className }) => this.#entry(name, className));
@@ -65,6 +67,7 @@ export class Chart {
     this.y = (value) => plot.bottom - (Math.min(value, highest) / highest) * (plot.bottom - plot.top);
     const told = this.pointed ?? this.points.at(-1);
     this.svg.replaceChildren(
+      this.ground,
       ...this.#grid(plot, highest, span),
       ...(this.stacked ? this.#areas() : this.#lines()),
       ...this.#pointer(plot),
@@ -89,7 +92,7 @@ export class Chart {
       parts.push(draw('line', { x1: plot.left, x2: plot.right, y1: y, y2: y, class: share === 0 ? 'axis' : 'grid' }));
       parts.push(draw('text', { x: plot.left - 6, y: y + 3.5, class: 'tick end' }, this.format(highest * share)));
     }
-    const minutes = (seconds) => (seconds % 60 === 0 ? `−${seconds / 60} min` : `−${seconds} s`);
+    const minutes = (seconds) => (seconds < 60 ? `−${seconds} s` : `−${seconds / 60} min`);
     const y = plot.bottom + 14;
     parts.push(draw('text', { x: plot.left, y, class: 'tick' }, minutes(span)));
     parts.push(draw('text', { x: (plot.left + plot.right) / 2, y, class: 'tick middle' }, minutes(span / 2)));

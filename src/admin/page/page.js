@@ -58,7 +58,7 @@ async function ask(path, order) {
   const answer = await response.json();
   if (response.status === 401 || response.status === 403) throw new Refused(answer.error);
   if (!response.ok) throw new Error(answer.error);
-  return { answer, now: Date.parse(response.headers.get('date')) || Date.now() };
+  return answer;
 }
 
 let polling = false;
@@ -72,13 +72,12 @@ async function poll() {
   const began = performance.now();
   let pause = PERIOD;
   try {
-    const { answer, now } = await ask('/status');
-    const time = performance.now() / 1_000;
+    const answer = await ask('/status');
     at('token-form').hidden = true;
     at('main').hidden = false;
     at('open-purge').hidden = false;
     notify(null);
-    show(answer, now, time);
+    show(answer);
   } catch (error) {
     if (error instanceof Refused) {
       askForToken(error.message);
@@ -154,7 +153,7 @@ function between(before, after, seconds) {
   const requests = rates((status) => status.requests, OUTCOMES);
   const results = rates((status) => status.upstream.requests, RESULTS);
   const restarted = Object.values({ ...requests, ...results }).some((number) => number < 0);
-  if (restarted || after.uptime_seconds < before.uptime_seconds) return null;
+  if (restarted || seconds <= 0 || after.uptime_seconds < before.uptime_seconds) return null;
   return { requests, results, seconds };
 }
 
@@ -191,7 +190,9 @@ function setReady(state, text) {
   say(at('ready'), text);
 }
 
-function show(status, now, time) {
+function show(status) {
+  // By its own clock: how long an answer was on the way does not matter.
+  const time = Date.parse(status.time) / 1_000;
   remember(status, time);
   setReady(status.ready ? 'good' : 'bad', status.ready ? 'ready' : 'not ready');
   say(at('version'), status.version);
@@ -200,7 +201,7 @@ function show(status, now, time) {
   showTraffic(status);
   showOrigin(status.upstream);
   showCache(status.cache);
-  showCredential(status.credential, now);
+  showCredential(status.credential, time);
   showOutcomes(status);
   showResults(status.upstream.requests);
   showTop(status.top_images, status.top_images_estimate);
@@ -240,11 +241,12 @@ function showOrigin({ breaker, in_flight: inFlight, quota }) {
 function showCache(cache) {
   say(at('cache-bytes'), bytes(cache.bytes));
   at('cache-fill').value = cache.max_bytes ? cache.bytes / cache.max_bytes : 0;
-  say(at('cache-entries'), `of ${bytes(cache.max_bytes)} · ${brief(cache.entries)} held, ${brief(cache.negative_entries)} not found`);
+  say(at('cache-title'), `Cache, of ${bytes(cache.max_bytes)}`);
+  say(at('cache-entries'), `${brief(cache.entries)} held, ${brief(cache.negative_entries)} not found`);
 }
 
 function showCredential(credential, now) {
-  const left = credential.expires_at ? (Date.parse(credential.expires_at) - now) / 1_000 : null;
+  const left = credential.expires_at ? Date.parse(credential.expires_at) / 1_000 - now : null;
   const state = !credential.source || (left !== null && left <= 0) ? 'bad' : credential.last_error || (left !== null && left < 60) ? 'warn' : 'good';
   at('tile-credential').dataset.state = state;
   if (!credential.source) say(at('credential-expiry'), 'none');
@@ -308,8 +310,8 @@ function showTop(images, { half_life_seconds: halfLife, one_in: oneIn }) {
     say(number, brief(requests));
   });
   at('top-empty').hidden = images.length > 0;
-  const sample = oneIn > 1 ? `; one in ${oneIn} is looked at` : '';
-  say(at('top-hint'), `estimated requests; one counts half after ${span(halfLife)}${sample}`);
+  say(at('top-hint'), oneIn > 1 ? `estimated, by one request in ${oneIn}` : 'requests lately');
+  at('top-hint').title = `A request counts half after ${span(halfLife)}.`;
 }
 
 function topPlace() {
@@ -370,10 +372,10 @@ async function lookUp() {
     return;
   }
   try {
-    const { answer } = await ask(`/entries/${id}`);
+    const { variants } = await ask(`/entries/${id}`);
     if (at('look-id').value.trim() !== id) return;
-    at('look-answer').replaceChildren(...answer.variants.map(variant));
-    at('look-purge').hidden = answer.variants.every(({ state }) => state === 'absent');
+    at('look-answer').replaceChildren(...variants.map(variant));
+    at('look-purge').hidden = variants.every(({ state }) => state === 'absent');
   } catch (error) {
     if (error instanceof Refused) askForToken(error.message);
     else at('look-answer').replaceChildren(element('p', { className: 'bad', text: `That could not be asked: ${error.message}` }));
@@ -460,8 +462,8 @@ function confirmPurge() {
   if (soft) order.soft = true;
   const what = { image: `image ${target}`, workspace: `every image of workspace ${target}`, all: 'everything that is held' }[scope];
   const then = soft
-    ? 'It counts as stale, is fetched again when it is asked for, and still answers while the origin fails.'
-    : 'It is gone, also for when the origin fails, and is fetched again when it is asked for.';
+    ? 'It counts as stale: the next request fetches it again, and it still answers while the origin fails.'
+    : 'Nothing of it is left then, not even for when the origin fails; the next request fetches it again.';
   say(at('purge-question'), `Purge ${what}${soft ? ', softly' : ''}? ${then}`);
   at('purge-what').hidden = true;
   at('purge-question').hidden = false;
@@ -474,9 +476,9 @@ function confirmPurge() {
 async function purge() {
   at('purge-go').disabled = true;
   try {
-    const { answer } = await ask('/purge', order);
+    const { purged } = await ask('/purge', order);
     at('purge').close();
-    notifyOnce(`Purged: ${count(answer.purged)} ${answer.purged === 1 ? 'entry' : 'entries'}.`);
+    notifyOnce(`Purged: ${count(purged)} ${purged === 1 ? 'entry' : 'entries'}.`);
     if (isImageId(at('look-id').value.trim())) await lookUp();
   } catch (error) {
     if (error instanceof Refused) askForToken(error.message);

@@ -20,7 +20,7 @@ export function rate(number) {
   if (number === null || number === undefined) return NONE;
   if (number === 0) return '0';
   if (number < 0.01) return '<0.01';
-  if (number < 10) return number.toFixed(number < 1 ? 2 : 1);
+  if (number < 9.95 && !Number.isInteger(number)) return number.toFixed(number < 0.995 ? 2 : 1);
   return brief(Math.round(number));
 }
 
