@@ -1,0 +1,434 @@
+// The status page as a person sees it, in headless Chromium.
+
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { chromium } from 'playwright-core';
+
+import { Emulator, Gateway, Load, ask, eventually } from './processes.mjs';
+
+const FLAGS = [
+  '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
+  '--disable-background-networking', '--disable-component-update', '--disable-sync',
+];
+const DESKTOP = { width: 1280, height: 900 };
+const PICTURE = new URL('../../docs/status-page.png', import.meta.url).pathname;
+const PICTURE_SECONDS = 105;
+const MAX_PICTURE = 300 << 10;
+const TOKEN = 'token-of-the-page-tests';
+
+const wantsPicture = process.argv.includes('--screenshot');
+const folder = mkdtempSync(join(tmpdir(), 'status-page-'));
+const tally = { passed: 0, failed: 0 };
+const last = [];
+
+/** Runs one check, and says how it went. */
+async function check(name, body) {
+  try {
+    await body();
+    tally.passed += 1;
+    console.log(`ok      ${name}`);
+  } catch (error) {
+    tally.failed += 1;
+    console.log(`FAILED  ${name}\n${String(error.stack ?? error).replace(/^/gm, '        ')}`);
+  }
+}
+
+/** A page of the browser that notes all it says and asks for. */
+async function open(browser, gateway, path = '/') {
+  const page = await browser.newPage();
+  page.setDefaultTimeout(15_000);
+  Object.assign(page, { said: [], asked: [], origin: `http://${gateway.admin}` });
+  page.on('console', (message) => page.said.push(`${message.type()}: ${message.text()}`));
+  page.on('pageerror', (error) => page.said.push(`pageerror: ${error}`));
+  page.on('request', (request) => page.asked.push(request));
+  await page.setViewportSize(DESKTOP);
+  await page.goto(`${page.origin}${path}`);
+  return page;
+}
+
+const textOf = (page, selector) => page.locator(selector).textContent();
+const cell = (page, table, name, index) => textOf(page, `#${table} tr[data-name="${name}"] td:nth-of-type(${index})`);
+const digits = (text) => Number(text.replaceAll(',', ''));
+const shape = (page, chart) => page.locator(`#${chart} path`).evaluateAll((paths) => paths.map((path) => path.getAttribute('d')).join());
+const purges = (page) => page.asked.filter((request) => request.method() === 'POST').length;
+const polls = (page) => page.asked.filter((request) => request.url().endsWith('/status')).length;
+
+/** How far apart the lightest and the darkest of what is read are, in WCAG's terms: the worst there is. */
+function worstContrast() {
+  const channel = (value) => (value <= 0.03928 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
+  const parse = (colour) => colour.match(/[\d.]+/g).map(Number);
+  const light = ([r, g, b]) => 0.2126 * channel(r / 255) + 0.7152 * channel(g / 255) + 0.0722 * channel(b / 255);
+  const ground = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const colour = parse(getComputedStyle(at).backgroundColor);
+      if (colour.length === 3 || colour[3] === 1) return colour;
+    }
+    return [255, 255, 255];
+  };
+  let worst = { ratio: Infinity };
+  for (const element of document.querySelectorAll('body *')) {
+    const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+    if (!own || element.getClientRects().length === 0) continue;
+    const style = getComputedStyle(element);
+    const [a, b] = [light(parse(element.closest('svg') ? style.fill : style.color)), light(ground(element))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < worst.ratio) worst = { ratio, text: element.textContent.trim().slice(0, 40) };
+  }
+  return worst;
+}
+
+async function underLoad(browser, emulator, gateway) {
+  const images = await emulator.images(60);
+  const load = new Load(gateway, images);
+  last.push(() => load.stop());
+  const page = await open(browser, gateway);
+
+  await check('the page opens and says that the gateway is ready', async () => {
+    await page.locator('#main').waitFor();
+    await eventually('it is ready', async () => (await textOf(page, '#ready')) === 'ready');
+    assert.equal(await textOf(page, '#version'), (await gateway.page('/status')).version);
+    assert.ok(await page.locator('#token-form').isHidden());
+  });
+
+  await check('charts and numbers move under load', async () => {
+    await eventually('there is a rate', async () => parseFloat(await textOf(page, '#request-rate')) > 20);
+    for (const chart of ['chart-requests', 'chart-ratio', 'chart-upstream', 'chart-flight']) {
+      const before = await shape(page, chart);
+      await eventually(`${chart} moves`, async () => (await shape(page, chart)) !== before);
+    }
+    const before = digits(await cell(page, 'outcomes', 'hit', 1));
+    await eventually('hits are counted', async () => digits(await cell(page, 'outcomes', 'hit', 1)) > before);
+    const label = await page.locator('#chart-requests svg').getAttribute('aria-label');
+    assert.match(label, /outcome: .*hit \d/);
+  });
+
+  await check('it asks about once a second', async () => {
+    const before = polls(page);
+    await sleep(3_000);
+    assert.ok(polls(page) - before <= 4, `${polls(page) - before} in 3 s`);
+    await eventually('it asks again', () => polls(page) >= before + 3);
+  });
+
+  await check('top images lists the image that is asked for most', async () => {
+    const { top_images: [first] } = await gateway.page('/status');
+    assert.equal(first.ImageId, images[0]);
+    assert.equal(await textOf(page, '#top li:first-child button'), images[0]);
+    assert.ok(await page.locator('#top-empty').isHidden());
+  });
+
+  await check('a legend tells what is under the pointer', async () => {
+    const box = await page.locator('#chart-requests svg').boundingBox();
+    await page.mouse.move(box.x + box.width - 12, box.y + 60);
+    await page.locator('#chart-requests .pointer').waitFor({ state: 'attached' });
+    await page.mouse.move(0, 0);
+    await page.locator('#chart-requests .pointer').waitFor({ state: 'detached' });
+  });
+
+  if (wantsPicture) await takePicture(page, emulator, images);
+  await load.stop();
+
+  await check('the numbers are those of /status', async () => {
+    const before = polls(page);
+    await eventually('it asked twice more', () => polls(page) > before + 2);
+    const status = await gateway.page('/status');
+    for (const [name, number] of Object.entries(status.requests)) {
+      assert.equal(digits(await cell(page, 'outcomes', name, 1)), number, name);
+    }
+    for (const [name, number] of Object.entries(status.upstream.requests)) {
+      assert.equal(digits(await cell(page, 'results', name, 1)), number, name);
+    }
+    const share = parseFloat(await textOf(page, '#hit-ratio'));
+    assert.ok(Math.abs(share - status.hit_ratio * 100) < 0.06, `${share} is not ${status.hit_ratio}`);
+    assert.equal(await textOf(page, '#breaker'), status.upstream.breaker);
+    assert.equal(digits(await textOf(page, '#quota')), Math.min(...Object.values(status.upstream.quota)));
+    assert.match(await textOf(page, '#credential-source'), new RegExp(`static · ${status.credential.access_key_id.replaceAll('*', '\\*')}`));
+    assert.match(await textOf(page, '#cache-entries'), new RegExp(`^${status.cache.entries} held, ${status.cache.negative_entries} not found`));
+    assert.equal(digits(await textOf(page, '#connections')), status.connections);
+    assert.ok(load.failed === 0, `${load.failed} requests of the load failed`);
+  });
+  return { page, images };
+}
+
+async function takePicture(page, emulator, images) {
+  await sleep(PICTURE_SECONDS * 400);
+  await emulator.inject(
+    { kind: 'throttle', times: 1, retry_after_ms: 400 },
+    { kind: 'status', status: 503, code: 'ServiceUnavailable', after: 1, times: 2 },
+  );
+  await sleep(PICTURE_SECONDS * 600);
+  await page.locator('#look-id').fill(images[1]);
+  await page.locator('#look button[type=submit]').click();
+  await page.locator('.variant').first().waitFor();
+  await page.evaluate(() => { document.activeElement.blur(); scrollTo(0, 0); });
+  await page.screenshot({ path: PICTURE, fullPage: true });
+  const { size } = statSync(PICTURE);
+  console.log(`docs/status-page.png: ${Math.round(size / 1024)} KiB`);
+  assert.ok(size < MAX_PICTURE);
+  await emulator.inject();
+}
+
+async function lookingUpAndPurging(gateway, page, images) {
+  const [image] = images;
+  const lookUp = async (id) => {
+    await page.locator('#look-id').fill(id);
+    await page.keyboard.press('Enter');
+  };
+
+  await check('a search explains the ttl of one image', async () => {
+    await gateway.image(image);
+    await lookUp(image);
+    await page.locator('.variant').nth(1).waitFor();
+    const { variants } = await gateway.page(`/entries/${image}`);
+    for (const [index, variant] of variants.entries()) {
+      const card = page.locator('.variant').nth(index);
+      assert.equal(await card.locator('.pill').textContent(), variant.state);
+      assert.equal(await card.locator('.explanation').textContent(), variant.explanation);
+    }
+    assert.match(await page.locator('.variant').first().textContent(), /ttl.*fresh until.*jitter/);
+  });
+
+  await check('what is no ImageId is told without asking', async () => {
+    const before = page.asked.filter((request) => request.url().includes('/entries/')).length;
+    await lookUp('../status');
+    await page.locator('#look-answer .bad').waitFor();
+    assert.equal(page.asked.filter((request) => request.url().includes('/entries/')).length, before);
+  });
+
+  const stateOf = async () => (await gateway.page(`/entries/${image}`)).variants[0].state;
+
+  await check('a purge asks first, and what is cancelled purges nothing', async () => {
+    await lookUp(image);
+    await page.locator('#look-purge').click();
+    assert.equal(await page.locator('#purge-target').inputValue(), image);
+    await page.locator('#purge-go').click();
+    assert.match(await textOf(page, '#purge-question'), new RegExp(`Purge image ${image}\\? `));
+    await page.locator('#purge-cancel').click();
+    await page.locator('#purge').waitFor({ state: 'hidden' });
+    await page.locator('#look-purge').click();
+    await page.locator('#purge-go').click();
+    await page.keyboard.press('Escape');
+    await page.locator('#purge').waitFor({ state: 'hidden' });
+    assert.equal(purges(page), 0);
+    assert.notEqual(await stateOf(), 'absent');
+  });
+
+  await check('a purge that is confirmed purges, and the page shows it', async () => {
+    await page.locator('#look-purge').click();
+    await page.locator('#purge-go').click();
+    assert.equal(await textOf(page, '#purge-go'), 'Purge');
+    await page.locator('#purge-go').click();
+    await page.locator('#done').waitFor();
+    assert.match(await textOf(page, '#done'), /^Purged: [12] entr/);
+    assert.equal(await stateOf(), 'absent');
+    await eventually('the page shows it', async () => (await page.locator('.variant .pill').first().textContent()) === 'absent');
+    assert.equal(purges(page), 1);
+    assert.equal(page.asked.find((request) => request.method() === 'POST').headers()['content-type'], 'application/json');
+  });
+
+  await check('a workspace must be named; everything is purged softly on request', async () => {
+    await gateway.image(image);
+    await page.locator('#open-purge').click();
+    await page.getByLabel('a workspace').check();
+    await page.locator('#purge-go').click();
+    await page.locator('#purge-problem').waitFor();
+    await page.getByLabel('everything').check();
+    await page.getByLabel(/softly/).check();
+    await page.locator('#purge-go').click();
+    assert.match(await textOf(page, '#purge-question'), /^Purge everything that is held, softly\?/);
+    assert.equal(purges(page), 1);
+    await page.locator('#purge-go').click();
+    await page.locator('#purge').waitFor({ state: 'hidden' });
+    assert.equal(await stateOf(), 'stale');
+    assert.deepEqual(page.asked.findLast((request) => request.method() === 'POST').postDataJSON(), { all: true, soft: true });
+  });
+
+  await check('all of it can be done by keyboard', async () => {
+    await page.locator('#open-purge').focus();
+    await page.keyboard.press('Enter');
+    await page.locator('#purge[open]').waitFor();
+    await page.keyboard.press('Escape');
+    await page.locator('#purge').waitFor({ state: 'hidden' });
+    assert.equal(await page.evaluate(() => document.activeElement.id), 'open-purge');
+  });
+}
+
+async function appearance(page) {
+  await check('a phone of 360 px needs no sideways scrolling', async () => {
+    await page.setViewportSize({ width: 360, height: 740 });
+    await sleep(1_500);
+    const [wide, inner] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
+    assert.ok(wide <= inner, `${wide} px of ${inner}`);
+    await page.setViewportSize(DESKTOP);
+  });
+
+  await check('light and dark are both legible', async () => {
+    const grounds = [];
+    for (const colorScheme of ['light', 'dark']) {
+      await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
+      await sleep(400);
+      grounds.push(await page.evaluate(() => getComputedStyle(document.body).backgroundColor));
+      const { ratio, text } = await page.evaluate(worstContrast);
+      assert.ok(ratio >= 4.5, `${colorScheme}: “${text}” has a contrast of ${ratio.toFixed(2)}`);
+    }
+    assert.notEqual(grounds[0], grounds[1]);
+  });
+
+  await check('a page that nobody looks at asks nothing', async () => {
+    const hide = (hidden) => {
+      Object.defineProperty(document, 'hidden', { value: hidden, configurable: true });
+      document.dispatchEvent(new Event('visibilitychange'));
+    };
+    await page.evaluate(hide, true);
+    await sleep(1_500);
+    const before = polls(page);
+    await sleep(2_500);
+    assert.equal(polls(page), before);
+    await page.evaluate(hide, false);
+    await eventually('it asks again', () => polls(page) > before);
+  });
+}
+
+async function trouble(emulator, gateway, page, images) {
+  await check('errors of the origin and the breaker show, and pass', async () => {
+    assert.ok(await page.locator('#errors-empty').isVisible() || wantsPicture);
+    await emulator.inject({ kind: 'status', status: 503, code: 'ServiceUnavailable' });
+    await eventually('the breaker opens', async () => {
+      for (const id of images.slice(0, 6)) {
+        await gateway.purge({ image: id });
+        await gateway.image(id);
+      }
+      return (await textOf(page, '#breaker')) === 'open';
+    });
+    const row = page.locator('#errors tr').first();
+    await eventually('the errors show', async () => /server_error/.test(await row.textContent()));
+    const [, operation, result, code, id] = await row.locator('td').allTextContents();
+    const { recent_errors: errors } = await gateway.page('/status');
+    const { time, ...told } = errors.find((error) => error.request_id === id);
+    assert.deepEqual({ operation, result, code, request_id: id }, told);
+    assert.equal(await row.locator('time').getAttribute('datetime') <= errors[0].time, true, time);
+    await emulator.inject();
+    await eventually('the breaker closes', async () => {
+      await gateway.image(images[0]);
+      return (await textOf(page, '#breaker')) === 'closed';
+    }, 40_000);
+  });
+}
+
+async function quiet(page) {
+  await check('the console has no message, and no request leaves the origin', () => {
+    assert.deepEqual(page.said, []);
+    const foreign = page.asked.map((request) => request.url()).filter((url) => !url.startsWith(`${page.origin}/`) && !url.startsWith('data:'));
+    assert.deepEqual(foreign, []);
+  });
+}
+
+async function hostile(browser, gateway) {
+  await check('what others wrote is shown as text', async () => {
+    const page = await open(browser, gateway);
+    const bait = '<img src=x onerror=alert(1)>';
+    const status = await gateway.page('/status');
+    status.top_images = [{ ImageId: bait, requests: 3 }];
+    status.recent_errors = [{ time: bait, operation: bait, result: bait, code: bait, request_id: bait }];
+    status.credential = { source: bait, access_key_id: bait, expires_at: null, last_error: bait };
+    await page.route('**/status', (route) => route.fulfill({ json: status }));
+    await eventually('it shows', async () => (await textOf(page, '#credential-error')) === bait);
+    assert.equal(await textOf(page, '#top li button'), bait);
+    assert.deepEqual(await page.locator('#errors td').allTextContents(), Array(5).fill(bait));
+    assert.equal(await page.locator('img').count(), 0);
+    assert.deepEqual(page.said, []);
+    await page.close();
+  });
+}
+
+async function behindAToken(browser, emulator) {
+  const gateway = await Gateway.open(folder, 'guarded', emulator, TOKEN);
+  last.push(() => gateway.stop());
+  const page = await open(browser, gateway);
+  const give = async (token) => {
+    await page.getByLabel('Token').fill(token);
+    await page.keyboard.press('Enter');
+  };
+
+  await check('where a token is set the page asks for it, and shows nothing before', async () => {
+    await page.locator('#token-form').waitFor();
+    assert.ok(await page.locator('#main').isHidden());
+    assert.ok(await page.locator('#open-purge').isHidden());
+    await sleep(1_500);
+    assert.equal(polls(page), 0);
+    assert.deepEqual(page.said, []);
+  });
+
+  await check('a wrong token is told', async () => {
+    await give('wrong');
+    await eventually('it is told', async () => /missing or wrong/.test(await textOf(page, '#token-reason')));
+    assert.ok(await page.locator('#main').isHidden());
+    // The browser's own note of the 401; nothing of the page's.
+    assert.equal(page.said.length, 1);
+    assert.match(page.said.pop(), /^error: Failed to load resource: .* 401/);
+  });
+
+  await check('the right one opens the page, and is sent along with a purge', async () => {
+    await give(TOKEN);
+    await page.locator('#main').waitFor();
+    await page.locator('#open-purge').click();
+    await page.getByLabel('everything').check();
+    await page.locator('#purge-go').click();
+    await page.locator('#purge-go').click();
+    await page.locator('#done').waitFor();
+    assert.equal(await textOf(page, '#done'), 'Purged: 0 entries.');
+    await page.reload();
+    await page.locator('#main').waitFor();
+    assert.ok(page.asked.every((request) => !request.url().includes(TOKEN)));
+  });
+  await quiet(page);
+  await page.close();
+}
+
+async function outOfReach(browser, emulator) {
+  await check('a gateway that is gone is told, and one that is back', async () => {
+    const gateway = await Gateway.open(folder, 'leaving', emulator);
+    const page = await open(browser, gateway);
+    await page.locator('#main').waitFor();
+    await gateway.stop();
+    await page.locator('#notice').waitFor();
+    assert.match(await textOf(page, '#notice'), /does not answer/);
+    assert.equal(await textOf(page, '#ready'), 'out of reach');
+    await page.close();
+  });
+}
+
+async function main() {
+  const browser = await chromium.launchPersistentContext(join(folder, 'profile'), {
+    executablePath: process.env.CHROMIUM,
+    args: FLAGS,
+    colorScheme: 'light',
+  });
+  last.push(() => browser.close());
+  const emulator = await Emulator.open(folder);
+  last.push(() => emulator.stop());
+  const gateway = await Gateway.open(folder, 'gateway', emulator);
+  last.push(() => gateway.stop());
+  const { page, images } = await underLoad(browser, emulator, gateway);
+  await lookingUpAndPurging(gateway, page, images);
+  await trouble(emulator, gateway, page, images);
+  await appearance(page);
+  await quiet(page);
+  await hostile(browser, gateway);
+  await behindAToken(browser, emulator);
+  await outOfReach(browser, emulator);
+}
+
+try {
+  await main();
+} catch (error) {
+  tally.failed += 1;
+  console.log(`FAILED  ${error.stack ?? error}`);
+} finally {
+  for (const close of last.reverse()) await close().catch((error) => console.error(String(error)));
+  rmSync(folder, { recursive: true, force: true });
+}
+console.log(`${tally.passed} passed, ${tally.failed} failed`);
+process.exit(tally.failed > 0 ? 1 : 0);
