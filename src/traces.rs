@@ -19,6 +19,7 @@ mod config;
 mod courier;
 mod export;
 mod step;
+mod traceparent;
 
 pub use config::{Config, collector};
 pub use step::{Announced, Step, Trace};
@@ -27,12 +28,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
-use opentelemetry::propagation::{Extractor, TextMapPropagator};
-use opentelemetry::trace::{SpanBuilder, SpanKind, TraceContextExt, TracerProvider};
-use opentelemetry::{Context, KeyValue};
+use opentelemetry::KeyValue;
+use opentelemetry::trace::{SpanBuilder, SpanKind, TracerProvider};
 use opentelemetry_otlp::ExporterBuildError;
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 use tokio::time::{Instant, timeout};
 
@@ -43,9 +42,6 @@ use step::Shared;
 
 /// The longest that a stop waits for the last spans to be sent.
 const LONGEST_STOP: Duration = Duration::from_secs(2);
-
-/// The header of the W3C's trace context.
-const TRACEPARENT: &str = "traceparent";
 
 /// Begins traces.
 #[derive(Debug)]
@@ -104,12 +100,9 @@ impl Traces {
     /// Begins the span of a request whose sender is known: within the trace that its `traceparent`
     /// names and by its flag, else by chance. One that cannot be read counts as none.
     pub fn follow(&self, headers: &HeaderMap, at: Instant) -> Step {
-        let context = TraceContextPropagator::new()
-            .extract_with_context(&Context::new(), &OneTraceparent(headers));
-        if context.has_active_span() {
-            Step::root(&self.shared, context, request_span(at))
-        } else {
-            self.draw(at)
+        match traceparent::read(headers) {
+            Some(context) => Step::root(&self.shared, context, request_span(at)),
+            None => self.draw(at),
         }
     }
 
@@ -158,22 +151,6 @@ fn resource(config: &Config, environment: &Environment) -> Resource {
     match config.service_name(environment) {
         Some(name) => resource.with_service_name(name).build(),
         None => resource.build(),
-    }
-}
-
-/// The one `traceparent` of a request; two are none. Its `tracestate` is not looked at: it is other
-/// people's, and would go out with every span.
-struct OneTraceparent<'a>(&'a HeaderMap);
-
-impl Extractor for OneTraceparent<'_> {
-    fn get(&self, key: &str) -> Option<&str> {
-        let mut values = self.0.get_all(TRACEPARENT).iter();
-        let one = values.next().filter(|_| values.next().is_none())?;
-        one.to_str().ok().filter(|_| key == TRACEPARENT)
-    }
-
-    fn keys(&self) -> Vec<&str> {
-        vec![TRACEPARENT]
     }
 }
 

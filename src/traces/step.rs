@@ -4,17 +4,15 @@ use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue};
-use opentelemetry::propagation::{Injector, TextMapPropagator};
+use http::HeaderMap;
 use opentelemetry::trace::{
     Link, SpanBuilder, SpanContext, SpanKind, Status, TraceContextExt, Tracer,
 };
 use opentelemetry::{Context, KeyValue, Value};
-use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracer;
 use parking_lot::Mutex;
 
-use super::TRACEPARENT;
+use super::traceparent;
 use crate::api::ImageKey;
 
 /// Where in a trace something happens; nowhere for what is not traced, at the price of a look.
@@ -136,7 +134,7 @@ impl Trace {
     /// Adds the `traceparent` of this place, where the settings let it go on.
     pub fn forward(&self, headers: &mut HeaderMap) {
         if let Some(place) = self.0.as_ref().filter(|place| place.shared.forward) {
-            TraceContextPropagator::new().inject_context(&place.context, &mut Traceparent(headers));
+            traceparent::write(&place.context, headers);
         }
     }
 
@@ -223,17 +221,6 @@ impl Drop for Announced {
         let mut fetches = self.shared.fetches.lock();
         if fetches.get(&self.key) == Some(&self.fetch) {
             fetches.remove(&self.key);
-        }
-    }
-}
-
-/// Takes the `traceparent` alone.
-struct Traceparent<'a>(&'a mut HeaderMap);
-
-impl Injector for Traceparent<'_> {
-    fn set(&mut self, key: &str, value: String) {
-        if let (TRACEPARENT, Ok(value)) = (key, HeaderValue::try_from(value)) {
-            self.0.insert(TRACEPARENT, value);
         }
     }
 }

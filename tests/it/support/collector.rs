@@ -19,8 +19,11 @@ use parking_lot::Mutex;
 use prost::Message;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::either::Either;
 
 use super::eventually;
+use super::tls::Issued;
 
 /// What a collector does with what it is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +56,17 @@ impl Collector {
         Self::start_on("127.0.0.1:0".parse().unwrap()).await
     }
 
+    /// As `localhost`, over TLS.
+    pub(crate) async fn start_tls(issued: &Issued) -> Self {
+        let accepting = TlsAcceptor::from(issued.server());
+        Self::listen("127.0.0.1:0".parse().unwrap(), Some(accepting)).await
+    }
+
     pub(crate) async fn start_on(address: SocketAddr) -> Self {
+        Self::listen(address, None).await
+    }
+
+    async fn listen(address: SocketAddr, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let inside = Arc::new(Mutex::new(Inside {
             mood: Mood::Taking,
@@ -65,7 +78,7 @@ impl Collector {
         Self {
             address: listener.local_addr().unwrap(),
             inside: Arc::clone(&inside),
-            task: tokio::spawn(accept(listener, inside)),
+            task: tokio::spawn(accept(listener, tls, inside)),
         }
     }
 
@@ -117,11 +130,19 @@ impl Drop for Collector {
     }
 }
 
-async fn accept(listener: TcpListener, inside: Arc<Mutex<Inside>>) {
+async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, inside: Arc<Mutex<Inside>>) {
     let mut connections = tokio::task::JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
-        let inside = Arc::clone(&inside);
+        let (inside, tls) = (Arc::clone(&inside), tls.clone());
         connections.spawn(async move {
+            let stream = match tls {
+                None => Either::Left(stream),
+                Some(tls) => match tls.accept(stream).await {
+                    Ok(stream) => Either::Right(stream),
+                    // Who does not trust it hangs up.
+                    Err(_) => return,
+                },
+            };
             let service = service_fn(move |request| take(request, Arc::clone(&inside)));
             let served = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
             drop(served.await);
