@@ -169,3 +169,37 @@ fn an_admin_listener_beyond_loopback_needs_a_token() {
         ["admin.token_file"]
     );
 }
+
+#[test]
+fn bad_settings_of_logs_and_traces_are_all_told() {
+    let text = r#"
+[log]
+access_hits = 1.1
+[traces]
+endpoint = "https://user:hunter2@collector"
+ca_file = "/not/there"
+sample = -0.1
+interval = "0s"
+timeout = "0s"
+max_queue = 0
+"#;
+    let found = problems(text);
+    let keys: Vec<&str> = found.iter().map(|problem| problem.key.as_str()).collect();
+    assert_eq!(
+        keys,
+        [
+            "log.access_hits",
+            "traces.ca_file",
+            "traces.endpoint",
+            "traces.interval",
+            "traces.max_queue",
+            "traces.sample",
+            "traces.timeout",
+        ]
+    );
+    let told = Problems(found).to_string();
+    assert!(
+        told.contains("OTEL_EXPORTER_OTLP_HEADERS") && !told.contains("hunter2"),
+        "{told}"
+    );
+}
