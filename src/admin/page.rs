@@ -18,7 +18,7 @@ pub(super) struct Asset {
     content: &'static str,
 }
 
-const ASSETS: [Asset; 5] = [
+const ASSETS: [Asset; 12] = [
     Asset {
         path: "/",
         content_type: "text/html; charset=utf-8",
@@ -29,24 +29,25 @@ const ASSETS: [Asset; 5] = [
         content_type: "text/css; charset=utf-8",
         content: include_str!("page/page.css"),
     },
-    Asset {
-        path: "/page.js",
-        content_type: SCRIPT,
-        content: include_str!("page/page.js"),
-    },
-    Asset {
-        path: "/chart.js",
-        content_type: SCRIPT,
-        content: include_str!("page/chart.js"),
-    },
-    Asset {
-        path: "/units.js",
-        content_type: SCRIPT,
-        content: include_str!("page/units.js"),
-    },
+    script("/ask.js", include_str!("page/ask.js")),
+    script("/chart.js", include_str!("page/chart.js")),
+    script("/dom.js", include_str!("page/dom.js")),
+    script("/history.js", include_str!("page/history.js")),
+    script("/image.js", include_str!("page/image.js")),
+    script("/page.js", include_str!("page/page.js")),
+    script("/purge.js", include_str!("page/purge.js")),
+    script("/tables.js", include_str!("page/tables.js")),
+    script("/units.js", include_str!("page/units.js")),
+    script("/words.js", include_str!("page/words.js")),
 ];
 
-const SCRIPT: &str = "text/javascript; charset=utf-8";
+const fn script(path: &'static str, content: &'static str) -> Asset {
+    Asset {
+        path,
+        content_type: "text/javascript; charset=utf-8",
+        content,
+    }
+}
 
 const HEADERS: [(HeaderName, &str); 4] = [
     (

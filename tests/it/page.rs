@@ -6,12 +6,23 @@ use serde_json::{Value, json};
 
 use crate::support::{TestGateway, ask, denial, path, times};
 
-const FILES: [(&str, &str); 5] = [
-    ("/", "text/html; charset=utf-8"),
-    ("/page.css", "text/css; charset=utf-8"),
-    ("/page.js", "text/javascript; charset=utf-8"),
-    ("/chart.js", "text/javascript; charset=utf-8"),
-    ("/units.js", "text/javascript; charset=utf-8"),
+const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+const FILES: [(&str, &str); 12] = [
+    ("/", HTML),
+    ("/page.css", CSS),
+    ("/ask.js", SCRIPT),
+    ("/chart.js", SCRIPT),
+    ("/dom.js", SCRIPT),
+    ("/history.js", SCRIPT),
+    ("/image.js", SCRIPT),
+    ("/page.js", SCRIPT),
+    ("/purge.js", SCRIPT),
+    ("/tables.js", SCRIPT),
+    ("/units.js", SCRIPT),
+    ("/words.js", SCRIPT),
 ];
 
 #[tokio::test]

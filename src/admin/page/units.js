@@ -5,6 +5,11 @@ export const NONE = '–';
 const whole = new Intl.NumberFormat('en', { maximumFractionDigits: 0 });
 const short = new Intl.NumberFormat('en', { notation: 'compact', maximumSignificantDigits: 3 });
 
+/** What these numbers come to. */
+export function sum(numbers) {
+  return numbers.reduce((total, number) => total + number, 0);
+}
+
 /** A count, all its digits. */
 export function count(number) {
   return whole.format(number);

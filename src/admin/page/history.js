@@ -1,0 +1,73 @@
+// The last minutes, kept in this page alone, and their charts.
+
+import { Chart, LONGEST } from './chart.js';
+import { at } from './dom.js';
+import { NONE, percent, rate, sum } from './units.js';
+import { FROM_MEMORY, NO_LOOK_UP, OUTCOMES, RESULTS } from './words.js';
+
+/** The hit ratio of one second says little; that of these says more. */
+export const RATIO_SECONDS = 10;
+
+const seriesOf = (names) => names.toReversed().map((name) => ({ name, className: `c-${name}` }));
+const inOrder = (series, values) => series.map(({ name }) => values[name]);
+const outcomeSeries = seriesOf(OUTCOMES);
+const resultSeries = seriesOf(RESULTS);
+
+const charts = {
+  requests: new Chart(at('chart-requests'), outcomeSeries, { format: rate, stacked: true, least: 1 }),
+  ratio: new Chart(at('chart-ratio'), [{ name: `of the last ${RATIO_SECONDS} s`, className: 'c-ratio' }], {
+    format: (share) => (share === 0 || share === 0.5 ? `${share * 100} %` : percent(share)),
+    top: 1,
+  }),
+  upstream: new Chart(at('chart-upstream'), resultSeries, { format: rate, stacked: true, least: 1 }),
+  flight: new Chart(at('chart-flight'), [{ name: 'on the wire', className: 'c-flight' }], {
+    format: (number) => (number === null ? NONE : rate(number)),
+    least: 2,
+  }),
+};
+
+let last = null;
+let points = [];
+
+/** What went on up to the latest look; `undefined` after the first. */
+export function latest() {
+  return points.at(-1);
+}
+
+/** What went on between two looks, a second; `null` when the gateway was restarted between them. */
+function between(before, after, seconds) {
+  const rates = (key, names) =>
+    Object.fromEntries(names.map((name) => [name, (key(after)[name] - key(before)[name]) / seconds]));
+  const requests = rates((status) => status.requests, OUTCOMES);
+  const results = rates((status) => status.upstream.requests, RESULTS);
+  const restarted = Object.values({ ...requests, ...results }).some((number) => number < 0);
+  if (restarted || seconds <= 0 || after.uptime_seconds < before.uptime_seconds) return null;
+  return { requests, results, seconds };
+}
+
+/** Keeps what a look showed; what was before a restart of the gateway is forgotten. */
+export function remember(status, time) {
+  if (last) {
+    const point = between(last.status, status, time - last.time);
+    if (point) points.push({ time, flight: status.upstream.in_flight, ...point });
+    else points = [];
+  }
+  points = points.filter((point) => time - point.time <= LONGEST);
+  last = { status, time };
+}
+
+/** The share answered from memory among the look-ups of the seconds up to this one. */
+export function ratioUpTo(point) {
+  const lately = points.filter(({ time }) => time <= point.time && point.time - time < RATIO_SECONDS);
+  const total = (names) => sum(lately.map(({ requests, seconds }) => sum(names.map((name) => requests[name])) * seconds));
+  const lookUps = total(OUTCOMES.filter((name) => !NO_LOOK_UP.includes(name)));
+  return lookUps > 0.5 ? total(FROM_MEMORY) / lookUps : null;
+}
+
+export function drawCharts() {
+  const each = (values) => points.map((point) => ({ time: point.time, values: values(point) }));
+  charts.requests.show(each(({ requests }) => inOrder(outcomeSeries, requests)));
+  charts.ratio.show(each((point) => [ratioUpTo(point)]));
+  charts.upstream.show(each(({ results }) => inOrder(resultSeries, results)));
+  charts.flight.show(each(({ flight }) => [flight]));
+}
