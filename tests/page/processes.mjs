@@ -49,6 +49,7 @@ class Server {
     server.process = spawn(process.env.PAI_GATEWAY_BIN, [command, ...options, '--ports-file', ports], {
       stdio: ['ignore', log, log],
     });
+    process.on('exit', () => server.process.kill('SIGKILL'));
     try {
       await eventually(`${name} listens`, () => server.process.exitCode !== null || existsSync(ports), START_MS);
       server.ports = JSON.parse(readFileSync(ports, 'utf8'));
@@ -157,7 +158,7 @@ export class Load {
   async #run() {
     for (let round = 0; this.running; round += 1) {
       // A slow wave, so that a chart has a shape.
-      const size = Math.round(5 + 3 * Math.sin(round / 90));
+      const size = Math.round(5 + 3 * Math.sin(round / 300));
       await Promise.all([...Array.from({ length: size }, () => this.#request(round)), sleep(25)]);
       if (round % 40 === 0) await this.gateway.purge({ image: this.#pick(), soft: true });
     }
@@ -169,8 +170,9 @@ export class Load {
 
   async #request(round) {
     const draw = Math.random();
-    const id = draw < 0.01 ? `image-none${round % 7}` : this.#pick();
-    const headers = draw > 0.99 ? { 'cache-control': 'no-cache' } : {};
-    await this.gateway.image(id, headers, this.agent).catch(() => { this.failed += 1; });
+    const id = draw < 0.03 ? `image-none${round % 7}` : this.#pick();
+    const target = draw > 0.9 ? `${id}?Verbose=true` : id;
+    const headers = draw > 0.97 ? { 'cache-control': 'no-cache' } : {};
+    await this.gateway.image(target, headers, this.agent).catch(() => { this.failed += 1; });
   }
 }
