@@ -1,6 +1,6 @@
 //! Which images are asked for most, lately: a bounded estimate, cheap enough for every hit.
 //!
-//! - While there is little traffic, every request is counted; beyond [`BUSY`] one of [`SAMPLE`],
+//! - While there is little traffic, every request is counted; beyond `BUSY` one of `SAMPLE`,
 //!   drawn by chance and counted for all of them.
 //! - Who would have to wait for another thread's counting is not counted.
 //! - A request counts half as much after each [`HALF_LIFE`], so that the ranking forgets.
