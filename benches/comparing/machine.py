@@ -31,7 +31,8 @@ def head(run: Run, command: str) -> str:
     return f"""# Results
 
 What counts is the CPU time that a server's processes use for a request, as the kernel's scheduler counts
-it, against a bare hyper server in the same run. Absolute figures are this machine's, this hour's.
+it, against a bare hyper server in the same run. Absolute figures are this machine's, this hour's. Where a
+bar is missed, [docs/performance.md](../docs/performance.md) says what stands in the way, by profile.
 
 {table}"""
 
