@@ -39,6 +39,7 @@ use crate::peer::Peer;
 use crate::ranking::Ranking;
 use crate::response::Body;
 use crate::server::{Address, Service};
+use crate::shared::Shared;
 use crate::upstream::{Upstream, UpstreamError};
 
 /// The `[admin]` settings.
@@ -108,6 +109,8 @@ pub struct Admin {
     pub ranking: Arc<Ranking>,
     /// What is cached.
     pub cache: Arc<Cache<UpstreamError>>,
+    /// What the fleet shares, if it does.
+    pub shared: Option<Arc<Shared>>,
     /// Where the origin is asked.
     pub upstream: Arc<Upstream>,
     /// What is signed with.

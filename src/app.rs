@@ -29,6 +29,7 @@ use crate::metrics::Metrics;
 use crate::ranking::Ranking;
 use crate::reload::Rounds;
 use crate::server::{self, Address, BadFiles, BindError, Bound, Server, Service};
+use crate::shared::{Follower, Shared};
 use crate::telemetry::{Level, told};
 use crate::traces::{BadTraces, Traces};
 use crate::transport::{self, BuildError};
@@ -137,6 +138,7 @@ impl App {
             calls.clone(),
         ));
         let origin = Origin::from_config(&settings.upstream)?;
+        let shared = Shared::from_config(&settings.shared_cache, origin.host(), &metrics);
         let snapshot = Keeper::open(&settings.cache, origin.host(), &cache).await;
         let (close, stop, services) = (
             CancellationToken::new(),
@@ -163,6 +165,7 @@ impl App {
             GatewayParts {
                 auth: Arc::clone(&auth),
                 cache: Arc::clone(&cache),
+                shared: shared.clone(),
                 upstream: Arc::clone(&upstream),
                 metrics: Arc::clone(&metrics),
                 ranking: Arc::clone(&ranking),
@@ -172,6 +175,10 @@ impl App {
                 tasks: calls.clone(),
             },
         ));
+        if let Some(shared) = shared.clone() {
+            let follower = Follower::new(shared, Arc::clone(&cache));
+            services.spawn(follower.run(stop.clone()));
+        }
         let health = Arc::new(Health::default());
         let admin = Arc::new(Admin {
             started: Instant::now(),
@@ -180,6 +187,7 @@ impl App {
             metrics: Arc::clone(&metrics),
             ranking,
             cache,
+            shared: shared.clone(),
             upstream,
             credentials: Arc::clone(&credentials),
             listening: sockets.listening(),
@@ -193,6 +201,9 @@ impl App {
                     "no credential from here; not ready until there is one"
                 );
             }
+        }
+        if let Some(shared) = &shared {
+            shared.ready(FIRST_CONNECTION).await;
         }
         let refresh = stop.clone();
         services.spawn(async move { credentials.run(refresh).await });
@@ -305,6 +316,9 @@ async fn audit(
 
 /// How long a start waits for the credential before it goes on without.
 const FIRST_CREDENTIAL: Duration = Duration::from_secs(2);
+
+/// How long a start waits for the shared tier before it goes on without.
+const FIRST_CONNECTION: Duration = Duration::from_millis(500);
 
 /// What calls under way get when nobody waits for them any more.
 const LAST_CALLS: Duration = Duration::from_secs(1);

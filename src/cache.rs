@@ -18,7 +18,10 @@ pub mod freshness;
 mod images;
 mod negative;
 mod purge;
+pub(crate) mod reader;
+pub(crate) mod saved;
 pub mod snapshot;
+mod trust;
 
 pub use config::Config;
 pub use entry::{Arrival, Entry};
@@ -43,6 +46,7 @@ use crate::priority::{Priority, Urgency};
 use flight::{Boarding, Flights};
 use images::Images;
 use snapshot::Journal;
+use trust::Trust;
 
 /// What a fetch brought, or why it brought nothing.
 pub type Fetched<E> = Result<Landed, E>;
@@ -69,7 +73,7 @@ pub enum Known {
 
 impl Known {
     /// When the request that brought this was sent.
-    fn sent(&self) -> Option<Instant> {
+    pub(crate) fn sent(&self) -> Option<Instant> {
         match self {
             Self::Image(entry, _) => Some(entry.sent),
             Self::Negative(negative) => Some(negative.sent),
@@ -112,6 +116,7 @@ pub struct Cache<E: Clone + Send + Sync + 'static> {
     policy: ArcSwap<Policy>,
     max_bytes: u64,
     metrics: Arc<Metrics>,
+    trust: Trust,
     /// Where orders to forget are written, if a snapshot could bring back what they are about.
     journal: OnceLock<Arc<Journal>>,
 }
@@ -136,6 +141,7 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
             policy: ArcSwap::from_pointee(policy),
             max_bytes,
             metrics,
+            trust: Trust::new(),
             journal: OnceLock::new(),
         }
     }
@@ -159,11 +165,18 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
         if let Some(entry) = self.images.get(key) {
             match entry.freshness(&policy, now) {
                 Freshness::Expired => {}
+                Freshness::Fresh if !self.trust.covers(entry.sent) => {
+                    return Known::Image(entry, Freshness::StaleWhileRevalidate);
+                }
                 freshness => return Known::Image(entry, freshness),
             }
         }
         match self.negatives.get(&key.image) {
-            Some(negative) if negative.is_fresh(&policy, now) => Known::Negative(negative),
+            Some(negative)
+                if negative.is_fresh(&policy, now) && self.trust.covers(negative.sent) =>
+            {
+                Known::Negative(negative)
+            }
             Some(_) | None => Known::Nothing,
         }
     }
@@ -223,6 +236,23 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
             }
             Err(_) => {}
         }
+    }
+
+    /// Holds an image that was found elsewhere, for when the fetch under way fails: only while that is
+    /// current, and nothing newer is held.
+    pub fn lend(&self, key: &ImageKey, fetch: &Urgency, entry: &Arc<Entry>) {
+        self.flights.while_current(key, fetch, || {
+            let newer = |held: Arc<Entry>| held.sent >= entry.sent;
+            if !self.images.get(key).is_some_and(newer) {
+                self.images.insert(key.clone(), Arc::clone(entry));
+            }
+        });
+    }
+
+    /// What was asked for before this is no longer fresh, however young: an order to forget it may
+    /// have been missed. `None` trusts everything again.
+    pub fn trust_since(&self, since: Option<Instant>) {
+        self.trust.since(since);
     }
 
     fn keep(&self, key: &ImageKey, entry: &Arc<Entry>) {

@@ -23,7 +23,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::units::Span;
 use crate::{
-    admin, audit, auth, cache, credentials, gateway, reload, server, telemetry, traces, upstream,
+    admin, audit, auth, cache, credentials, gateway, reload, server, shared, telemetry, traces,
+    upstream,
 };
 
 /// Every setting.
@@ -44,6 +45,8 @@ pub struct Settings {
     pub freshness: cache::Policy,
     /// How much is kept.
     pub cache: cache::Config,
+    /// What a fleet shares.
+    pub shared_cache: shared::Config,
     /// What is answered.
     pub api: gateway::Config,
     /// Who may ask.

@@ -17,6 +17,7 @@ mod notes;
 mod pass;
 mod request_id;
 mod search;
+mod tiers;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -47,6 +48,7 @@ use crate::peer::Peer;
 use crate::ranking::Ranking;
 use crate::response::{self, Answer, Body, CacheStatus, Error};
 use crate::server::Service;
+use crate::shared::Shared;
 use crate::traces::{Step, Trace, Traces};
 use crate::units::{ByteSize, Span};
 use crate::upstream::{Upstream, UpstreamError};
@@ -103,6 +105,8 @@ pub struct GatewayParts {
     pub auth: Arc<Authenticator>,
     /// What is known.
     pub cache: Arc<Cache<UpstreamError>>,
+    /// What the fleet knows, if it shares that.
+    pub shared: Option<Arc<Shared>>,
     /// Where the origin is asked.
     pub upstream: Arc<Upstream>,
     /// What is counted.

@@ -24,12 +24,14 @@ mod client;
 mod latency;
 mod listener;
 mod register;
+mod shared;
 mod snapshot;
 mod traces;
 
 pub use client::ClientMetrics;
 pub use latency::quantile;
 pub use listener::{Handshake, ListenerMetrics, ReloadMetrics};
+pub use shared::{SharedMetrics, SharedOperation, SharedResult};
 pub use snapshot::SnapshotMetrics;
 pub use traces::{Export, SpanFate, TraceMetrics};
 
@@ -98,6 +100,8 @@ pub struct Metrics {
     pub panics: IntCounter,
     /// Tasks alive: connections, fetches, services.
     pub tasks: IntGauge,
+    /// What is counted about the shared tier.
+    pub shared: SharedMetrics,
     /// What the keeper of the snapshot counts.
     pub snapshot: SnapshotMetrics,
     /// What is counted about traces that are sent away.
@@ -241,6 +245,7 @@ impl Metrics {
                 "tasks",
                 "Tasks alive: one for each connection and fetch, and a few services.",
             ),
+            shared: SharedMetrics::new(&register),
             snapshot: SnapshotMetrics::new(&register),
             traces: TraceMetrics::new(&register),
             registry,

@@ -32,6 +32,12 @@ impl Urgency {
         Self(Arc::new(AtomicU8::new(priority as u8)))
     }
 
+    /// Whether it is the very same, of the same fetch.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// At least as urgent as this from now on.
     pub fn raise(&self, priority: Priority) {
         self.0.fetch_max(priority as u8, Ordering::Relaxed);

@@ -3,7 +3,6 @@
 //! Each attempt is built from nothing and signed at its own moment with its own nonce: no header of a
 //! client reaches the origin, but a `traceparent` where the settings say so. Only reads are tried again, and only while the retry budget lasts.
 
-mod breaker;
 mod config;
 mod failure;
 mod gate;
@@ -35,6 +34,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tower::ServiceExt;
 
 use crate::api::{Action, Call, ImageFields, Operation, OriginError};
+use crate::breaker;
 use crate::credentials::Provider;
 use crate::metrics::Metrics;
 use crate::priority::Urgency;
@@ -132,6 +132,12 @@ impl Upstream {
     #[must_use]
     pub const fn origin(&self) -> &Origin {
         &self.origin
+    }
+
+    /// The longest that a call takes.
+    #[must_use]
+    pub const fn deadline(&self) -> Duration {
+        self.config.deadline.0
     }
 
     /// The word for where the breaker stands.

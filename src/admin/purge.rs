@@ -11,6 +11,7 @@ use super::{Admin, as_json, problem};
 use crate::api::ImageId;
 use crate::cache::{Scope, Thoroughness};
 use crate::response::Body;
+use crate::shared;
 
 /// Longest order read.
 const MAX_BODY: usize = 64 << 10;
@@ -35,7 +36,8 @@ impl Admin {
         match read_order(&body.to_bytes()) {
             Err(reason) => problem(StatusCode::BAD_REQUEST, reason),
             Ok((scope, thoroughness)) => {
-                let purged = self.cache.purge_for_good(&scope, thoroughness).await;
+                let shared = self.shared.as_ref();
+                let purged = shared::forget(shared, &self.cache, &scope, thoroughness).await;
                 tracing::info!(?scope, ?thoroughness, purged, "purged");
                 as_json(&json!({ "purged": purged }))
             }

@@ -38,7 +38,7 @@ impl Admin {
             "top_images_estimate": { "half_life_seconds": HALF_LIFE.as_secs(), "one_in": self.ranking.one_in() },
             "cache": self.cache.usage(),
             "credential": self.credentials.status(),
-            "shared_cache": null,
+            "shared_cache": self.shared.as_ref().map(|shared| shared.status()),
         })
     }
 }

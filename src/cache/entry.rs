@@ -78,7 +78,7 @@ impl Entry {
         Self::decided(arrival, &evidence, policy)
     }
 
-    /// The same answer after a restart, never with a longer ttl than it had. What was decided on are
+    /// The same answer, read again from where it was saved, never with a longer ttl than it had. What was decided on are
     /// its own date, directives and draw; the date and `Cache-Control` of `arrival` count for nothing.
     #[must_use]
     pub(super) fn restored(arrival: Arrival, earlier: &Earlier, policy: &Policy) -> Self {
@@ -86,6 +86,7 @@ impl Entry {
             verbose,
             ttl,
             purged,
+            restored,
             date,
             directives,
             draw,
@@ -94,7 +95,7 @@ impl Entry {
         let entry = Self::decided(arrival, &evidence, policy);
         Self {
             purged,
-            restored: true,
+            restored,
             ..entry.shortened(ttl)
         }
     }
@@ -227,7 +228,7 @@ impl Entry {
     }
 }
 
-/// What was decided about an answer before a restart.
+/// What was decided about an answer before it was saved.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Earlier {
     /// Whether the answer carries labels.
@@ -236,6 +237,8 @@ pub(super) struct Earlier {
     pub(super) ttl: Duration,
     /// Whether it was purged softly.
     pub(super) purged: bool,
+    /// Whether it missed what was said of it since.
+    pub(super) restored: bool,
     /// See [`Evidence`], as are the next two.
     pub(super) date: Timestamp,
     pub(super) directives: Directives,

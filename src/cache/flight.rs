@@ -133,6 +133,15 @@ impl<K: Eq + Hash + Clone, T: Clone> Flights<K, T> {
         change()
     }
 
+    /// Runs `change` while nothing can land, if the flight that is as urgent as this is still current.
+    pub fn while_current(&self, key: &K, urgency: &Urgency, change: impl FnOnce()) {
+        let board = self.board.lock();
+        let current = board.current.get(key);
+        if current.is_some_and(|flight| flight.urgency.is(urgency)) {
+            change();
+        }
+    }
+
     /// Whether a flight for `key` is under way.
     #[must_use]
     pub fn is_flying(&self, key: &K) -> bool {

@@ -19,7 +19,6 @@ mod file;
 mod format;
 mod journal;
 mod orders;
-mod reader;
 mod restore;
 
 pub(in crate::cache) use file::folder;

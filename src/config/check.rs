@@ -2,6 +2,7 @@
 
 mod credentials;
 mod listen;
+mod shared;
 mod telemetry;
 
 use std::fmt;
@@ -68,6 +69,7 @@ pub(super) fn check(settings: &Settings, source: impl Fn(&str) -> String) -> Vec
         !settings.cache.snapshot_interval.0.is_zero(),
         "write a duration above 0, such as \"60s\"",
     );
+    shared::check(&settings.shared_cache, &mut rule);
     listen::check(&settings.listen, &mut rule);
     rule(
         "reload.interval",

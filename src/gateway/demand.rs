@@ -9,7 +9,7 @@ use crate::auth::{Permission, Principal};
 use crate::cache::{Entry, Freshness, Known, Negative};
 
 /// The origin is asked anew for one key at most this often, whatever clients demand.
-const FORCED_INTERVAL: Duration = Duration::from_secs(1);
+pub(super) const FORCED_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The `Cache-Control` directives of a request that count. Others are ignored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::tiers::{self, Tiers};
 use super::{Asked, Gateway, landing};
 use crate::api::{Call, ImageKey};
 use crate::auth::Unseen;
@@ -65,7 +66,8 @@ impl Gateway {
         let deadline = Instant::now() + wait;
         let mut tried = false;
         loop {
-            let start = |urgency| self.call(key, urgency, asked.trace.step(FETCH));
+            let start =
+                |urgency| self.call(key, &known, Some(cause), urgency, asked.trace.step(FETCH));
             let admit = || asked.principal.spend_miss();
             let coalesced = (Outcome::Coalesced, CacheStatus::Collapsed);
             let fetch = self
@@ -179,15 +181,18 @@ impl Gateway {
             seen,
             Priority::Background,
             || Ok(()),
-            |urgency| self.call(key, urgency, trace.aside(FETCH)),
+            |urgency| self.call(key, seen, None, urgency, trace.aside(FETCH)),
         );
         drop(fetch);
     }
 
-    /// The fetch itself: one call, and what it means for the cache.
+    /// The fetch itself: what the fleet has, or one call, and what it means for the cache. Without a
+    /// cause nobody waits for it.
     fn call(
         &self,
         key: &ImageKey,
+        seen: &Known,
+        cause: Option<Cause>,
         urgency: Urgency,
         step: Step,
     ) -> impl Future<Output = Fetched<UpstreamError>> + Send + use<> {
@@ -197,7 +202,16 @@ impl Gateway {
             Arc::clone(&self.parts.metrics),
         );
         let key = key.clone();
-        async move {
+        let shared = self.parts.shared.as_ref();
+        let tiers = Tiers {
+            shared: shared.cloned(),
+            cache: Arc::clone(&cache),
+            deadline: upstream.deadline(),
+            key: key.clone(),
+            urgency: urgency.clone(),
+            oldest: shared.and_then(|shared| tiers::oldest(shared, seen, cause, Instant::now())),
+        };
+        let ask = async move {
             let _announced = step.announce(&key);
             step.set("image.id", || key.image.as_str().to_owned());
             step.set("verbose", || key.verbose);
@@ -214,6 +228,7 @@ impl Gateway {
                 metrics.origin_directives_ignored.inc();
             }
             Ok(landed)
-        }
+        };
+        tiers.fetch(ask)
     }
 }

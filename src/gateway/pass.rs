@@ -15,6 +15,7 @@ use crate::cache::{Scope, Thoroughness};
 use crate::outcome::Outcome;
 use crate::priority::{Priority, Urgency};
 use crate::response::{self, Answer, Error};
+use crate::shared;
 use crate::upstream::{self, Said, UpstreamError};
 
 impl Gateway {
@@ -68,9 +69,10 @@ impl Gateway {
         }
         asked.principal.spend_miss().map_err(Error::OverBudget)?;
         let about_one = call.operation.image().is_some();
-        let (upstream, cache) = (
+        let (upstream, cache, shared) = (
             Arc::clone(&self.parts.upstream),
             Arc::clone(&self.parts.cache),
+            self.parts.shared.clone(),
         );
         let trace = asked.trace.clone();
         let task = self.parts.tasks.spawn(async move {
@@ -81,7 +83,7 @@ impl Gateway {
                 .map_or_else(|_| Bytes::new(), |answer| answer.reply.body.clone());
             for image in landing::images_written(&call.operation, &body, &replied) {
                 let image = Scope::Image(image);
-                cache.purge_for_good(&image, Thoroughness::Hard).await;
+                shared::forget(shared.as_ref(), &cache, &image, Thoroughness::Hard).await;
             }
             answer
         });

@@ -70,6 +70,7 @@ impl World {
         let auth = Authenticator::open(&auth::Config::default(), Arc::clone(&metrics)).unwrap();
         let parts = GatewayParts {
             auth: Arc::new(auth),
+            shared: None,
             cache: Arc::new(cache),
             upstream: Arc::new(upstream),
             metrics,

@@ -5,10 +5,10 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout_at};
 
-use super::breaker::{self, Breaker, Held, Pass, Signal};
 use super::gate::{Gate, Permit};
 use super::quota::{Quota, Reading, Scope};
 use super::{Attempt, Config, UpstreamError, Verdict};
+use crate::breaker::{self, Breaker, Held, Pass, Signal};
 use crate::priority::Urgency;
 use crate::transport::Reply;
 

@@ -85,7 +85,7 @@ fn what_is_pure_knows_no_clock_no_chance_and_no_io() {
         "cache/freshness",
         "cache/explain",
         "upstream/verdict",
-        "upstream/breaker",
+        "breaker",
         "gateway/demand",
     ];
     assert_eq!(breaches(&pure, &impure), [""; 0]);

@@ -2,25 +2,17 @@
 //!
 //! ```text
 //! snapshot = magic[8] version:u32 generation:u64 journalled:u64 origin:text16 count:u32 image* sha256[32]
-//! image    = length:u32 id:text8 flags:u8 request_id:text16 sent:time took:u64 ttl:u64
-//!            date:time max_age:u64 draw:f64 body
-//! time     = seconds:i64 nanoseconds:i32     took, ttl: nanoseconds     max_age: seconds
+//! image    = length:u32 what `cache/saved.rs` says
 //! ```
 //!
-//! The body is the rest of its image. What is read out of it (times, workspace, which object it is)
-//! is not kept a second time. The SHA-256 is over everything before it.
+//! The SHA-256 is over everything before it.
 
 use std::io::{self, Write};
-use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256, SHA256_OUTPUT_LEN, digest};
-use bytes::Bytes;
-use http::HeaderValue;
-use jiff::Timestamp;
 
-use super::reader::{Cut, Reader};
-use crate::api::{ImageFields, ImageId, ImageKey};
-use crate::cache::freshness::Directives;
+use crate::cache::reader::{Cut, Reader};
+use crate::cache::saved::{Broken, Saved};
 
 const MAGIC: &[u8; 8] = b"PAISNAP\n";
 const VERSION: u32 = 1;
@@ -36,22 +28,6 @@ pub(super) struct Head {
     pub(super) origin: String,
 }
 
-/// One image of a snapshot.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Saved {
-    pub(super) key: ImageKey,
-    pub(super) body: Bytes,
-    pub(super) request_id: Option<HeaderValue>,
-    /// Wall-clock time its request was sent.
-    pub(super) sent: Timestamp,
-    pub(super) took: Duration,
-    pub(super) ttl: Duration,
-    pub(super) purged: bool,
-    pub(super) date: Timestamp,
-    pub(super) directives: Directives,
-    pub(super) draw: f64,
-}
-
 /// Why bytes are no snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Damage {
@@ -63,10 +39,10 @@ pub(super) enum Damage {
     Checksum,
     #[error("its lengths contradict each other")]
     Length,
-    #[error("one of its values is none that this program writes")]
-    Value,
-    #[error("one of its bodies is no JSON object")]
-    Body,
+    #[error("in one of its images, {0}")]
+    Image(#[from] Broken),
+    #[error("its origin is no text")]
+    Origin,
 }
 
 impl From<Cut> for Damage {
@@ -98,7 +74,7 @@ pub(super) fn encode(
     out.write(&bytes)?;
     for image in images {
         bytes.clear();
-        encode_image(&image, &mut bytes)?;
+        image.encode_head(&mut bytes)?;
         let whole = length::<u32>(bytes.len() + image.body.len())?;
         out.write(&whole.to_le_bytes())?;
         out.write(&bytes)?;
@@ -106,35 +82,6 @@ pub(super) fn encode(
     }
     let Summed { mut out, sum } = out;
     out.write_all(sum.finish().as_ref())
-}
-
-/// All of an image but its body.
-fn encode_image(image: &Saved, bytes: &mut Vec<u8>) -> io::Result<()> {
-    let id = image.key.image.as_str();
-    let request_id = image.request_id.as_ref();
-    let flags = [
-        (VERBOSE, image.key.verbose),
-        (PURGED, image.purged),
-        (NO_STORE, image.directives.no_store),
-        (NO_CACHE, image.directives.no_cache),
-        (MAX_AGE, image.directives.max_age.is_some()),
-        (REQUEST_ID, request_id.is_some()),
-    ];
-    let set = flags.iter().filter(|(_, holds)| *holds);
-    let request_id = request_id.map_or(&b""[..], HeaderValue::as_bytes);
-    bytes.push(length::<u8>(id.len())?);
-    bytes.extend(id.as_bytes());
-    bytes.push(set.map(|(flag, _)| flag).sum());
-    bytes.extend(length::<u16>(request_id.len())?.to_le_bytes());
-    bytes.extend(request_id);
-    encode_time(image.sent, bytes);
-    bytes.extend(nanoseconds(image.took).to_le_bytes());
-    bytes.extend(nanoseconds(image.ttl).to_le_bytes());
-    encode_time(image.date, bytes);
-    let max_age = image.directives.max_age.unwrap_or_default();
-    bytes.extend(max_age.as_secs().to_le_bytes());
-    bytes.extend(image.draw.to_le_bytes());
-    Ok(())
 }
 
 /// Reads a snapshot. Allocates no more than a few times what it is given.
@@ -161,13 +108,13 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(Head, Vec<Saved>), Damage> {
     let head = Head {
         generation: u64::from_le_bytes(reader.array()?),
         journalled: u64::from_le_bytes(reader.array()?),
-        origin: text(reader.text16()?)?.to_owned(),
+        origin: text(reader.text16()?)?,
     };
     let count = u32::from_le_bytes(reader.array()?);
     let mut images = Vec::new();
     for _ in 0..count {
         let length = u32::from_le_bytes(reader.array()?);
-        images.push(decode_image(Reader(reader.take(length as usize)?))?);
+        images.push(Saved::decode(reader.take(length as usize)?)?);
     }
     if reader.0.is_empty() {
         Ok((head, images))
@@ -176,65 +123,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(Head, Vec<Saved>), Damage> {
     }
 }
 
-fn decode_image(mut reader: Reader<'_>) -> Result<Saved, Damage> {
-    let image = ImageId::parse(text(reader.text8()?)?).map_err(|_| Damage::Value)?;
-    let [flags] = reader.array()?;
-    let has = |flag: u8| flags & flag != 0;
-    let request_id = HeaderValue::from_bytes(reader.text16()?).map_err(|_| Damage::Value)?;
-    let sent = decode_time(&mut reader)?;
-    let took = Duration::from_nanos(u64::from_le_bytes(reader.array()?));
-    let ttl = Duration::from_nanos(u64::from_le_bytes(reader.array()?));
-    let date = decode_time(&mut reader)?;
-    let max_age = u64::from_le_bytes(reader.array()?);
-    let draw = f64::from_le_bytes(reader.array()?);
-    let known = flags < ALL_FLAGS && (0.0..1.0).contains(&draw);
-    if !known {
-        return Err(Damage::Value);
-    }
-    ImageFields::parse(reader.0).map_err(|_| Damage::Body)?;
-    Ok(Saved {
-        key: ImageKey {
-            image,
-            verbose: has(VERBOSE),
-        },
-        // A copy, so that one image in memory does not keep the whole file there.
-        body: Bytes::copy_from_slice(reader.0),
-        request_id: has(REQUEST_ID).then_some(request_id),
-        sent,
-        took,
-        ttl,
-        purged: has(PURGED),
-        date,
-        directives: directives(flags, max_age),
-        draw,
-    })
-}
-
-fn directives(flags: u8, max_age: u64) -> Directives {
-    Directives {
-        max_age: (flags & MAX_AGE != 0).then_some(Duration::from_secs(max_age)),
-        no_store: flags & NO_STORE != 0,
-        no_cache: flags & NO_CACHE != 0,
-    }
-}
-
-fn encode_time(time: Timestamp, bytes: &mut Vec<u8>) {
-    bytes.extend(time.as_second().to_le_bytes());
-    bytes.extend(time.subsec_nanosecond().to_le_bytes());
-}
-
-fn decode_time(reader: &mut Reader<'_>) -> Result<Timestamp, Damage> {
-    let seconds = i64::from_le_bytes(reader.array()?);
-    let nanoseconds = i32::from_le_bytes(reader.array()?);
-    Timestamp::new(seconds, nanoseconds).map_err(|_| Damage::Value)
-}
-
-fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
-fn text(bytes: &[u8]) -> Result<&str, Damage> {
-    std::str::from_utf8(bytes).map_err(|_| Damage::Value)
+fn text(bytes: &[u8]) -> Result<String, Damage> {
+    String::from_utf8(bytes.to_vec()).map_err(|_| Damage::Origin)
 }
 
 fn length<T: TryFrom<usize>>(length: usize) -> io::Result<T> {
@@ -253,11 +143,3 @@ impl<W: Write> Summed<W> {
         self.out.write_all(bytes)
     }
 }
-
-const VERBOSE: u8 = 1;
-const PURGED: u8 = 2;
-const NO_STORE: u8 = 4;
-const NO_CACHE: u8 = 8;
-const MAX_AGE: u8 = 16;
-const REQUEST_ID: u8 = 32;
-const ALL_FLAGS: u8 = 64;

@@ -11,9 +11,9 @@
 
 use aws_lc_rs::digest::{Context, SHA256};
 
-use super::reader::{Cut, Reader};
 use crate::api::ImageId;
 use crate::cache::purge::{Scope, Thoroughness};
+use crate::cache::reader::{Cut, Reader};
 
 const MAGIC: &[u8; 8] = b"PAIJRNL\n";
 const VERSION: u32 = 1;

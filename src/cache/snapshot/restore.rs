@@ -8,12 +8,13 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use super::file::{Unread, read_private};
-use super::format::{Head, Saved, decode};
+use super::format::{Head, decode};
 use super::journal::{self, Journal};
 use super::orders::Journalled;
-use crate::api::{ImageFields, ImageKey};
-use crate::cache::entry::{Arrival, Earlier, Entry};
-use crate::cache::{Cache, Freshness, Policy};
+use crate::api::ImageKey;
+use crate::cache::entry::Entry;
+use crate::cache::saved::{Revival, Saved};
+use crate::cache::{Cache, Policy};
 
 /// An image that was asked for so much later than now is one whose age nobody knows.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
@@ -22,18 +23,7 @@ const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
 /// was set right meanwhile makes no image older or younger.
 pub(super) fn save(key: &ImageKey, entry: &Entry, now: Instant, wall: Timestamp) -> Saved {
     let age = SignedDuration::try_from(entry.age(now)).unwrap_or(SignedDuration::MAX);
-    Saved {
-        key: key.clone(),
-        body: entry.body(),
-        request_id: entry.request_id(),
-        sent: wall.checked_sub(age).unwrap_or(Timestamp::MIN),
-        took: entry.took(),
-        ttl: entry.ttl(),
-        purged: entry.purged,
-        date: entry.date(),
-        directives: entry.directives(),
-        draw: entry.draw(),
-    }
+    Saved::of(key, entry, wall.checked_sub(age).unwrap_or(Timestamp::MIN))
 }
 
 /// The image again, unless it is of no more use: expired, from a future that no clock's correction
@@ -48,28 +38,8 @@ pub(super) fn revive(
     if age < -CLOCK_TOLERANCE {
         return None;
     }
-    let age = Duration::try_from(age).unwrap_or_default();
-    let arrival = Arrival {
-        fields: ImageFields::parse(&saved.body).ok()?,
-        body: saved.body,
-        request_id: saved.request_id,
-        sent: now.checked_sub(age)?,
-        took: saved.took,
-        received: saved.sent.checked_add(saved.took).ok()?,
-        date: None,
-        cache_control: String::new(),
-    };
-    let earlier = Earlier {
-        verbose: saved.key.verbose,
-        ttl: saved.ttl,
-        purged: saved.purged,
-        date: saved.date,
-        directives: saved.directives,
-        draw: saved.draw,
-    };
-    let entry = Entry::restored(arrival, &earlier, policy);
-    let useful = entry.storable && entry.freshness(policy, now) != Freshness::Expired;
-    useful.then_some((saved.key, entry))
+    let sent = now.checked_sub(Duration::try_from(age).unwrap_or_default())?;
+    saved.revive(policy, sent, now, Revival::Restored)
 }
 
 /// Fills an empty cache from a snapshot and its journal, and returns the journal to go on with. Logs

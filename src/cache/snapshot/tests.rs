@@ -9,10 +9,10 @@ use tempfile::TempDir;
 use tokio_util::task::TaskTracker;
 
 use super::file::{Unread, read_private};
-use super::format::Saved;
 use super::*;
 use crate::api::{ImageFields, ImageId, ImageKey};
 use crate::cache::freshness::Directives;
+use crate::cache::saved::Saved;
 use crate::cache::{Arrival, Entry, Freshness, Known, Policy, Scope, Thoroughness};
 use crate::metrics::Metrics;
 

@@ -3,6 +3,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::cache::saved::Broken;
 use crate::cache::snapshot::format::{Damage, decode};
 
 fn encoded(images: Vec<Saved>) -> Vec<u8> {
@@ -109,5 +110,8 @@ fn each_damage_has_its_name() {
     assert_eq!(changed(60, 0xff), Damage::Checksum);
     let mut no_object = saved("a", Duration::ZERO);
     no_object.body = "[]".into();
-    assert_eq!(decode(&encoded(vec![no_object])), Err(Damage::Body));
+    assert_eq!(
+        decode(&encoded(vec![no_object])),
+        Err(Damage::Image(Broken::Body))
+    );
 }

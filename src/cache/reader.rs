@@ -2,32 +2,32 @@
 
 /// There are fewer bytes than were asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Cut;
+pub(crate) struct Cut;
 
 /// What is left of some bytes.
-pub(super) struct Reader<'a>(pub(super) &'a [u8]);
+pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Reader<'a> {
-    pub(super) fn take(&mut self, count: usize) -> Result<&'a [u8], Cut> {
+    pub(crate) fn take(&mut self, count: usize) -> Result<&'a [u8], Cut> {
         let (taken, rest) = self.0.split_at_checked(count).ok_or(Cut)?;
         self.0 = rest;
         Ok(taken)
     }
 
-    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], Cut> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], Cut> {
         let (taken, rest) = self.0.split_first_chunk().ok_or(Cut)?;
         self.0 = rest;
         Ok(*taken)
     }
 
     /// Bytes after a length of one byte.
-    pub(super) fn text8(&mut self) -> Result<&'a [u8], Cut> {
+    pub(crate) fn text8(&mut self) -> Result<&'a [u8], Cut> {
         let [length] = self.array()?;
         self.take(usize::from(length))
     }
 
     /// Bytes after a length of two bytes.
-    pub(super) fn text16(&mut self) -> Result<&'a [u8], Cut> {
+    pub(crate) fn text16(&mut self) -> Result<&'a [u8], Cut> {
         let length = u16::from_le_bytes(self.array()?);
         self.take(usize::from(length))
     }

@@ -16,30 +16,33 @@ const MAX_THROTTLE: Duration = Duration::from_secs(60);
 
 /// When it opens, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Limits {
+pub struct Limits {
     /// Failures in a row that open it.
-    pub(super) failures: u32,
+    pub failures: u32,
     /// The first pause.
-    pub(super) pause: Duration,
+    pub pause: Duration,
     /// The longest.
-    pub(super) max_pause: Duration,
+    pub max_pause: Duration,
 }
 
 /// Where a breaker stands; the `state` label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
+pub enum State {
+    /// Calls go.
     Closed,
+    /// None goes.
     Open,
+    /// One goes, or may.
     Probing,
 }
 
 impl State {
     /// Every state, in the order of the discriminants.
-    pub(super) const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::Probing];
+    pub const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::Probing];
 
     /// The label.
     #[must_use]
-    pub(super) const fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Closed => "closed",
             Self::Open => "open",
@@ -50,7 +53,7 @@ impl State {
 
 /// What an admitted call is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pass {
+pub enum Pass {
     /// One of many.
     Call,
     /// The one that tries whether the origin is back.
@@ -59,7 +62,7 @@ pub(super) enum Pass {
 
 /// How an admitted call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Signal {
+pub enum Signal {
     /// The origin answered, whatever it said.
     Answered,
     /// It did not, or with an error of its own.
@@ -72,7 +75,7 @@ pub(super) enum Signal {
 
 /// Why a call is held back, and until when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Held {
+pub enum Held {
     /// The origin asked for a pause of which this much is left.
     Throttled(Duration),
     /// The origin fails.
@@ -81,7 +84,7 @@ pub(super) enum Held {
 
 /// The breaker.
 #[derive(Debug)]
-pub(super) struct Breaker {
+pub struct Breaker {
     limits: Limits,
     failures: u32,
     pause: Duration,
@@ -93,7 +96,7 @@ pub(super) struct Breaker {
 impl Breaker {
     /// A closed one.
     #[must_use]
-    pub(super) const fn new(limits: Limits) -> Self {
+    pub const fn new(limits: Limits) -> Self {
         Self {
             limits,
             failures: 0,
@@ -106,7 +109,7 @@ impl Breaker {
 
     /// Why a call would be held back now, if it would.
     #[must_use]
-    pub(super) fn held(&self, now: Instant) -> Option<Held> {
+    pub fn held(&self, now: Instant) -> Option<Held> {
         let throttled = self
             .throttled_until
             .map(|until| until.saturating_duration_since(now));
@@ -121,7 +124,7 @@ impl Breaker {
     ///
     /// # Errors
     /// [`Held`].
-    pub(super) fn admit(&mut self, now: Instant) -> Result<Pass, Held> {
+    pub fn admit(&mut self, now: Instant) -> Result<Pass, Held> {
         if let Some(held) = self.held(now) {
             return Err(held);
         }
@@ -134,7 +137,7 @@ impl Breaker {
     }
 
     /// Learns how an admitted call ended.
-    pub(super) fn record(&mut self, pass: Pass, signal: Signal, now: Instant) {
+    pub fn record(&mut self, pass: Pass, signal: Signal, now: Instant) {
         self.probing &= pass != Pass::Probe;
         match signal {
             Signal::Answered => {
@@ -167,7 +170,7 @@ impl Breaker {
 
     /// Where it stands now.
     #[must_use]
-    pub(super) fn state(&self, now: Instant) -> State {
+    pub fn state(&self, now: Instant) -> State {
         match (self.held(now), self.open_until) {
             (Some(Held::Failing), _) if self.probing => State::Probing,
             (Some(_), _) => State::Open,

@@ -1,0 +1,226 @@
+//! An image as bytes, for wherever it outlives this process: the snapshot and the shared tier. Functions
+//! of values; integers are little-endian.
+//!
+//! ```text
+//! image = id:text8 flags:u8 request_id:text16 sent:time took:u64 ttl:u64 date:time max_age:u64 draw:f64 body
+//! time  = seconds:i64 nanoseconds:i32     took, ttl: nanoseconds     max_age: seconds
+//! ```
+//!
+//! The body is the rest. What is read out of it (times, workspace, which object it is) is not kept a
+//! second time.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderValue;
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::entry::{Arrival, Earlier, Entry};
+use super::freshness::{Directives, Freshness, Policy};
+use super::reader::{Cut, Reader};
+use crate::api::{ImageFields, ImageId, ImageKey};
+
+/// One image.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Saved {
+    pub(crate) key: ImageKey,
+    pub(crate) body: Bytes,
+    pub(crate) request_id: Option<HeaderValue>,
+    /// When its request was sent, by a clock that whoever reads it knows, too.
+    pub(crate) sent: Timestamp,
+    pub(crate) took: Duration,
+    pub(crate) ttl: Duration,
+    pub(crate) purged: bool,
+    pub(crate) date: Timestamp,
+    pub(crate) directives: Directives,
+    pub(crate) draw: f64,
+}
+
+/// Why bytes are no image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Broken {
+    #[error("lengths contradict each other")]
+    Length,
+    #[error("a value is none that this program writes")]
+    Value,
+    #[error("the body is no JSON object")]
+    Body,
+}
+
+impl From<Cut> for Broken {
+    fn from(_: Cut) -> Self {
+        Self::Length
+    }
+}
+
+/// What becomes of an image that is read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Revival {
+    /// It missed what was said of it meanwhile, so it is never fresh.
+    Restored,
+    /// It is as good as when it was written.
+    Shared,
+}
+
+impl Saved {
+    /// An entry, sent when the other clock showed `sent`.
+    pub(crate) fn of(key: &ImageKey, entry: &Entry, sent: Timestamp) -> Self {
+        Self {
+            key: key.clone(),
+            body: entry.body(),
+            request_id: entry.request_id(),
+            sent,
+            took: entry.took(),
+            ttl: entry.ttl(),
+            purged: entry.purged,
+            date: entry.date(),
+            directives: entry.directives(),
+            draw: entry.draw(),
+        }
+    }
+
+    /// All of it but its body.
+    ///
+    /// # Errors
+    /// When something is too long for its length field.
+    pub(crate) fn encode_head(&self, bytes: &mut Vec<u8>) -> io::Result<()> {
+        let id = self.key.image.as_str();
+        let request_id = self.request_id.as_ref();
+        let flags = [
+            (VERBOSE, self.key.verbose),
+            (PURGED, self.purged),
+            (NO_STORE, self.directives.no_store),
+            (NO_CACHE, self.directives.no_cache),
+            (MAX_AGE, self.directives.max_age.is_some()),
+            (REQUEST_ID, request_id.is_some()),
+        ];
+        let set = flags.iter().filter(|(_, holds)| *holds);
+        let request_id = request_id.map_or(&b""[..], HeaderValue::as_bytes);
+        bytes.push(length::<u8>(id.len())?);
+        bytes.extend(id.as_bytes());
+        bytes.push(set.map(|(flag, _)| flag).sum());
+        bytes.extend(length::<u16>(request_id.len())?.to_le_bytes());
+        bytes.extend(request_id);
+        encode_time(self.sent, bytes);
+        bytes.extend(nanoseconds(self.took).to_le_bytes());
+        bytes.extend(nanoseconds(self.ttl).to_le_bytes());
+        encode_time(self.date, bytes);
+        let max_age = self.directives.max_age.unwrap_or_default();
+        bytes.extend(max_age.as_secs().to_le_bytes());
+        bytes.extend(self.draw.to_le_bytes());
+        Ok(())
+    }
+
+    /// Reads one again.
+    ///
+    /// # Errors
+    /// [`Broken`], the first that is found.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Broken> {
+        let mut reader = Reader(bytes);
+        let image = ImageId::parse(text(reader.text8()?)?).map_err(|_| Broken::Value)?;
+        let [flags] = reader.array()?;
+        let has = |flag: u8| flags & flag != 0;
+        let request_id = HeaderValue::from_bytes(reader.text16()?).map_err(|_| Broken::Value)?;
+        let sent = decode_time(&mut reader)?;
+        let took = Duration::from_nanos(u64::from_le_bytes(reader.array()?));
+        let ttl = Duration::from_nanos(u64::from_le_bytes(reader.array()?));
+        let date = decode_time(&mut reader)?;
+        let max_age = u64::from_le_bytes(reader.array()?);
+        let draw = f64::from_le_bytes(reader.array()?);
+        let known = flags < ALL_FLAGS && (0.0..1.0).contains(&draw);
+        if !known {
+            return Err(Broken::Value);
+        }
+        ImageFields::parse(reader.0).map_err(|_| Broken::Body)?;
+        Ok(Self {
+            key: ImageKey {
+                image,
+                verbose: has(VERBOSE),
+            },
+            // A copy, so that one image in memory does not keep the whole file there.
+            body: Bytes::copy_from_slice(reader.0),
+            request_id: has(REQUEST_ID).then_some(request_id),
+            sent,
+            took,
+            ttl,
+            purged: has(PURGED),
+            date,
+            directives: directives(flags, max_age),
+            draw,
+        })
+    }
+
+    /// The entry again, sent at `sent` by this process's clock, unless it is of no more use: expired,
+    /// or not to be kept under the policy of now. Its ttl is never longer than it was.
+    pub(crate) fn revive(
+        self,
+        policy: &Policy,
+        sent: Instant,
+        now: Instant,
+        revival: Revival,
+    ) -> Option<(ImageKey, Entry)> {
+        let arrival = Arrival {
+            fields: ImageFields::parse(&self.body).ok()?,
+            body: self.body,
+            request_id: self.request_id,
+            sent,
+            took: self.took,
+            received: self.sent.checked_add(self.took).ok()?,
+            date: None,
+            cache_control: String::new(),
+        };
+        let earlier = Earlier {
+            verbose: self.key.verbose,
+            ttl: self.ttl,
+            purged: self.purged,
+            restored: revival == Revival::Restored,
+            date: self.date,
+            directives: self.directives,
+            draw: self.draw,
+        };
+        let entry = Entry::restored(arrival, &earlier, policy);
+        let useful = entry.storable && entry.freshness(policy, now) != Freshness::Expired;
+        useful.then_some((self.key, entry))
+    }
+}
+
+fn directives(flags: u8, max_age: u64) -> Directives {
+    Directives {
+        max_age: (flags & MAX_AGE != 0).then_some(Duration::from_secs(max_age)),
+        no_store: flags & NO_STORE != 0,
+        no_cache: flags & NO_CACHE != 0,
+    }
+}
+
+fn encode_time(time: Timestamp, bytes: &mut Vec<u8>) {
+    bytes.extend(time.as_second().to_le_bytes());
+    bytes.extend(time.subsec_nanosecond().to_le_bytes());
+}
+
+fn decode_time(reader: &mut Reader<'_>) -> Result<Timestamp, Broken> {
+    let seconds = i64::from_le_bytes(reader.array()?);
+    let nanoseconds = i32::from_le_bytes(reader.array()?);
+    Timestamp::new(seconds, nanoseconds).map_err(|_| Broken::Value)
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn text(bytes: &[u8]) -> Result<&str, Broken> {
+    std::str::from_utf8(bytes).map_err(|_| Broken::Value)
+}
+
+fn length<T: TryFrom<usize>>(length: usize) -> io::Result<T> {
+    T::try_from(length).map_err(|_| io::Error::other("too long to be saved"))
+}
+
+const VERBOSE: u8 = 1;
+const PURGED: u8 = 2;
+const NO_STORE: u8 = 4;
+const NO_CACHE: u8 = 8;
+const MAX_AGE: u8 = 16;
+const REQUEST_ID: u8 = 32;
+const ALL_FLAGS: u8 = 64;

@@ -1,0 +1,113 @@
+//! Behind memory: what the fleet shares, and behind that the origin.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+
+use super::demand::FORCED_INTERVAL;
+use super::fetch::Cause;
+use crate::api::ImageKey;
+use crate::cache::{Cache, Fetched, Known, Landed};
+use crate::priority::Urgency;
+use crate::shared::{Begun, Failure, Shared};
+use crate::upstream::UpstreamError;
+
+/// The road of one fetch.
+pub(super) struct Tiers {
+    pub(super) shared: Option<Arc<Shared>>,
+    pub(super) cache: Arc<Cache<UpstreamError>>,
+    /// For all of it.
+    pub(super) deadline: Duration,
+    pub(super) key: ImageKey,
+    pub(super) urgency: Urgency,
+    /// Nothing older than this will do.
+    pub(super) oldest: Option<Duration>,
+}
+
+impl Tiers {
+    /// Takes what the fleet has, or asks, for the fleet where that can be.
+    pub(super) async fn fetch(
+        self,
+        ask: impl Future<Output = Fetched<UpstreamError>>,
+    ) -> Fetched<UpstreamError> {
+        let Some(shared) = &self.shared else {
+            return ask.await;
+        };
+        let through = timeout(self.deadline, self.through(shared, ask));
+        through.await.unwrap_or(Err(UpstreamError::Timeout))
+    }
+
+    async fn through(
+        &self,
+        shared: &Shared,
+        ask: impl Future<Output = Fetched<UpstreamError>>,
+    ) -> Fetched<UpstreamError> {
+        let policy = self.cache.policy();
+        match shared.begin(&self.key, self.oldest, &policy).await {
+            Begun::Found(landed) => Ok(landed),
+            Begun::Failed(failure) => Err(failure.into()),
+            Begun::Alone => ask.await,
+            Begun::Lead(lease, stale) => {
+                if let Some(entry) = &stale {
+                    self.cache.lend(&self.key, &self.urgency, entry);
+                }
+                let fetched = shared.keep(&lease, ask).await;
+                match &fetched {
+                    Ok(landed) if is_storable(landed) => shared.put(&lease, landed, &policy).await,
+                    Ok(_) => shared.release(&lease, None).await,
+                    Err(error) => shared.release(&lease, failure(error)).await,
+                }
+                fetched
+            }
+        }
+    }
+}
+
+/// The greatest age of what is newer than what was seen, and new enough for who asks.
+pub(super) fn oldest(
+    shared: &Shared,
+    seen: &Known,
+    cause: Option<Cause>,
+    now: Instant,
+) -> Option<Duration> {
+    let newer = seen
+        .sent()
+        .map(|sent| shared.newer_than(now.saturating_duration_since(sent)));
+    let forced = (cause == Some(Cause::Demand)).then_some(FORCED_INTERVAL);
+    newer.into_iter().chain(forced).min()
+}
+
+fn is_storable(landed: &Landed) -> bool {
+    match landed {
+        Landed::Image(entry) => entry.storable,
+        Landed::Negative(_) => true,
+    }
+}
+
+/// What other replicas should know of an error: what another would only meet again.
+const fn failure(error: &UpstreamError) -> Option<Failure> {
+    match error {
+        UpstreamError::Timeout => Some(Failure::Timeout),
+        UpstreamError::Throttled(Some(wait)) => Some(Failure::Throttled(*wait)),
+        UpstreamError::Throttled(None) => Some(Failure::Throttled(Duration::from_secs(1))),
+        UpstreamError::Server(_) | UpstreamError::Unreadable => Some(Failure::Server),
+        UpstreamError::Transport(_)
+        | UpstreamError::Refused(_)
+        | UpstreamError::Credential(_)
+        | UpstreamError::HeldBack
+        | UpstreamError::Shed
+        | UpstreamError::NoCredential => None,
+    }
+}
+
+impl From<Failure> for UpstreamError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Timeout => Self::Timeout,
+            Failure::Server => Self::HeldBack,
+            Failure::Throttled(wait) => Self::Throttled(Some(wait)),
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! What is counted about the tier that a fleet shares.
+
+use prometheus::{IntCounter, IntGauge};
+
+use super::register::{Register, by_two};
+
+/// What is asked of the shared tier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SharedOperation {
+    /// To read an image, or to become the one who fetches it.
+    Get,
+    /// To store what was fetched.
+    Put,
+    /// To keep the lease of a fetch that takes its time.
+    Renew,
+    /// To give a lease back without an answer.
+    Release,
+    /// To tell every replica what to forget.
+    Invalidate,
+    /// To read what others were told.
+    Orders,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SharedResult {
+    /// Done.
+    Ok,
+    /// The image was there.
+    Hit,
+    /// It was not, and this replica fetches it.
+    Miss,
+    /// It was not, and another replica fetches it.
+    Wait,
+    /// Another replica has just failed to fetch it.
+    Failed,
+    /// Its value was written by no gateway.
+    Foreign,
+    /// Its value was written by a gateway of another version.
+    Version,
+    /// Its value is damaged.
+    Corrupt,
+    /// Its value was ordered to be forgotten, or is too old by this replica's settings.
+    Outdated,
+    /// Not done: the lease is another's by now, or was taken away by an order to forget.
+    Overtaken,
+    /// No reply in time.
+    Timeout,
+    /// The connection broke, or the server refused.
+    Error,
+    /// Not asked: there is no connection, or it has failed too often.
+    Skipped,
+}
+
+impl SharedOperation {
+    /// In the order of the discriminants.
+    pub const ALL: [Self; 6] = [
+        Self::Get,
+        Self::Put,
+        Self::Renew,
+        Self::Release,
+        Self::Invalidate,
+        Self::Orders,
+    ];
+
+    /// The label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::Put => "put",
+            Self::Renew => "renew",
+            Self::Release => "release",
+            Self::Invalidate => "invalidate",
+            Self::Orders => "orders",
+        }
+    }
+}
+
+impl SharedResult {
+    /// In the order of the discriminants.
+    pub const ALL: [Self; 13] = [
+        Self::Ok,
+        Self::Hit,
+        Self::Miss,
+        Self::Wait,
+        Self::Failed,
+        Self::Foreign,
+        Self::Version,
+        Self::Corrupt,
+        Self::Outdated,
+        Self::Overtaken,
+        Self::Timeout,
+        Self::Error,
+        Self::Skipped,
+    ];
+
+    /// The label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Hit => "hit",
+            Self::Miss => "miss",
+            Self::Wait => "wait",
+            Self::Failed => "failed",
+            Self::Foreign => "foreign",
+            Self::Version => "version",
+            Self::Corrupt => "corrupt",
+            Self::Outdated => "outdated",
+            Self::Overtaken => "overtaken",
+            Self::Timeout => "timeout",
+            Self::Error => "error",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+const OPERATIONS: usize = SharedOperation::ALL.len();
+const RESULTS: usize = SharedResult::ALL.len();
+
+/// What is counted about the shared tier.
+#[derive(Debug)]
+pub struct SharedMetrics {
+    requests: [[IntCounter; RESULTS]; OPERATIONS],
+    /// 1 while this replica is connected and has heard of every order.
+    pub up: IntGauge,
+    /// Orders that the server has not been told yet.
+    pub unheard: IntGauge,
+    /// Times that the log of orders did not go on where it was left.
+    pub discontinuities: IntCounter,
+}
+
+impl SharedMetrics {
+    pub(super) fn new(register: &Register<'_>) -> Self {
+        let requests = register.counters(
+            "shared_cache_requests_total",
+            "What was asked of the shared tier, and what came of it.",
+            &["operation", "result"],
+        );
+        Self {
+            requests: by_two(
+                &SharedOperation::ALL.map(SharedOperation::as_str),
+                &SharedResult::ALL.map(SharedResult::as_str),
+                &requests,
+            ),
+            up: register.gauge(
+                "shared_cache_up",
+                "1 while this replica is connected to the shared tier and has heard of every order to forget.",
+            ),
+            unheard: register.gauge(
+                "shared_cache_unheard_orders",
+                "Orders to forget that the shared tier has not been told yet.",
+            ),
+            discontinuities: register.counter(
+                "shared_cache_discontinuities_total",
+                "Times that the log of orders did not go on where it was left, so that everything held was fetched again.",
+            ),
+        }
+    }
+
+    /// Counts one request.
+    pub fn count(&self, operation: SharedOperation, result: SharedResult) {
+        self.requests[operation as usize][result as usize].inc();
+    }
+
+    /// How often, by operation and result; only what happened.
+    pub fn requests(&self) -> impl Iterator<Item = (SharedOperation, SharedResult, u64)> {
+        SharedOperation::ALL.into_iter().flat_map(move |operation| {
+            SharedResult::ALL.into_iter().filter_map(move |result| {
+                let count = self.requests[operation as usize][result as usize].get();
+                (count > 0).then_some((operation, result, count))
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_listed_in_discriminant_order() {
+        for (index, operation) in SharedOperation::ALL.into_iter().enumerate() {
+            assert_eq!(operation as usize, index);
+        }
+        for (index, result) in SharedResult::ALL.into_iter().enumerate() {
+            assert_eq!(result as usize, index);
+        }
+    }
+}

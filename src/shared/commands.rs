@@ -1,0 +1,140 @@
+//! One command: a turn, a deadline, a breaker, and a count of what came of it.
+
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
+use redis::RedisResult;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout};
+
+use super::Config;
+use super::connection::Connection;
+use crate::breaker::{Breaker, Limits, Pass, Signal, State};
+use crate::metrics::SharedResult;
+
+/// Commands under way at once: enough to keep a connection busy, few enough that one that is sent has
+/// not to wait for thousands of our own.
+const TURNS: usize = 128;
+
+/// A turn is waited for no longer than so many commands may take.
+const PATIENCE: u32 = 10;
+
+/// Why a command brought nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// It was not sent.
+    Skipped,
+    /// No reply in time.
+    Timeout,
+    /// The connection broke, or the server refused.
+    Error,
+}
+
+impl Trouble {
+    pub(super) const fn result(self) -> SharedResult {
+        match self {
+            Self::Skipped => SharedResult::Skipped,
+            Self::Timeout => SharedResult::Timeout,
+            Self::Error => SharedResult::Error,
+        }
+    }
+}
+
+/// Sends commands while there is a connection that is up to date.
+pub(super) struct Commands {
+    connection: ArcSwapOption<Connection>,
+    turns: Semaphore,
+    breaker: Mutex<Breaker>,
+    timeout: Duration,
+}
+
+impl Commands {
+    pub(super) fn new(config: &Config) -> Self {
+        let limits = Limits {
+            failures: config.breaker_failures,
+            pause: config.breaker_pause.0,
+            max_pause: config.breaker_max_pause.0,
+        };
+        Self {
+            connection: ArcSwapOption::empty(),
+            turns: Semaphore::new(TURNS),
+            breaker: Mutex::new(Breaker::new(limits)),
+            timeout: config.timeout.0,
+        }
+    }
+
+    /// Sends over this connection from now on, or over none.
+    pub(super) fn connect(&self, connection: Option<Connection>) {
+        if connection.is_some() {
+            // It has just answered.
+            let mut breaker = self.breaker.lock();
+            breaker.record(Pass::Probe, Signal::Answered, Instant::now());
+        }
+        self.connection.store(connection.map(Into::into));
+    }
+
+    /// Whether there is a connection.
+    pub(super) fn is_connected(&self) -> bool {
+        self.connection.load().is_some()
+    }
+
+    /// Where the breaker stands.
+    pub(super) fn state(&self) -> State {
+        self.breaker.lock().state(Instant::now())
+    }
+
+    /// Sends what `command` sends, within the time for one.
+    pub(super) async fn run<T>(
+        &self,
+        command: impl AsyncFnOnce(Connection) -> RedisResult<T>,
+    ) -> Result<T, Trouble> {
+        let Some(connection) = self.connection.load_full() else {
+            return Err(Trouble::Skipped);
+        };
+        let turn = timeout(self.timeout * PATIENCE, self.turns.acquire());
+        let Ok(Ok(_turn)) = turn.await else {
+            return Err(Trouble::Timeout);
+        };
+        let mut admitted = self.admit()?;
+        let ran = timeout(self.timeout, command(Connection::clone(&connection))).await;
+        match ran {
+            Ok(Ok(reply)) => {
+                admitted.signal = Signal::Answered;
+                Ok(reply)
+            }
+            Ok(Err(error)) => {
+                admitted.signal = Signal::Failed;
+                tracing::debug!(%error, "the shared tier refused a command");
+                Err(Trouble::Error)
+            }
+            Err(_) => {
+                admitted.signal = Signal::Failed;
+                Err(Trouble::Timeout)
+            }
+        }
+    }
+
+    fn admit(&self) -> Result<Admitted<'_>, Trouble> {
+        let pass = self.breaker.lock().admit(Instant::now());
+        Ok(Admitted {
+            breaker: &self.breaker,
+            pass: pass.map_err(|_| Trouble::Skipped)?,
+            signal: Signal::Abandoned,
+        })
+    }
+}
+
+/// Tells the breaker how a command ended, however it ended.
+struct Admitted<'a> {
+    breaker: &'a Mutex<Breaker>,
+    pass: Pass,
+    signal: Signal,
+}
+
+impl Drop for Admitted<'_> {
+    fn drop(&mut self) {
+        let mut breaker = self.breaker.lock();
+        breaker.record(self.pass, self.signal, Instant::now());
+    }
+}

@@ -1,0 +1,176 @@
+//! The `[shared_cache]` settings.
+
+use redis::{ConnectionAddr, IntoConnectionInfo};
+use serde::{Deserialize, Serialize};
+
+use crate::units::Span;
+
+/// The `[shared_cache]` settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where Redis or Valkey is; nothing is shared without it. Never with a password in it.
+    pub url: Option<String>,
+    /// Whether the URL is of one node of a cluster.
+    pub cluster: bool,
+    /// The user to sign in as, where it is not `default`.
+    pub username: Option<String>,
+    /// File with the user's password, read at each connection.
+    pub password_file: Option<String>,
+    /// PEM file of roots to trust instead of the system's.
+    pub ca_file: Option<String>,
+    /// PEM files of this gateway's own certificate and key, where the server asks for them.
+    pub cert_file: Option<String>,
+    /// See `cert_file`.
+    pub key_file: Option<String>,
+    /// What every key, and the channel, starts with: one for each account whose images are shared.
+    pub prefix: String,
+    /// Time for one command.
+    pub timeout: Span,
+    /// Time to connect, TLS and sign-in included.
+    pub connect_timeout: Span,
+    /// How long a replica that says nothing more keeps the others from fetching.
+    pub lease: Span,
+    /// Commands that fail or are late in a row after which none is sent.
+    pub breaker_failures: u32,
+    /// For how long, at first; twice as long after each probe that fails.
+    pub breaker_pause: Span,
+    /// How long at most.
+    pub breaker_max_pause: Span,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            url: None,
+            cluster: false,
+            username: None,
+            password_file: None,
+            ca_file: None,
+            cert_file: None,
+            key_file: None,
+            prefix: "pai".to_owned(),
+            timeout: Span::millis(20),
+            connect_timeout: Span::secs(1),
+            lease: Span::millis(1500),
+            breaker_failures: 5,
+            breaker_pause: Span::secs(1),
+            breaker_max_pause: Span::secs(30),
+        }
+    }
+}
+
+/// What is wrong with a URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BadUrl {
+    /// It is none that Redis is reached by.
+    Form,
+    /// It holds a user or a password.
+    Secret,
+    /// It names a database, which a cluster does not have.
+    Database,
+    /// It names a socket, which a cluster does not have.
+    Socket,
+}
+
+impl BadUrl {
+    /// What to write instead.
+    #[must_use]
+    pub const fn remedy(self) -> &'static str {
+        match self {
+            Self::Form => {
+                "write redis://host:6379, rediss://host:6379 for TLS, or redis+unix:///path"
+            }
+            Self::Secret => {
+                "name the user in shared_cache.username and a file with the password in shared_cache.password_file"
+            }
+            Self::Database => "name no database: a cluster has one alone",
+            Self::Socket => "name a node's host and port: a cluster is not reached by a socket",
+        }
+    }
+}
+
+impl Config {
+    /// What is wrong with the URL, if there is one.
+    ///
+    /// # Errors
+    /// [`BadUrl`].
+    pub fn check_url(&self) -> Result<(), BadUrl> {
+        let Some(url) = self.url.as_deref() else {
+            return Ok(());
+        };
+        let info = url.into_connection_info().map_err(|_| BadUrl::Form)?;
+        let settings = info.redis_settings();
+        let secret = settings.password().is_some() || settings.username().is_some();
+        if secret {
+            return Err(BadUrl::Secret);
+        }
+        if self.cluster && settings.db() != 0 {
+            return Err(BadUrl::Database);
+        }
+        if self.cluster && matches!(info.addr(), ConnectionAddr::Unix(_)) {
+            return Err(BadUrl::Socket);
+        }
+        Ok(())
+    }
+
+    /// Whether names can start with the prefix: no braces, which say what a cluster keeps together, and
+    /// nothing that an access list could not name.
+    #[must_use]
+    pub fn prefix_is_plain(&self) -> bool {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/".contains(&byte);
+        (1..=64).contains(&self.prefix.len()) && self.prefix.bytes().all(plain)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(url: &str, cluster: bool) -> Result<(), BadUrl> {
+        let url = Some(url.to_owned());
+        let config = Config {
+            url,
+            cluster,
+            ..Config::default()
+        };
+        config.check_url()
+    }
+
+    #[test]
+    fn a_url_is_of_a_server_and_holds_no_secret() {
+        for good in [
+            "redis://h",
+            "redis://h:1",
+            "rediss://h/3",
+            "redis+unix:///run/r.sock?db=2",
+            "valkey://h",
+        ] {
+            assert_eq!(of(good, false), Ok(()), "{good}");
+        }
+        assert_eq!(of("rediss://h:1", true), Ok(()));
+        for (bad, cluster, why) in [
+            ("h:6379", false, BadUrl::Form),
+            ("http://h", false, BadUrl::Form),
+            ("redis://:secret@h", false, BadUrl::Secret),
+            ("redis://user@h", false, BadUrl::Secret),
+            ("redis+unix:///s?pass=secret", false, BadUrl::Secret),
+            ("redis://h/3", true, BadUrl::Database),
+            ("redis+unix:///s", true, BadUrl::Socket),
+        ] {
+            assert_eq!(of(bad, cluster), Err(why), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_leaves_a_clusters_braces_alone() {
+        for (prefix, plain) in [("pai", true), ("", false), ("a{b}", false), ("a b", false)] {
+            let prefix = prefix.to_owned();
+            let config = Config {
+                prefix,
+                ..Config::default()
+            };
+            assert_eq!(config.prefix_is_plain(), plain);
+        }
+    }
+}

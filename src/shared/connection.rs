@@ -1,0 +1,156 @@
+//! The way to the server: one connection for commands and news alike (RESP3), or one to each node of a
+//! cluster.
+
+use std::io;
+
+use redis::aio::{AsyncPushSender, ConnectionLike, MultiplexedConnection};
+use redis::cluster::ClusterClientBuilder;
+use redis::cluster_async::ClusterConnection;
+use redis::{
+    AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionAddr, ConnectionInfo,
+    IntoConnectionInfo, Pipeline, ProtocolVersion, RedisError, RedisFuture, RedisResult,
+    TlsCertificates, Value,
+};
+use tokio::fs;
+
+use super::Config;
+
+/// A connection; clones share it.
+#[derive(Clone)]
+pub(super) enum Connection {
+    /// To a server.
+    One(MultiplexedConnection),
+    /// To the nodes of a cluster; it finds its way back to them by itself.
+    Cluster(ClusterConnection),
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unconnected {
+    #[error("{setting}: {error}")]
+    File {
+        setting: &'static str,
+        error: io::Error,
+    },
+    #[error(transparent)]
+    Server(#[from] RedisError),
+}
+
+/// Connects and signs in. Files are read anew each time. `push` hears the news that is subscribed to.
+pub(super) async fn connect(
+    url: &str,
+    config: &Config,
+    push: impl AsyncPushSender,
+) -> Result<Connection, Unconnected> {
+    let info = with_secrets(url.into_connection_info()?, config).await?;
+    let certificates = certificates(config).await?;
+    let is_tls = matches!(info.addr(), ConnectionAddr::TcpTls { .. });
+    if config.cluster {
+        let mut builder = ClusterClientBuilder::new([info])
+            .use_protocol(ProtocolVersion::RESP3)
+            .push_sender(push)
+            .retries(1)
+            .connection_timeout(config.connect_timeout.0)
+            .response_timeout(config.connect_timeout.0);
+        if is_tls {
+            builder = builder.certs(certificates);
+        }
+        let connection = builder.build()?.get_async_connection().await?;
+        return Ok(Connection::Cluster(connection));
+    }
+    let client = if is_tls {
+        Client::build_with_tls(info, certificates)?
+    } else {
+        Client::open(info)?
+    };
+    let how = AsyncConnectionConfig::new()
+        .set_push_sender(push)
+        .set_connection_timeout(Some(config.connect_timeout.0))
+        // Whoever sends a command has a deadline of his own.
+        .set_response_timeout(None);
+    let connection = client
+        .get_multiplexed_async_connection_with_config(&how)
+        .await?;
+    Ok(Connection::One(connection))
+}
+
+async fn with_secrets(
+    info: ConnectionInfo,
+    config: &Config,
+) -> Result<ConnectionInfo, Unconnected> {
+    let mut settings = info
+        .redis_settings()
+        .clone()
+        .set_protocol(ProtocolVersion::RESP3)
+        .set_lib_name("pai-image-gateway", env!("CARGO_PKG_VERSION"));
+    if let Some(username) = &config.username {
+        settings = settings.set_username(username);
+    }
+    if let Some(password) = read("shared_cache.password_file", &config.password_file).await? {
+        let password = String::from_utf8_lossy(&password).trim_end().to_owned();
+        settings = settings.set_password(password);
+    }
+    Ok(info.set_redis_settings(settings))
+}
+
+async fn certificates(config: &Config) -> Result<TlsCertificates, Unconnected> {
+    let cert = read("shared_cache.cert_file", &config.cert_file).await?;
+    let key = read("shared_cache.key_file", &config.key_file).await?;
+    Ok(TlsCertificates {
+        client_tls: cert
+            .zip(key)
+            .map(|(client_cert, client_key)| ClientTlsConfig {
+                client_cert,
+                client_key,
+            }),
+        root_cert: read("shared_cache.ca_file", &config.ca_file).await?,
+    })
+}
+
+async fn read(
+    setting: &'static str,
+    path: &Option<String>,
+) -> Result<Option<Vec<u8>>, Unconnected> {
+    let Some(path) = path else { return Ok(None) };
+    let read = fs::read(path).await;
+    read.map(Some)
+        .map_err(|error| Unconnected::File { setting, error })
+}
+
+impl Connection {
+    /// Hears a channel from now on.
+    pub(super) async fn subscribe(&mut self, channel: &str) -> RedisResult<()> {
+        match self {
+            Self::One(connection) => connection.subscribe(channel).await,
+            Self::Cluster(connection) => connection.subscribe(channel).await,
+        }
+    }
+}
+
+impl ConnectionLike for Connection {
+    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
+        match self {
+            Self::One(connection) => connection.req_packed_command(cmd),
+            Self::Cluster(connection) => connection.req_packed_command(cmd),
+        }
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipeline: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        match self {
+            Self::One(connection) => connection.req_packed_commands(pipeline, offset, count),
+            Self::Cluster(connection) => connection.req_packed_commands(pipeline, offset, count),
+        }
+    }
+
+    fn get_db(&self) -> i64 {
+        match self {
+            Self::One(connection) => connection.get_db(),
+            Self::Cluster(connection) => connection.get_db(),
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! Keeps the connection, and follows the log of orders to forget.
+//!
+//! The log is read from where it was left, last entry included: if that is still there, nothing was
+//! missed. It is read at every message of the channel, and a few times a second besides, which also
+//! proves the connection. While it cannot be read, what memory holds is not fresh; once it has been read
+//! on, it is what it was, less what was ordered. Where the log does not go on (it was lost, or left
+//! behind by thousands of orders), what was fetched before is never fresh again.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::SendError;
+use redis::{PushInfo, PushKind, RedisError};
+use tokio::time::{Instant, error::Elapsed, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::connection::{Connection, Unconnected, connect};
+use super::orders::{Entry, Order, Position, Unreadable};
+use super::{Shared, whole};
+use crate::cache::{Cache, Scope, Thoroughness};
+use crate::metrics::{SharedOperation, SharedResult};
+
+/// The log is read at least so often.
+const INTERVAL: Duration = Duration::from_millis(300);
+/// A reading that takes longer has failed: a replica that is cut off knows it within a second.
+const LONGEST: Duration = Duration::from_millis(600);
+/// Pauses between attempts to connect.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LAST_PAUSE: Duration = Duration::from_secs(2);
+/// Entries read at once.
+const PAGE: usize = 500;
+
+/// Follows the log for one cache.
+pub struct Follower<E: Clone + Send + Sync + 'static> {
+    shared: Arc<Shared>,
+    cache: Arc<Cache<E>>,
+    /// What was asked for before this is not trusted, whatever the log says.
+    floor: Option<Instant>,
+    /// The log is being read from its beginning, because it did not go on.
+    broken: bool,
+}
+
+/// Why following came to an end.
+#[derive(Debug, thiserror::Error)]
+enum Lost {
+    #[error(transparent)]
+    Unconnected(#[from] Unconnected),
+    #[error(transparent)]
+    Server(#[from] RedisError),
+    #[error(transparent)]
+    Log(#[from] Unreadable),
+    #[error("it does not reply")]
+    Late(#[from] Elapsed),
+}
+
+type Page = Vec<(String, Vec<(String, String)>)>;
+
+impl<E: Clone + Send + Sync + 'static> Follower<E> {
+    /// Follows the log of this tier for this cache, once it [runs](Self::run).
+    #[must_use]
+    pub const fn new(shared: Arc<Shared>, cache: Arc<Cache<E>>) -> Self {
+        Self {
+            shared,
+            cache,
+            floor: None,
+            broken: false,
+        }
+    }
+
+    /// Connects, follows, and connects again, until told to stop.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let began = Instant::now();
+            let Some(lost) = stop.run_until_cancelled(self.follow()).await else {
+                break;
+            };
+            let Err(lost) = lost;
+            self.lose(&lost);
+            if began.elapsed() > LAST_PAUSE {
+                pause = FIRST_PAUSE;
+            }
+            let wait = pause.mul_f64(0.5 + fastrand::f64());
+            if stop.run_until_cancelled(sleep(wait)).await.is_none() {
+                break;
+            }
+            pause = (pause * 2).min(LAST_PAUSE);
+        }
+        self.shared.commands.connect(None);
+    }
+
+    /// Ends only by losing the connection.
+    async fn follow(&mut self) -> Result<Infallible, Lost> {
+        let shared = Arc::clone(&self.shared);
+        let ear = Arc::downgrade(&self.shared);
+        let push = move |info: PushInfo| {
+            if let Some(shared) = ear.upgrade() {
+                shared.pushed(&info);
+            }
+            Ok::<(), SendError>(())
+        };
+        let longest = shared.config.connect_timeout.0;
+        let mut connection =
+            timeout(longest * 2, connect(&shared.url, &shared.config, push)).await??;
+        timeout(longest, connection.subscribe(&shared.names.news())).await??;
+        self.catch_up(&mut connection, longest).await?;
+        self.deliver(&mut connection).await?;
+        self.gain(&connection);
+        loop {
+            // What ends the waiting does not matter: the log is read.
+            let _rung = timeout(INTERVAL, shared.bell.notified()).await;
+            self.catch_up(&mut connection, LONGEST).await?;
+            self.deliver(&mut connection).await?;
+        }
+    }
+
+    fn gain(&self, connection: &Connection) {
+        self.cache.trust_since(self.floor);
+        self.shared.commands.connect(Some(connection.clone()));
+        self.shared.metrics.shared.up.set(1);
+        self.shared.up.send_replace(true);
+        tracing::info!("connected to the shared tier");
+    }
+
+    fn lose(&self, lost: &Lost) {
+        self.shared.count(SharedOperation::Orders, lost.result());
+        let was_up = self.shared.up.send_replace(false);
+        self.shared.commands.connect(None);
+        self.shared.metrics.shared.up.set(0);
+        // Who waits for another replica goes on alone.
+        self.shared.waiting.wake_all();
+        if was_up {
+            self.cache.trust_since(Some(Instant::now()));
+            tracing::warn!(error = %lost, "the shared tier is lost: what is held counts as stale until it is back");
+        } else {
+            tracing::debug!(error = %lost, "the shared tier is not there");
+        }
+    }
+
+    /// Reads the log to its end and does what it says.
+    async fn catch_up(
+        &mut self,
+        connection: &mut Connection,
+        longest: Duration,
+    ) -> Result<(), Lost> {
+        loop {
+            let read = self.shared.horizon.lock().read;
+            let page = timeout(longest, self.page(connection, read)).await??;
+            let length = page.len();
+            match read {
+                Some(last) if !starts_at(&page, last)? => {
+                    self.discontinue();
+                    continue;
+                }
+                None if page.is_empty() => {
+                    timeout(longest, self.shared.write(connection, Order::Begin)).await??;
+                    continue;
+                }
+                Some(_) | None => {}
+            }
+            self.obey(page, read).await?;
+            if length < PAGE {
+                if std::mem::take(&mut self.broken) {
+                    let mut horizon = self.shared.horizon.lock();
+                    // Nor are the values, which may have come back with an older log.
+                    if let Some(end) = horizon.read {
+                        horizon.begin(end);
+                    }
+                }
+                self.shared.count(SharedOperation::Orders, SharedResult::Ok);
+                return Ok(());
+            }
+        }
+    }
+
+    async fn page(
+        &self,
+        connection: &mut Connection,
+        from: Option<Position>,
+    ) -> Result<Page, RedisError> {
+        redis::cmd("XRANGE")
+            .arg(self.shared.names.orders())
+            .arg(from.map_or_else(|| "-".to_owned(), |last| last.to_string()))
+            .arg("+")
+            .arg(&["COUNT", &PAGE.to_string()])
+            .query_async(connection)
+            .await
+    }
+
+    /// The log does not go on where it was left: orders may have been missed, and how many nobody knows.
+    fn discontinue(&mut self) {
+        let now = Instant::now();
+        tracing::warn!(
+            "the log of orders was lost or has run ahead: everything held is fetched again"
+        );
+        self.shared.metrics.shared.discontinuities.inc();
+        (self.floor, self.broken) = (Some(now), true);
+        self.cache.trust_since(self.floor);
+        self.shared.horizon.lock().read = None;
+    }
+
+    async fn obey(&self, page: Page, read: Option<Position>) -> Result<(), Lost> {
+        for (id, fields) in page {
+            let at: Position = id.parse()?;
+            if Some(at) == read {
+                continue;
+            }
+            let Entry { by, order } = Entry::read(&fields)?;
+            {
+                let mut horizon = self.shared.horizon.lock();
+                if horizon.read.is_none() {
+                    // What was ordered before the oldest entry is not known.
+                    horizon.begin(at);
+                }
+                horizon.note(at, &order);
+            }
+            if let Order::Forget(scope, how) = &order
+                && by != self.shared.replica
+            {
+                let purged = match read {
+                    // The history: the next start reads it again, so the journal need not know.
+                    None => self.cache.purge(scope, *how),
+                    Some(_) => self.cache.purge_for_good(scope, *how).await,
+                };
+                tracing::debug!(?scope, ?how, purged, "another replica ordered to forget");
+            }
+            // Only now: a value whose fetch begins from here on has been through it.
+            self.shared.horizon.lock().read = Some(at);
+        }
+        Ok(())
+    }
+
+    /// Tells the orders that could not be told when they were given.
+    async fn deliver(&self, connection: &mut Connection) -> Result<(), Lost> {
+        let next = || self.shared.unheard.lock().first();
+        while let Some((scope, how)) = next() {
+            let told = self.shared.order(connection, &scope, how);
+            timeout(LONGEST, told).await??;
+            self.shared
+                .count(SharedOperation::Invalidate, SharedResult::Ok);
+            self.heard(&(scope, how));
+        }
+        Ok(())
+    }
+
+    fn heard(&self, order: &(Scope, Thoroughness)) {
+        let mut unheard = self.shared.unheard.lock();
+        unheard.heard(order);
+        self.shared.metrics.shared.unheard.set(whole(unheard.len()));
+    }
+}
+
+impl Shared {
+    /// Hears what the server sends unasked.
+    fn pushed(&self, info: &PushInfo) {
+        match info.kind {
+            PushKind::Message => {
+                if let Some(message) = redis::Msg::from_push_info(info.clone()) {
+                    self.hear(message.get_payload_bytes());
+                }
+            }
+            // Reading the log tells what it means.
+            PushKind::Disconnection => self.bell.notify_one(),
+            _ => {}
+        }
+    }
+}
+
+impl Lost {
+    const fn result(&self) -> SharedResult {
+        match self {
+            Self::Late(_) => SharedResult::Timeout,
+            Self::Log(_) => SharedResult::Corrupt,
+            Self::Unconnected(_) | Self::Server(_) => SharedResult::Error,
+        }
+    }
+}
+
+/// Whether the entry that was read last is still there.
+fn starts_at(page: &Page, last: Position) -> Result<bool, Unreadable> {
+    match page.first() {
+        None => Ok(false),
+        Some((id, _)) => Ok(id.parse::<Position>()? == last),
+    }
+}

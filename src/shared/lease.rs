@@ -1,0 +1,79 @@
+//! The right to fetch for a whole fleet, and how a fetch ended for those who wait for it.
+
+use std::time::Duration;
+
+use super::clock::Reading;
+use super::orders::Position;
+use crate::api::ImageKey;
+
+/// The right to fetch. It ends by itself, so that a replica that dies with it keeps nobody waiting.
+#[derive(Debug)]
+pub struct Lease {
+    pub(super) key: ImageKey,
+    /// Nobody else has this one.
+    pub(super) token: String,
+    pub(super) reading: Reading,
+    /// Where the log of orders was when the fetch began.
+    pub(super) position: Position,
+}
+
+/// How a fetch failed, as far as it is the origin's doing. What only concerns the replica that fetched
+/// (its credential, its queue, its network) is told nobody: another may fare better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// The origin did not answer in time.
+    Timeout,
+    /// It failed.
+    Server,
+    /// It asks for a pause.
+    Throttled(Duration),
+}
+
+/// For so long nobody else asks an origin that has just failed.
+const MARK: Duration = Duration::from_millis(500);
+/// The longest throttle that is passed on.
+const MAX_MARK: Duration = Duration::from_secs(2);
+
+impl Failure {
+    /// What is left in place of the lease, and for how long.
+    pub(super) fn mark(self) -> (String, Duration) {
+        match self {
+            Self::Timeout => ("!timeout".to_owned(), MARK),
+            Self::Server => ("!server".to_owned(), MARK),
+            Self::Throttled(wait) => {
+                let wait = wait.clamp(Duration::from_millis(1), MAX_MARK);
+                (format!("!throttled {}", wait.as_millis()), wait)
+            }
+        }
+    }
+
+    /// Reads a mark. What cannot be read is a failure all the same.
+    pub(super) fn read(mark: &[u8]) -> Self {
+        let text = std::str::from_utf8(mark).unwrap_or("");
+        match text.split_once(' ') {
+            Some(("!throttled", wait)) => {
+                Self::Throttled(Duration::from_millis(wait.parse().unwrap_or(500)))
+            }
+            _ if text == "!timeout" => Self::Timeout,
+            _ => Self::Server,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_tells_how_the_fetch_failed() {
+        let throttled = Failure::Throttled(Duration::from_millis(700));
+        for failure in [Failure::Timeout, Failure::Server, throttled] {
+            assert_eq!(Failure::read(failure.mark().0.as_bytes()), failure);
+        }
+        for odd in [&b"!"[..], b"!throttled", b"\xff", b""] {
+            assert_eq!(Failure::read(odd), Failure::Server);
+        }
+        let long = Failure::Throttled(Duration::from_secs(60));
+        assert_eq!(long.mark().1, MAX_MARK);
+    }
+}

@@ -1,0 +1,99 @@
+//! What things are called in the server.
+
+use aws_lc_rs::digest::{SHA256, digest};
+
+use crate::api::{ImageId, ImageKey};
+
+/// Version of everything that is stored: another gateway of another one shares nothing with this.
+const VERSION: u32 = 1;
+
+/// Names of one fleet's keys and of its channel.
+#[derive(Debug, Clone)]
+pub(super) struct Names {
+    /// `prefix:version:origin:`
+    base: String,
+}
+
+impl Names {
+    /// Names under a prefix, for the answers of one origin.
+    pub(super) fn new(prefix: &str, origin: &str) -> Self {
+        let sum = digest(&SHA256, origin.as_bytes());
+        let origin: String = sum.as_ref().iter().take(4).map(hex).collect();
+        Self {
+            base: format!("{prefix}:{VERSION}:{origin}:"),
+        }
+    }
+
+    /// The log of orders to forget.
+    pub(super) fn orders(&self) -> String {
+        format!("{}orders", self.base)
+    }
+
+    /// The channel that wakes who waits.
+    pub(super) fn news(&self) -> String {
+        format!("{}news", self.base)
+    }
+
+    fn of(&self, image: &ImageId, what: &str) -> String {
+        // The braces keep all that is known of one image on one node of a cluster.
+        format!("{}{{{}}}:{what}", self.base, image.as_str())
+    }
+
+    /// An image.
+    pub(super) fn image(&self, key: &ImageKey) -> String {
+        let what = if key.verbose {
+            "image:verbose"
+        } else {
+            "image"
+        };
+        self.of(&key.image, what)
+    }
+
+    /// That there is none.
+    pub(super) fn no(&self, image: &ImageId) -> String {
+        self.of(image, "no")
+    }
+
+    /// Who fetches it.
+    pub(super) fn lease(&self, key: &ImageKey) -> String {
+        let what = if key.verbose {
+            "lease:verbose"
+        } else {
+            "lease"
+        };
+        self.of(&key.image, what)
+    }
+
+    /// All that there can be of an image.
+    pub(super) fn all(&self, image: &ImageId) -> Vec<String> {
+        let variants = ImageKey::variants(image);
+        let of_each = variants
+            .iter()
+            .flat_map(|key| [self.image(key), self.lease(key)]);
+        of_each.chain([self.no(image)]).collect()
+    }
+}
+
+fn hex(byte: &u8) -> String {
+    format!("{byte:02x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_of_an_image_lies_together_and_apart_from_other_origins() {
+        let image = ImageId::parse("image-1").unwrap();
+        let (here, there) = (
+            Names::new("pai", "a.example"),
+            Names::new("pai", "b.example"),
+        );
+        let all = here.all(&image);
+        assert_eq!(all.len(), 5);
+        assert!(all.iter().all(|name| name.contains(":{image-1}:")));
+        assert!(!all.iter().any(|name| there.all(&image).contains(name)));
+        // printf a.example | sha256sum
+        assert_eq!(here.no(&image), "pai:1:b8e74533:{image-1}:no");
+    }
+}

@@ -1,0 +1,12 @@
+-- Gives the lease back; with a mark, tells for some ms how the fetch failed.
+-- KEYS: lease.   ARGV: token, mark or "", ms, channel, news.
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+  return 0
+end
+if ARGV[2] == '' then
+  redis.call('DEL', KEYS[1])
+else
+  redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+end
+redis.call('PUBLISH', ARGV[4], ARGV[5])
+return 1

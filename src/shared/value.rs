@@ -1,0 +1,235 @@
+//! What is stored of an answer, as functions of values. Integers are little-endian.
+//!
+//! ```text
+//! value = sent[16] fresh_until[16] magic[4] version:u8 kind:u8 milliseconds:u64 sequence:u64 content sum[16]
+//! kind  = 0: content is what `cache/saved.rs` says     1: content is a "no":
+//! no    = kind:u8 status:u16 took:u64 received:u64 code:text16 message:text16 request_id:text16
+//! ```
+//!
+//! `sent` and `fresh_until` are decimal milliseconds of the server's clock, so that a script can read
+//! them and no two replicas' clocks are compared. The two integers are the place in the log of orders
+//! where it stood when the fetch began. The sum is the start of a SHA-256 over the name that the value
+//! is stored under and everything before it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::digest::{Context, SHA256};
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::clock::Reading;
+use super::orders::Position;
+use crate::api::{ImageKey, OriginError};
+use crate::cache::saved::{Revival, Saved};
+use crate::cache::{Entry, Negative, NegativeKind, Policy};
+use crate::cache::{Freshness, Landed, reader::Reader};
+
+const MAGIC: &[u8; 4] = b"PAIV";
+const VERSION: u8 = 1;
+const SUM: usize = 16;
+
+/// Why a value is of no use; each counts as a miss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unfit {
+    /// No gateway wrote it.
+    Foreign,
+    /// A gateway of another version did.
+    Version,
+    /// Bytes of it are missing or changed.
+    Corrupt,
+    /// It was ordered to be forgotten, or is too old by this replica's own settings.
+    Outdated,
+}
+
+/// A value that is whole.
+#[derive(Debug)]
+pub(super) struct Held {
+    sent: u64,
+    /// Where the log of orders was.
+    pub(super) position: Position,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    Image(Box<Saved>),
+    No(Box<Negative>),
+}
+
+/// Writes an answer. `None` for what is too large for the form, which nothing is that was read.
+pub(super) fn encode(
+    name: &str,
+    key: &ImageKey,
+    landed: &Landed,
+    policy: &Policy,
+    reading: &Reading,
+    position: Position,
+) -> Option<Vec<u8>> {
+    let (sent, ttl) = match landed {
+        Landed::Image(entry) => (entry.sent, entry.ttl()),
+        Landed::Negative(no) => (no.sent, no.ttl(policy)),
+    };
+    let sent = reading.server_time(sent);
+    let fresh_until = sent.saturating_add(u64::try_from(ttl.as_millis()).ok()?);
+    let mut bytes = format!("{sent:016}{fresh_until:016}").into_bytes();
+    bytes.extend(MAGIC);
+    bytes.push(VERSION);
+    bytes.push(u8::from(matches!(landed, Landed::Negative(_))));
+    bytes.extend(position.milliseconds.to_le_bytes());
+    bytes.extend(position.sequence.to_le_bytes());
+    match landed {
+        Landed::Image(entry) => {
+            let sent = Timestamp::from_millisecond(i64::try_from(sent).ok()?).ok()?;
+            let saved = Saved::of(key, entry, sent);
+            saved.encode_head(&mut bytes).ok()?;
+            bytes.extend(&saved.body);
+        }
+        Landed::Negative(no) => encode_no(no, &mut bytes)?,
+    }
+    let sum = sum(name, &bytes);
+    bytes.extend(sum);
+    Some(bytes)
+}
+
+fn encode_no(no: &Negative, bytes: &mut Vec<u8>) -> Option<()> {
+    let OriginError {
+        status,
+        code,
+        message,
+        request_id,
+    } = &no.error;
+    bytes.push(u8::from(no.kind == NegativeKind::Forbidden));
+    bytes.extend(status.to_le_bytes());
+    bytes.extend(u64::try_from(no.took.as_millis()).ok()?.to_le_bytes());
+    bytes.extend(no.received.as_millisecond().to_le_bytes());
+    for text in [code, message, request_id] {
+        bytes.extend(u16::try_from(text.len()).ok()?.to_le_bytes());
+        bytes.extend(text.as_bytes());
+    }
+    Some(())
+}
+
+/// Reads a value that is stored under the first name, if it is an image, or else under the second.
+///
+/// # Errors
+/// [`Unfit`].
+pub(super) fn decode(names: [&str; 2], bytes: &[u8], reading: &Reading) -> Result<Held, Unfit> {
+    let mut reader = Reader(bytes);
+    let foreign = |_| Unfit::Foreign;
+    let sent = number(reader.array().map_err(foreign)?)?;
+    let _fresh_until = number(reader.array().map_err(foreign)?)?;
+    if reader.array().ok() != Some(*MAGIC) {
+        return Err(Unfit::Foreign);
+    }
+    if reader.array() != Ok([VERSION]) {
+        return Err(Unfit::Version);
+    }
+    let corrupt = |_| Unfit::Corrupt;
+    let [kind] = reader.array().map_err(corrupt)?;
+    let name = names.get(usize::from(kind)).ok_or(Unfit::Corrupt)?;
+    let (summed, told) = bytes.split_last_chunk::<SUM>().ok_or(Unfit::Corrupt)?;
+    if *told != sum(name, summed) {
+        return Err(Unfit::Corrupt);
+    }
+    let position = Position {
+        milliseconds: u64::from_le_bytes(reader.array().map_err(corrupt)?),
+        sequence: u64::from_le_bytes(reader.array().map_err(corrupt)?),
+    };
+    let length = reader.0.len().checked_sub(SUM).ok_or(Unfit::Corrupt)?;
+    let content = reader.take(length).map_err(corrupt)?;
+    let content = match kind {
+        0 => Content::Image(Box::new(
+            Saved::decode(content).map_err(|_| Unfit::Corrupt)?,
+        )),
+        _ => {
+            let no = decode_no(content, reading.local_time(sent)).ok_or(Unfit::Corrupt)?;
+            Content::No(Box::new(no))
+        }
+    };
+    Ok(Held {
+        sent,
+        position,
+        content,
+    })
+}
+
+fn decode_no(content: &[u8], sent: Instant) -> Option<Negative> {
+    let mut reader = Reader(content);
+    let kind = match reader.array().ok()? {
+        [0] => NegativeKind::NotFound,
+        [1] => NegativeKind::Forbidden,
+        _ => return None,
+    };
+    let status = u16::from_le_bytes(reader.array().ok()?);
+    let took = Duration::from_millis(u64::from_le_bytes(reader.array().ok()?));
+    let received = i64::from_le_bytes(reader.array().ok()?);
+    let mut text = || String::from_utf8(reader.text16().ok()?.to_vec()).ok();
+    let error = OriginError {
+        status,
+        code: text()?,
+        message: text()?,
+        request_id: text()?,
+    };
+    Some(Negative {
+        error,
+        kind,
+        sent,
+        took,
+        received: Timestamp::from_millisecond(received).ok()?,
+    })
+}
+
+impl Held {
+    /// What it is to this replica, by its own settings; an image is not fresh any more where they say so.
+    pub(super) fn land(
+        self,
+        policy: &Policy,
+        reading: &Reading,
+        now: Instant,
+    ) -> Option<(Landed, Freshness)> {
+        match self.content {
+            Content::Image(saved) => {
+                let sent = reading.local_time(self.sent);
+                let (_, entry) = saved.revive(policy, sent, now, Revival::Shared)?;
+                let freshness = entry.freshness(policy, now);
+                Some((Landed::Image(Arc::new(entry)), freshness))
+            }
+            Content::No(no) if no.is_fresh(policy, now) => {
+                Some((Landed::Negative(Arc::new(*no)), Freshness::Fresh))
+            }
+            Content::No(_) => None,
+        }
+    }
+}
+
+/// Whose it is, as far as orders go.
+pub(super) fn workspace(landed: &Landed) -> Option<&str> {
+    match landed {
+        Landed::Image(entry) => workspace_of(entry),
+        Landed::Negative(_) => None,
+    }
+}
+
+fn workspace_of(entry: &Entry) -> Option<&str> {
+    entry.ownership.workspace.as_deref()
+}
+
+fn number(digits: [u8; 16]) -> Result<u64, Unfit> {
+    let text = std::str::from_utf8(&digits).map_err(|_| Unfit::Foreign)?;
+    text.parse().map_err(|_| Unfit::Foreign)
+}
+
+fn sum(name: &str, bytes: &[u8]) -> [u8; SUM] {
+    let mut context = Context::new(&SHA256);
+    context.update(name.as_bytes());
+    context.update(bytes);
+    let mut start = [0; SUM];
+    for (to, from) in start.iter_mut().zip(context.finish().as_ref()) {
+        *to = *from;
+    }
+    start
+}
+
+#[cfg(test)]
+mod tests;
