@@ -3,6 +3,7 @@
 mod client;
 pub(crate) mod collector;
 mod process;
+pub(crate) mod redis;
 pub(crate) mod signed;
 pub(crate) mod tls;
 

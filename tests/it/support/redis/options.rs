@@ -1,0 +1,124 @@
+//! How a server is started.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What clients reach it by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Listen {
+    /// A free port on loopback.
+    #[default]
+    Port,
+    /// Its Unix socket alone.
+    Socket,
+}
+
+/// What it still knows after a restart.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Persistence {
+    #[default]
+    Nothing,
+    /// What was there when it was last told to SAVE.
+    Snapshots,
+    /// Every command, on disk before it is answered.
+    Log,
+}
+
+/// PEM files of its certificate and key, and of the authority.
+#[derive(Debug, Clone)]
+pub(crate) struct Files {
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+    pub(crate) authority: PathBuf,
+}
+
+/// What one is started with.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Options {
+    pub(crate) listen: Listen,
+    pub(crate) persistence: Persistence,
+    /// The port then speaks TLS and nothing else.
+    pub(crate) tls: Option<Files>,
+    /// Of the default user.
+    pub(crate) password: Option<String>,
+    /// Lines of an ACL file; one more user is added to them, for orders.
+    pub(crate) users: Option<String>,
+    /// Bytes, as `2mb`, and the policy when they are used up.
+    pub(crate) max_memory: Option<(String, String)>,
+    /// Whether it is a node of a cluster.
+    pub(crate) cluster: bool,
+    /// Any other directives, by name and value.
+    pub(crate) more: Vec<(String, String)>,
+}
+
+impl Options {
+    /// One more directive, by name and value.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.more.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// The words of AUTH that orders come with.
+    pub(super) fn sign_in(&self) -> Vec<&str> {
+        match (&self.users, &self.password) {
+            (Some(_), _) => vec![OPERATOR, OPERATOR],
+            (None, Some(password)) => vec![password],
+            (None, None) => Vec::new(),
+        }
+    }
+
+    /// Writes what it reads at start.
+    pub(super) fn write(&self, folder: &Path) {
+        if let Some(users) = &self.users {
+            let lines = format!("{}\n{OPERATOR_LINE}\n", users.trim_end());
+            fs::write(folder.join("users.acl"), lines).unwrap();
+        }
+    }
+
+    pub(super) fn arguments(&self, folder: &Path, port: u16) -> Vec<String> {
+        let file = |name: &str| folder.join(name).display().to_string();
+        let mut arguments = Vec::new();
+        let mut set = |name: &str, value: &str| {
+            arguments.extend([format!("--{name}"), value.to_owned()]);
+        };
+        set("bind", "127.0.0.1");
+        set("unixsocket", &file("socket"));
+        let port = port.to_string();
+        match &self.tls {
+            None => set("port", &port),
+            Some(files) => {
+                set("port", "0");
+                set("tls-port", &port);
+                set("tls-cert-file", &files.certificate.display().to_string());
+                set("tls-key-file", &files.key.display().to_string());
+                set("tls-ca-cert-file", &files.authority.display().to_string());
+                set("tls-auth-clients", "no");
+            }
+        }
+        set("save", "");
+        if self.persistence == Persistence::Log {
+            set("appendonly", "yes");
+            set("appendfsync", "always");
+        }
+        if let Some(password) = &self.password {
+            set("requirepass", password);
+        }
+        if self.users.is_some() {
+            set("aclfile", &file("users.acl"));
+        }
+        if let Some((bytes, policy)) = &self.max_memory {
+            set("maxmemory", bytes);
+            set("maxmemory-policy", policy);
+        }
+        if self.cluster {
+            set("cluster-enabled", "yes");
+        }
+        for (name, value) in &self.more {
+            set(name, value);
+        }
+        arguments
+    }
+}
+
+/// Who gives orders where the users are given: its name, and its password.
+const OPERATOR: &str = "operator-of-tests";
+const OPERATOR_LINE: &str = "user operator-of-tests on >operator-of-tests ~* &* +@all";
