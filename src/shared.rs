@@ -154,7 +154,7 @@ impl Shared {
     /// for older by the time that a command takes.
     #[must_use]
     pub fn newer_than(&self, age: Duration) -> Duration {
-        age.saturating_sub(self.config.timeout.0 * 2)
+        age.saturating_sub(APART.min(self.config.timeout.0 * 2))
     }
 
     /// Finds an image, or makes this replica the one that fetches it. What is found is no older than
@@ -453,6 +453,9 @@ impl Shared {
         self.metrics.shared.count(operation, result);
     }
 }
+
+/// Two replicas' ages of one answer do not differ by more, usually.
+const APART: Duration = Duration::from_millis(100);
 
 /// States of [`GET`]'s reply.
 const HELD: u8 = 0;

@@ -82,7 +82,8 @@ async fn with_secrets(
         .redis_settings()
         .clone()
         .set_protocol(ProtocolVersion::RESP3)
-        .set_lib_name("pai-image-gateway", env!("CARGO_PKG_VERSION"));
+        // One command less that a user of the server's has to be allowed.
+        .set_skip_set_lib_name();
     if let Some(username) = &config.username {
         settings = settings.set_username(username);
     }

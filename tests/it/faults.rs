@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pai_image_gateway::emulator::{Fault, FaultKind, Store};
 
-use crate::support::{TestGateway, refusal, times};
+use crate::support::{TestGateway, refusal, shut_down, times};
 
 /// What a client hears of a fault, how often the origin was asked, and that nothing was kept.
 async fn assert_not_kept(kind: FaultKind, attempts: u64, expected: (u16, &str)) {
@@ -149,7 +149,7 @@ async fn a_search_that_fails_is_answered_like_an_image_that_fails() {
 async fn no_origin_at_all_is_told_as_unavailable() {
     let gateway = TestGateway::usual().await;
     let TestGateway { emulator, app } = gateway;
-    emulator.shutdown().await;
+    shut_down(emulator).await;
     let target = "/api/v1/images/image-a";
     let answer = crate::support::ask(&app.data, http::Method::GET, target, &[], "").await;
     let expected = (503, "Gateway.UpstreamUnavailable".to_owned());

@@ -35,6 +35,7 @@ mod process;
 mod purge;
 mod reload;
 mod secrets;
+mod shared;
 mod shared_servers;
 mod snapshot;
 mod stale;

@@ -3,7 +3,7 @@
 use http::Method;
 use pai_image_gateway::emulator::Store;
 
-use crate::support::{TestGateway, ask, path};
+use crate::support::{TestGateway, ask, path, shut_down};
 
 /// By `Store::id`: 1 and 3 lie in workspace 15945, 2 in 20817, 0 in none.
 async fn filled() -> TestGateway {
@@ -77,7 +77,7 @@ async fn softly_all_stay_for_when_the_origin_fails() {
     assert_eq!(held(&gateway).await, [0; 0]);
     assert_eq!(gateway.page("/status").await["cache"]["entries"], 5);
     let TestGateway { emulator, app } = gateway;
-    emulator.shutdown().await;
+    shut_down(emulator).await;
     for index in 0..4 {
         let target = path(&Store::id(index));
         let answer = ask(&app.data, Method::GET, &target, &[], "").await;

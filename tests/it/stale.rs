@@ -2,7 +2,7 @@
 
 use pai_image_gateway::emulator::{Fault, FaultKind, Store};
 
-use crate::support::{TestGateway, eventually, refusal, throttle};
+use crate::support::{TestGateway, eventually, refusal, shut_down, throttle};
 
 async fn with_stale_image(id: &str) -> TestGateway {
     let gateway = TestGateway::start(|setup| {
@@ -50,7 +50,7 @@ async fn a_stale_image_stands_in_for_an_origin_that_fails() {
 async fn a_stale_image_stands_in_when_there_is_no_origin_at_all() {
     let id = Store::id(1);
     let TestGateway { emulator, app } = with_stale_image(&id).await;
-    emulator.shutdown().await;
+    shut_down(emulator).await;
     let target = crate::support::path(&id);
     let answer = crate::support::ask(&app.data, http::Method::GET, &target, &[], "").await;
     assert_eq!(answer.found()["ImageId"], id);

@@ -10,6 +10,7 @@ pub(crate) mod tls;
 pub(crate) use client::{Answer, Connection, raw, raw_and_hang_up};
 pub(crate) use process::{Process, address, run};
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method, StatusCode};
@@ -75,7 +76,7 @@ pub(crate) fn environment() -> Environment {
 
 /// A gateway before an emulator. Dropping it with the test's runtime ends both.
 pub(crate) struct TestGateway {
-    pub(crate) emulator: Emulator,
+    pub(crate) emulator: Arc<Emulator>,
     pub(crate) app: App,
 }
 
@@ -97,7 +98,18 @@ impl TestGateway {
     pub(crate) async fn try_start(change: impl FnOnce(&mut Setup)) -> Result<Self, StartError> {
         let mut setup = Setup::new();
         change(&mut setup);
-        let emulator = Emulator::start(setup.origin).await.unwrap();
+        let emulator = Arc::new(Emulator::start(setup.origin.clone()).await.unwrap());
+        Self::launch(setup, emulator).await
+    }
+
+    /// One more gateway before an emulator that is there.
+    pub(crate) async fn beside(emulator: &Arc<Emulator>, change: impl FnOnce(&mut Setup)) -> Self {
+        let mut setup = Setup::new();
+        change(&mut setup);
+        Self::launch(setup, Arc::clone(emulator)).await.unwrap()
+    }
+
+    async fn launch(setup: Setup, emulator: Arc<Emulator>) -> Result<Self, StartError> {
         let endpoint = format!("upstream.endpoint=http://{}", emulator.address());
         let flags = setup.flags.iter().map(String::as_str);
         let layers = Layers::new().flags([endpoint.as_str()]).flags(flags);
@@ -109,7 +121,7 @@ impl TestGateway {
     /// Stops the gateway as SIGTERM would.
     pub(crate) async fn stop(self) -> Emulator {
         timeout(DEADLINE, self.app.stop()).await.unwrap();
-        self.emulator
+        Arc::into_inner(self.emulator).unwrap()
     }
 
     /// A connection to the data port, kept alive.
@@ -203,6 +215,11 @@ impl TestGateway {
         })
         .await;
     }
+}
+
+/// Ends an emulator that nothing else holds.
+pub(crate) async fn shut_down(emulator: Arc<Emulator>) {
+    Arc::into_inner(emulator).unwrap().shutdown().await;
 }
 
 /// Asks once, over a connection of its own.

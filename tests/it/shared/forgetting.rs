@@ -1,0 +1,198 @@
+//! Purges and writes reach every replica, and nothing that was fetched before comes back.
+
+use std::time::Duration;
+
+use http::Method;
+use pai_image_gateway::emulator::Store;
+use pai_image_gateway::server::Address;
+
+use super::{Fleet, an_image, replica};
+use crate::support::redis::Kind;
+use crate::support::{Answer, TestGateway, ask, eventually, path};
+
+/// Until this replica holds nothing of the image.
+async fn await_absence(replica: &TestGateway, id: &str) {
+    eventually("it is forgotten", async || {
+        state(replica, id).await == "absent"
+    })
+    .await;
+}
+
+async fn state(replica: &TestGateway, id: &str) -> String {
+    let page = replica.page(&format!("/entries/{id}")).await;
+    page["variants"][0]["state"].as_str().unwrap().to_owned()
+}
+
+fn get(address: &Address, id: &str) -> tokio::task::JoinHandle<Answer> {
+    let (address, target) = (address.clone(), path(id));
+    tokio::spawn(async move { ask(&address, Method::GET, &target, &[], "").await })
+}
+
+#[tokio::test]
+async fn a_purge_reaches_every_memory_and_the_tier() {
+    let Some(fleet) = Fleet::start(3).await else {
+        return;
+    };
+    let orders = [
+        format!(r#"{{"image":"{}"}}"#, Store::id(3)),
+        r#"{"workspace":"15945"}"#.to_owned(),
+        r#"{"all":true}"#.to_owned(),
+    ];
+    for (index, order) in orders.iter().enumerate() {
+        let id = Store::id(3);
+        let owner = fleet.origin.store().get(&id).unwrap().workspace_id;
+        let order = order.replace("15945", &owner.unwrap());
+        fleet.ask_each(&id).await;
+        assert_eq!(fleet.origin.fetches(&id), 1 + index as u64);
+        fleet.origin.store().touch(&id).unwrap();
+        assert_eq!(fleet.replicas[0].purge(&order).await, 1, "{order}");
+        for replica in &fleet.replicas {
+            await_absence(replica, &id).await;
+        }
+        for answer in fleet.ask_each(&id).await {
+            assert!(answer.text().contains("touched"), "{order}");
+        }
+        assert_eq!(fleet.origin.fetches(&id), 2 + index as u64, "{order}");
+    }
+}
+
+#[tokio::test]
+async fn a_soft_purge_leaves_every_memory_something_for_an_outage() {
+    let Some(fleet) = Fleet::start(2).await else {
+        return;
+    };
+    fleet.ask_each(&an_image()).await;
+    fleet.replicas[0].soften(&an_image()).await;
+    eventually("it is soft there too", async || {
+        state(&fleet.replicas[1], &an_image()).await == "stale"
+    })
+    .await;
+    assert!(fleet.keys(":image").await.is_empty());
+}
+
+#[tokio::test]
+async fn a_write_reaches_every_memory() {
+    let Some(fleet) = Fleet::with(
+        Kind::Redis,
+        2,
+        |_| {},
+        |setup| {
+            setup.set("api.writes", "true");
+        },
+    )
+    .await
+    else {
+        return;
+    };
+    let id = Store::id(3);
+    fleet.ask_each(&id).await;
+    let publish = format!("{}/publish", path(&id));
+    let answer = fleet.replicas[0]
+        .request(Method::PUT, &publish, &[], "")
+        .await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    await_absence(&fleet.replicas[1], &id).await;
+    let seen = fleet.replicas[1].image(&id).await.json();
+    assert_eq!(seen["Accessibility"], "PUBLIC");
+}
+
+#[tokio::test]
+async fn what_was_being_fetched_when_it_was_purged_is_stored_nowhere() {
+    let Some(fleet) = Fleet::start(3).await else {
+        return;
+    };
+    let id = an_image();
+    fleet.slow(400);
+    let early = get(&fleet.replicas[1].app.data, &id);
+    fleet.replicas[1].await_fetches(&id, 1).await;
+    let order = format!(r#"{{"image":"{id}"}}"#);
+    fleet.replicas[0].purge(&order).await;
+    assert_eq!(early.await.unwrap().status, 200, "who waited has it");
+    assert!(fleet.keys(":image").await.is_empty());
+    await_absence(&fleet.replicas[1], &id).await;
+    assert_eq!(fleet.count("put", "overtaken").await, 1.0);
+    fleet.ask_each(&id).await;
+    assert_eq!(fleet.origin.fetches(&id), 2);
+}
+
+#[tokio::test]
+async fn what_was_being_fetched_when_all_was_purged_is_taken_by_nobody() {
+    let Some(fleet) = Fleet::start(2).await else {
+        return;
+    };
+    let id = an_image();
+    fleet.slow(400);
+    let early = get(&fleet.replicas[1].app.data, &id);
+    fleet.replicas[1].await_fetches(&id, 1).await;
+    fleet.replicas[0].purge(r#"{"all":true}"#).await;
+    assert_eq!(early.await.unwrap().status, 200);
+    // It is there, for its image was not named; its place in the log tells that it is too old.
+    assert_eq!(fleet.keys(":image").await.len(), 1);
+    assert_eq!(fleet.replicas[0].image(&id).await.status, 200);
+    assert_eq!(fleet.origin.fetches(&id), 2);
+    assert_eq!(fleet.count("get", "outdated").await, 1.0);
+}
+
+#[tokio::test]
+async fn a_replica_that_comes_later_takes_nothing_that_was_purged() {
+    let Some(fleet) = Fleet::start(2).await else {
+        return;
+    };
+    let id = an_image();
+    fleet.slow(300);
+    let early = get(&fleet.replicas[1].app.data, &id);
+    fleet.replicas[1].await_fetches(&id, 1).await;
+    fleet.replicas[0].purge(r#"{"all":true}"#).await;
+    assert_eq!(early.await.unwrap().status, 200);
+    let newcomer = replica(&fleet.origin, &fleet.redis.url(), |_| {}).await;
+    assert_eq!(newcomer.image(&id).await.status, 200);
+    assert_eq!(fleet.origin.fetches(&id), 2);
+}
+
+#[tokio::test]
+async fn an_order_that_could_not_be_told_is_told_when_it_can() {
+    let Some(mut fleet) = Fleet::with(
+        Kind::Redis,
+        2,
+        |options| options.persistence = crate::support::redis::Persistence::Log,
+        |_| {},
+    )
+    .await
+    else {
+        return;
+    };
+    let id = an_image();
+    fleet.ask_each(&id).await;
+    fleet.redis.kill();
+    fleet.await_up(0.0).await;
+    let order = format!(r#"{{"image":"{id}"}}"#);
+    assert_eq!(fleet.replicas[0].purge(&order).await, 1);
+    let status = fleet.replicas[0].page("/status").await;
+    assert_eq!(status["shared_cache"]["unheard_orders"], 1);
+    assert_eq!(state(&fleet.replicas[1], &id).await, "stale");
+    fleet.redis.restart().await;
+    fleet.await_up(1.0).await;
+    await_absence(&fleet.replicas[1], &id).await;
+    assert!(fleet.keys(":image").await.is_empty());
+    let status = fleet.replicas[0].page("/status").await;
+    assert_eq!(status["shared_cache"]["unheard_orders"], 0);
+}
+
+#[tokio::test]
+async fn a_thousand_orders_in_a_row_are_all_heard() {
+    let Some(fleet) = Fleet::start(2).await else {
+        return;
+    };
+    let id = an_image();
+    fleet.ask_each(&id).await;
+    for number in 0..1000 {
+        let order = format!(r#"{{"workspace":"none-{number}"}}"#);
+        fleet.replicas[0].purge(&order).await;
+    }
+    fleet.replicas[0]
+        .purge(&format!(r#"{{"image":"{id}"}}"#))
+        .await;
+    await_absence(&fleet.replicas[1], &id).await;
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert_eq!(fleet.count("orders", "corrupt").await, 0.0);
+}

@@ -1,0 +1,104 @@
+//! Every way that a server may be there: by TLS, by socket, as a cluster, behind an access list, and as
+//! a pair of which one fails.
+
+use std::sync::Arc;
+
+use pai_image_gateway::emulator::{Emulator, Store};
+
+use super::{Fleet, an_image, await_up, origin, replica};
+use crate::support::TestGateway;
+use crate::support::eventually;
+use crate::support::redis::{Cluster, Kind, Listen, Options, Pair};
+
+/// Two replicas share what one fetches, and what one purges.
+async fn they_share(origin: &Emulator, [one, other]: [&TestGateway; 2]) {
+    await_up(one, 1.0).await;
+    await_up(other, 1.0).await;
+    for index in 0..10 {
+        let id = Store::id(index);
+        let before = origin.fetches(&id);
+        assert_eq!(one.image(&id).await.status, 200);
+        assert_eq!(other.image(&id).await.status, 200);
+        assert_eq!(origin.fetches(&id), before + 1, "{id}");
+    }
+    one.purge(r#"{"all":true}"#).await;
+    eventually("the purge is heard", async || {
+        other.page("/status").await["cache"]["entries"] == 0
+    })
+    .await;
+    let id = an_image();
+    let before = origin.fetches(&id);
+    assert_eq!(other.image(&id).await.status, 200);
+    assert_eq!(one.image(&id).await.status, 200);
+    assert_eq!(origin.fetches(&id), before + 1);
+}
+
+#[tokio::test]
+async fn by_a_unix_socket() {
+    for kind in Kind::ALL {
+        let by_socket = |options: &mut Options| options.listen = Listen::Socket;
+        if let Some(fleet) = Fleet::with(kind, 2, by_socket, |_| {}).await {
+            they_share(&fleet.origin, [&fleet.replicas[0], &fleet.replicas[1]]).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn as_a_cluster() {
+    for kind in Kind::ALL {
+        let Some(cluster) = Cluster::start(kind, |_| {}).await else {
+            continue;
+        };
+        let origin = Arc::new(Emulator::start(origin()).await.unwrap());
+        let in_cluster =
+            |setup: &mut crate::support::Setup| setup.set("shared_cache.cluster", "true");
+        let one = replica(&origin, &cluster.url(), in_cluster).await;
+        let other = replica(&origin, &cluster.url(), in_cluster).await;
+        they_share(&origin, [&one, &other]).await;
+    }
+}
+
+#[tokio::test]
+async fn behind_an_access_list_with_the_least_commands() {
+    let list = include_str!("../../../deploy/redis/users.acl");
+    let list = list.replace("${PASSWORD}", "secret-of-the-tier");
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("password");
+    std::fs::write(&file, "secret-of-the-tier\n").unwrap();
+    for kind in Kind::ALL {
+        let listed = |options: &mut Options| options.users = Some(list.clone());
+        let user = |setup: &mut crate::support::Setup| {
+            setup.set("shared_cache.username", "pai-image-gateway");
+            setup.set("shared_cache.password_file", file.to_str().unwrap());
+        };
+        if let Some(fleet) = Fleet::with(kind, 2, listed, user).await {
+            they_share(&fleet.origin, [&fleet.replicas[0], &fleet.replicas[1]]).await;
+            for (operation, result) in [("get", "error"), ("put", "error"), ("release", "error")] {
+                assert_eq!(fleet.count(operation, result).await, 0.0, "{operation}");
+            }
+            assert_eq!(fleet.redis.command(&["ACL", "LOG"]).await, "");
+        }
+    }
+}
+
+#[tokio::test]
+async fn when_a_replica_takes_the_place_of_a_primary() {
+    let Some(mut pair) = Pair::start(Kind::Redis, |_| {}).await else {
+        return;
+    };
+    let origin = Arc::new(Emulator::start(origin()).await.unwrap());
+    let one = replica(&origin, &pair.primary.url(), |_| {}).await;
+    let other = replica(&origin, &pair.primary.url(), |_| {}).await;
+    they_share(&origin, [&one, &other]).await;
+    pair.catch_up().await;
+    pair.fail_over().await;
+    // Whether or not the loss is known yet, all is answered.
+    for index in 0..20 {
+        assert_eq!(one.image(&Store::id(index)).await.status, 200);
+    }
+    await_up(&one, 1.0).await;
+    one.purge(r#"{"all":true}"#).await;
+    they_share(&origin, [&one, &other]).await;
+    let name = "pai_gateway_shared_cache_discontinuities_total";
+    assert_eq!(one.metric(name, &[]).await, 0.0, "the log went on");
+}
