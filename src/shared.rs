@@ -17,6 +17,7 @@
 //!
 //! Whose an image is travels with it; who may see it is decided by each replica, on every answer.
 
+mod check;
 mod clock;
 mod commands;
 mod config;
@@ -29,6 +30,7 @@ mod status;
 mod value;
 mod waiting;
 
+pub use check::Unusable;
 pub use config::{BadUrl, Config};
 pub use follower::Follower;
 pub use lease::{Failure, Lease};
@@ -104,6 +106,19 @@ pub enum Begun {
     Failed(Failure),
     /// The tier is of no help now.
     Alone,
+}
+
+impl Begun {
+    /// The word for it.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Found(_) => "found",
+            Self::Lead(..) => "lead",
+            Self::Failed(_) => "failed",
+            Self::Alone => "alone",
+        }
+    }
 }
 
 static GET: LazyLock<Script> =

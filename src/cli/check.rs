@@ -13,6 +13,7 @@ use crate::config::{Loaded, Problems};
 use crate::credentials::{Environment, Provider};
 use crate::metrics::Metrics;
 use crate::priority::{Priority, Urgency};
+use crate::shared::Shared;
 use crate::telemetry::told;
 use crate::traces::Trace;
 use crate::upstream::{Said, Upstream};
@@ -93,6 +94,15 @@ async fn probe(
         }
     };
     report.good(&format!("the origin is {}", upstream.origin().host()));
+    let (shared, origin) = (&loaded.settings.shared_cache, upstream.origin().host());
+    if let Some(shared) = Shared::from_config(shared, origin, &metrics) {
+        match shared.check().await {
+            Ok(took) => report.good(&format!(
+                "the shared tier allows every command, in {took:.0?}"
+            )),
+            Err(error) => report.bad(&format!("shared_cache: the server {error}")),
+        }
+    }
     match credentials.load().await {
         Ok(()) => {
             let status = credentials.status();

@@ -202,6 +202,8 @@ impl Gateway {
             Arc::clone(&self.parts.metrics),
         );
         let key = key.clone();
+        step.set("image.id", || key.image.as_str().to_owned());
+        step.set("verbose", || key.verbose);
         let shared = self.parts.shared.as_ref();
         let tiers = Tiers {
             shared: shared.cloned(),
@@ -210,11 +212,10 @@ impl Gateway {
             key: key.clone(),
             urgency: urgency.clone(),
             oldest: shared.and_then(|shared| tiers::oldest(shared, seen, cause, Instant::now())),
+            step: shared.map_or_else(Step::none, |_| step.step("cache.shared")),
         };
         let ask = async move {
             let _announced = step.announce(&key);
-            step.set("image.id", || key.image.as_str().to_owned());
-            step.set("verbose", || key.verbose);
             let call = Call::get_image(key.clone());
             let answer = upstream
                 .send(&call, Bytes::new(), &urgency, &step)

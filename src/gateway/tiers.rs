@@ -12,6 +12,7 @@ use crate::api::ImageKey;
 use crate::cache::{Cache, Fetched, Known, Landed};
 use crate::priority::Urgency;
 use crate::shared::{Begun, Failure, Shared};
+use crate::traces::Step;
 use crate::upstream::UpstreamError;
 
 /// The road of one fetch.
@@ -24,28 +25,33 @@ pub(super) struct Tiers {
     pub(super) urgency: Urgency,
     /// Nothing older than this will do.
     pub(super) oldest: Option<Duration>,
+    /// The step of asking what the fleet has.
+    pub(super) step: Step,
 }
 
 impl Tiers {
     /// Takes what the fleet has, or asks, for the fleet where that can be.
     pub(super) async fn fetch(
-        self,
+        mut self,
         ask: impl Future<Output = Fetched<UpstreamError>>,
     ) -> Fetched<UpstreamError> {
-        let Some(shared) = &self.shared else {
+        let Some(shared) = self.shared.take() else {
             return ask.await;
         };
-        let through = timeout(self.deadline, self.through(shared, ask));
+        let through = timeout(self.deadline, self.through(&shared, ask));
         through.await.unwrap_or(Err(UpstreamError::Timeout))
     }
 
     async fn through(
-        &self,
+        &mut self,
         shared: &Shared,
         ask: impl Future<Output = Fetched<UpstreamError>>,
     ) -> Fetched<UpstreamError> {
         let policy = self.cache.policy();
-        match shared.begin(&self.key, self.oldest, &policy).await {
+        let begun = shared.begin(&self.key, self.oldest, &policy).await;
+        self.step.set("result", || begun.as_str());
+        self.step = Step::none();
+        match begun {
             Begun::Found(landed) => Ok(landed),
             Begun::Failed(failure) => Err(failure.into()),
             Begun::Alone => ask.await,

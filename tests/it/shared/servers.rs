@@ -6,9 +6,8 @@ use std::sync::Arc;
 use pai_image_gateway::emulator::{Emulator, Store};
 
 use super::{Fleet, an_image, await_up, origin, replica};
-use crate::support::TestGateway;
-use crate::support::eventually;
 use crate::support::redis::{Cluster, Kind, Listen, Options, Pair};
+use crate::support::{TestGateway, environment, eventually, run};
 
 /// Two replicas share what one fetches, and what one purges.
 async fn they_share(origin: &Emulator, [one, other]: [&TestGateway; 2]) {
@@ -101,4 +100,40 @@ async fn when_a_replica_takes_the_place_of_a_primary() {
     they_share(&origin, [&one, &other]).await;
     let name = "pai_gateway_shared_cache_discontinuities_total";
     assert_eq!(one.metric(name, &[]).await, 0.0, "the log went on");
+}
+
+#[tokio::test]
+async fn check_tells_whether_the_server_would_do() {
+    let list = "user default on nopass resetkeys ~pai:1:* resetchannels &pai:1:* +@all -xadd";
+    let listed = |options: &mut Options| options.users = Some(list.to_owned());
+    let (Some(strict), Some(open)) = (
+        crate::support::redis::Redis::start(Kind::Redis, listed).await,
+        crate::support::redis::Redis::start(Kind::Redis, |_| {}).await,
+    ) else {
+        return;
+    };
+    let check = async |url: &str| {
+        let url = format!("shared_cache.url={url}");
+        let arguments = ["check", "--set", "credentials.source=env", "--set", &url];
+        let checked = run(&environment(), &arguments).await;
+        (checked.code, checked.stdout)
+    };
+    let (code, told) = check(&open.url()).await;
+    assert_eq!(code, 0, "{told}");
+    assert!(
+        told.contains("ok   the shared tier allows every command"),
+        "{told}"
+    );
+    let (code, told) = check(&strict.url()).await;
+    assert_eq!(code, 2, "{told}");
+    assert!(
+        told.contains("FAIL shared_cache: the server refuses a command") && told.contains("xadd"),
+        "{told}"
+    );
+    let (code, told) = check("redis://127.0.0.1:1").await;
+    assert_eq!(code, 2, "{told}");
+    assert!(
+        told.contains("FAIL shared_cache: the server cannot be reached"),
+        "{told}"
+    );
 }
