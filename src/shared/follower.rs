@@ -39,6 +39,8 @@ pub struct Follower<E: Clone + Send + Sync + 'static> {
     floor: Option<Instant>,
     /// The log is being read from its beginning, because it did not go on.
     broken: bool,
+    /// That there is no connection is in the log already.
+    told: bool,
 }
 
 /// Why following came to an end.
@@ -65,6 +67,7 @@ impl<E: Clone + Send + Sync + 'static> Follower<E> {
             cache,
             floor: None,
             broken: false,
+            told: false,
         }
     }
 
@@ -115,15 +118,16 @@ impl<E: Clone + Send + Sync + 'static> Follower<E> {
         }
     }
 
-    fn gain(&self, connection: &Connection) {
+    fn gain(&mut self, connection: &Connection) {
         self.cache.trust_since(self.floor);
         self.shared.commands.connect(Some(connection.clone()));
         self.shared.metrics.shared.up.set(1);
         self.shared.up.send_replace(true);
+        self.told = false;
         tracing::info!("connected to the shared tier");
     }
 
-    fn lose(&self, lost: &Lost) {
+    fn lose(&mut self, lost: &Lost) {
         self.shared.count(SharedOperation::Orders, lost.result());
         let was_up = self.shared.up.send_replace(false);
         self.shared.commands.connect(None);
@@ -133,8 +137,10 @@ impl<E: Clone + Send + Sync + 'static> Follower<E> {
         if was_up {
             self.cache.trust_since(Some(Instant::now()));
             tracing::warn!(error = %lost, "the shared tier is lost: what is held counts as stale until it is back");
+        } else if !std::mem::replace(&mut self.told, true) {
+            tracing::warn!(error = %lost, "no connection to the shared tier: going on without it, and trying again");
         } else {
-            tracing::debug!(error = %lost, "the shared tier is not there");
+            tracing::debug!(error = %lost, "still no connection to the shared tier");
         }
     }
 

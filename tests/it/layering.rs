@@ -86,6 +86,11 @@ fn what_is_pure_knows_no_clock_no_chance_and_no_io() {
         "cache/explain",
         "upstream/verdict",
         "breaker",
+        "shared/clock",
+        "shared/lease",
+        "shared/names",
+        "shared/orders",
+        "shared/value",
         "gateway/demand",
     ];
     assert_eq!(breaches(&pure, &impure), [""; 0]);
@@ -165,6 +170,9 @@ fn what_all_stand_on_knows_none_of_them() {
         ),
         [""; 0]
     );
+    let above = ["crate::upstream", "crate::gateway", "crate::response"];
+    assert_eq!(breaches(&["shared"], &above), [""; 0]);
+    assert_eq!(breaches(&["cache", "breaker"], &["crate::shared"]), [""; 0]);
 }
 
 #[test]

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use pai_image_gateway::emulator::{Emulator, Store};
 
 use super::{Fleet, an_image, await_up, origin, replica};
-use crate::support::redis::{Cluster, Kind, Listen, Options, Pair};
+use crate::support::redis::{Cluster, Files, Kind, Listen, Options, Pair};
+use crate::support::tls::Authority;
 use crate::support::{TestGateway, environment, eventually, run};
 
 /// Two replicas share what one fetches, and what one purges.
@@ -39,6 +40,52 @@ async fn by_a_unix_socket() {
         if let Some(fleet) = Fleet::with(kind, 2, by_socket, |_| {}).await {
             they_share(&fleet.origin, [&fleet.replicas[0], &fleet.replicas[1]]).await;
         }
+    }
+}
+
+#[tokio::test]
+async fn by_tls_from_both_sides() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let place = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = place.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let (server, client) = (
+        authority.issue(&["localhost"]),
+        authority.issue(&["gateway"]),
+    );
+    let files = Files {
+        certificate: file("server.crt", &server.certificate),
+        key: file("server.key", &server.key),
+        authority: file("ca.crt", &authority.pem),
+    };
+    let own = [("cert", &client.certificate), ("key", &client.key)]
+        .map(|(name, pem)| (name, file(name, pem).to_str().unwrap().to_owned()));
+    let foreign = file("stranger.crt", &stranger.pem);
+    for kind in Kind::ALL.into_iter().filter(|kind| kind.speaks_tls()) {
+        let by_tls = |options: &mut Options| {
+            options.tls = Some(files.clone());
+            options.set("tls-auth-clients", "yes");
+        };
+        let known = |setup: &mut crate::support::Setup| {
+            setup.set("shared_cache.ca_file", files.authority.to_str().unwrap());
+            for (name, path) in &own {
+                setup.set(&format!("shared_cache.{name}_file"), path);
+            }
+        };
+        let Some(fleet) = Fleet::with(kind, 2, by_tls, known).await else {
+            continue;
+        };
+        they_share(&fleet.origin, [&fleet.replicas[0], &fleet.replicas[1]]).await;
+        // A server that somebody else vouches for is not spoken to, and nothing fails by it.
+        let wary = replica(&fleet.origin, &fleet.redis.url(), |setup| {
+            setup.set("shared_cache.ca_file", foreign.to_str().unwrap());
+        })
+        .await;
+        assert_eq!(wary.image(&an_image()).await.status, 200);
+        assert_eq!(wary.metric("pai_gateway_shared_cache_up", &[]).await, 0.0);
     }
 }
 
