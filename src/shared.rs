@@ -23,9 +23,12 @@ mod commands;
 mod config;
 mod connection;
 mod follower;
+mod forgetting;
+mod leading;
 mod lease;
 mod names;
 mod orders;
+mod reading;
 mod status;
 mod value;
 mod waiting;
@@ -33,27 +36,25 @@ mod waiting;
 pub use check::Unusable;
 pub use config::{BadUrl, Config};
 pub use follower::Follower;
+pub use forgetting::forget;
 pub use lease::{Failure, Lease};
 
 use std::fmt;
-use std::future::Future;
 use std::pin::pin;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use redis::{Script, aio::ConnectionLike};
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
 use crate::api::{ImageId, ImageKey};
-use crate::cache::{Cache, Entry, Freshness, Landed, Policy, Scope, Thoroughness};
+use crate::cache::{Entry, Freshness, Landed, Policy};
 use crate::metrics::{Metrics, SharedOperation, SharedResult};
-use clock::Reading;
 use commands::{Commands, Trouble};
-use connection::Connection;
 use names::Names;
-use orders::{Horizon, Order, Position, Unheard};
+use orders::{Horizon, Unheard};
+use reading::{Got, State};
 use value::Unfit;
 use waiting::Waiting;
 
@@ -80,21 +81,6 @@ impl fmt::Debug for Shared {
     }
 }
 
-/// Makes the whole fleet forget, and tells how many entries of this replica that met. See
-/// [`Cache::purge_for_good`].
-pub async fn forget<E: Clone + Send + Sync + 'static>(
-    shared: Option<&Arc<Shared>>,
-    cache: &Cache<E>,
-    scope: &Scope,
-    how: Thoroughness,
-) -> u64 {
-    // First there, or a fetch could bring back from there what is forgotten here.
-    if let Some(shared) = shared {
-        shared.forget(scope, how).await;
-    }
-    cache.purge_for_good(scope, how).await
-}
-
 /// What the tier makes of a fetch.
 #[derive(Debug)]
 pub enum Begun {
@@ -119,23 +105,6 @@ impl Begun {
             Self::Alone => "alone",
         }
     }
-}
-
-static GET: LazyLock<Script> =
-    LazyLock::new(|| Script::new(include_str!("shared/scripts/get.lua")));
-static PUT: LazyLock<Script> =
-    LazyLock::new(|| Script::new(include_str!("shared/scripts/put.lua")));
-static RENEW: LazyLock<Script> =
-    LazyLock::new(|| Script::new(include_str!("shared/scripts/renew.lua")));
-static RELEASE: LazyLock<Script> =
-    LazyLock::new(|| Script::new(include_str!("shared/scripts/release.lua")));
-
-/// What a get replied.
-struct Got {
-    state: u8,
-    text: Vec<u8>,
-    left: Duration,
-    reading: Reading,
 }
 
 impl Shared {
@@ -181,13 +150,7 @@ impl Shared {
         loop {
             let mut news = pin!(guest.news());
             news.as_mut().enable();
-            let token = format!("{:032x}", fastrand::u128(..));
-            // An order that is heard of while the command is under way counts as later than it.
-            let Some(position) = self.horizon.lock().read else {
-                self.count(SharedOperation::Get, SharedResult::Skipped);
-                return Begun::Alone;
-            };
-            let got = match self.get(key, &token, oldest, overlook).await {
+            let got = match self.get(key, oldest, overlook).await {
                 Ok(got) => got,
                 Err(trouble) => {
                     self.count(SharedOperation::Get, trouble.result());
@@ -195,36 +158,16 @@ impl Shared {
                 }
             };
             match got.state {
-                HELD => match self.read(key, &got, policy) {
-                    Ok((landed, Freshness::Fresh)) => {
-                        self.count(SharedOperation::Get, SharedResult::Hit);
-                        return Begun::Found(landed);
-                    }
-                    Ok(_) => {
-                        self.count(SharedOperation::Get, SharedResult::Outdated);
-                        overlook = true;
-                    }
-                    Err(unfit) => {
-                        self.count(SharedOperation::Get, unfit.result());
-                        overlook = true;
-                    }
+                State::Held => match self.take(key, &got, policy) {
+                    Some(landed) => return Begun::Found(landed),
+                    None => overlook = true,
                 },
-                LEADING => {
-                    self.count(SharedOperation::Get, SharedResult::Miss);
-                    let stale = self.stand_in(key, &got, policy);
-                    let lease = Lease {
-                        key: key.clone(),
-                        token,
-                        reading: got.reading,
-                        position,
-                    };
-                    return Begun::Lead(lease, stale);
-                }
-                FAILED => {
+                State::Leading => return self.lead(key, got, policy),
+                State::Failed => {
                     self.count(SharedOperation::Get, SharedResult::Failed);
                     return Begun::Failed(Failure::read(&got.text));
                 }
-                _ => {
+                State::Taken => {
                     self.count(SharedOperation::Get, SharedResult::Wait);
                     // News can be lost, and who has the lease can be.
                     let longest = got.left.min(self.config.lease.0 / 2) + jitter();
@@ -235,216 +178,35 @@ impl Shared {
         }
     }
 
-    async fn get(
-        &self,
-        key: &ImageKey,
-        token: &str,
-        oldest: Option<Duration>,
-        overlook: bool,
-    ) -> Result<Got, Trouble> {
-        let oldest = oldest.map_or(MAX_AGE, |age| age.min(MAX_AGE));
-        let (asked, (server, state, text, left)) = self
-            .commands
-            .run(async |mut connection| {
-                let asked = Instant::now();
-                let reply = GET
-                    .key(self.names.image(key))
-                    .key(self.names.no(&key.image))
-                    .key(self.names.lease(key))
-                    .arg(token)
-                    .arg(milliseconds(self.config.lease.0))
-                    .arg(milliseconds(oldest))
-                    .arg(u8::from(overlook))
-                    .invoke_async::<(u64, u8, Vec<u8>, i64)>(&mut connection)
-                    .await?;
-                Ok((asked, reply))
-            })
-            .await?;
-        Ok(Got {
-            state,
-            text,
-            left: Duration::from_millis(u64::try_from(left).unwrap_or(0)),
-            reading: Reading {
-                server,
-                asked,
-                replied: Instant::now(),
-            },
-        })
-    }
-
-    /// What is held, if it is of use here.
-    fn read(
-        &self,
-        key: &ImageKey,
-        got: &Got,
-        policy: &Policy,
-    ) -> Result<(Landed, Freshness), Unfit> {
-        let names = [self.names.image(key), self.names.no(&key.image)];
-        let held = value::decode([&names[0], &names[1]], &got.text, &got.reading)?;
-        let position = held.position;
-        let (landed, freshness) = held
-            .land(policy, &got.reading, Instant::now())
-            .ok_or(Unfit::Outdated)?;
-        let admitted = self
-            .horizon
-            .lock()
-            .admits(position, value::workspace(&landed));
-        if admitted {
-            Ok((landed, freshness))
-        } else {
-            Err(Unfit::Outdated)
-        }
-    }
-
-    /// What is held although it is not fresh.
-    fn stand_in(&self, key: &ImageKey, got: &Got, policy: &Policy) -> Option<Arc<Entry>> {
-        if got.text.is_empty() {
-            return None;
-        }
-        match self.read(key, got, policy) {
-            Ok((Landed::Image(entry), _)) => Some(entry),
-            Ok((Landed::Negative(_), _)) | Err(_) => None,
-        }
-    }
-
-    /// Makes a fetch, keeping its lease as long as it takes.
-    pub async fn keep<F: Future>(&self, lease: &Lease, fetch: F) -> F::Output {
-        let renewing = async {
-            loop {
-                sleep(self.config.lease.0 / 3).await;
-                self.renew(lease).await;
-            }
+    /// What is held, where it is of use here.
+    fn take(&self, key: &ImageKey, got: &Got, policy: &Policy) -> Option<Landed> {
+        let read = match self.read(key, got, policy) {
+            Ok((landed, Freshness::Fresh)) => Ok(landed),
+            Ok(_) => Err(Unfit::Outdated),
+            Err(unfit) => Err(unfit),
         };
-        tokio::select! {
-            fetched = fetch => fetched,
-            never = renewing => never,
-        }
+        let result = read
+            .as_ref()
+            .map_or_else(|unfit| unfit.result(), |_| SharedResult::Hit);
+        self.count(SharedOperation::Get, result);
+        read.ok()
     }
 
-    async fn renew(&self, lease: &Lease) {
-        let renewed = self.commands.run(async |mut connection| {
-            RENEW
-                .key(self.names.lease(&lease.key))
-                .arg(&lease.token)
-                .arg(milliseconds(self.config.lease.0))
-                .invoke_async::<bool>(&mut connection)
-                .await
-        });
-        self.tell(SharedOperation::Renew, renewed.await);
-    }
-
-    /// Stores what was fetched, for who waits and for who comes.
-    pub async fn put(&self, lease: &Lease, landed: &Landed, policy: &Policy) {
-        let (key, image) = (&lease.key, &lease.key.image);
-        let (to, life) = match landed {
-            Landed::Image(entry) => (
-                self.names.image(key),
-                entry.ttl().saturating_add(policy.stale_if_error.0),
-            ),
-            Landed::Negative(no) => (self.names.no(image), no.ttl(policy)),
+    /// The lease, and what is held although it is not fresh.
+    fn lead(&self, key: &ImageKey, got: Got, policy: &Policy) -> Begun {
+        self.count(SharedOperation::Get, SharedResult::Miss);
+        let held = (!got.text.is_empty()).then(|| self.read(key, &got, policy));
+        let stale = match held {
+            Some(Ok((Landed::Image(entry), _))) => Some(entry),
+            _ => None,
         };
-        let mut replaced = vec![self.names.no(image)];
-        if let Landed::Negative(_) = landed {
-            let variants = ImageKey::variants(image);
-            replaced = variants.iter().map(|key| self.names.image(key)).collect();
-        }
-        let value = value::encode(&to, key, landed, policy, &lease.reading, lease.position);
-        let Some(value) = value.filter(|_| !life.is_zero()) else {
-            return self.release(lease, None).await;
+        let lease = Lease {
+            key: key.clone(),
+            token: got.token,
+            reading: got.reading,
+            position: got.position,
         };
-        let put = self.commands.run(async |mut connection| {
-            let mut script = PUT.key(self.names.lease(key));
-            script.key(to);
-            script.key(replaced);
-            script
-                .arg(&lease.token)
-                .arg(value)
-                .arg(milliseconds(life))
-                .arg(self.names.news())
-                .arg(image.as_str())
-                .invoke_async::<bool>(&mut connection)
-                .await
-        });
-        self.tell(SharedOperation::Put, put.await);
-    }
-
-    /// Gives the lease back without an answer, and tells who waits how the fetch failed, if it is the
-    /// origin that did.
-    pub async fn release(&self, lease: &Lease, failure: Option<Failure>) {
-        let (mark, life) = failure.map_or_else(Default::default, Failure::mark);
-        let released = self.commands.run(async |mut connection| {
-            RELEASE
-                .key(self.names.lease(&lease.key))
-                .arg(&lease.token)
-                .arg(mark)
-                .arg(milliseconds(life))
-                .arg(self.names.news())
-                .arg(lease.key.image.as_str())
-                .invoke_async::<bool>(&mut connection)
-                .await
-        });
-        self.tell(SharedOperation::Release, released.await);
-    }
-
-    /// Tells every replica what to forget; where that cannot be done now, as soon as it can.
-    async fn forget(&self, scope: &Scope, how: Thoroughness) {
-        let told = self
-            .commands
-            .run(async |mut connection| self.order(&mut connection, scope, how).await);
-        let told = told.await;
-        self.count(
-            SharedOperation::Invalidate,
-            told.map_or_else(Trouble::result, |()| SharedResult::Ok),
-        );
-        if told.is_err() {
-            let mut unheard = self.unheard.lock();
-            unheard.push(scope.clone(), how);
-            self.metrics.shared.unheard.set(whole(unheard.len()));
-        }
-    }
-
-    /// Removes what is stored, then writes the order down: who reads it finds nothing old any more.
-    async fn order(
-        &self,
-        connection: &mut Connection,
-        scope: &Scope,
-        how: Thoroughness,
-    ) -> redis::RedisResult<()> {
-        if let Scope::Image(image) = scope {
-            let names = self.names.all(image);
-            redis::cmd("DEL").arg(names).exec_async(connection).await?;
-        }
-        let order = Order::Forget(scope.clone(), how);
-        let at = self.write(connection, order.clone()).await?;
-        self.horizon.lock().note(at, &order);
-        Ok(())
-    }
-
-    async fn write(
-        &self,
-        connection: &mut impl ConnectionLike,
-        order: Order,
-    ) -> redis::RedisResult<Position> {
-        let by = self.replica.clone();
-        let entry = orders::Entry { by, order };
-        let at: String = redis::cmd("XADD")
-            .arg(self.names.orders())
-            .arg(&["MAXLEN", "~", KEPT_ORDERS, "*"])
-            .arg(entry.fields())
-            .query_async(connection)
-            .await?;
-        redis::cmd("PUBLISH")
-            .arg(self.names.news())
-            .arg(ORDERED)
-            .exec_async(connection)
-            .await?;
-        at.parse().map_err(|error| {
-            redis::RedisError::from((
-                redis::ErrorKind::UnexpectedReturnType,
-                "a stream's id",
-                format!("{error}"),
-            ))
-        })
+        Begun::Lead(lease, stale)
     }
 
     /// Hears a message of the channel: an image of which there is news, or that there are orders.
@@ -472,20 +234,6 @@ impl Shared {
 /// Two replicas' ages of one answer do not differ by more, usually.
 const APART: Duration = Duration::from_millis(100);
 
-/// States of [`GET`]'s reply.
-const HELD: u8 = 0;
-const LEADING: u8 = 1;
-const FAILED: u8 = 3;
-
-/// The message that there are orders; no image is called so.
-const ORDERED: &str = "!orders";
-
-/// So many orders are kept in the log, roughly.
-const KEPT_ORDERS: &str = "10000";
-
-/// The greatest age that is asked for: longer than anything is kept.
-const MAX_AGE: Duration = Duration::from_secs(365 * 24 * 3600);
-
 /// What keeps those who wait for one image from looking at the same moment.
 fn jitter() -> Duration {
     Duration::from_millis(fastrand::u64(1..25))
@@ -497,15 +245,4 @@ fn milliseconds(span: Duration) -> u64 {
 
 fn whole(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
-}
-
-impl Unfit {
-    const fn result(self) -> SharedResult {
-        match self {
-            Self::Foreign => SharedResult::Foreign,
-            Self::Version => SharedResult::Version,
-            Self::Corrupt => SharedResult::Corrupt,
-            Self::Outdated => SharedResult::Outdated,
-        }
-    }
 }

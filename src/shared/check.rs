@@ -6,8 +6,10 @@ use redis::RedisError;
 use tokio::time::{error::Elapsed, timeout};
 
 use super::connection::{Unconnected, connect};
+use super::leading::{PUT, RELEASE, RENEW};
 use super::orders::Order;
-use super::{PUT, RELEASE, RENEW, Shared, milliseconds};
+use super::reading::GET;
+use super::{Shared, milliseconds};
 use crate::api::{ImageId, ImageKey};
 
 /// For all of it, connecting apart.
@@ -45,7 +47,7 @@ impl Shared {
             };
             let (lease, news) = (self.names.lease(&key), self.names.news());
             let life = milliseconds(LONGEST);
-            let _got: redis::Value = super::GET
+            let _got: redis::Value = GET
                 .key(self.names.image(&key))
                 .key(self.names.no(&key.image))
                 .key(&lease)

@@ -1,0 +1,100 @@
+//! What the one who fetches for all does: keeps its lease, and gives it back with an answer or without.
+
+use std::future::Future;
+use std::sync::LazyLock;
+
+use redis::Script;
+use tokio::time::sleep;
+
+use super::{Failure, Lease, Shared, milliseconds, value};
+use crate::api::ImageKey;
+use crate::cache::{Landed, Policy};
+use crate::metrics::SharedOperation;
+
+pub(super) static PUT: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("scripts/put.lua")));
+pub(super) static RENEW: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("scripts/renew.lua")));
+pub(super) static RELEASE: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("scripts/release.lua")));
+
+impl Shared {
+    /// Makes a fetch, keeping its lease as long as it takes.
+    pub async fn keep<F: Future>(&self, lease: &Lease, fetch: F) -> F::Output {
+        let renewing = async {
+            loop {
+                sleep(self.config.lease.0 / 3).await;
+                self.renew(lease).await;
+            }
+        };
+        tokio::select! {
+            fetched = fetch => fetched,
+            never = renewing => never,
+        }
+    }
+
+    async fn renew(&self, lease: &Lease) {
+        let renewed = self.commands.run(async |mut connection| {
+            RENEW
+                .key(self.names.lease(&lease.key))
+                .arg(&lease.token)
+                .arg(milliseconds(self.config.lease.0))
+                .invoke_async::<bool>(&mut connection)
+                .await
+        });
+        self.tell(SharedOperation::Renew, renewed.await);
+    }
+
+    /// Stores what was fetched, for who waits and for who comes.
+    pub async fn put(&self, lease: &Lease, landed: &Landed, policy: &Policy) {
+        let (key, image) = (&lease.key, &lease.key.image);
+        let (to, life) = match landed {
+            Landed::Image(entry) => (
+                self.names.image(key),
+                entry.ttl().saturating_add(policy.stale_if_error.0),
+            ),
+            Landed::Negative(no) => (self.names.no(image), no.ttl(policy)),
+        };
+        let mut replaced = vec![self.names.no(image)];
+        if let Landed::Negative(_) = landed {
+            let variants = ImageKey::variants(image);
+            replaced = variants.iter().map(|key| self.names.image(key)).collect();
+        }
+        let value = value::encode(&to, key, landed, policy, &lease.reading, lease.position);
+        let Some(value) = value.filter(|_| !life.is_zero()) else {
+            return self.release(lease, None).await;
+        };
+        let put = self.commands.run(async |mut connection| {
+            let mut script = PUT.key(self.names.lease(key));
+            script.key(to);
+            script.key(replaced);
+            script
+                .arg(&lease.token)
+                .arg(value)
+                .arg(milliseconds(life))
+                .arg(self.names.news())
+                .arg(image.as_str())
+                .invoke_async::<bool>(&mut connection)
+                .await
+        });
+        self.tell(SharedOperation::Put, put.await);
+    }
+
+    /// Gives the lease back without an answer, and tells who waits how the fetch failed, if it is the
+    /// origin that did.
+    pub async fn release(&self, lease: &Lease, failure: Option<Failure>) {
+        let (mark, life) = failure.map_or_else(Default::default, Failure::mark);
+        let released = self.commands.run(async |mut connection| {
+            RELEASE
+                .key(self.names.lease(&lease.key))
+                .arg(&lease.token)
+                .arg(mark)
+                .arg(milliseconds(life))
+                .arg(self.names.news())
+                .arg(lease.key.image.as_str())
+                .invoke_async::<bool>(&mut connection)
+                .await
+        });
+        self.tell(SharedOperation::Release, released.await);
+    }
+}
