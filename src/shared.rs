@@ -90,8 +90,9 @@ pub enum Begun {
     Lead(Lease, Option<Arc<Entry>>),
     /// Another replica has just made it, and it failed.
     Failed(Failure),
-    /// The tier is of no help now.
-    Alone,
+    /// The tier is of no help now. Where it did not reply in time, this replica may have the lease all
+    /// the same, and is to give it back.
+    Alone(Option<Lease>),
 }
 
 impl Begun {
@@ -102,7 +103,7 @@ impl Begun {
             Self::Found(_) => "found",
             Self::Lead(..) => "lead",
             Self::Failed(_) => "failed",
-            Self::Alone => "alone",
+            Self::Alone(_) => "alone",
         }
     }
 }
@@ -150,11 +151,13 @@ impl Shared {
         loop {
             let mut news = pin!(guest.news());
             news.as_mut().enable();
-            let got = match self.get(key, oldest, overlook).await {
+            let token = format!("{:032x}", fastrand::u128(..));
+            let got = match self.get(key, &token, oldest, overlook).await {
                 Ok(got) => got,
                 Err(trouble) => {
                     self.count(SharedOperation::Get, trouble.result());
-                    return Begun::Alone;
+                    let unsure = trouble == Trouble::Timeout;
+                    return Begun::Alone(unsure.then(|| Lease::unheard(key, token)));
                 }
             };
             match got.state {
@@ -162,7 +165,7 @@ impl Shared {
                     Some(landed) => return Begun::Found(landed),
                     None => overlook = true,
                 },
-                State::Leading => return self.lead(key, got, policy),
+                State::Leading => return self.lead(key, token, &got, policy),
                 State::Failed => {
                     self.count(SharedOperation::Get, SharedResult::Failed);
                     return Begun::Failed(Failure::read(&got.text));
@@ -193,18 +196,17 @@ impl Shared {
     }
 
     /// The lease, and what is held although it is not fresh.
-    fn lead(&self, key: &ImageKey, got: Got, policy: &Policy) -> Begun {
+    fn lead(&self, key: &ImageKey, token: String, got: &Got, policy: &Policy) -> Begun {
         self.count(SharedOperation::Get, SharedResult::Miss);
-        let held = (!got.text.is_empty()).then(|| self.read(key, &got, policy));
+        let held = (!got.text.is_empty()).then(|| self.read(key, got, policy));
         let stale = match held {
             Some(Ok((Landed::Image(entry), _))) => Some(entry),
             _ => None,
         };
         let lease = Lease {
             key: key.clone(),
-            token: got.token,
-            reading: got.reading,
-            position: got.position,
+            token,
+            began: Some((got.reading, got.position)),
         };
         Begun::Lead(lease, stale)
     }

@@ -54,7 +54,13 @@ impl Tiers {
         match begun {
             Begun::Found(landed) => Ok(landed),
             Begun::Failed(failure) => Err(failure.into()),
-            Begun::Alone => ask.await,
+            Begun::Alone(unheard) => {
+                let fetched = ask.await;
+                if let Some(lease) = unheard {
+                    shared.release(&lease, None).await;
+                }
+                fetched
+            }
             Begun::Lead(lease, stale) => {
                 if let Some(entry) = &stale {
                     self.cache.lend(&self.key, &self.urgency, entry);

@@ -60,7 +60,9 @@ impl Shared {
             let variants = ImageKey::variants(image);
             replaced = variants.iter().map(|key| self.names.image(key)).collect();
         }
-        let value = value::encode(&to, key, landed, policy, &lease.reading, lease.position);
+        let value = lease.began.and_then(|(reading, position)| {
+            value::encode(&to, key, landed, policy, &reading, position)
+        });
         let Some(value) = value.filter(|_| !life.is_zero()) else {
             return self.release(lease, None).await;
         };

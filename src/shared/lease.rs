@@ -12,9 +12,20 @@ pub struct Lease {
     pub(super) key: ImageKey,
     /// Nobody else has this one.
     pub(super) token: String,
-    pub(super) reading: Reading,
-    /// Where the log of orders was when the fetch began.
-    pub(super) position: Position,
+    /// The server's clock and where the log of orders was when the fetch began; nothing where the
+    /// server was not heard to give it.
+    pub(super) began: Option<(Reading, Position)>,
+}
+
+impl Lease {
+    /// One that may have been given.
+    pub(super) fn unheard(key: &ImageKey, token: String) -> Self {
+        Self {
+            key: key.clone(),
+            token,
+            began: None,
+        }
+    }
 }
 
 /// How a fetch failed, as far as it is the origin's doing. What only concerns the replica that fetched

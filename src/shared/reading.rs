@@ -50,8 +50,6 @@ pub(super) struct Got {
     pub(super) text: Vec<u8>,
     pub(super) left: Duration,
     pub(super) reading: Reading,
-    /// Of the lease, where this replica has it now.
-    pub(super) token: String,
     /// Where the log of orders was before: what is heard of meanwhile counts as later.
     pub(super) position: Position,
 }
@@ -60,11 +58,11 @@ impl Shared {
     pub(super) async fn get(
         &self,
         key: &ImageKey,
+        token: &str,
         oldest: Option<Duration>,
         overlook: bool,
     ) -> Result<Got, Trouble> {
         let position = self.horizon.lock().read.ok_or(Trouble::Skipped)?;
-        let token = format!("{:032x}", fastrand::u128(..));
         let oldest = oldest.map_or(MAX_AGE, |age| age.min(MAX_AGE));
         let (asked, (server, state, text, left)) = self
             .commands
@@ -74,7 +72,7 @@ impl Shared {
                     .key(self.names.image(key))
                     .key(self.names.no(&key.image))
                     .key(self.names.lease(key))
-                    .arg(&token)
+                    .arg(token)
                     .arg(milliseconds(self.config.lease.0))
                     .arg(milliseconds(oldest))
                     .arg(u8::from(overlook))
@@ -92,7 +90,6 @@ impl Shared {
                 asked,
                 replied: Instant::now(),
             },
-            token,
             position,
         })
     }

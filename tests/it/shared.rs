@@ -23,7 +23,12 @@ pub(crate) struct Fleet {
 }
 
 /// Two cores and a dozen servers: what is late here is not what is late elsewhere.
-const PATIENT: [&str; 2] = ["shared_cache.timeout=2s", "shared_cache.lease=12s"];
+const PATIENT: [&str; 4] = [
+    "shared_cache.timeout=1s",
+    "shared_cache.lease=5s",
+    "api.wait=20s",
+    "api.wait_with_stale=20s",
+];
 
 pub(crate) fn origin() -> Settings {
     Settings {

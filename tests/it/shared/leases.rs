@@ -149,3 +149,23 @@ async fn a_new_replica_answers_through_an_outage_with_what_the_fleet_knew() {
         "{answer:?}"
     );
 }
+
+#[tokio::test]
+async fn a_lease_that_was_given_unheard_is_given_back() {
+    let change = |setup: &mut crate::support::Setup| {
+        setup.set("shared_cache.timeout", "50ms");
+        setup.set("shared_cache.lease", "60s");
+    };
+    let Some(fleet) = Fleet::with(Kind::Redis, 1, |_| {}, change).await else {
+        return;
+    };
+    fleet.redis.pause();
+    assert_eq!(fleet.replicas[0].image(&an_image()).await.status, 200);
+    fleet.redis.resume();
+    // What was sent meanwhile is carried out in its order: the lease is given, and given back.
+    crate::support::eventually("nobody has the lease", async || {
+        fleet.keys(":lease").await.is_empty()
+    })
+    .await;
+    assert_eq!(fleet.count("get", "timeout").await, 1.0);
+}
