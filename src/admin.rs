@@ -21,10 +21,8 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use bytes::Bytes;
 use http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::Full;
 use hyper::body::Incoming;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -274,7 +272,7 @@ fn is_ours(host: &str) -> bool {
 const PLAIN: &str = "text/plain; charset=utf-8";
 
 fn text(status: StatusCode, content_type: &'static str, text: String) -> Response<Body> {
-    let mut response = Response::new(Full::new(Bytes::from(text)));
+    let mut response = Response::new(Body::from(text.into_bytes()));
     *response.status_mut() = status;
     response
         .headers_mut()

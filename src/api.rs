@@ -7,12 +7,14 @@
 mod body;
 mod error;
 mod query;
+mod resolve;
 mod route;
 
 pub use body::{Accessibility, ImageFields, NotAnObject, Ownership, parse_timestamp};
 pub use error::{ErrorBody, OriginError};
 pub use query::Query;
 pub(crate) use query::{RESERVED, encode};
+pub use resolve::Wanted;
 pub use route::{Call, Misrouted};
 
 use std::fmt;
@@ -22,6 +24,9 @@ use http::Method;
 
 /// The API version every request names in `x-acs-version`.
 pub const VERSION: &str = "2021-02-04";
+
+/// The path of the gateway's own operation.
+const RESOLVE: &str = "/gateway/v1/resolve";
 
 /// An image's id: `[A-Za-z0-9][A-Za-z0-9_-]{0,127}`, whatever way a client escaped it.
 ///
@@ -116,6 +121,8 @@ pub enum Operation {
     PublishImage(ImageId),
     /// Delete an image.
     RemoveImage(ImageId),
+    /// Read many images in one go. The gateway's own: the origin has no such operation.
+    Resolve,
 }
 
 /// The operation's name alone, as `x-acs-action`, metrics and logs spell it.
@@ -133,13 +140,14 @@ pub enum Action {
     RemoveImageLabels,
     PublishImage,
     RemoveImage,
+    Resolve,
     /// A request that named no operation of this API.
     Unknown,
 }
 
 impl Action {
     /// Every action, in the order of the discriminants.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::GetImage,
         Self::ListImages,
         Self::ListImageLabels,
@@ -148,6 +156,7 @@ impl Action {
         Self::RemoveImageLabels,
         Self::PublishImage,
         Self::RemoveImage,
+        Self::Resolve,
         Self::Unknown,
     ];
 
@@ -163,6 +172,7 @@ impl Action {
             Self::RemoveImageLabels => "RemoveImageLabels",
             Self::PublishImage => "PublishImage",
             Self::RemoveImage => "RemoveImage",
+            Self::Resolve => "Resolve",
             Self::Unknown => "unknown",
         }
     }
@@ -181,6 +191,7 @@ impl Operation {
             Self::RemoveImageLabels(..) => Action::RemoveImageLabels,
             Self::PublishImage(_) => Action::PublishImage,
             Self::RemoveImage(_) => Action::RemoveImage,
+            Self::Resolve => Action::Resolve,
         }
     }
 
@@ -189,7 +200,7 @@ impl Operation {
     pub const fn method(&self) -> Method {
         match self {
             Self::GetImage(_) | Self::ListImages | Self::ListImageLabels => Method::GET,
-            Self::AddImage | Self::AddImageLabels(_) => Method::POST,
+            Self::AddImage | Self::AddImageLabels(_) | Self::Resolve => Method::POST,
             Self::PublishImage(_) => Method::PUT,
             Self::RemoveImageLabels(..) | Self::RemoveImage(_) => Method::DELETE,
         }
@@ -199,7 +210,7 @@ impl Operation {
     #[must_use]
     pub const fn is_write(&self) -> bool {
         match self {
-            Self::GetImage(_) | Self::ListImages | Self::ListImageLabels => false,
+            Self::GetImage(_) | Self::ListImages | Self::ListImageLabels | Self::Resolve => false,
             Self::AddImage
             | Self::AddImageLabels(_)
             | Self::RemoveImageLabels(..)
@@ -217,11 +228,11 @@ impl Operation {
             | Self::RemoveImageLabels(image, _)
             | Self::PublishImage(image)
             | Self::RemoveImage(image) => Some(image),
-            Self::ListImages | Self::ListImageLabels | Self::AddImage => None,
+            Self::ListImages | Self::ListImageLabels | Self::AddImage | Self::Resolve => None,
         }
     }
 
-    /// The path to ask the origin with: every segment RFC 3986-escaped, as ACS3 signs it.
+    /// The path it is asked at: every segment RFC 3986-escaped, as ACS3 signs it.
     #[must_use]
     pub fn path(&self) -> String {
         match self {
@@ -235,6 +246,7 @@ impl Operation {
                 format!("/api/v1/images/{image}/labels/{}", encode(labels))
             }
             Self::PublishImage(image) => format!("/api/v1/images/{image}/publish"),
+            Self::Resolve => RESOLVE.to_owned(),
         }
     }
 }

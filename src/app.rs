@@ -158,8 +158,9 @@ impl App {
         let (audit, scribe) = audit(settings, &metrics).await.map_err(StartError::Audit)?;
         let traces = Traces::open(&settings.traces, environment, &metrics)?.map(Arc::new);
         let ranking = Arc::new(Ranking::new());
-        let gateway = Arc::new(Gateway::new(
+        let gateway = Gateway::new(
             settings.api.clone(),
+            settings.resolve.clone(),
             &settings.upstream.not_found_code,
             settings.listen.max_in_flight,
             GatewayParts {
@@ -174,7 +175,7 @@ impl App {
                 traces: traces.clone(),
                 tasks: calls.clone(),
             },
-        ));
+        );
         if let Some(shared) = shared.clone() {
             let follower = Follower::new(shared, Arc::clone(&cache));
             services.spawn(follower.run(stop.clone()));

@@ -49,6 +49,8 @@ pub struct Settings {
     pub shared_cache: shared::Config,
     /// What is answered.
     pub api: gateway::Config,
+    /// Many images in one go.
+    pub resolve: gateway::ResolveConfig,
     /// Who may ask.
     pub auth: auth::Config,
     /// What is written down about who asked.

@@ -4,6 +4,7 @@
 //! classify → sign in → may it be asked? → GetImage:  look up → plan → (fetch) → reveal → image
 //!                                         reads:     ask the origin → reveal → answer
 //!                                         writes:    reveal the image → ask the origin → invalidate → answer
+//!                                         Resolve:   each image as a GetImage → one answer
 //! ```
 //!
 //! A hit never waits, so it takes no permit, sets no timer and spawns nothing. This is where cache and
@@ -13,14 +14,18 @@ mod demand;
 mod fetch;
 mod framing;
 mod landing;
+mod manner;
 mod notes;
 mod pass;
 mod request_id;
+mod resolve;
 mod search;
 mod tiers;
 
+pub use resolve::Config as ResolveConfig;
+
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -54,6 +59,7 @@ use crate::units::{ByteSize, Span};
 use crate::upstream::{Upstream, UpstreamError};
 use demand::{Demand, Plan};
 use fetch::Cause;
+use manner::{Alone, Manner};
 use request_id::RequestId;
 
 /// The `[api]` settings.
@@ -88,6 +94,7 @@ impl Default for Config {
 #[derive(Debug)]
 pub struct Gateway {
     config: Config,
+    resolve: ResolveConfig,
     not_found_code: CompactString,
     parts: GatewayParts,
     /// Requests of nobody in particular.
@@ -95,7 +102,9 @@ pub struct Gateway {
     unauthenticated: ClientMetrics,
     /// Whether anything is written down of a request beside its count.
     takes_notes: bool,
-    waiting: Semaphore,
+    waiting: Arc<Semaphore>,
+    /// For what goes on when the call that began it has returned.
+    me: Weak<Self>,
 }
 
 /// What a gateway stands on.
@@ -129,20 +138,24 @@ impl Gateway {
     #[must_use]
     pub fn new(
         config: Config,
+        resolve: ResolveConfig,
         not_found_code: &str,
         max_in_flight: u32,
         parts: GatewayParts,
-    ) -> Self {
-        let metrics = &parts.metrics;
-        Self {
+    ) -> Arc<Self> {
+        let [anonymous, unauthenticated] =
+            ["anonymous", STRANGER].map(|name| parts.metrics.client(name));
+        Arc::new_cyclic(|me| Self {
             config,
+            resolve,
             not_found_code: not_found_code.into(),
-            anonymous: metrics.client("anonymous"),
-            unauthenticated: metrics.client(STRANGER),
+            anonymous,
+            unauthenticated,
             takes_notes: parts.audit.is_some() || parts.access.is_some() || parts.traces.is_some(),
-            waiting: Semaphore::new(max_in_flight as usize),
+            waiting: Arc::new(Semaphore::new(max_in_flight as usize)),
+            me: Weak::clone(me),
             parts,
-        }
+        })
     }
 
     /// Answers one request, whatever it is, and counts the answer.
@@ -176,11 +189,16 @@ impl Gateway {
                     proof: &proof,
                     at,
                     trace: &span,
+                    id: &id,
                 };
                 let reply = AssertUnwindSafe(self.reply(call, body, &asked))
                     .catch_unwind()
                     .await;
-                (Some(principal), reply.unwrap_or_else(|_| self.panicked()))
+                let reply = reply.unwrap_or_else(|_| {
+                    panicked(&self.parts.metrics);
+                    Err(Error::Internal)
+                });
+                (Some(principal), reply)
             }
             Err(refused) => (None, Err(refused.into())),
         };
@@ -198,11 +216,6 @@ impl Gateway {
             self.note(&deed, principal.is_some(), &span, at.elapsed());
         }
         answer.into_response(id.to_header(), std::mem::take(&mut head.headers))
-    }
-
-    fn panicked(&self) -> Result<Answer, Error> {
-        self.parts.metrics.panics.inc();
-        Err(Error::Internal)
     }
 
     fn count(&self, action: Action, outcome: Outcome, principal: Option<&Principal>, at: Instant) {
@@ -241,7 +254,8 @@ impl Gateway {
                 refuse_body(&body)?;
                 self.parts.ranking.note(&key.image, asked.at);
                 let demand = Demand::of(&asked.head.headers, asked.principal);
-                self.get_image(key, demand, asked).await
+                let alone = Alone(asked.head);
+                self.get_image(key, demand, asked.asker(), &alone).await
             }
             Operation::ListImages | Operation::ListImageLabels => {
                 refuse_body(&body)?;
@@ -252,6 +266,7 @@ impl Gateway {
             | Operation::RemoveImageLabels(..)
             | Operation::PublishImage(_)
             | Operation::RemoveImage(_) => Box::pin(self.write(call, body, asked)).await,
+            Operation::Resolve => Box::pin(self.resolve(body, asked)).await,
         }
     }
 
@@ -269,62 +284,64 @@ impl Gateway {
     }
 
     /// Answers with an image, or not: what is held and may be seen, or else what is fetched.
-    async fn get_image(
+    async fn get_image<M: Manner>(
         &self,
         key: &ImageKey,
         demand: Demand,
-        asked: &Asked<'_>,
-    ) -> Result<Answer, Error> {
-        let (now, principal) = (asked.at, asked.principal);
+        asker: Asker<'_>,
+        manner: &M,
+    ) -> Result<M::Told, Error> {
+        let (now, principal) = (asker.at, asker.principal);
         let known = self.parts.cache.look_up(key, now);
         match demand.plan(&known, now, |entry| principal.sees(&entry.ownership)) {
             Plan::Hit(entry) => {
                 let seen = principal.reveal(entry).map_err(|Unseen| Error::Internal)?;
                 let age = entry.age(now);
                 if freshness::refresh_early(age, entry.ttl(), entry.took(), fastrand::f64) {
-                    self.revalidate(key, &known, asked.trace);
+                    self.revalidate(key, &known, asker.trace);
                 }
-                Ok(self.serve_held(seen, Outcome::Hit, CacheStatus::Hit, age))
+                Ok(self.serve_held(manner, seen, Outcome::Hit, CacheStatus::Hit, age))
             }
             Plan::Stale(entry) => {
                 let seen = principal.reveal(entry).map_err(|Unseen| Error::Internal)?;
-                self.revalidate(key, &known, asked.trace);
+                self.revalidate(key, &known, asker.trace);
                 Ok(self.serve_held(
+                    manner,
                     seen,
                     Outcome::Stale,
                     CacheStatus::Revalidating,
                     entry.age(now),
                 ))
             }
-            Plan::Negative(no) if principal.is_anonymous() => Ok(response::negative(
-                no,
-                asked.host(),
-                Outcome::Negative,
-                CacheStatus::Negative,
-            )),
+            Plan::Negative(no) if principal.is_anonymous() => {
+                Ok(manner.negative(no, Outcome::Negative, CacheStatus::Negative))
+            }
             // As of an image that is held and may not be seen.
             Plan::Negative(_) if demand.only_if_cached => Err(Error::NotCached),
             Plan::Negative(no) => {
                 let took = no.took;
-                Err(Box::pin(self.deny(asked, Outcome::Negative, took)).await)
+                Err(Box::pin(self.deny(asker, manner, Outcome::Negative, took)).await)
             }
-            Plan::Deny(took) => Err(Box::pin(self.deny(asked, Outcome::Denied, took)).await),
+            Plan::Deny(took) => {
+                Err(Box::pin(self.deny(asker, manner, Outcome::Denied, took)).await)
+            }
             Plan::NotCached => Err(Error::NotCached),
-            Plan::Fetch => Box::pin(self.fetch(key, known, Cause::Miss, asked)).await,
-            Plan::Refresh => Box::pin(self.fetch(key, known, Cause::Demand, asked)).await,
+            Plan::Fetch => Box::pin(self.fetch(key, known, Cause::Miss, asker, manner)).await,
+            Plan::Refresh => Box::pin(self.fetch(key, known, Cause::Demand, asker, manner)).await,
         }
     }
 
-    fn serve_held(
+    fn serve_held<M: Manner>(
         &self,
+        manner: &M,
         seen: Seen<'_>,
         outcome: Outcome,
         status: fn(i64) -> CacheStatus,
         age: Duration,
-    ) -> Answer {
+    ) -> M::Told {
         let entry = seen.entry();
         self.parts.metrics.cache_age.observe(age.as_secs_f64());
-        response::image(seen, age, outcome, status(seconds_left(entry.ttl(), age)))
+        manner.image(seen, age, outcome, status(seconds_left(entry.ttl(), age)))
     }
 
     /// That there is no such image, for who may not be told more.
@@ -360,12 +377,29 @@ struct Asked<'a> {
     proof: &'a BodyProof,
     at: Instant,
     trace: &'a Trace,
+    id: &'a RequestId,
 }
 
-impl Asked<'_> {
-    fn host(&self) -> &str {
-        host_of(self.head)
+/// Who asks for an image, and since when.
+#[derive(Clone, Copy)]
+struct Asker<'a> {
+    principal: &'a Principal,
+    at: Instant,
+    trace: &'a Trace,
+}
+
+impl<'a> Asked<'a> {
+    const fn asker(&self) -> Asker<'a> {
+        Asker {
+            principal: self.principal,
+            at: self.at,
+            trace: self.trace,
+        }
     }
+}
+
+fn panicked(metrics: &Metrics) {
+    metrics.panics.inc();
 }
 
 /// The Host that the client asked, for `HostId`.

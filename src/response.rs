@@ -1,18 +1,21 @@
 //! What goes back to a client: the only place that picks statuses, codes and headers.
 
+mod body;
 mod cache_status;
 mod error;
+mod resolved;
 mod seconds;
 
+pub(crate) use body::NDJSON;
+pub use body::{Body, BrokenOff, Gone, Lines, Writer, lines};
 pub use cache_status::CacheStatus;
 pub use error::Error;
+pub use resolved::{Resolved, Tally};
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::{AGE, ALLOW, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
-use http_body_util::Full;
 
 use crate::api::{ErrorBody, OriginError};
 use crate::auth::Seen;
@@ -22,9 +25,6 @@ use crate::transport::Reply;
 use crate::upstream::UpstreamError;
 use seconds::Seconds;
 
-/// An answer's body, whole in memory.
-pub type Body = Full<Bytes>;
-
 /// An answer as values; it becomes headers and bytes when nothing can change it any more.
 #[derive(Debug)]
 pub struct Answer {
@@ -32,8 +32,8 @@ pub struct Answer {
     pub outcome: Outcome,
     /// Its status.
     pub status: StatusCode,
-    /// Its body, in JSON.
-    pub body: Bytes,
+    /// Its body, in JSON or in lines of it.
+    pub body: Body,
     /// `Age`, in seconds.
     pub age: Option<u64>,
     /// `Cache-Status`.
@@ -47,11 +47,11 @@ pub struct Answer {
 }
 
 impl Answer {
-    fn new(outcome: Outcome, status: StatusCode, body: Bytes) -> Self {
+    fn new(outcome: Outcome, status: StatusCode, body: impl Into<Body>) -> Self {
         Self {
             outcome,
             status,
-            body,
+            body: body.into(),
             age: None,
             cache_status: None,
             origin_request_id: None,
@@ -66,7 +66,7 @@ impl Answer {
     pub fn into_response(self, id: HeaderValue, used: HeaderMap) -> Response<Body> {
         let mut headers = used;
         headers.clear();
-        headers.insert(CONTENT_TYPE, JSON);
+        headers.insert(CONTENT_TYPE, self.body.content_type());
         headers.insert(X_PAI_GATEWAY_REQUEST_ID, id);
         if let Some(seconds) = self.age {
             headers.insert(AGE, AGES.header(seconds));
@@ -84,7 +84,7 @@ impl Answer {
         if let Some(methods) = self.allow {
             headers.insert(ALLOW, HeaderValue::from_static(methods));
         }
-        let mut response = Response::new(Full::new(self.body));
+        let mut response = Response::new(self.body);
         *response.status_mut() = self.status;
         *response.headers_mut() = headers;
         response
@@ -129,12 +129,18 @@ fn unseen(outcome: Outcome, code: &str, request_id: &str, host: &str) -> Answer 
         request_id,
         host_id: host,
         code,
-        message: "The specified image does not exist.",
+        message: UNSEEN,
     };
     Answer {
         cache_status: Some(CacheStatus::Untold),
-        ..Answer::new(outcome, StatusCode::NOT_FOUND, body.to_json().into())
+        ..Answer::new(outcome, StatusCode::NOT_FOUND, body.to_json())
     }
+}
+
+/// Answers with what became of many images.
+#[must_use]
+pub fn resolved(body: impl Into<Body>, outcome: Outcome) -> Answer {
+    Answer::new(outcome, StatusCode::OK, body)
 }
 
 /// Answers with an error in the API's shape. `request_id` is the gateway's own.
@@ -162,7 +168,7 @@ pub fn failure(error: &Error, request_id: &str, host: &str) -> Answer {
     Answer {
         retry_after,
         allow,
-        ..Answer::new(error.outcome(), status, body.to_json().into())
+        ..Answer::new(error.outcome(), status, body.to_json())
     }
 }
 
@@ -184,10 +190,12 @@ fn origin_error(error: &OriginError, host: &str, outcome: Outcome) -> Answer {
     let told = (!request_id.is_empty()).then(|| HeaderValue::from_str(request_id).ok());
     Answer {
         origin_request_id: told.flatten(),
-        ..Answer::new(outcome, status, body.to_json().into())
+        ..Answer::new(outcome, status, body.to_json())
     }
 }
 
+/// What is said of an image that is not shown, whatever the reason.
+const UNSEEN: &str = "The specified image does not exist.";
 /// Texts of `Age`.
 static AGES: Seconds = Seconds::new("");
 
@@ -200,4 +208,3 @@ pub const X_PAI_GATEWAY_REQUEST_ID: HeaderName =
     HeaderName::from_static("x-pai-gateway-request-id");
 /// Milliseconds a throttled client waits; SDKs take it as a throttle on any answer that has it.
 pub const X_ACS_RETRY_AFTER: HeaderName = HeaderName::from_static("x-acs-retry-after");
-const JSON: HeaderValue = HeaderValue::from_static("application/json");

@@ -232,7 +232,11 @@ impl<S: Service> Server<S> {
                 .headers_mut()
                 .insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        phase.request_ends();
+        match response.body() {
+            Body::Whole(_) => phase.request_ends(),
+            // Until its lines are made, the connection does not idle.
+            Body::Lines(lines) => lines.hold(phase.serving()),
+        }
         Ok(response)
     }
 

@@ -3,7 +3,7 @@
 use http::Method;
 
 use super::query::decode;
-use super::{Action, ImageId, ImageKey, Malformed, Operation, Query};
+use super::{Action, ImageId, ImageKey, Malformed, Operation, Query, RESOLVE};
 
 /// A request understood: what to do, and the query to pass on with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,6 +82,8 @@ impl Call {
             }
             Action::PublishImage => Operation::PublishImage(image()?),
             Action::RemoveImage => Operation::RemoveImage(image()?),
+            Action::Resolve if query.is_empty() => Operation::Resolve,
+            Action::Resolve => return Err(Malformed::new("Resolve has no parameters")),
             Action::Unknown => return Err(Malformed::new("no such operation")),
         };
         Ok(Self {
@@ -106,21 +108,22 @@ enum Form {
     Label,
     Publish,
     LabelSearch,
+    Resolve,
 }
 
 impl<'a> Route<'a> {
     /// The route and the methods it has.
     fn find(path: &'a str) -> Option<(&'static str, Self)> {
-        let rest = path.strip_prefix("/api/v1/")?;
+        let plain = |form| Self {
+            form,
+            image: "",
+            labels: "",
+        };
+        let Some(rest) = path.strip_prefix("/api/v1/") else {
+            return (path == RESOLVE).then(|| ("POST", plain(Form::Resolve)));
+        };
         if rest == "image/labels" {
-            return Some((
-                "GET",
-                Self {
-                    form: Form::LabelSearch,
-                    image: "",
-                    labels: "",
-                },
-            ));
+            return Some(("GET", plain(Form::LabelSearch)));
         }
         let (allowed, form, image, labels) = if rest == "images" {
             ("GET, POST", Form::Images, "", "")
@@ -159,6 +162,7 @@ impl<'a> Route<'a> {
             (Form::Labels, &Method::POST) => Some(Action::AddImageLabels),
             (Form::Label, &Method::DELETE) => Some(Action::RemoveImageLabels),
             (Form::Publish, &Method::PUT) => Some(Action::PublishImage),
+            (Form::Resolve, &Method::POST) => Some(Action::Resolve),
             _ => None,
         }
     }
@@ -272,6 +276,25 @@ mod tests {
         }
         let head = Call::classify(&Method::HEAD, "/api/v1/images/image-1", None);
         assert_eq!(head, Err(Misrouted::Method("GET, DELETE")));
+    }
+
+    #[test]
+    fn resolve_is_a_post_without_parameters() {
+        let ask = |method, query| {
+            let call = Call::classify(&method, RESOLVE, query);
+            call.map(|call| call.operation)
+        };
+        assert_eq!(ask(Method::POST, None), Ok(Operation::Resolve));
+        assert_eq!(ask(Method::POST, Some("")), Ok(Operation::Resolve));
+        assert_eq!(ask(Method::GET, None), Err(Misrouted::Method("POST")));
+        assert!(matches!(
+            ask(Method::POST, Some("Verbose=true")),
+            Err(Misrouted::Malformed(Action::Resolve, _))
+        ));
+        for path in ["/gateway/v1/resolve/", "/gateway/v1", "/gateway/v2/resolve"] {
+            let call = Call::classify(&Method::POST, path, None);
+            assert_eq!(call, Err(Misrouted::UnknownRoute), "{path}");
+        }
     }
 
     #[test]

@@ -50,6 +50,7 @@ impl Permission {
             Operation::GetImage(_) => Self::Get,
             Operation::ListImageLabels if query.has("ImageId") => Self::Get,
             Operation::ListImages | Operation::ListImageLabels => Self::List,
+            Operation::Resolve => Self::Resolve,
             Operation::AddImage
             | Operation::AddImageLabels(_)
             | Operation::RemoveImageLabels(..)

@@ -2,6 +2,7 @@
 
 mod credentials;
 mod listen;
+mod resolve;
 mod shared;
 mod telemetry;
 
@@ -71,6 +72,7 @@ pub(super) fn check(settings: &Settings, source: impl Fn(&str) -> String) -> Vec
     );
     shared::check(&settings.shared_cache, &mut rule);
     listen::check(&settings.listen, &mut rule);
+    resolve::check(&settings.resolve, &mut rule);
     rule(
         "reload.interval",
         !settings.reload.interval.0.is_zero(),

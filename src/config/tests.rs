@@ -203,3 +203,24 @@ max_queue = 0
         "{told}"
     );
 }
+
+#[test]
+fn bad_settings_of_resolve_are_all_told() {
+    let text = "[resolve]\nmax_ids = 0\nconcurrency = 0\ndeadline = \"0s\"\nmax_answer = 1023";
+    let keys = |text: &str| -> Vec<String> {
+        let found = problems(text).into_iter();
+        found.map(|problem| problem.key).collect()
+    };
+    assert_eq!(
+        keys(text),
+        ["resolve.concurrency", "resolve.deadline", "resolve.max_ids"]
+    );
+    assert_eq!(
+        keys("[resolve]\nmax_ids = 10000\nmax_answer = \"9MiB\""),
+        ["resolve.max_answer"]
+    );
+    assert_eq!(
+        keys("[resolve]\nmax_ids = 1\nmax_answer = \"1KiB\""),
+        [""; 0]
+    );
+}

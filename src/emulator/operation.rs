@@ -35,6 +35,7 @@ pub(super) fn perform(
         }
         Operation::PublishImage(image) => Some(write::publish(store, image.as_str())?),
         Operation::RemoveImage(image) => write::remove(store, image.as_str())?,
+        Operation::Resolve => return Err(Problem::route_not_found()),
     };
     Ok(to_bytes(&Done {
         request_id,

@@ -187,7 +187,7 @@ fn parse_action(name: &str) -> Result<Action, String> {
     let known = || {
         Action::ALL
             .into_iter()
-            .filter(|action| *action != Action::Unknown)
+            .filter(|action| !matches!(action, Action::Resolve | Action::Unknown))
     };
     let found = known().find(|action| action.as_str() == name);
     found.ok_or_else(|| {

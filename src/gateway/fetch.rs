@@ -7,14 +7,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::manner::Manner;
 use super::tiers::{self, Tiers};
-use super::{Asked, Gateway, landing};
+use super::{Asker, Gateway, landing};
 use crate::api::{Call, ImageKey};
 use crate::auth::Unseen;
 use crate::cache::{Fetch, Fetched, Freshness, Known, Landed};
 use crate::outcome::Outcome;
 use crate::priority::{Priority, Urgency};
-use crate::response::{self, Answer, CacheStatus, Error};
+use crate::response::{CacheStatus, Error};
 use crate::traces::{Step, Trace};
 use crate::upstream::UpstreamError;
 
@@ -28,13 +29,6 @@ pub(super) enum Cause {
 }
 
 impl Cause {
-    const fn priority(self) -> Priority {
-        match self {
-            Self::Miss => Priority::Miss,
-            Self::Demand => Priority::Forced,
-        }
-    }
-
     const fn outcome(self) -> (Outcome, CacheStatus) {
         match self {
             Self::Miss => (Outcome::Miss, CacheStatus::Stored),
@@ -48,40 +42,45 @@ const FETCH: &str = "cache.fetch";
 
 impl Gateway {
     /// Fetches, or waits for who is fetching; a stale image stands in for an origin that fails or is slow.
-    pub(super) async fn fetch(
+    pub(super) async fn fetch<M: Manner>(
         &self,
         key: &ImageKey,
         known: Known,
         cause: Cause,
-        asked: &Asked<'_>,
-    ) -> Result<Answer, Error> {
-        let _waiting = self.wait_in_line()?;
-        let wait = match &known {
-            Known::Image(entry, _) if asked.principal.sees(&entry.ownership) => {
-                self.config.wait_with_stale.0
+        asker: Asker<'_>,
+        manner: &M,
+    ) -> Result<M::Told, Error> {
+        let _waiting = manner.place(self)?;
+        let now = Instant::now();
+        let deadline = match &known {
+            Known::Image(entry, _) if asker.principal.sees(&entry.ownership) => {
+                now + self.config.wait_with_stale.0
             }
             // Who may not see what is held waits as if nothing were.
-            Known::Image(..) | Known::Negative(_) | Known::Nothing => self.config.wait.0,
+            Known::Image(..) | Known::Negative(_) | Known::Nothing => {
+                manner.patience(now + self.config.wait.0)
+            }
         };
-        let deadline = Instant::now() + wait;
         let mut tried = false;
         loop {
             let start =
-                |urgency| self.call(key, &known, Some(cause), urgency, asked.trace.step(FETCH));
-            let admit = || asked.principal.spend_miss();
+                |urgency| self.call(key, &known, Some(cause), urgency, asker.trace.step(FETCH));
+            let admit = || manner.pay(asker.principal);
             let coalesced = (Outcome::Coalesced, CacheStatus::Collapsed);
             let fetch = self
                 .parts
                 .cache
-                .fetch(key, &known, cause.priority(), admit, start);
+                .fetch(key, &known, manner.priority(cause), admit, start);
             let (seat, (outcome, status), _wait) = match fetch {
                 Fetch::Started(seat) => (seat, cause.outcome(), Step::none()),
-                Fetch::Joined(seat) => (seat, coalesced, asked.trace.join(key)),
-                Fetch::Landed(arrived) => return self.show(&arrived, asked, coalesced),
-                Fetch::Refused(wait) => return self.over_budget(key, asked, wait),
+                Fetch::Joined(seat) => (seat, coalesced, asker.trace.join(key)),
+                Fetch::Landed(arrived) => return self.show(&arrived, asker, manner, coalesced),
+                Fetch::Refused(wait) => return self.over_budget(key, asker, manner, wait),
             };
             let error = match timeout_at(deadline, seat.arrival()).await {
-                Ok(Ok(Ok(arrived))) => return self.show(&arrived, asked, (outcome, status)),
+                Ok(Ok(Ok(arrived))) => {
+                    return self.show(&arrived, asker, manner, (outcome, status));
+                }
                 Ok(Ok(Err(error))) => error,
                 Ok(Err(lost)) => {
                     tracing::error!(error = %lost, "a fetch panicked");
@@ -93,27 +92,28 @@ impl Gateway {
             // What was refused to a less urgent fetch need not be refused to this one.
             let again = matches!(error, UpstreamError::Shed) && outcome == Outcome::Coalesced;
             if !again || std::mem::replace(&mut tried, true) {
-                return self.stand_in(key, asked, error);
+                return self.stand_in(key, asker, manner, error);
             }
         }
     }
 
     /// Answers with what has landed, if it may be shown.
-    fn show(
+    fn show<M: Manner>(
         &self,
         landed: &Landed,
-        asked: &Asked<'_>,
+        asker: Asker<'_>,
+        manner: &M,
         (outcome, status): (Outcome, CacheStatus),
-    ) -> Result<Answer, Error> {
+    ) -> Result<M::Told, Error> {
         match landed {
             Landed::Image(entry) => {
-                let seen = asked.principal.reveal(entry);
+                let seen = asker.principal.reveal(entry);
                 let seen = seen.map_err(|Unseen| self.unseen(Outcome::Denied))?;
                 let age = entry.age(Instant::now());
-                Ok(response::image(seen, age, outcome, status))
+                Ok(manner.image(seen, age, outcome, status))
             }
-            Landed::Negative(negative) if asked.principal.is_anonymous() => {
-                Ok(response::negative(negative, asked.host(), outcome, status))
+            Landed::Negative(negative) if asker.principal.is_anonymous() => {
+                Ok(manner.negative(negative, outcome, status))
             }
             Landed::Negative(_) => Err(self.unseen(outcome)),
         }
@@ -122,52 +122,60 @@ impl Gateway {
     /// Answers with an older image where the error permits it. What is held is looked up anew: it may
     /// have been purged or written to while this request waited. Who may not see it hears of the
     /// error, as for an image that is not there.
-    fn stand_in(
+    fn stand_in<M: Manner>(
         &self,
         key: &ImageKey,
-        asked: &Asked<'_>,
+        asker: Asker<'_>,
+        manner: &M,
         error: UpstreamError,
-    ) -> Result<Answer, Error> {
+    ) -> Result<M::Told, Error> {
         let now = Instant::now();
         match self.parts.cache.look_up(key, now) {
             Known::Image(entry, _) if error.permits_stale() => {
-                let seen = asked.principal.reveal(&entry);
+                let seen = asker.principal.reveal(&entry);
                 let seen = seen.map_err(|Unseen| Error::from(error))?;
                 let age = seen.entry().age(now);
-                Ok(self.serve_held(seen, Outcome::Stale, CacheStatus::OriginError, age))
+                Ok(self.serve_held(manner, seen, Outcome::Stale, CacheStatus::OriginError, age))
             }
             _ => Err(error.into()),
         }
     }
 
     /// Answers with what is held, however old, for want of a token to fetch with.
-    fn over_budget(
+    fn over_budget<M: Manner>(
         &self,
         key: &ImageKey,
-        asked: &Asked<'_>,
+        asker: Asker<'_>,
+        manner: &M,
         wait: Duration,
-    ) -> Result<Answer, Error> {
+    ) -> Result<M::Told, Error> {
         let now = Instant::now();
         let Known::Image(entry, freshness) = self.parts.cache.look_up(key, now) else {
             return Err(Error::OverBudget(wait));
         };
-        let seen = asked.principal.reveal(&entry);
+        let seen = asker.principal.reveal(&entry);
         let seen = seen.map_err(|Unseen| Error::OverBudget(wait))?;
         let (outcome, status): (_, fn(i64) -> _) = match freshness {
             Freshness::Fresh => (Outcome::Hit, CacheStatus::Hit),
             _ => (Outcome::Stale, CacheStatus::OverBudget),
         };
         let age = seen.entry().age(now);
-        Ok(self.serve_held(seen, outcome, status, age))
+        Ok(self.serve_held(manner, seen, outcome, status, age))
     }
 
     /// Says from memory that there is no such image, at the price of a miss and in the time one took:
     /// an image that may not be seen is told from one that is not there by neither.
-    pub(super) async fn deny(&self, asked: &Asked<'_>, outcome: Outcome, took: Duration) -> Error {
-        if let Err(wait) = asked.principal.spend_miss() {
+    pub(super) async fn deny<M: Manner>(
+        &self,
+        asker: Asker<'_>,
+        manner: &M,
+        outcome: Outcome,
+        took: Duration,
+    ) -> Error {
+        if let Err(wait) = manner.pay(asker.principal) {
             return Error::OverBudget(wait);
         }
-        let Ok(_waiting) = self.wait_in_line() else {
+        let Ok(_waiting) = manner.place(self) else {
             return Error::Overloaded;
         };
         sleep(took.min(self.config.wait.0)).await;

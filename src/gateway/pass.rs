@@ -8,6 +8,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::time::timeout;
 
 use super::demand::Demand;
+use super::manner::Alone;
 use super::{Asked, BoxError, Gateway, landing, search};
 use crate::api::{Call, ImageFields, ImageId, ImageKey, Malformed, Operation};
 use crate::auth::Grant;
@@ -117,7 +118,7 @@ impl Gateway {
             image: image.clone(),
             verbose: false,
         };
-        self.get_image(&key, Demand::default(), asked)
+        self.get_image(&key, Demand::default(), asked.asker(), &Alone(asked.head))
             .await
             .map(drop)
     }
@@ -145,7 +146,7 @@ impl Gateway {
         }
     }
 
-    async fn collect<B>(&self, body: B) -> Result<Bytes, Error>
+    pub(super) async fn collect<B>(&self, body: B) -> Result<Bytes, Error>
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send,
     {

@@ -28,7 +28,7 @@ enum Mood {
 }
 
 struct World {
-    gateway: Gateway,
+    gateway: Arc<Gateway>,
     mood: Arc<Mutex<Mood>>,
     calls: Arc<AtomicU64>,
 }
@@ -80,7 +80,13 @@ impl World {
             traces: None,
             tasks,
         };
-        let gateway = Gateway::new(Config::default(), "ImageNotFound", 100, parts);
+        let gateway = Gateway::new(
+            Config::default(),
+            ResolveConfig::default(),
+            "ImageNotFound",
+            100,
+            parts,
+        );
         Self {
             gateway,
             mood,

@@ -45,6 +45,21 @@ impl Phase {
     pub(super) fn request_ends(&self) {
         self.0.phase.store(IDLE, Ordering::Relaxed);
     }
+
+    /// Its answer is being made until this is dropped.
+    pub(super) fn serving(&self) -> Serving {
+        Serving(self.clone())
+    }
+}
+
+/// An answer that is being made while it is sent.
+#[derive(Debug)]
+pub(super) struct Serving(Phase);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.request_ends();
+    }
 }
 
 /// A stream under both limits.

@@ -44,7 +44,9 @@ impl<S: Service> Server<S> {
             let open = Arc::clone(&activity).request();
             async move {
                 let response: Response<Body> = server.service.answer(request, &peer).await;
-                drop(open);
+                if let Body::Lines(lines) = response.body() {
+                    lines.hold(open);
+                }
                 Ok::<_, Infallible>(response)
             }
         });
@@ -119,7 +121,7 @@ struct Requests {
     ended: Instant,
 }
 
-/// A request that is open until this is dropped, be it answered or cancelled.
+/// A request that is open until this is dropped: until its answer has been made, or it is cancelled.
 struct Open(Arc<Activity>);
 
 impl Activity {

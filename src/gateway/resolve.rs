@@ -1,0 +1,291 @@
+//! Resolve: many images in one go, each by the road of a GetImage for it.
+//!
+//! ```text
+//! read the body → is it the signed one? → what is held is told at once
+//!                                       → the rest in its order, so many at a time, until the deadline
+//! ```
+//!
+//! A fetch belongs to nobody: who leaves, or runs out of time, leaves it to fill the cache.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use http::{HeaderMap, header};
+use http_body::Body as HttpBody;
+use serde::{Deserialize, Serialize};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::demand::{Demand, Plan};
+use super::manner::OneOfMany;
+use super::request_id::RequestId;
+use super::{Asked, Asker, BoxError, Gateway, panicked};
+use crate::api::{Action, ImageKey, Wanted};
+use crate::audit::Deed;
+use crate::auth::Principal;
+use crate::outcome::Outcome;
+use crate::response::{self, Answer, Error, NDJSON, Resolved, Tally, Writer};
+use crate::traces::Trace;
+use crate::units::{ByteSize, Span};
+use crate::upstream::UpstreamError;
+
+/// The `[resolve]` settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Ids that one request may name.
+    pub max_ids: u32,
+    /// Images that are waited for at once, for each request.
+    pub concurrency: u32,
+    /// What has not come by then has failed.
+    pub deadline: Span,
+    /// Longest answer.
+    pub max_answer: ByteSize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            max_ids: 1000,
+            concurrency: 32,
+            deadline: Span::secs(30),
+            max_answer: ByteSize(64 << 20),
+        }
+    }
+}
+
+/// A request for many images, understood.
+struct Order {
+    wanted: Wanted,
+    principal: Principal,
+    trace: Trace,
+    request_id: RequestId,
+    deadline: Instant,
+}
+
+/// The images of an order in the order in which they are looked for, and whether any must be fetched.
+struct Survey {
+    places: Vec<usize>,
+    outcome: Outcome,
+}
+
+/// What becomes of an order's images, as it becomes known.
+struct Results<'a> {
+    gateway: &'a Gateway,
+    order: &'a Order,
+    next: std::vec::IntoIter<usize>,
+    under_way: FuturesUnordered<Finding<'a>>,
+    room: usize,
+}
+
+/// One image's way to its result.
+type Finding<'a> = Pin<Box<dyn Future<Output = (usize, Resolved)> + Send + 'a>>;
+
+/// The first pause before an image is tried again; the next are twice as long each, up to the last.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
+/// How long a client may take over one line of the answer.
+const TAKEN_WITHIN: Duration = Duration::from_secs(30);
+
+impl Gateway {
+    /// Answers what became of each image; as lines, where the client takes them.
+    pub(super) async fn resolve<B>(&self, body: B, asked: &Asked<'_>) -> Result<Answer, Error>
+    where
+        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send,
+    {
+        let waiting = self.waiting.clone().try_acquire_owned();
+        let waiting = waiting.map_err(|_| Error::Overloaded)?;
+        let body = self.collect(body).await?;
+        asked.proof.check(&body)?;
+        let order = Order {
+            wanted: Wanted::parse(&body, self.resolve.max_ids as usize)?,
+            principal: asked.principal.clone(),
+            trace: asked.trace.clone(),
+            request_id: *asked.id,
+            deadline: Instant::now() + self.resolve.deadline.0,
+        };
+        let survey = self.survey(&order);
+        if takes_lines(&asked.head.headers) {
+            self.in_lines(order, survey, waiting)
+        } else {
+            Ok(self.in_one_piece(&order, survey).await)
+        }
+    }
+
+    async fn in_one_piece(&self, order: &Order, Survey { places, outcome }: Survey) -> Answer {
+        let mut results = Results::new(self, order, places);
+        let mut known = Vec::with_capacity(order.wanted.keys().len());
+        while let Some(result) = results.next().await {
+            known.push(result);
+        }
+        known.sort_unstable_by_key(|(place, _)| *place);
+        let images = order.wanted.keys().iter().map(|key| &key.image);
+        let known = images.zip(known.into_iter().map(|(_, resolved)| resolved));
+        let known: Vec<_> = known.collect();
+        let id = order.request_id.as_str();
+        response::resolved(Resolved::whole(id, &known, Instant::now()), outcome)
+    }
+
+    /// Begins the answer; a task of its own goes on with it, in the request's place in the line.
+    fn in_lines(
+        &self,
+        order: Order,
+        Survey { places, outcome }: Survey,
+        waiting: OwnedSemaphorePermit,
+    ) -> Result<Answer, Error> {
+        let gateway = self.me.upgrade().ok_or(Error::Internal)?;
+        let (writer, lines) = response::lines();
+        self.parts.tasks.spawn(async move {
+            let _waiting = waiting;
+            let written = gateway.write_lines(&order, places, writer);
+            let written = std::panic::AssertUnwindSafe(written).catch_unwind();
+            match written.await {
+                Ok(Some(())) => {}
+                Ok(None) => tracing::debug!("a client left in the middle of a Resolve"),
+                Err(_) => panicked(&gateway.parts.metrics),
+            }
+        });
+        Ok(response::resolved(response::Body::Lines(lines), outcome))
+    }
+
+    /// Writes a line for each image and one that adds them up; `None` when nobody takes them any more.
+    async fn write_lines(&self, order: &Order, places: Vec<usize>, to: Writer) -> Option<()> {
+        let mut results = Results::new(self, order, places);
+        let mut tally = Tally::default();
+        loop {
+            let result = tokio::select! {
+                biased;
+                result = results.next() => result,
+                () = to.gone() => return None,
+            };
+            let Some((place, resolved)) = result else {
+                break;
+            };
+            tally.count(&resolved);
+            let key = order.wanted.keys().get(place)?;
+            let line = resolved.line(&key.image, Instant::now());
+            timeout(TAKEN_WITHIN, to.write(line)).await.ok()?.ok()?;
+        }
+        let last = to.finish(tally.line(order.request_id.as_str()));
+        timeout(TAKEN_WITHIN, last).await.ok()?.ok()
+    }
+
+    /// Looks which images can be told at once: they go before those that are waited for. One that may
+    /// not be seen is among the latter, whose time it takes too.
+    fn survey(&self, order: &Order) -> Survey {
+        let asker = order.asker();
+        let (mut places, mut later) = (Vec::new(), Vec::new());
+        let mut outcome = Outcome::Hit;
+        for (place, key) in order.wanted.keys().iter().enumerate() {
+            let known = self.parts.cache.look_up(key, asker.at);
+            let sees = |entry: &crate::cache::Entry| asker.principal.sees(&entry.ownership);
+            match Demand::default().plan(&known, asker.at, sees) {
+                Plan::Hit(_) | Plan::Stale(_) => places.push(place),
+                Plan::Negative(_) if asker.principal.is_anonymous() => places.push(place),
+                Plan::Negative(_) | Plan::Deny(_) => later.push(place),
+                Plan::Fetch | Plan::Refresh | Plan::NotCached => {
+                    outcome = Outcome::Miss;
+                    later.push(place);
+                }
+            }
+        }
+        places.append(&mut later);
+        Survey { places, outcome }
+    }
+
+    /// What becomes of one image by the deadline. What is only kept waiting behind more urgent calls is
+    /// tried again.
+    async fn resolve_one(&self, key: &ImageKey, order: &Order) -> Resolved {
+        let manner = OneOfMany::until(order.deadline);
+        let mut pause = FIRST_PAUSE;
+        loop {
+            if Instant::now() >= order.deadline {
+                return Resolved::refused(&UpstreamError::Timeout.into());
+            }
+            let found = self.get_image(key, Demand::default(), order.asker(), &manner);
+            let error = match timeout_at(order.deadline, found).await {
+                Ok(Ok(resolved)) => return resolved,
+                Ok(Err(error)) => error,
+                Err(_) => UpstreamError::Timeout.into(),
+            };
+            let wait = match &error {
+                Error::Upstream(UpstreamError::Shed | UpstreamError::HeldBack) => pause,
+                Error::Upstream(UpstreamError::Throttled(wait)) => {
+                    wait.unwrap_or_default().max(pause)
+                }
+                _ => return self.refuse(key, &error, order),
+            };
+            // Half of it by chance, so that those who were refused together do not come together.
+            let wait = wait + pause.mul_f64(fastrand::f64());
+            if Instant::now() + wait >= order.deadline {
+                return Resolved::refused(&error);
+            }
+            sleep(wait).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Says so of one image; a denial is written down as if the image had been asked for alone.
+    fn refuse(&self, key: &ImageKey, error: &Error, order: &Order) -> Resolved {
+        if let (Some(audit), Outcome::Denied) = (&self.parts.audit, error.outcome()) {
+            audit.note(&Deed {
+                client: order.principal.name(),
+                action: Action::Resolve,
+                image: Some(&key.image),
+                answer: &response::failure(error, order.request_id.as_str(), ""),
+                request_id: order.request_id.as_str(),
+            });
+        }
+        Resolved::refused(error)
+    }
+}
+
+impl Order {
+    fn asker(&self) -> Asker<'_> {
+        Asker {
+            principal: &self.principal,
+            at: Instant::now(),
+            trace: &self.trace,
+        }
+    }
+}
+
+impl<'a> Results<'a> {
+    fn new(gateway: &'a Gateway, order: &'a Order, places: Vec<usize>) -> Self {
+        let room = Resolved::room(places.len(), gateway.resolve.max_answer.0);
+        Self {
+            gateway,
+            order,
+            next: places.into_iter(),
+            under_way: FuturesUnordered::new(),
+            room,
+        }
+    }
+
+    /// The next image of which it is known, by its place. Nothing is lost when this is dropped.
+    async fn next(&mut self) -> Option<(usize, Resolved)> {
+        while self.under_way.len() < self.gateway.resolve.concurrency as usize
+            && let Some(place) = self.next.next()
+        {
+            let (gateway, order) = (self.gateway, self.order);
+            let key = order.wanted.keys().get(place)?;
+            self.under_way.push(Box::pin(async move {
+                (place, gateway.resolve_one(key, order).await)
+            }));
+        }
+        let (place, resolved) = self.under_way.next().await?;
+        Some((place, resolved.within(&mut self.room)))
+    }
+}
+
+fn takes_lines(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(header::ACCEPT).into_iter();
+    accepted
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|part| part.split(';').next())
+        .any(|media| media.trim().eq_ignore_ascii_case(NDJSON))
+}

@@ -1,0 +1,287 @@
+//! An answer's body: whole in memory, or line by line as the lines become known.
+
+use std::any::Any;
+use std::mem;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::HeaderValue;
+use http_body::{Frame, SizeHint};
+use http_body_util::Full;
+use parking_lot::Mutex;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+
+/// An answer's body.
+#[derive(Debug)]
+pub enum Body {
+    /// In memory.
+    Whole(Full<Bytes>),
+    /// As it comes.
+    Lines(Lines),
+}
+
+/// Lines as their [`Writer`] makes them; it hears when this is dropped.
+#[derive(Debug)]
+pub struct Lines {
+    lines: Receiver<Line>,
+    is_whole: bool,
+    kept: Kept,
+}
+
+/// Writes the lines of a body, no faster than they are taken. Unless it finishes them, the body breaks
+/// off, so that nobody takes a part for the whole.
+#[derive(Debug)]
+pub struct Writer {
+    lines: Sender<Line>,
+    kept: Kept,
+}
+
+/// Nobody reads the body any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gone;
+
+/// The body ended before its last line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the answer broke off")]
+pub struct BrokenOff;
+
+#[derive(Debug)]
+enum Line {
+    Next(Bytes),
+    Last(Bytes),
+}
+
+/// What is held while the lines are being made.
+#[derive(Debug, Clone)]
+struct Kept(Arc<Mutex<Slot>>);
+
+#[derive(Debug)]
+enum Slot {
+    Making(Option<Box<dyn Any + Send>>),
+    Made,
+}
+
+/// Lines that wait to be sent; who writes one more waits too.
+const WAITING: usize = 16;
+
+/// A body that is yet to be written.
+#[must_use]
+pub fn lines() -> (Writer, Lines) {
+    let (sender, receiver) = channel(WAITING);
+    let kept = Kept(Arc::new(Mutex::new(Slot::Making(None))));
+    let writer = Writer {
+        lines: sender,
+        kept: kept.clone(),
+    };
+    let lines = Lines {
+        lines: receiver,
+        is_whole: false,
+        kept,
+    };
+    (writer, lines)
+}
+
+impl Body {
+    /// What it is.
+    #[must_use]
+    pub const fn content_type(&self) -> HeaderValue {
+        match self {
+            Self::Whole(_) => HeaderValue::from_static("application/json"),
+            Self::Lines(_) => HeaderValue::from_static(NDJSON),
+        }
+    }
+}
+
+/// The media type of lines of JSON.
+pub(crate) const NDJSON: &str = "application/x-ndjson";
+
+impl From<Bytes> for Body {
+    fn from(whole: Bytes) -> Self {
+        Self::Whole(Full::new(whole))
+    }
+}
+
+impl From<Vec<u8>> for Body {
+    fn from(whole: Vec<u8>) -> Self {
+        Self::Whole(Full::from(whole))
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = BrokenOff;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        match self.get_mut() {
+            Self::Whole(whole) => Pin::new(whole)
+                .poll_frame(context)
+                .map_err(|never| match never {}),
+            Self::Lines(lines) => lines.poll_line(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(whole) => whole.is_end_stream(),
+            Self::Lines(lines) => lines.is_whole,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(whole) => whole.size_hint(),
+            Self::Lines(_) => SizeHint::default(),
+        }
+    }
+}
+
+impl Lines {
+    /// Keeps something until the last line has been made or nobody wants it any more.
+    pub fn hold(&self, kept: impl Any + Send) {
+        if let Slot::Making(held) = &mut *self.kept.0.lock() {
+            *held = Some(Box::new(kept));
+        }
+    }
+
+    fn poll_line(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        if self.is_whole {
+            return Poll::Ready(None);
+        }
+        let line = match ready!(self.lines.poll_recv(context)) {
+            Some(Line::Next(line)) => line,
+            Some(Line::Last(line)) => {
+                self.is_whole = true;
+                line
+            }
+            None => return Poll::Ready(Some(Err(BrokenOff))),
+        };
+        Poll::Ready(Some(Ok(Frame::data(line))))
+    }
+}
+
+impl Writer {
+    /// Hands a line on, when there is room for it.
+    ///
+    /// # Errors
+    /// [`Gone`] when nobody reads any more.
+    pub async fn write(&self, line: Bytes) -> Result<(), Gone> {
+        let sent = self.lines.send(Line::Next(line)).await;
+        sent.map_err(|_| Gone)
+    }
+
+    /// Lets go of what was held, and hands the last line on.
+    ///
+    /// # Errors
+    /// [`Gone`] when nobody reads any more.
+    pub async fn finish(self, line: Bytes) -> Result<(), Gone> {
+        self.kept.release();
+        let sent = self.lines.send(Line::Last(line)).await;
+        sent.map_err(|_| Gone)
+    }
+
+    /// Until nobody reads any more.
+    pub async fn gone(&self) {
+        self.lines.closed().await;
+    }
+}
+
+impl Kept {
+    fn release(&self) {
+        let slot = mem::replace(&mut *self.0.lock(), Slot::Made);
+        // Outside the lock, for its own drop may do anything.
+        drop(slot);
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        self.kept.release();
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.kept.release();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures_util::{FutureExt, poll};
+    use http_body::Body as _;
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn lines_come_in_turn_and_the_last_ends_them() {
+        let (writer, lines) = lines();
+        let mut body = Body::Lines(lines);
+        writer.write("a\n".into()).await.unwrap();
+        assert!(!body.is_end_stream());
+        assert_eq!(
+            body.frame().await.unwrap().unwrap().into_data().unwrap(),
+            "a\n"
+        );
+        writer.finish("b\n".into()).await.unwrap();
+        assert_eq!(
+            body.frame().await.unwrap().unwrap().into_data().unwrap(),
+            "b\n"
+        );
+        assert!(body.is_end_stream() && body.frame().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_writer_that_stops_halfway_breaks_the_body_off() {
+        let (writer, lines) = lines();
+        writer.write("a\n".into()).await.unwrap();
+        drop(writer);
+        let collected = Body::Lines(lines).collect().await;
+        assert_eq!(collected.err(), Some(BrokenOff));
+    }
+
+    #[tokio::test]
+    async fn who_writes_waits_for_who_reads_and_hears_that_nobody_does() {
+        let (writer, lines) = lines();
+        for _ in 0..WAITING {
+            writer.write("a\n".into()).await.unwrap();
+        }
+        {
+            let mut full = pin!(writer.write("a\n".into()));
+            assert!(poll!(&mut full).is_pending());
+            drop(lines);
+            assert_eq!(full.await, Err(Gone));
+        }
+        assert!(writer.gone().now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn what_is_held_goes_before_the_last_line() {
+        let held = Arc::new(());
+        let (writer, lines) = lines();
+        lines.hold(Arc::clone(&held));
+        assert_eq!(Arc::strong_count(&held), 2);
+        writer.finish("a\n".into()).await.unwrap();
+        assert_eq!(Arc::strong_count(&held), 1);
+        // Too late to be held at all.
+        lines.hold(Arc::clone(&held));
+        assert_eq!(Arc::strong_count(&held), 1);
+    }
+
+    #[test]
+    fn a_whole_body_says_its_length() {
+        let body = Body::from(b"abc".to_vec());
+        assert_eq!(body.size_hint().exact(), Some(3));
+        assert!(Body::from(Bytes::new()).is_end_stream());
+    }
+}

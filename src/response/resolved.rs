@@ -1,0 +1,332 @@
+//! What is answered about one image of many, and about all of them.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::{Error, UNSEEN};
+use crate::api::{ImageId, OriginError};
+use crate::auth::Seen;
+use crate::cache::Negative;
+use crate::upstream::UpstreamError;
+
+/// What became of one image.
+#[derive(Debug, Clone)]
+pub enum Resolved {
+    /// Here it is.
+    Found {
+        /// Its body, byte for byte.
+        image: Bytes,
+        /// How old it is.
+        age: Age,
+    },
+    /// There is none, or none that may be seen.
+    Missing {
+        /// In what words.
+        words: Words,
+        /// How old the "no" is, where that may be told.
+        age: Option<Age>,
+    },
+    /// It could not be told.
+    Failed(Words),
+}
+
+/// An age that goes on.
+#[derive(Debug, Clone, Copy)]
+pub struct Age {
+    was: Duration,
+    at: Instant,
+}
+
+/// A Code and a Message, as JSON.
+#[derive(Debug, Clone)]
+pub struct Words {
+    code: String,
+    message: String,
+}
+
+/// How many images were found, missing and failed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    found: usize,
+    missing: usize,
+    failed: usize,
+}
+
+/// The most that an answer has about one image beside its body or message.
+const FRAME: usize = 512;
+/// What an image gets that would make the answer longer than it may be.
+const TOO_LONG: (&str, &str) = (
+    "Gateway.AnswerTooLong",
+    "the answer would be longer than resolve.max_answer: ask for fewer images at once",
+);
+
+impl Resolved {
+    /// An image that may be shown.
+    #[must_use]
+    pub fn found(seen: Seen<'_>, age: Duration, now: Instant) -> Self {
+        Self::Found {
+            image: seen.entry().body(),
+            age: Age { was: age, at: now },
+        }
+    }
+
+    /// The origin's "no", for who may be told so.
+    #[must_use]
+    pub fn negative(negative: &Negative, now: Instant) -> Self {
+        let was = now.saturating_duration_since(negative.sent);
+        Self::Missing {
+            words: Words::of(&negative.error),
+            age: Some(Age { was, at: now }),
+        }
+    }
+
+    /// The same as this error of a request for it alone.
+    #[must_use]
+    pub fn refused(error: &Error) -> Self {
+        match error {
+            Error::Unseen { code, .. } => Self::Missing {
+                words: Words::new(code, UNSEEN),
+                age: None,
+            },
+            Error::Origin(error) | Error::Upstream(UpstreamError::Refused(error)) => {
+                Self::Failed(Words::of(error))
+            }
+            error => Self::Failed(Words::new(error.shape().code, &error.message())),
+        }
+    }
+
+    /// This, if it still fits into the `room` that is left, which it then takes; else that it does not.
+    #[must_use]
+    pub fn within(self, room: &mut usize) -> Self {
+        match room.checked_sub(self.len()) {
+            Some(left) => {
+                *room = left;
+                self
+            }
+            None => Self::Failed(Words::new(TOO_LONG.0, TOO_LONG.1)),
+        }
+    }
+
+    /// The room for bodies and messages in an answer about so many images of at most so many bytes.
+    #[must_use]
+    pub fn room(images: usize, bytes: u64) -> usize {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        bytes.saturating_sub(images.saturating_mul(FRAME))
+    }
+
+    /// A line of its own. A new line between two tokens of the body as it came is a space here.
+    #[must_use]
+    pub fn line(&self, image: &ImageId, now: Instant) -> Bytes {
+        let mut line = Vec::with_capacity(FRAME + self.len());
+        self.write(image, now, &mut line);
+        for byte in &mut line {
+            if matches!(byte, b'\n' | b'\r') {
+                *byte = b' ';
+            }
+        }
+        line.push(b'\n');
+        line.into()
+    }
+
+    /// The whole answer, in this order.
+    #[must_use]
+    pub fn whole(request_id: &str, results: &[(&ImageId, Self)], now: Instant) -> Bytes {
+        let length = results.iter().map(|(_, result)| FRAME + result.len());
+        let mut whole = Vec::with_capacity(FRAME + length.sum::<usize>());
+        put(
+            &mut whole,
+            &[r#"{"RequestId":""#, request_id, r#"","Results":["#],
+        );
+        for (at, (image, result)) in results.iter().enumerate() {
+            put(&mut whole, &[if at > 0 { "," } else { "" }]);
+            result.write(image, now, &mut whole);
+        }
+        put(&mut whole, &["]}"]);
+        whole.into()
+    }
+
+    fn write(&self, image: &ImageId, now: Instant, to: &mut Vec<u8>) {
+        put(to, &[r#"{"ImageId":""#, image.as_str(), r#"","Status":""#]);
+        match self {
+            Self::Found { image, age } => {
+                put(to, &[r#"found","AgeSeconds":"#, &age.seconds(now)]);
+                put(to, &[r#","Image":"#]);
+                to.extend_from_slice(image);
+            }
+            Self::Missing { words, age } => {
+                put(to, &["missing\""]);
+                if let Some(age) = age {
+                    put(to, &[r#","AgeSeconds":"#, &age.seconds(now)]);
+                }
+                words.write(to);
+            }
+            Self::Failed(words) => {
+                put(to, &["failed\""]);
+                words.write(to);
+            }
+        }
+        put(to, &["}"]);
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Found { image, .. } => image.len(),
+            Self::Missing { words, .. } | Self::Failed(words) => {
+                words.code.len() + words.message.len()
+            }
+        }
+    }
+}
+
+impl Age {
+    fn seconds(&self, now: Instant) -> String {
+        let age = self.was + now.saturating_duration_since(self.at);
+        age.as_secs().to_string()
+    }
+}
+
+impl Words {
+    fn new(code: &str, message: &str) -> Self {
+        let json = |text: &str| serde_json::to_string(text).expect("text always serializes");
+        Self {
+            code: json(code),
+            message: json(message),
+        }
+    }
+
+    fn of(error: &OriginError) -> Self {
+        Self::new(&error.code, &error.message)
+    }
+
+    fn write(&self, to: &mut Vec<u8>) {
+        put(to, &[r#","Code":"#, &self.code]);
+        put(to, &[r#","Message":"#, &self.message]);
+    }
+}
+
+impl Tally {
+    /// Counts one more.
+    pub const fn count(&mut self, resolved: &Resolved) {
+        match resolved {
+            Resolved::Found { .. } => self.found += 1,
+            Resolved::Missing { .. } => self.missing += 1,
+            Resolved::Failed(_) => self.failed += 1,
+        }
+    }
+
+    /// The line that says that there are no more.
+    #[must_use]
+    pub fn line(&self, request_id: &str) -> Bytes {
+        let Self {
+            found,
+            missing,
+            failed,
+        } = self;
+        let counts = format!(r#""Found":{found},"Missing":{missing},"Failed":{failed}"#);
+        format!("{{\"RequestId\":\"{request_id}\",{counts}}}\n").into()
+    }
+}
+
+fn put(to: &mut Vec<u8>, pieces: &[&str]) {
+    for piece in pieces {
+        to.extend_from_slice(piece.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn found(image: &'static str) -> Resolved {
+        let age = Age {
+            was: Duration::from_millis(1_900),
+            at: Instant::now(),
+        };
+        Resolved::Found {
+            image: image.into(),
+            age,
+        }
+    }
+
+    fn id(text: &str) -> ImageId {
+        ImageId::parse(text).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_whole_answer_carries_bodies_as_they_came_and_ages_as_they_are() {
+        let odd = "{ \"Name\" : \"\\u0061\",\n\"X\":null}";
+        let missing = Resolved::refused(&Error::Unseen {
+            outcome: crate::outcome::Outcome::Denied,
+            code: "ImageNotFound".into(),
+        });
+        let failed = Resolved::refused(&Error::OverBudget(Duration::ZERO));
+        let (a, b, c) = (id("a"), id("b"), id("c"));
+        let results = [(&a, found(odd)), (&b, missing), (&c, failed)];
+        let now = Instant::now() + Duration::from_secs(1);
+        let whole = String::from_utf8(Resolved::whole("R", &results, now).to_vec()).unwrap();
+        assert_eq!(
+            whole,
+            [
+                r#"{"RequestId":"R","Results":[{"ImageId":"a","Status":"found","AgeSeconds":2,"Image":"#,
+                odd,
+                r#"},{"ImageId":"b","Status":"missing","Code":"ImageNotFound","Message":"The specified image does not exist."}"#,
+                r#",{"ImageId":"c","Status":"failed","Code":"Throttling","Message":"Request was denied due to user flow control."}]}"#,
+            ]
+            .concat()
+        );
+    }
+
+    #[test]
+    fn a_line_is_one_line_and_says_the_same() {
+        let body = "{\r\n  \"Name\": \"a\\nb\"\n}";
+        let line = found(body).line(&id("a"), Instant::now());
+        let text = std::str::from_utf8(&line).unwrap();
+        assert_eq!(text.matches(['\r', '\n']).count(), 1);
+        let told: Value = serde_json::from_str(text).unwrap();
+        assert_eq!(told["Image"], json!({ "Name": "a\nb" }));
+    }
+
+    #[test]
+    fn the_room_is_taken_in_turn_and_never_exceeded() {
+        let mut room = Resolved::room(2, 1030);
+        assert_eq!(room, 6);
+        assert!(matches!(
+            found("{1234567}").within(&mut room),
+            Resolved::Failed(_)
+        ));
+        assert!(matches!(
+            found("{1}").within(&mut room),
+            Resolved::Found { .. }
+        ));
+        assert_eq!(room, 3);
+        assert_eq!(Resolved::room(2, 1000), 0);
+    }
+
+    #[test]
+    fn the_last_line_adds_up() {
+        let mut tally = Tally::default();
+        for resolved in [
+            found("{}"),
+            found("{}"),
+            Resolved::refused(&Error::Internal),
+        ] {
+            tally.count(&resolved);
+        }
+        assert_eq!(
+            tally.line("R"),
+            "{\"RequestId\":\"R\",\"Found\":2,\"Missing\":0,\"Failed\":1}\n"
+        );
+    }
+
+    /// The longest id, age and the refusal that is written instead of what does not fit.
+    #[test]
+    fn what_is_not_counted_fits_into_the_frame() {
+        let refusal = Resolved::Failed(Words::new(TOO_LONG.0, TOO_LONG.1));
+        let line = refusal.line(&id(&"x".repeat(128)), Instant::now());
+        assert!(line.len() < FRAME, "{}", line.len());
+    }
+}
