@@ -4,6 +4,7 @@ mod check;
 mod client;
 mod demo;
 mod emulate;
+mod resolve;
 mod serve;
 mod ttl;
 
@@ -51,6 +52,8 @@ enum Command {
     Ttl(ttl::Ttl),
     /// Remove answers from a running gateway's memory.
     Purge(Purge),
+    /// Ask a running gateway for many images in one go, which it then holds: exit code 0 if all are there.
+    Resolve(resolve::Resolve),
     /// Manage who is let in where auth.mode is "required".
     #[command(subcommand)]
     Client(client::Client),
@@ -126,6 +129,7 @@ impl Cli {
             Command::Config(args) => args.load(&environment).map(|loaded| say(&loaded.to_toml())),
             Command::Ttl(ttl) => ttl.run(&environment),
             Command::Purge(purge) => purge.run(&environment),
+            Command::Resolve(resolve) => Ok(resolve.run(&environment)),
             Command::Client(client) => client.run(&environment),
             Command::Healthcheck(healthcheck) => healthcheck.run(&environment),
         };

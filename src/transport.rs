@@ -193,7 +193,7 @@ fn decode(mut reply: Reply, limit: usize) -> Result<Reply, TransportError> {
 }
 
 /// Trusts the given CA file alone, else the system's roots, else (an image without any) Mozilla's.
-fn tls(settings: &Settings) -> Result<ClientConfig, BuildError> {
+pub(crate) fn tls(settings: &Settings) -> Result<ClientConfig, BuildError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = || {
         ClientConfig::builder_with_provider(Arc::clone(&provider))

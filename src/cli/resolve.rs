@@ -1,0 +1,162 @@
+//! `resolve`: many images of a running gateway in one go, as a prewarm or to see whether all are there.
+
+mod ask;
+mod ids;
+mod target;
+
+use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use super::{ConfigArgs, EXIT_USAGE, block_on, complain};
+use crate::credentials::Environment;
+use crate::gateway::ResolveConfig;
+use ask::{Line, ask};
+use ids::read_ids;
+use target::{SignIn, Target};
+
+#[derive(Debug, Args)]
+pub(super) struct Resolve {
+    /// File with one image id on each line; - for standard input. Blank lines, and what follows a #, are
+    /// skipped.
+    file: String,
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    sign_in: SignIn,
+    /// Each image with its labels.
+    #[arg(long)]
+    verbose: bool,
+    /// Print what became of each image as a line of JSON, the image in it, and no summary.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// What became of the images so far.
+#[derive(Debug, Default)]
+struct Report {
+    found: usize,
+    missing: usize,
+    failed: usize,
+    /// A line for each that was not found.
+    text: String,
+}
+
+impl Resolve {
+    /// Exits with 0 when every image was found, with 1 when one is missing or failed, and with 2 when
+    /// the ids, the arguments or the gateway are no good.
+    pub(super) fn run(self, environment: &Environment) -> ExitCode {
+        match self.report(environment) {
+            Ok(report) if report.missing + report.failed == 0 => ExitCode::SUCCESS,
+            Ok(_) => ExitCode::FAILURE,
+            Err(error) => {
+                complain(&format!("{error:#}"));
+                ExitCode::from(EXIT_USAGE)
+            }
+        }
+    }
+
+    fn report(self, environment: &Environment) -> anyhow::Result<Report> {
+        let settings = self.config.load(environment).map(|loaded| loaded.settings);
+        let max_ids = settings.as_ref().map_or_else(
+            |_| ResolveConfig::default().max_ids,
+            |settings| settings.resolve.max_ids,
+        );
+        let server = self.target.server(settings)?;
+        let sign_in = self.sign_in.read(&server)?;
+        let text = content(&self.file)?;
+        let ids = read_ids(&text).with_context(|| format!("{}:", self.file))?;
+        let (bar, mut report) = (bar(ids.len()), Report::default());
+        let asking = async {
+            for ids in ids.chunks(max_ids as usize) {
+                let order = json!({ "ImageIds": ids, "Verbose": self.verbose });
+                ask(
+                    &server,
+                    sign_in.as_ref(),
+                    order.to_string(),
+                    |line, text| {
+                        report.count(&line);
+                        bar.inc(1);
+                        match self.json {
+                            true => bar.suspend(|| print(text)),
+                            false => Ok(()),
+                        }
+                    },
+                )
+                .await
+                .with_context(|| format!("cannot resolve by the gateway at {server}"))?;
+            }
+            anyhow::Ok(())
+        };
+        let asked = block_on(asking)?;
+        bar.finish_and_clear();
+        asked?;
+        if !self.json {
+            print(report.text().as_bytes())?;
+        }
+        Ok(report)
+    }
+}
+
+impl Report {
+    fn count(&mut self, line: &Line<'_>) {
+        match &*line.status {
+            "found" => return self.found += 1,
+            "missing" => self.missing += 1,
+            _ => self.failed += 1,
+        }
+        let (code, message) = (line.code.as_deref(), line.message.as_deref());
+        let told = format!(
+            "{:8}{}  {}: {}",
+            line.status,
+            line.image_id,
+            code.unwrap_or("?"),
+            message.unwrap_or("")
+        );
+        // What comes from elsewhere moves no cursor.
+        self.text
+            .extend(told.chars().map(|c| if c.is_control() { ' ' } else { c }));
+        self.text.push('\n');
+    }
+
+    fn text(&self) -> String {
+        format!(
+            "{}{} found, {} missing, {} failed\n",
+            self.text, self.found, self.missing, self.failed
+        )
+    }
+}
+
+fn content(file: &str) -> anyhow::Result<String> {
+    if file == "-" {
+        let mut text = String::new();
+        let read = std::io::stdin().read_to_string(&mut text);
+        read.context("cannot read standard input")?;
+        return Ok(text);
+    }
+    std::fs::read_to_string(file).with_context(|| format!("cannot read {file}"))
+}
+
+fn print(text: &[u8]) -> anyhow::Result<()> {
+    let written = std::io::stdout().write_all(text);
+    written.context("cannot write to standard output")
+}
+
+/// On a terminal; nowhere else.
+fn bar(images: usize) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{msg} [{bar:40}] {pos}/{len} {elapsed}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("=> ");
+    ProgressBar::new(images as u64)
+        .with_style(style)
+        .with_message("resolve")
+}

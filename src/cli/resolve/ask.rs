@@ -1,0 +1,223 @@
+//! One Resolve over a connection of its own, read line by line.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail, ensure};
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use jiff::Timestamp;
+use rustls::pki_types::ServerName;
+use secrecy::ExposeSecret as _;
+use serde::Deserialize;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::target::{Pass, Place, Server, Tls};
+use crate::api::{Operation, Query};
+use crate::response::NDJSON;
+use crate::signing::{self, Draft};
+use crate::transport;
+
+/// What became of one image.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Line<'a> {
+    #[serde(borrow)]
+    pub(super) image_id: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(super) status: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(super) code: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub(super) message: Option<Cow<'a, str>>,
+}
+
+/// The line that ends the answer.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Last {
+    found: usize,
+    missing: usize,
+    failed: usize,
+}
+
+/// An error in the API's shape.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Refusal {
+    code: String,
+    message: String,
+}
+
+trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// Time for the connection, the handshake included, and for the answer's head.
+const CONNECT: Duration = Duration::from_secs(5);
+const HEAD: Duration = Duration::from_secs(60);
+/// Time between two lines: longer than resolve.deadline may be.
+const LINE: Duration = Duration::from_secs(660);
+/// No line is longer.
+const MAX_LINE: usize = 256 << 20;
+/// No refusal is longer.
+const MAX_REFUSAL: usize = 64 << 10;
+
+/// Asks, and hands on each image's line as it comes, as it is read and as it came.
+///
+/// # Errors
+/// When there is no whole answer, or a refusal.
+pub(super) async fn ask(
+    server: &Server,
+    pass: Option<&Pass>,
+    order: String,
+    each: impl FnMut(Line<'_>, &[u8]) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let stream = timeout(CONNECT, connect(server))
+        .await
+        .map_err(|_| anyhow!("no connection within {CONNECT:?}"))??;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let request = request(server, pass, order.into())?;
+    let exchange = async {
+        let response = timeout(HEAD, sender.send_request(request))
+            .await
+            .map_err(|_| anyhow!("no answer within {HEAD:?}"))??;
+        let (head, body) = response.into_parts();
+        if head.status == StatusCode::OK {
+            read(body, each).await
+        } else {
+            refused(head.status, body).await
+        }
+    };
+    // The connection's own future must run for the exchange to get anywhere, and ends before it when
+    // the gateway closes.
+    let mut exchange = std::pin::pin!(exchange);
+    tokio::select! {
+        biased;
+        answer = &mut exchange => answer,
+        ended = connection => {
+            ended?;
+            exchange.await
+        }
+    }
+}
+
+async fn connect(server: &Server) -> anyhow::Result<Box<dyn Io>> {
+    let stream = match &server.place {
+        Place::Unix(path) => return Ok(Box::new(UnixStream::connect(path).await?)),
+        Place::Tcp(name, port) => TcpStream::connect((name.as_str(), *port)).await?,
+    };
+    stream.set_nodelay(true)?;
+    let Some(Tls { name, ca_file }) = &server.tls else {
+        return Ok(Box::new(stream));
+    };
+    let config = transport::tls(&transport::Settings {
+        ca_file: ca_file.clone(),
+        ..Default::default()
+    })?;
+    let name = ServerName::try_from(name.clone())?;
+    let connector = TlsConnector::from(Arc::new(config));
+    Ok(Box::new(connector.connect(name, stream).await?))
+}
+
+fn request(
+    server: &Server,
+    pass: Option<&Pass>,
+    body: Bytes,
+) -> anyhow::Result<Request<Full<Bytes>>> {
+    let (method, path) = (Operation::Resolve.method(), Operation::Resolve.path());
+    let mut request = Request::builder()
+        .method(&method)
+        .uri(&path)
+        .header(ACCEPT, NDJSON);
+    if let Some(Pass::Key(key)) = pass {
+        let draft = Draft {
+            method,
+            host: server.host.clone(),
+            path,
+            query: Query::default().canonical(),
+            action: Operation::Resolve.action(),
+            body: body.clone(),
+        };
+        let nonce = format!("{:032x}", fastrand::u128(..));
+        for (name, value) in signing::sign(&draft, key, Timestamp::now(), &nonce) {
+            request = request.header(name, value);
+        }
+    } else {
+        request = request
+            .header(HOST, &server.host)
+            .header(CONTENT_TYPE, "application/json");
+    }
+    if let Some(Pass::Bearer(token)) = pass {
+        request = request.header(AUTHORIZATION, format!("Bearer {}", token.expose_secret()));
+    }
+    Ok(request.body(Full::new(body))?)
+}
+
+/// Reads to the line that adds up, which must agree with what came before it.
+async fn read(
+    mut body: Incoming,
+    mut each: impl FnMut(Line<'_>, &[u8]) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let (mut read, mut count) = (Vec::new(), 0);
+    loop {
+        let frame = timeout(LINE, body.frame())
+            .await
+            .map_err(|_| anyhow!("the answer goes on no more"))?;
+        let Some(frame) = frame else {
+            bail!("the answer broke off after {count} images");
+        };
+        let Ok(data) = frame
+            .with_context(|| format!("the answer broke off after {count} images"))?
+            .into_data()
+        else {
+            continue;
+        };
+        // Only what is new can end a line.
+        let mut from = read.len();
+        read.extend_from_slice(&data);
+        ensure!(
+            read.len() <= MAX_LINE,
+            "a line is longer than {MAX_LINE} bytes"
+        );
+        let mut begin = 0;
+        while let Some(end) = memchr::memchr(b'\n', &read[from..]).map(|at| from + at + 1) {
+            let line = &read[begin..end];
+            if let Ok(told) = serde_json::from_slice::<Line<'_>>(line) {
+                count += 1;
+                each(told, line)?;
+            } else {
+                let Last {
+                    found,
+                    missing,
+                    failed,
+                } = serde_json::from_slice(line).context("this is no gateway's answer")?;
+                ensure!(
+                    found + missing + failed == count,
+                    "the answer does not add up"
+                );
+                return Ok(());
+            }
+            (begin, from) = (end, end);
+        }
+        read.drain(..begin);
+    }
+}
+
+async fn refused(status: StatusCode, body: Incoming) -> anyhow::Result<()> {
+    let body = timeout(HEAD, Limited::new(body, MAX_REFUSAL).collect()).await;
+    let body = body.ok().and_then(Result::ok);
+    let refusal: Refusal = body
+        .and_then(|body| serde_json::from_slice(&body.to_bytes()).ok())
+        .unwrap_or_default();
+    bail!("it answers {status} {}: {}", refusal.code, refusal.message)
+}

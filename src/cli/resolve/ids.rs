@@ -1,0 +1,65 @@
+//! The ids of a file, each line's own.
+
+use std::collections::HashSet;
+use std::fmt::Write as _;
+
+use anyhow::ensure;
+
+use crate::api::ImageId;
+
+/// Bad lines that are told; beyond that it is another kind of file.
+const TOLD: usize = 20;
+
+/// Reads the ids, each once, at the place where it came first.
+///
+/// # Errors
+/// When a line is no id, each by its number; when there is none at all.
+pub(super) fn read_ids(text: &str) -> anyhow::Result<Vec<&str>> {
+    let (mut ids, mut known) = (Vec::new(), HashSet::new());
+    let (mut bad, mut told) = (0, String::new());
+    for (number, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+        let id = line.split('#').next().unwrap_or("").trim();
+        if id.is_empty() {
+            continue;
+        }
+        if let Err(malformed) = ImageId::parse(id) {
+            bad += 1;
+            if bad <= TOLD {
+                // Writing to a String cannot fail.
+                let _ = write!(told, "\n  line {}: {malformed}", number + 1);
+            }
+        } else if known.insert(id) {
+            ids.push(id);
+        }
+    }
+    ensure!(
+        bad == 0,
+        "{bad} of the lines are no ids; nothing was asked{told}"
+    );
+    ensure!(!ids.is_empty(), "there is no id in it");
+    Ok(ids)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_read_once_each_without_comments() {
+        let text = "# the queue's\n\n b # twice\r\na\nb\n";
+        assert_eq!(read_ids(text).unwrap(), ["b", "a"]);
+        assert!(read_ids("# none\n").is_err());
+    }
+
+    #[test]
+    fn every_bad_line_is_told_by_its_number() {
+        let told = format!("{:#}", read_ids("a\na/b\n\nc d\n").unwrap_err());
+        assert!(
+            told.contains("line 2: ImageId must") && told.contains("line 4:"),
+            "{told}"
+        );
+        let many = format!("{}", read_ids(&"/\n".repeat(500)).unwrap_err());
+        assert_eq!(many.lines().count(), TOLD + 1);
+        assert!(many.starts_with("500 of the lines"));
+    }
+}

@@ -1,0 +1,227 @@
+//! Which gateway is asked, and as whom.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, anyhow, bail, ensure};
+use clap::Args;
+use http::Uri;
+use http::uri::Scheme;
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::config::Settings;
+use crate::server::Address;
+use crate::signing::Credentials;
+
+#[derive(Debug, Args)]
+pub(super) struct Target {
+    /// The gateway's data port: an IP address and port, or unix:PATH; else as its settings say.
+    #[arg(long, value_name = "ADDR", conflicts_with = "url")]
+    address: Option<String>,
+    /// The same as a URL, http:// or https://.
+    #[arg(long, value_name = "URL")]
+    url: Option<Uri>,
+    /// PEM file of roots to trust for https:// instead of the system's.
+    #[arg(long, value_name = "FILE", requires = "url")]
+    ca_file: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SignIn {
+    /// The key that the gateway's operator issued, where it lets in only who signs.
+    #[arg(long, value_name = "ID", requires = "access_key_secret_file")]
+    access_key_id: Option<String>,
+    /// File with the key's secret.
+    #[arg(long, value_name = "FILE", requires = "access_key_id")]
+    access_key_secret_file: Option<PathBuf>,
+    /// File with the token that goes with the key, if it has one.
+    #[arg(long, value_name = "FILE", requires = "access_key_id")]
+    security_token_file: Option<PathBuf>,
+    /// File with a bearer token, instead of a key.
+    #[arg(long, value_name = "FILE", conflicts_with = "access_key_id")]
+    bearer_file: Option<PathBuf>,
+}
+
+/// A gateway's data port.
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) place: Place,
+    /// What it is called in `Host`.
+    pub(super) host: String,
+    pub(super) tls: Option<Tls>,
+}
+
+/// Where to connect.
+#[derive(Debug)]
+pub(super) enum Place {
+    Tcp(String, u16),
+    Unix(PathBuf),
+}
+
+/// Whose certificate it must show, and who may have issued it.
+#[derive(Debug)]
+pub(super) struct Tls {
+    pub(super) name: String,
+    pub(super) ca_file: Option<String>,
+}
+
+/// What is shown at the door. It has no `Debug`: it holds secrets.
+pub(super) enum Pass {
+    Key(Credentials),
+    Bearer(SecretString),
+}
+
+impl Target {
+    /// The gateway that is meant.
+    pub(super) fn server(&self, settings: anyhow::Result<Settings>) -> anyhow::Result<Server> {
+        if let Some(url) = &self.url {
+            return self.at(url);
+        }
+        let address = match &self.address {
+            Some(text) => Address::parse(text, text.strip_prefix("unix:"), 0).ok_or_else(|| {
+                anyhow!("--address: write an IP address and a port, or unix:PATH")
+            })?,
+            None => {
+                let listen = settings?.listen;
+                ensure!(
+                    !listen.tls.is_on(),
+                    "the data port speaks TLS: say by which name, --url https://NAME:PORT"
+                );
+                let address = listen.address();
+                address.context("listen.address: write an IP address and a port")?
+            }
+        };
+        Ok(Server::plain(address))
+    }
+
+    fn at(&self, url: &Uri) -> anyhow::Result<Server> {
+        let form = "--url: write http:// or https://, a name and perhaps a port, and no path";
+        let (Some(scheme), Some(authority), "/") = (url.scheme(), url.authority(), url.path())
+        else {
+            bail!("{form}");
+        };
+        let is_tls = *scheme == Scheme::HTTPS;
+        ensure!(
+            (is_tls || *scheme == Scheme::HTTP)
+                && url.query().is_none()
+                && !authority.as_str().contains('@'),
+            "{form}"
+        );
+        let name = authority.host().trim_matches(['[', ']']).to_owned();
+        let port = authority
+            .port_u16()
+            .unwrap_or(if is_tls { 443 } else { 80 });
+        let tls = is_tls.then(|| Tls {
+            name: name.clone(),
+            ca_file: self.ca_file.clone(),
+        });
+        Ok(Server {
+            place: Place::Tcp(name, port),
+            host: authority.to_string(),
+            tls,
+        })
+    }
+}
+
+impl Server {
+    fn plain(address: Address) -> Self {
+        let (place, host) = match address {
+            Address::Tcp(address) => (
+                Place::Tcp(address.ip().to_string(), address.port()),
+                address.to_string(),
+            ),
+            Address::Unix(path, _) => (Place::Unix(path), "localhost".to_owned()),
+        };
+        Self {
+            place,
+            host,
+            tls: None,
+        }
+    }
+
+    /// Whether nobody on the way can read along.
+    fn is_private(&self) -> bool {
+        match &self.place {
+            Place::Unix(_) => true,
+            Place::Tcp(name, _) => {
+                let is_loopback = |ip: std::net::IpAddr| ip.is_loopback();
+                self.tls.is_some() || name == "localhost" || name.parse().is_ok_and(is_loopback)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Place::Unix(path) => write!(f, "unix:{}", path.display()),
+            Place::Tcp(..) => f.write_str(&self.host),
+        }
+    }
+}
+
+impl SignIn {
+    /// What is shown to this gateway, if anything.
+    pub(super) fn read(&self, server: &Server) -> anyhow::Result<Option<Pass>> {
+        if let Some(file) = &self.bearer_file {
+            ensure!(
+                server.is_private(),
+                "--bearer-file: a token goes to https://, loopback or a Unix socket alone, for all on the way could use it"
+            );
+            return Ok(Some(Pass::Bearer(secret(file)?)));
+        }
+        let (Some(id), Some(file)) = (&self.access_key_id, &self.access_key_secret_file) else {
+            return Ok(None);
+        };
+        let token = self.security_token_file.as_deref().map(secret);
+        Ok(Some(Pass::Key(Credentials {
+            access_key_id: id.clone(),
+            access_key_secret: secret(file)?,
+            security_token: token.transpose()?,
+        })))
+    }
+}
+
+fn secret(file: &Path) -> anyhow::Result<SecretString> {
+    let text: SecretString = std::fs::read_to_string(file)
+        .with_context(|| format!("cannot read {}", file.display()))?
+        .into();
+    let trimmed = text.expose_secret().trim();
+    ensure!(!trimmed.is_empty(), "{} is empty", file.display());
+    Ok(trimmed.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(url: &str) -> anyhow::Result<Server> {
+        let target = Target {
+            address: None,
+            url: Some(url.parse().unwrap()),
+            ca_file: None,
+        };
+        target.server(Err(anyhow!("no settings")))
+    }
+
+    #[test]
+    fn a_url_names_a_port_and_nothing_else() {
+        let server = at("https://gateway.example").unwrap();
+        assert!(matches!(&server.place, Place::Tcp(name, 443) if name == "gateway.example"));
+        assert_eq!(server.host, "gateway.example");
+        assert!(server.is_private());
+        let server = at("http://[::1]:8080/").unwrap();
+        assert!(matches!(&server.place, Place::Tcp(name, 8080) if name == "::1"));
+        assert!(server.is_private() && server.tls.is_none());
+        assert!(!at("http://gateway.example:8080").unwrap().is_private());
+        for bad in [
+            "gateway:8080",
+            "ftp://g",
+            "http://g/api",
+            "http://g?x=1",
+            "http://u:p@g",
+        ] {
+            assert!(at(bad).is_err(), "{bad}");
+        }
+    }
+}
