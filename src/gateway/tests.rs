@@ -244,6 +244,27 @@ async fn a_healthy_origin_bounds_the_age() {
     }
 }
 
+/// A client that takes no lines keeps neither its place nor the gateway's work.
+#[tokio::test(start_paused = true)]
+async fn who_takes_no_lines_is_given_up() {
+    let world = World::new().await;
+    let ids: Vec<String> = (0..100).map(|image| format!("image-{image}")).collect();
+    let order = serde_json::json!({ "ImageIds": ids }).to_string();
+    let request = Request::post("/gateway/v1/resolve")
+        .header("host", "gateway")
+        .header("accept", "application/x-ndjson")
+        .body(http_body_util::Full::from(order).map_err(BoxError::from))
+        .unwrap();
+    let response = world.gateway.handle(request, &Peer::default()).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert_eq!(world.gateway.waiting.available_permits(), 99);
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert_eq!(world.gateway.waiting.available_permits(), 100);
+    assert!(world.calls.load(Ordering::SeqCst) < 100);
+    assert!(response.into_body().collect().await.is_err());
+}
+
 #[test]
 fn no_stale_answer_says_that_time_is_left() {
     let left = |ttl, age| seconds_left(Duration::from_millis(ttl), Duration::from_millis(age));

@@ -34,6 +34,7 @@ mod probes;
 mod process;
 mod purge;
 mod reload;
+mod resolve;
 mod secrets;
 mod shared;
 mod shared_servers;

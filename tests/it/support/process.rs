@@ -33,7 +33,17 @@ pub(crate) struct Finished {
 
 /// Runs a command to its end.
 pub(crate) async fn run(environment: &Environment, arguments: &[&str]) -> Finished {
+    run_with(environment, arguments, "").await
+}
+
+/// The same, with this on its standard input.
+pub(crate) async fn run_with(
+    environment: &Environment,
+    arguments: &[&str],
+    input: &str,
+) -> Finished {
     let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("stdin"), input).unwrap();
     let mut process = Process::spawn(environment, arguments, folder);
     let code = process.wait().await.code().unwrap();
     Finished {
@@ -69,7 +79,9 @@ impl Process {
 
     fn spawn(environment: &Environment, arguments: &[&str], folder: TempDir) -> Self {
         let file = |name: &str| std::fs::File::create(folder.path().join(name)).unwrap();
+        let input = std::fs::File::open(folder.path().join("stdin"));
         let child = binary(environment, arguments)
+            .stdin(input.map_or_else(|_| Stdio::null(), Stdio::from))
             .stdout(file("stdout"))
             .stderr(file("stderr"))
             .spawn()

@@ -42,11 +42,19 @@ workspaces = ["15945"]
 name = "frugal"
 access_key_id = "GWFRUGAL"
 access_key_secret_file = "team.secret"
-permissions = ["get"]
+permissions = ["get", "resolve"]
 workspaces = ["*"]
 users = ["*"]
 official = true
 misses_per_second = 1
+
+[[client]]
+name = "scheduler"
+access_key_id = "GWSCHEDULER"
+access_key_secret_file = "team.secret"
+bearer_sha256 = "f0094a082d66b6490800e86944057bbac09fd51b43650670bbd3fb7be149235d"
+permissions = ["resolve"]
+workspaces = ["15945"]
 
 [[client]]
 name = "job"
@@ -93,6 +101,10 @@ impl Signer {
 
     pub(crate) fn frugal() -> Self {
         Self::new("GWFRUGAL", "team-secret")
+    }
+
+    pub(crate) fn scheduler() -> Self {
+        Self::new("GWSCHEDULER", "team-secret")
     }
 
     /// The headers of a signed request.

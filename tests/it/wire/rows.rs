@@ -66,6 +66,26 @@ fn body(name: &'static str, framing: &str, answers: &'static [(u16, &'static str
     )
 }
 
+/// A Resolve with this body.
+fn resolve(
+    name: &'static str,
+    query: &str,
+    body: &str,
+    answers: &'static [(u16, &'static str)],
+) -> Row {
+    let length = body.len();
+    row(
+        name,
+        &format!(
+            "POST {RESOLVE}{query} HTTP/1.1\r\nHost: g\r\nContent-Length: {length}\r\n\r\n{body}"
+        ),
+        answers,
+    )
+}
+
+const RESOLVE: &str = "/gateway/v1/resolve";
+const ONE: &str = r#"{"ImageIds":["a"]}"#;
+
 pub(super) fn hosts_and_headers() -> Vec<Row> {
     let image = path(&Store::id(1));
     let many = "A: b\r\n".repeat(101);
@@ -157,6 +177,8 @@ pub(super) fn targets() -> Vec<Row> {
             &format!("GET {image} HTTP/3.0\r\nHost: g\r\n\r\n"),
             BARE,
         ),
+        target("a Resolve by GET", RESOLVE, NO_METHOD),
+        target("a slash behind Resolve", "/gateway/v1/resolve/", NO_ROUTE),
     ]
 }
 
@@ -210,6 +232,29 @@ pub(super) fn bodies() -> Vec<Row> {
         ),
         body("a body that breaks off", "Content-Length: 9\r\n\r\n{}", BAD),
         with("a GET with a body", "Content-Length: 2\r\n\r\n{}", BAD),
+        resolve("a Resolve of nothing", "", "", BAD),
+        resolve("a Resolve with a parameter", "?Verbose=true", ONE, BAD),
+        resolve("a Resolve of a list", "", r#"["a"]"#, BAD),
+        resolve("a Resolve of a list's values", "", r#"[["a"],false]"#, BAD),
+        resolve(
+            "a Resolve of another field",
+            "",
+            r#"{"ImageIds":["a"],"x":1}"#,
+            BAD,
+        ),
+        resolve(
+            "a Resolve of a field twice",
+            "",
+            r#"{"ImageIds":["a"],"ImageIds":["b"]}"#,
+            BAD,
+        ),
+        resolve(
+            "a Resolve of an id that is none",
+            "",
+            r#"{"ImageIds":["a","b/c"]}"#,
+            BAD,
+        ),
+        resolve("a Resolve and more", "", r#"{"ImageIds":["a"]}{}"#, BAD),
     ]
 }
 
