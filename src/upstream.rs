@@ -10,6 +10,8 @@ mod origin;
 mod protection;
 mod quota;
 mod refusals;
+mod report;
+mod request;
 mod retry;
 mod traced;
 mod troubles;
@@ -22,28 +24,25 @@ pub use troubles::Trouble;
 pub use verdict::{Codes, Verdict};
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, header};
-use http_body_util::Full;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
 use tower::ServiceExt;
 
-use crate::api::{Action, Call, ImageFields, Operation, OriginError};
+use crate::api::{Call, ImageFields, Operation, OriginError};
 use crate::breaker;
 use crate::credentials::Provider;
 use crate::metrics::Metrics;
 use crate::priority::Urgency;
-use crate::signing::{self, Draft};
-use crate::telemetry::told;
 use crate::traces::Trace;
-use crate::transport::{Reply, Transport, TransportError};
+use crate::transport::{Reply, Transport};
 use protection::Protection;
 use refusals::Refusals;
+use report::InFlight;
 use retry::{Next, Retries};
 use troubles::Troubles;
 
@@ -262,25 +261,6 @@ impl Upstream {
         outcome
     }
 
-    fn signed(&self, call: &Call, body: Bytes) -> Result<Request<Full<Bytes>>, UpstreamError> {
-        let credentials = self
-            .credentials
-            .current()
-            .ok_or(UpstreamError::NoCredential)?;
-        let draft = Draft {
-            method: call.operation.method(),
-            host: self.origin.host().to_owned(),
-            path: call.operation.path(),
-            query: call.query.canonical(),
-            action: call.operation.action(),
-            body,
-        };
-        let offset = SignedDuration::from_millis(self.clock_offset_ms.load(Ordering::Relaxed));
-        let headers = signing::sign(&draft, &credentials, Timestamp::now() + offset, &nonce());
-        request(&self.origin, draft, headers)
-            .map_err(|error| UpstreamError::Transport(Arc::new(error)))
-    }
-
     fn judge(&self, operation: &Operation, reply: &Reply) -> Verdict {
         match (self.codes.judge(operation, reply), operation) {
             (Verdict::Forbidden(error), Operation::GetImage(key))
@@ -319,120 +299,4 @@ impl Upstream {
             received,
         })
     }
-
-    /// When the origin says that our date is off, its own `Date` tells by how much.
-    fn learn_clock(&self, verdict: &Verdict, reply: &Reply, received: Timestamp) {
-        let (Verdict::Credential(error), Some(date)) = (verdict, reply.date()) else {
-            return;
-        };
-        if error.code != "InvalidTimeStamp.Expired" {
-            return;
-        }
-        let offset = date.duration_since(received);
-        self.clock_offset_ms.store(
-            i64::try_from(offset.as_millis()).unwrap_or(0),
-            Ordering::Relaxed,
-        );
-        self.metrics.clock_offset.set(offset.as_secs_f64());
-        tracing::warn!(
-            offset_seconds = offset.as_secs_f64(),
-            "this clock differs from the origin's; signing by the origin's"
-        );
-    }
-
-    fn report(&self, action: Action, outcome: &Result<Attempt, UpstreamError>, took: Duration) {
-        let result = match outcome {
-            Err(error) => error.result(),
-            Ok(attempt) => attempt.verdict.result(),
-        };
-        self.metrics.called(action, result, took);
-        self.troubles.note(action, result, outcome);
-        match outcome {
-            Err(error) => {
-                tracing::warn!(
-                    operation = action.as_str(),
-                    error = told(error),
-                    "a call to the origin failed"
-                );
-            }
-            Ok(Attempt {
-                verdict: Verdict::Credential(error),
-                ..
-            }) => {
-                tracing::error!(
-                    code = error.code,
-                    request.id = error.request_id,
-                    "the origin refuses the gateway's credential"
-                );
-                if !retry::is_mended_by_signing_again(&error.code) {
-                    self.credentials.rejected();
-                }
-            }
-            Ok(Attempt {
-                verdict: Verdict::ServerError(_) | Verdict::Unreadable,
-                reply,
-                ..
-            }) => {
-                let (status, id) = (reply.status, reply.request_id());
-                tracing::warn!(
-                    operation = action.as_str(),
-                    status,
-                    request.id = id,
-                    "the origin failed"
-                );
-            }
-            Ok(attempt) => {
-                tracing::debug!(
-                    operation = action.as_str(),
-                    result = result.as_str(),
-                    status = attempt.reply.status,
-                    "the origin answered"
-                );
-            }
-        }
-    }
-}
-
-/// Counts an attempt as in flight for as long as it lives, however it ends.
-struct InFlight<'a>(&'a Metrics);
-
-impl<'a> InFlight<'a> {
-    fn new(metrics: &'a Metrics) -> Self {
-        metrics.upstream_in_flight.inc();
-        Self(metrics)
-    }
-}
-
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        self.0.upstream_in_flight.dec();
-    }
-}
-
-/// 128 random bits: no two requests of any replica share one.
-fn nonce() -> String {
-    let bits = fastrand::u128(..);
-    format!("{bits:032x}")
-}
-
-/// Writes a signed draft as a request: its headers, and nothing else but how to answer it.
-fn request(
-    origin: &Origin,
-    draft: Draft,
-    headers: Vec<(&'static str, String)>,
-) -> Result<Request<Full<Bytes>>, TransportError> {
-    let mut request = Request::builder()
-        .method(draft.method)
-        .uri(origin.uri(&draft.path, &draft.query)?);
-    for (name, value) in headers {
-        request = request.header(name, value);
-    }
-    request = request
-        .header(header::ACCEPT, "application/json")
-        .header(header::ACCEPT_ENCODING, "identity")
-        .header(
-            header::USER_AGENT,
-            concat!("pai-image-gateway/", env!("CARGO_PKG_VERSION")),
-        );
-    Ok(request.body(Full::new(draft.body))?)
 }

@@ -1,0 +1,68 @@
+//! What goes on the wire: built from nothing, and signed at its own moment with its own nonce.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use http::{Request, header};
+use http_body_util::Full;
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Origin, Upstream, UpstreamError};
+use crate::api::Call;
+use crate::signing::{self, Draft};
+use crate::transport::TransportError;
+
+impl Upstream {
+    /// The request of one attempt.
+    pub(super) fn signed(
+        &self,
+        call: &Call,
+        body: Bytes,
+    ) -> Result<Request<Full<Bytes>>, UpstreamError> {
+        let credentials = self
+            .credentials
+            .current()
+            .ok_or(UpstreamError::NoCredential)?;
+        let draft = Draft {
+            method: call.operation.method(),
+            host: self.origin.host().to_owned(),
+            path: call.operation.path(),
+            query: call.query.canonical(),
+            action: call.operation.action(),
+            body,
+        };
+        let offset = SignedDuration::from_millis(self.clock_offset_ms.load(Ordering::Relaxed));
+        let headers = signing::sign(&draft, &credentials, Timestamp::now() + offset, &nonce());
+        request(&self.origin, draft, headers)
+            .map_err(|error| UpstreamError::Transport(Arc::new(error)))
+    }
+}
+
+/// 128 random bits: no two requests of any replica share one.
+fn nonce() -> String {
+    let bits = fastrand::u128(..);
+    format!("{bits:032x}")
+}
+
+/// Writes a signed draft as a request: its headers, and nothing else but how to answer it.
+fn request(
+    origin: &Origin,
+    draft: Draft,
+    headers: Vec<(&'static str, String)>,
+) -> Result<Request<Full<Bytes>>, TransportError> {
+    let mut request = Request::builder()
+        .method(draft.method)
+        .uri(origin.uri(&draft.path, &draft.query)?);
+    for (name, value) in headers {
+        request = request.header(name, value);
+    }
+    request = request
+        .header(header::ACCEPT, "application/json")
+        .header(header::ACCEPT_ENCODING, "identity")
+        .header(
+            header::USER_AGENT,
+            concat!("pai-image-gateway/", env!("CARGO_PKG_VERSION")),
+        );
+    Ok(request.body(Full::new(draft.body))?)
+}
