@@ -31,3 +31,4 @@ pub mod traces;
 pub mod transport;
 pub mod units;
 pub mod upstream;
+pub mod via;
