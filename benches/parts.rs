@@ -114,6 +114,7 @@ fn entry() -> Entry {
         received: Timestamp::now(),
         date: None,
         cache_control: String::new(),
+        parent: None,
     };
     Entry::new(arrival, false, &Policy::default(), 0.5)
 }
@@ -134,6 +135,7 @@ fn decide_a_ttl(bencher: Bencher<'_, '_>) {
         verbose: false,
         directives: Directives::default(),
         draw: 0.5,
+        parent: None,
     };
     bencher.bench(|| policy.decide(black_box(&evidence)));
 }

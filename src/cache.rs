@@ -17,6 +17,7 @@ pub mod flight;
 pub mod freshness;
 mod images;
 mod negative;
+pub mod parent;
 mod purge;
 pub(crate) mod reader;
 pub(crate) mod saved;
@@ -28,6 +29,7 @@ pub use entry::{Arrival, Entry};
 pub use flight::Seat;
 pub use freshness::{Freshness, Policy};
 pub use negative::{Negative, NegativeKind};
+pub use parent::Parent;
 pub use purge::{Scope, Thoroughness};
 pub use snapshot::Keeper;
 
@@ -81,13 +83,23 @@ impl Known {
         }
     }
 
-    /// This, if it is good to answer with and was asked for later than what was seen.
-    fn newer_than(self, seen: &Self) -> Option<Landed> {
-        let newer = self.sent() > seen.sent();
+    /// Whether this is the very thing that was seen. Times do not tell: what a parent hands on twice is as old both times.
+    fn is(&self, seen: &Self) -> bool {
+        match (self, seen) {
+            (Self::Image(entry, _), Self::Image(seen, _)) => Arc::ptr_eq(entry, seen),
+            (Self::Negative(negative), Self::Negative(seen)) => Arc::ptr_eq(negative, seen),
+            (Self::Nothing, Self::Nothing) => true,
+            (Self::Image(..) | Self::Negative(_) | Self::Nothing, _) => false,
+        }
+    }
+
+    /// This, if it is good to answer with and has landed since that was seen.
+    fn unless_seen(self, seen: &Self) -> Option<Landed> {
         match self {
-            Self::Image(entry, Freshness::Fresh) if newer => Some(Landed::Image(entry)),
-            Self::Negative(negative) if newer => Some(Landed::Negative(negative)),
-            Self::Image(..) | Self::Negative(_) | Self::Nothing => None,
+            known if known.is(seen) => None,
+            Self::Image(entry, Freshness::Fresh) => Some(Landed::Image(entry)),
+            Self::Negative(negative) => Some(Landed::Negative(negative)),
+            Self::Image(..) | Self::Nothing => None,
         }
     }
 }
@@ -196,7 +208,7 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
         F: Future<Output = Fetched<E>> + Send + 'static,
     {
         let instead = || {
-            let landed = self.look_up(key, Instant::now()).newer_than(seen);
+            let landed = self.look_up(key, Instant::now()).unless_seen(seen);
             landed
                 .map(Fetch::Landed)
                 .or_else(|| admit().err().map(Fetch::Refused))

@@ -33,7 +33,7 @@ use compact_str::CompactString;
 use futures_util::FutureExt;
 use http::request::Parts;
 use http::uri::Authority;
-use http::{Request, Response, header};
+use http::{HeaderMap, Request, Response, header};
 use http_body::Body as HttpBody;
 use hyper::body::Incoming;
 use jiff::Timestamp;
@@ -293,18 +293,24 @@ impl Gateway {
     ) -> Result<M::Told, Error> {
         let (now, principal) = (asker.at, asker.principal);
         let known = self.parts.cache.look_up(key, now);
-        match demand.plan(&known, now, |entry| principal.sees(&entry.ownership)) {
+        let plan = demand.plan(&known, now, |entry| principal.sees(&entry.ownership));
+        // A hit ends any circle. Whatever else comes in one is answered alike, so that nothing shows what is held.
+        if !matches!(plan, Plan::Hit(_)) {
+            self.parts.upstream.onward(asker.headers)?;
+        }
+        match plan {
             Plan::Hit(entry) => {
                 let seen = principal.reveal(entry).map_err(|Unseen| Error::Internal)?;
-                let age = entry.age(now);
-                if freshness::refresh_early(age, entry.ttl(), entry.took(), fastrand::f64) {
-                    self.revalidate(key, &known, asker.trace);
+                let (held, fresh_for) = (entry.held(now), entry.fresh_for());
+                if freshness::refresh_early(held, fresh_for, entry.took(), fastrand::f64) {
+                    self.revalidate(key, &known, asker);
                 }
+                let age = entry.age(now);
                 Ok(self.serve_held(manner, seen, Outcome::Hit, CacheStatus::Hit, age))
             }
             Plan::Stale(entry) => {
                 let seen = principal.reveal(entry).map_err(|Unseen| Error::Internal)?;
-                self.revalidate(key, &known, asker.trace);
+                self.revalidate(key, &known, asker);
                 Ok(self.serve_held(
                     manner,
                     seen,
@@ -386,6 +392,8 @@ struct Asker<'a> {
     principal: &'a Principal,
     at: Instant,
     trace: &'a Trace,
+    /// Of the request; no more than its `Via` is looked at.
+    headers: &'a HeaderMap,
 }
 
 impl<'a> Asked<'a> {
@@ -394,6 +402,7 @@ impl<'a> Asked<'a> {
             principal: self.principal,
             at: self.at,
             trace: self.trace,
+            headers: &self.head.headers,
         }
     }
 }

@@ -19,7 +19,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 use crate::api::{ErrorBody, OriginError};
 use crate::auth::Seen;
-use crate::cache::Negative;
+use crate::cache::{Negative, Parent};
 use crate::outcome::Outcome;
 use crate::transport::Reply;
 use crate::upstream::UpstreamError;
@@ -38,6 +38,8 @@ pub struct Answer {
     pub age: Option<u64>,
     /// `Cache-Status`.
     pub cache_status: Option<CacheStatus>,
+    /// What a parent gateway said of what it handed on for this answer.
+    pub parent: Option<Parent>,
     /// `x-acs-request-id`, the origin's.
     pub origin_request_id: Option<HeaderValue>,
     /// `x-acs-retry-after`.
@@ -54,6 +56,7 @@ impl Answer {
             body: body.into(),
             age: None,
             cache_status: None,
+            parent: None,
             origin_request_id: None,
             retry_after: None,
             allow: None,
@@ -72,7 +75,7 @@ impl Answer {
             headers.insert(AGE, AGES.header(seconds));
         }
         if let Some(status) = self.cache_status {
-            headers.insert(CACHE_STATUS, status.to_header());
+            headers.insert(CACHE_STATUS, status.after(self.parent));
         }
         if let Some(id) = self.origin_request_id {
             headers.insert(X_ACS_REQUEST_ID, id);

@@ -1,12 +1,14 @@
 //! Asking the origin: one deadline, one signed attempt after another, one verdict.
 //!
 //! Each attempt is built from nothing and signed at its own moment with its own nonce: no header of a
-//! client reaches the origin, but a `traceparent` where the settings say so. Only reads are tried again, and only while the retry budget lasts.
+//! client reaches the origin, but a `traceparent` where the settings say so, and its way where a parent gateway
+//! stands in the origin's place. Only reads are tried again, and only while the retry budget lasts.
 
 mod config;
 mod failure;
 mod gate;
 mod origin;
+mod parent;
 mod protection;
 mod quota;
 mod refusals;
@@ -17,9 +19,10 @@ mod traced;
 mod troubles;
 mod verdict;
 
-pub use config::Config;
+pub use config::{Config, Kind};
 pub use failure::UpstreamError;
 pub use origin::{BadOrigin, Origin};
+pub use parent::{Onward, ParentFault};
 pub use troubles::Trouble;
 pub use verdict::{Codes, Verdict};
 
@@ -40,6 +43,7 @@ use crate::metrics::Metrics;
 use crate::priority::Urgency;
 use crate::traces::Trace;
 use crate::transport::{Reply, Transport};
+use crate::via::Instance;
 use protection::Protection;
 use refusals::Refusals;
 use report::InFlight;
@@ -59,6 +63,8 @@ pub struct Answer {
     pub took: Duration,
     /// Our clock when it came.
     pub received: Timestamp,
+    /// Who gave it.
+    pub from: Kind,
 }
 
 /// What the origin says about what was asked.
@@ -86,6 +92,8 @@ struct Attempt {
 #[derive(Debug)]
 pub struct Upstream {
     origin: Origin,
+    /// What a parent gateway, and whoever it asks, knows this one by.
+    instance: Option<Instance>,
     config: Config,
     codes: Codes,
     transport: Transport,
@@ -111,9 +119,14 @@ impl Upstream {
         let codes = Codes::new(&config.not_found_codes, &config.credential_codes);
         let retries = Retries::new(config.retry_percent);
         let protection = Protection::new(&config);
+        let instance = match config.kind {
+            Kind::Api => None,
+            Kind::Gateway => Some(Instance::new(fastrand::u128(..))),
+        };
         let (refusals, clock_offset_ms) = (Mutex::default(), AtomicI64::new(0));
         Self {
             origin,
+            instance,
             config,
             codes,
             transport,
@@ -177,6 +190,7 @@ impl Upstream {
         call: &Call,
         body: Bytes,
         urgency: &Urgency,
+        onward: &Onward,
         trace: &Trace,
     ) -> Result<Answer, UpstreamError> {
         let deadline = Instant::now() + self.config.deadline.0;
@@ -184,12 +198,12 @@ impl Upstream {
         loop {
             let step = trace.attempt(attempts.made() + 1);
             let outcome = self
-                .attempt(call, body.clone(), urgency, deadline, &step)
+                .attempt(call, body.clone(), (urgency, onward), deadline, &step)
                 .await;
             traced::tell(&step, &outcome);
             drop(step);
             match attempts.judge(&outcome, deadline, Instant::now()) {
-                Next::Finish => return outcome.and_then(Self::conclude),
+                Next::Finish => return outcome.and_then(|attempt| self.conclude(attempt)),
                 Next::After(pause) => sleep(pause).await,
             }
             self.metrics.upstream_retries.inc();
@@ -200,7 +214,7 @@ impl Upstream {
         &self,
         call: &Call,
         body: Bytes,
-        urgency: &Urgency,
+        (urgency, onward): (&Urgency, &Onward),
         deadline: Instant,
         trace: &Trace,
     ) -> Result<Attempt, UpstreamError> {
@@ -211,7 +225,7 @@ impl Upstream {
             .await
             .inspect_err(|_| self.metrics.upstream_held.inc())?;
         drop(queue);
-        let outcome = self.exchange(call, body, deadline, trace).await;
+        let outcome = self.exchange(call, body, onward, deadline, trace).await;
         admitted.tell(&outcome);
         outcome
     }
@@ -220,6 +234,7 @@ impl Upstream {
         &self,
         call: &Call,
         body: Bytes,
+        onward: &Onward,
         deadline: Instant,
         trace: &Trace,
     ) -> Result<Attempt, UpstreamError> {
@@ -228,6 +243,7 @@ impl Upstream {
         drop(sign);
         // Beside the signature: ACS3 covers the headers it lists, and this is none of them.
         trace.forward(request.headers_mut());
+        self.tell_parent(onward, request.headers_mut());
         let exchange = trace.step("exchange");
         let sent = Instant::now();
         let deadline = deadline.min(sent + self.config.attempt_timeout.0);
@@ -262,7 +278,12 @@ impl Upstream {
     }
 
     fn judge(&self, operation: &Operation, reply: &Reply) -> Verdict {
-        match (self.codes.judge(operation, reply), operation) {
+        let of_a_parent = match self.config.kind {
+            Kind::Api => None,
+            Kind::Gateway => parent::judge(operation, reply),
+        };
+        let verdict = of_a_parent.unwrap_or_else(|| self.codes.judge(operation, reply));
+        match (verdict, operation) {
             (Verdict::Forbidden(error), Operation::GetImage(key))
                 if self.refusals.lock().note(&key.image, Instant::now()) =>
             {
@@ -273,7 +294,7 @@ impl Upstream {
     }
 
     /// Splits what was asked about from what went wrong.
-    fn conclude(attempt: Attempt) -> Result<Answer, UpstreamError> {
+    fn conclude(&self, attempt: Attempt) -> Result<Answer, UpstreamError> {
         let Attempt {
             verdict,
             reply,
@@ -290,6 +311,7 @@ impl Upstream {
             Verdict::Throttled(wait) => return Err(UpstreamError::Throttled(wait)),
             Verdict::ServerError(error) => return Err(UpstreamError::Server(error)),
             Verdict::Credential(error) => return Err(UpstreamError::Credential(error.code)),
+            Verdict::Parent(fault) => return Err(UpstreamError::Parent(fault)),
         };
         Ok(Answer {
             said,
@@ -297,6 +319,7 @@ impl Upstream {
             sent,
             took,
             received,
+            from: self.config.kind,
         })
     }
 }

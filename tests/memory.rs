@@ -39,6 +39,7 @@ fn entry(body: &str) -> Arc<Entry> {
         received: Timestamp::now(),
         date: None,
         cache_control: String::new(),
+        parent: None,
     };
     Arc::new(Entry::new(arrival, false, &Policy::default(), 0.5))
 }

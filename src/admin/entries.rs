@@ -56,7 +56,9 @@ fn image(entry: &Entry, freshness: Freshness, policy: &Policy, now: Instant) -> 
     } = Explanation::new(policy, &evidence);
     let lived = entry.age(now);
     let ago = |span: Duration| Timestamp::now().checked_sub(span).unwrap_or_default();
-    let (sent_at, received) = (ago(lived), ago(lived.saturating_sub(entry.took())));
+    let held = entry.held(now);
+    let (sent_at, asked_at) = (ago(lived), ago(held));
+    let received = ago(held.saturating_sub(entry.took()));
     if entry.purged {
         text.push_str(" It was purged softly: it serves only while the origin fails.");
     } else if entry.restored {
@@ -78,7 +80,7 @@ fn image(entry: &Entry, freshness: Freshness, policy: &Policy, now: Instant) -> 
         "ceiling_seconds": decision.ceiling.as_secs(),
         "jitter": decision.jitter,
         "ttl_seconds": entry.ttl().as_secs(),
-        "fresh_until": wall(sent_at, entry.ttl()),
+        "fresh_until": wall(asked_at, entry.fresh_for()),
         "stale_until": wall(sent_at, entry.ttl() + stale_if_error),
         "last_result": "ok",
         "explanation": text,

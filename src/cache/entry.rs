@@ -1,5 +1,6 @@
 //! An image as it is held.
 
+mod packed;
 mod texts;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -10,8 +11,10 @@ use http::HeaderValue;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use self::packed::Packed;
 use self::texts::Texts;
 use super::freshness::{Decision, Directives, Evidence, Freshness, Policy};
+use super::parent::{GRACE, Parent};
 use crate::api::{ImageFields, Ownership, parse_timestamp};
 
 /// An answer as it arrived, with what its worth is measured on.
@@ -33,6 +36,8 @@ pub struct Arrival {
     pub date: Option<Timestamp>,
     /// The origin's `Cache-Control`, empty for none.
     pub cache_control: String,
+    /// What the parent gateway that sent it says of its copy, where one did.
+    pub parent: Option<Parent>,
 }
 
 /// A stored image: its body byte for byte, and why it is kept for how long.
@@ -45,18 +50,19 @@ pub struct Entry {
     texts: Texts,
     /// Whose it is.
     pub ownership: Ownership,
-    /// When its request was sent.
+    /// When its request was sent; where it came from a parent, that much earlier as it was old there.
     pub sent: Instant,
     incarnation: u64,
     /// In milliseconds since 1970.
     date: i64,
-    draw: f64,
-    /// In seconds.
-    max_age: Option<u32>,
+    draw: Draw,
+    /// In seconds; [`u32::MAX`] for none.
+    max_age: u32,
     /// In milliseconds.
     ttl: u32,
     /// In microseconds.
     took: u32,
+    parent: Packed,
     no_store: bool,
     no_cache: bool,
     verbose: bool,
@@ -69,12 +75,17 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Makes an entry of an answer. `draw` is uniform in `0.0..1.0`.
+    /// Makes an entry of an answer. `draw` is uniform in `0.0..1.0`, and kept to 32 bits.
     #[must_use]
     pub fn new(arrival: Arrival, verbose: bool, policy: &Policy, draw: f64) -> Self {
-        let date = Evidence::date(arrival.date, arrival.received);
-        let directives = Directives::parse(&arrival.cache_control);
-        let evidence = evidence(&arrival.fields, verbose, date, directives, draw);
+        let answered = Evidence::date(arrival.date, arrival.received);
+        let age = arrival.parent.unwrap_or_default().age;
+        let date = answered.checked_sub(age).unwrap_or(answered);
+        let (directives, draw) = (Directives::parse(&arrival.cache_control), Draw::of(draw));
+        let evidence = Evidence {
+            parent: arrival.parent,
+            ..evidence(&arrival.fields, verbose, date, directives, draw)
+        };
         Self::decided(arrival, &evidence, policy)
     }
 
@@ -91,7 +102,7 @@ impl Entry {
             directives,
             draw,
         } = *earlier;
-        let evidence = evidence(&arrival.fields, verbose, date, directives, draw);
+        let evidence = evidence(&arrival.fields, verbose, date, directives, Draw::of(draw));
         let entry = Self::decided(arrival, &evidence, policy);
         Self {
             purged,
@@ -106,16 +117,22 @@ impl Entry {
         let mut incarnation = DefaultHasher::new();
         (&fields.created, &fields.uri).hash(&mut incarnation);
         let max_age = evidence.directives.max_age;
+        let parent = Packed::of(evidence.parent);
         Self {
             texts: Texts::of(&arrival.body, arrival.request_id.as_ref()),
             ownership: fields.ownership,
-            sent: arrival.sent,
+            // Earlier than this machine started, if need be: Linux's clock goes below its zero.
+            sent: arrival
+                .sent
+                .checked_sub(parent.age())
+                .unwrap_or(arrival.sent),
             incarnation: incarnation.finish(),
             date: evidence.date.as_millisecond(),
-            draw: evidence.draw,
-            max_age: max_age.map(|most| saturating(most.as_secs())),
+            draw: Draw::of(evidence.draw),
+            max_age: max_age.map_or(u32::MAX, |most| saturating(most.as_secs())),
             ttl: saturating(ttl.as_millis()),
             took: saturating(arrival.took.as_micros()),
+            parent,
             no_store: evidence.directives.no_store,
             no_cache: evidence.directives.no_cache,
             verbose: evidence.verbose,
@@ -153,7 +170,7 @@ impl Entry {
     #[must_use]
     pub fn directives(&self) -> Directives {
         Directives {
-            max_age: self.max_age.map(|most| Duration::from_secs(most.into())),
+            max_age: (self.max_age != u32::MAX).then(|| Duration::from_secs(self.max_age.into())),
             no_store: self.no_store,
             no_cache: self.no_cache,
         }
@@ -165,8 +182,14 @@ impl Entry {
     }
 
     /// What its jitter was drawn from.
-    pub(super) const fn draw(&self) -> f64 {
-        self.draw
+    pub(super) fn draw(&self) -> f64 {
+        self.draw.share()
+    }
+
+    /// What the parent said of it that handed it on.
+    #[must_use]
+    pub fn parent(&self) -> Option<Parent> {
+        self.parent.unpacked()
     }
 
     /// What the ttl was decided on. Reads the body.
@@ -175,16 +198,37 @@ impl Entry {
         // It was an object when it was stored.
         let fields = ImageFields::parse(&self.body()).unwrap_or_default();
         let (date, directives) = (self.date(), self.directives());
-        evidence(&fields, self.verbose, date, directives, self.draw)
+        Evidence {
+            parent: self.parent(),
+            ..evidence(&fields, self.verbose, date, directives, self.draw)
+        }
     }
 
-    /// Time since its request was sent.
+    /// Time since its request was sent, to the parent's origin where it came from a parent.
     #[must_use]
     pub fn age(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.sent)
     }
 
-    /// What it is worth now.
+    /// Time since this gateway asked for it.
+    #[must_use]
+    pub fn held(&self, now: Instant) -> Duration {
+        self.age(now).saturating_sub(self.parent.age())
+    }
+
+    /// How long it is fresh, of the time that this gateway holds it: what was left of its ttl, but where it came from
+    /// a parent at least [`GRACE`] from its arrival.
+    #[must_use]
+    pub fn fresh_for(&self) -> Duration {
+        let left = self.ttl().saturating_sub(self.parent.age());
+        if self.parent.is_some() {
+            left.max(self.took() + GRACE)
+        } else {
+            left
+        }
+    }
+
+    /// What it is worth now. The grace of a parent's stale answer ends in what its age is worth: it lengthens no window.
     #[must_use]
     pub fn freshness(&self, policy: &Policy, now: Instant) -> Freshness {
         match policy.judge(self.age(now), self.ttl()) {
@@ -192,6 +236,11 @@ impl Entry {
                 Freshness::StaleIfError
             }
             Freshness::Fresh if self.restored => Freshness::StaleWhileRevalidate,
+            Freshness::StaleWhileRevalidate | Freshness::StaleIfError | Freshness::Expired
+                if !self.purged && self.held(now) < self.fresh_for() =>
+            {
+                Freshness::Fresh
+            }
             judged => judged,
         }
     }
@@ -250,7 +299,7 @@ fn evidence(
     verbose: bool,
     date: Timestamp,
     directives: Directives,
-    draw: f64,
+    draw: Draw,
 ) -> Evidence {
     Evidence {
         modified: fields.modified.as_deref().and_then(parse_timestamp),
@@ -258,7 +307,24 @@ fn evidence(
         date,
         verbose,
         directives,
-        draw,
+        draw: draw.share(),
+        parent: None,
+    }
+}
+
+/// A draw from `0.0..1.0`, to 32 bits.
+#[derive(Debug, Clone, Copy)]
+struct Draw(u32);
+
+impl Draw {
+    const WHOLE: f64 = (1u64 << 32) as f64;
+
+    fn of(share: f64) -> Self {
+        Self((share * Self::WHOLE) as u32)
+    }
+
+    fn share(self) -> f64 {
+        f64::from(self.0) / Self::WHOLE
     }
 }
 
@@ -282,48 +348,4 @@ const fn allocated(bytes: usize) -> usize {
 const OVERHEAD: usize = 566;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn entry(body: &'static str) -> Entry {
-        let arrival = Arrival {
-            body: Bytes::from_static(body.as_bytes()),
-            fields: ImageFields::parse(body.as_bytes()).unwrap(),
-            request_id: None,
-            sent: Instant::now(),
-            took: Duration::from_micros(1234),
-            received: "2026-11-24T10:00:00Z".parse().unwrap(),
-            date: "2026-11-24T10:00:01Z".parse().ok(),
-            cache_control: "max-age=7200, no-cache".to_owned(),
-        };
-        Entry::new(arrival, true, &Policy::default(), 0.25)
-    }
-
-    #[test]
-    fn an_entry_weighs_what_the_allocator_takes() {
-        let sizes = [30, 626, 640, 641, 4096, 4132].map(allocated);
-        assert_eq!(sizes, [30, 640, 640, 768, 4096, 5120]);
-    }
-
-    #[test]
-    fn what_it_was_decided_on_can_be_told_again() {
-        let entry = entry(r#"{"GmtModifiedTime":"2026-11-24T09:00:00.123Z"}"#);
-        let evidence = entry.evidence();
-        let expected = Evidence {
-            modified: "2026-11-24T09:00:00.123Z".parse().ok(),
-            created: None,
-            date: "2026-11-24T10:00:01Z".parse().unwrap(),
-            verbose: true,
-            directives: Directives {
-                max_age: Some(Duration::from_secs(7200)),
-                no_store: false,
-                no_cache: true,
-            },
-            draw: 0.25,
-        };
-        assert_eq!(evidence, expected);
-        let decided = Policy::default().decide(&evidence).ttl;
-        assert_eq!(entry.ttl().as_millis(), decided.as_millis());
-        assert_eq!(entry.took(), Duration::from_micros(1234));
-    }
-}
+mod tests;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::freshness::{Decision, Evidence, Policy, Source};
+use super::parent::{GRACE, Parent};
 use crate::units::Span;
 
 /// A ttl and the reasons for it.
@@ -29,8 +30,9 @@ impl Explanation {
         let stale_while_revalidate = policy.stale_while_revalidate(decision.ttl);
         let stale_if_error = policy.stale_if_error.0;
         let sentences = [
+            parent(evidence, &decision).unwrap_or_default(),
             base(policy, evidence, &decision),
-            bounds(policy, &decision),
+            bounds(policy, evidence, &decision),
             format!(
                 "After that it serves for {} more while it is fetched again, and for {} while the origin fails.",
                 words(stale_while_revalidate),
@@ -41,9 +43,28 @@ impl Explanation {
             decision,
             stale_while_revalidate,
             stale_if_error,
-            text: sentences.join(" "),
+            text: sentences.join(" ").trim_start().to_owned(),
         }
     }
+}
+
+fn parent(evidence: &Evidence, decision: &Decision) -> Option<String> {
+    let Parent { age, detail, .. } = evidence.parent?;
+    let why = detail.map_or(String::new(), |detail| {
+        format!(", and said of it {:?}", detail.as_str())
+    });
+    let then = if age < decision.ttl {
+        "its age here began with that".to_owned()
+    } else {
+        format!(
+            "older than its ttl, it is fresh here for {} from its arrival",
+            words(GRACE)
+        )
+    };
+    Some(format!(
+        "A parent gateway had held it for {} when it handed it on{why}: {then}.",
+        words(age)
+    ))
 }
 
 fn base(policy: &Policy, evidence: &Evidence, decision: &Decision) -> String {
@@ -73,7 +94,7 @@ fn base(policy: &Policy, evidence: &Evidence, decision: &Decision) -> String {
     }
 }
 
-fn bounds(policy: &Policy, decision: &Decision) -> String {
+fn bounds(policy: &Policy, evidence: &Evidence, decision: &Decision) -> String {
     let bound = if decision.base > decision.ceiling {
         format!("At most {} is allowed", words(decision.ceiling))
     } else if decision.base < policy.min.0 {
@@ -83,9 +104,15 @@ fn bounds(policy: &Policy, decision: &Decision) -> String {
     };
     let (jitter, ttl) = (decision.jitter, words(decision.ttl));
     match decision.source {
-        Source::Origin => format!(
-            "{bound}, times {jitter:.3} for jitter, but the origin's Cache-Control allows less: the ttl is {ttl}."
-        ),
+        Source::Origin => {
+            let there = evidence.parent.and_then(|parent| parent.ttl);
+            let who = if there == Some(decision.ttl) {
+                "the parent gateway gives it"
+            } else {
+                "the origin's Cache-Control allows"
+            };
+            format!("{bound}, times {jitter:.3} for jitter, but {who} less: the ttl is {ttl}.")
+        }
         Source::Heuristic | Source::Fallback | Source::Future => {
             format!("{bound}; times {jitter:.3} for jitter, the ttl is {ttl}.")
         }
@@ -126,8 +153,43 @@ mod tests {
             verbose: false,
             directives: Directives::parse(cache_control),
             draw: 0.5,
+            parent: None,
         };
         Explanation::new(&Policy::default(), &evidence).text
+    }
+
+    fn of_a_parent(age: &str, cache_status: &str) -> String {
+        let evidence = Evidence {
+            modified: "2021-01-21T17:12:35Z".parse().ok(),
+            created: None,
+            date: "2026-11-23T12:00:00Z".parse().unwrap(),
+            verbose: false,
+            directives: Directives::default(),
+            draw: 0.0,
+            parent: Some(Parent::read(age, cache_status)),
+        };
+        Explanation::new(&Policy::default(), &evidence).text
+    }
+
+    #[test]
+    fn what_a_parent_said_is_told() {
+        let text = of_a_parent("300", "pai-image-gateway; hit; ttl=60");
+        assert!(
+            text.starts_with(
+                "A parent gateway had held it for 5m when it handed it on: its age here began"
+            ),
+            "{text}"
+        );
+        assert!(
+            text.contains("but the parent gateway gives it less: the ttl is 6m."),
+            "{text}"
+        );
+        let text = of_a_parent(
+            "7200",
+            "pai-image-gateway; hit; ttl=-3600; detail=origin-error",
+        );
+        assert!(text.contains("held it for 2h when it handed it on, and said of it \"origin-error\": older than its ttl, it is fresh here for 1s"), "{text}");
+        assert!(of_a_parent("", "").contains("its age here began"));
     }
 
     #[test]

@@ -6,7 +6,8 @@
 //! ```text
 //! quiet = D - max(GmtModifiedTime, GmtCreateTime)
 //! base  = fallback, if neither time is known · min, if more than 5 min in the future · else factor * max(quiet, 0)
-//! ttl   = max(clamp(base, min, ceiling) * (1 - jitter * draw), min), then never longer than the origin allows
+//! ttl   = max(clamp(base, min, ceiling) * (1 - jitter * draw), min), then never longer than the origin allows,
+//!         nor than the parent gateway that handed it on gives it
 //! ```
 //!
 //! Labels change without the modification time moving, so the verbose variant has the lower ceiling.
@@ -17,6 +18,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::parent::Parent;
 use crate::units::Span;
 
 /// A modification time so far ahead of the origin's clock is not believed.
@@ -104,6 +106,8 @@ pub struct Evidence {
     pub directives: Directives,
     /// Uniform in `0.0..1.0`.
     pub draw: f64,
+    /// What the parent gateway said of its copy that handed it on.
+    pub parent: Option<Parent>,
 }
 
 impl Evidence {
@@ -166,7 +170,7 @@ pub enum Source {
     Fallback,
     /// The newer time lies in the future.
     Future,
-    /// The origin's `Cache-Control` was shorter.
+    /// The origin's `Cache-Control` was shorter, or what a parent gateway gives it.
     Origin,
 }
 
@@ -242,7 +246,10 @@ impl Policy {
             .max(self.min.0)
             .mul_f64(jitter)
             .max(self.min.0);
-        let allowed = self.allowance(&evidence.directives);
+        let there = evidence.parent.and_then(|parent| parent.ttl);
+        let allowed = self
+            .allowance(&evidence.directives)
+            .min(there.unwrap_or(Duration::MAX));
         if allowed < heuristic {
             source = Source::Origin;
         }

@@ -170,6 +170,7 @@ impl Saved {
             received: self.sent.checked_add(self.took).ok()?,
             date: None,
             cache_control: String::new(),
+            parent: None,
         };
         let earlier = Earlier {
             verbose: self.key.verbose,

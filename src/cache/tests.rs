@@ -38,6 +38,7 @@ pub(super) fn entry(body: &str) -> Arc<Entry> {
         received: Timestamp::now(),
         date: None,
         cache_control: String::new(),
+        parent: None,
     };
     Arc::new(Entry::new(arrival, false, &Policy::default(), 0.0))
 }
@@ -138,6 +139,7 @@ async fn what_the_origin_forbids_to_store_replaces_what_was_stored() {
         received: Timestamp::now(),
         date: None,
         cache_control: cache_control.to_owned(),
+        parent: None,
     };
     for (cache_control, expected) in [("", "fresh"), ("no-store", "nothing")] {
         fetched(&cache, &key, Ok(no())).await;

@@ -16,7 +16,7 @@ use crate::priority::{Priority, Urgency};
 use crate::shared::Shared;
 use crate::telemetry::told;
 use crate::traces::Trace;
-use crate::upstream::{Said, Upstream};
+use crate::upstream::{Onward, Said, Upstream};
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
@@ -138,6 +138,7 @@ async fn call(upstream: &Upstream, image: &str, report: &mut Report) -> anyhow::
             &Call::get_image(key),
             Bytes::new(),
             &Urgency::new(Priority::Miss),
+            &Onward::default(),
             &Trace::none(),
         )
         .await

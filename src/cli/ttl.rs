@@ -57,6 +57,7 @@ impl Ttl {
             verbose: self.verbose,
             directives: Directives::parse(&self.cache_control),
             draw: self.draw,
+            parent: None,
         };
         let Explanation {
             decision,

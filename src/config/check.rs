@@ -14,7 +14,7 @@ use std::path::Path;
 use super::Settings;
 use crate::auth::{BadClients, Mode, check_clients};
 use crate::server::Address;
-use crate::upstream::Origin;
+use crate::upstream::{Kind, Origin};
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -182,6 +182,11 @@ fn freshness(settings: &Settings, rule: &mut impl FnMut(&str, bool, &str)) {
 
 fn upstream(settings: &Settings, rule: &mut impl FnMut(&str, bool, &str)) {
     let upstream = &settings.upstream;
+    rule(
+        "upstream.endpoint",
+        upstream.kind == Kind::Api || upstream.endpoint.is_some(),
+        "with upstream.kind = \"gateway\" name the parent gateway's host, such as \"https://pai-gateway.example\"",
+    );
     if let Err(error) = Origin::from_config(upstream) {
         let key = if upstream.endpoint.is_some() {
             "upstream.endpoint"

@@ -171,6 +171,19 @@ fn an_admin_listener_beyond_loopback_needs_a_token() {
 }
 
 #[test]
+fn a_parent_gateway_is_named() {
+    let found = problems("[upstream]\nkind = \"gateway\"");
+    let told: Vec<_> = found.iter().map(ToString::to_string).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(
+        told[0].starts_with("upstream.endpoint (default): with upstream.kind = \"gateway\" name"),
+        "{told:?}"
+    );
+    let named = "[upstream]\nkind = \"gateway\"\nendpoint = \"parent.example\"";
+    assert_eq!(problems(named), []);
+}
+
+#[test]
 fn bad_settings_of_logs_and_traces_are_all_told() {
     let text = r#"
 [log]

@@ -95,10 +95,14 @@ impl Demand {
             }
             Known::Image(entry, Freshness::Fresh) => Plan::Hit(entry),
             Known::Image(entry, Freshness::StaleWhileRevalidate) => Plan::Stale(entry),
-            Known::Negative(negative) if self.wants_newer_than(negative.sent, now) => {
-                self.unless_forbidden(Plan::Refresh)
+            Known::Negative(negative) => {
+                let age = now.saturating_duration_since(negative.sent);
+                if self.wants_newer_than(age, age) {
+                    self.unless_forbidden(Plan::Refresh)
+                } else {
+                    Plan::Negative(negative)
+                }
             }
-            Known::Negative(negative) => Plan::Negative(negative),
             Known::Image(_, Freshness::StaleIfError | Freshness::Expired) | Known::Nothing => {
                 self.unless_forbidden(Plan::Fetch)
             }
@@ -114,18 +118,17 @@ impl Demand {
     }
 
     fn wants_newer(self, entry: &Entry, now: Instant) -> bool {
+        let (age, held) = (entry.age(now), entry.held(now));
         let too_short = self.min_fresh.is_some_and(|least| {
-            let age = entry.age(now);
-            entry.ttl().saturating_sub(age) < least && age >= FORCED_INTERVAL
+            entry.ttl().saturating_sub(age) < least && held >= FORCED_INTERVAL
         });
-        too_short || self.wants_newer_than(entry.sent, now)
+        too_short || self.wants_newer_than(age, held)
     }
 
-    fn wants_newer_than(self, sent: Instant, now: Instant) -> bool {
-        self.max_age.is_some_and(|most| {
-            let age = now.saturating_duration_since(sent);
-            age > most && age >= FORCED_INTERVAL
-        })
+    /// Of this age, and asked for so long ago.
+    fn wants_newer_than(self, age: Duration, held: Duration) -> bool {
+        self.max_age
+            .is_some_and(|most| age > most && held >= FORCED_INTERVAL)
     }
 }
 
@@ -137,19 +140,25 @@ mod tests {
 
     use super::*;
     use crate::api::ImageFields;
-    use crate::cache::{Arrival, Policy};
+    use crate::cache::{Arrival, Parent, Policy};
 
     fn plan(cache_control: &str, age: u64) -> Plan<'static> {
+        plan_of(cache_control, age, None)
+    }
+
+    /// Of an image that was asked for so long ago, and had that age at the parent.
+    fn plan_of(cache_control: &str, held: u64, parent: Option<u64>) -> Plan<'static> {
         let now = Instant::now() + Duration::from_secs(100_000);
         let arrival = Arrival {
             body: "{}".into(),
             fields: ImageFields::default(),
             request_id: Some(HeaderValue::from_static("r")),
-            sent: now - Duration::from_secs(age),
+            sent: now - Duration::from_secs(held),
             took: Duration::ZERO,
             received: jiff::Timestamp::now(),
             date: None,
             cache_control: String::new(),
+            parent: parent.map(|age| Parent::read(&age.to_string(), "")),
         };
         // Without times the ttl is 60 s; stale for 60 s more.
         let entry = Arc::new(Entry::new(arrival, false, &Policy::default(), 0.0));
@@ -186,6 +195,18 @@ mod tests {
         }
         assert!(matches!(plan("max-age=10, min-fresh=40", 10), Plan::Hit(_)));
         assert!(matches!(plan("no-cache, max-age=100", 10), Plan::Refresh));
+    }
+
+    #[test]
+    fn a_parents_answer_is_as_old_as_it_says_and_asked_for_once_a_second() {
+        assert!(matches!(plan_of("max-age=40", 1, Some(40)), Plan::Refresh));
+        assert!(matches!(plan_of("max-age=42", 1, Some(40)), Plan::Hit(_)));
+        assert!(matches!(plan_of("no-cache", 0, Some(40)), Plan::Hit(_)));
+        assert!(matches!(plan_of("min-fresh=20", 0, Some(59)), Plan::Hit(_)));
+        assert!(matches!(
+            plan_of("min-fresh=20", 1, Some(45)),
+            Plan::Refresh
+        ));
     }
 
     #[test]

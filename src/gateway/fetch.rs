@@ -16,8 +16,8 @@ use crate::cache::{Fetch, Fetched, Freshness, Known, Landed};
 use crate::outcome::Outcome;
 use crate::priority::{Priority, Urgency};
 use crate::response::{CacheStatus, Error};
-use crate::traces::{Step, Trace};
-use crate::upstream::UpstreamError;
+use crate::traces::Step;
+use crate::upstream::{Onward, UpstreamError};
 
 /// Why a request fetches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +50,10 @@ impl Gateway {
         asker: Asker<'_>,
         manner: &M,
     ) -> Result<M::Told, Error> {
+        let onward = Onward {
+            anew: cause == Cause::Demand,
+            ..self.parts.upstream.onward(asker.headers)?
+        };
         let _waiting = manner.place(self)?;
         let now = Instant::now();
         let deadline = match &known {
@@ -63,8 +67,17 @@ impl Gateway {
         };
         let mut tried = false;
         loop {
-            let start =
-                |urgency| self.call(key, &known, Some(cause), urgency, asker.trace.step(FETCH));
+            let start = |urgency| {
+                let onward = onward.clone();
+                self.call(
+                    key,
+                    &known,
+                    Some(cause),
+                    urgency,
+                    onward,
+                    asker.trace.step(FETCH),
+                )
+            };
             let admit = || manner.pay(asker.principal);
             let coalesced = (Outcome::Coalesced, CacheStatus::Collapsed);
             let fetch = self
@@ -89,8 +102,8 @@ impl Gateway {
                 }
                 Err(_) => UpstreamError::Timeout,
             };
-            // What was refused to a less urgent fetch need not be refused to this one.
-            let again = matches!(error, UpstreamError::Shed) && outcome == Outcome::Coalesced;
+            // What was refused to a less urgent fetch, or to one that came another way, need not be refused to this one.
+            let again = error.is_the_starters() && outcome == Outcome::Coalesced;
             if !again || std::mem::replace(&mut tried, true) {
                 return self.stand_in(key, asker, manner, error);
             }
@@ -182,14 +195,17 @@ impl Gateway {
         self.unseen(outcome)
     }
 
-    /// Fetches again behind everybody's back.
-    pub(super) fn revalidate(&self, key: &ImageKey, seen: &Known, trace: &Trace) {
+    /// Fetches again behind everybody's back, but not on behalf of what came in a circle.
+    pub(super) fn revalidate(&self, key: &ImageKey, seen: &Known, asker: Asker<'_>) {
+        let Ok(onward) = self.parts.upstream.onward(asker.headers) else {
+            return;
+        };
         let fetch = self.parts.cache.fetch(
             key,
             seen,
             Priority::Background,
             || Ok(()),
-            |urgency| self.call(key, seen, None, urgency, trace.aside(FETCH)),
+            |urgency| self.call(key, seen, None, urgency, onward, asker.trace.aside(FETCH)),
         );
         drop(fetch);
     }
@@ -202,6 +218,7 @@ impl Gateway {
         seen: &Known,
         cause: Option<Cause>,
         urgency: Urgency,
+        onward: Onward,
         step: Step,
     ) -> impl Future<Output = Fetched<UpstreamError>> + Send + use<> {
         let (upstream, cache, metrics) = (
@@ -226,7 +243,7 @@ impl Gateway {
             let _announced = step.announce(&key);
             let call = Call::get_image(key.clone());
             let answer = upstream
-                .send(&call, Bytes::new(), &urgency, &step)
+                .send(&call, Bytes::new(), &urgency, &onward, &step)
                 .await
                 .inspect_err(|_| step.fail("nothing was fetched"))?;
             let policy = cache.policy();

@@ -6,9 +6,9 @@ use http::header;
 use serde::Deserialize;
 
 use crate::api::{ImageId, Malformed, Operation};
-use crate::cache::{Arrival, Entry, Landed, Negative, NegativeKind, Policy};
-use crate::response::X_ACS_REQUEST_ID;
-use crate::upstream::{self, Said};
+use crate::cache::{Arrival, Entry, Landed, Negative, NegativeKind, Parent, Policy};
+use crate::response::{CACHE_STATUS, X_ACS_REQUEST_ID};
+use crate::upstream::{self, Kind, Said};
 
 /// What an answer to GetImage means for the cache.
 pub(super) fn land(answer: upstream::Answer, verbose: bool, policy: &Policy) -> Landed {
@@ -18,6 +18,7 @@ pub(super) fn land(answer: upstream::Answer, verbose: bool, policy: &Policy) -> 
         sent,
         took,
         received,
+        from,
     } = answer;
     let negative = |error, kind| {
         Landed::Negative(Arc::new(Negative {
@@ -33,11 +34,19 @@ pub(super) fn land(answer: upstream::Answer, verbose: bool, policy: &Policy) -> 
         Said::Forbidden(error) => return negative(error, NegativeKind::Forbidden),
         Said::Ok(fields) => fields,
     };
+    let parent = match from {
+        Kind::Api => None,
+        Kind::Gateway => Some(Parent::read(
+            reply.header(header::AGE.as_str()),
+            reply.header(CACHE_STATUS.as_str()),
+        )),
+    };
     let arrival = Arrival {
         fields,
         request_id: reply.headers.get(X_ACS_REQUEST_ID).cloned(),
         date: reply.date(),
         cache_control: reply.header(header::CACHE_CONTROL.as_str()).to_owned(),
+        parent,
         body: reply.body,
         sent,
         took,

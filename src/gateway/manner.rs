@@ -61,7 +61,15 @@ impl Manner for Alone<'_> {
         outcome: Outcome,
         status: CacheStatus,
     ) -> Answer {
-        response::image(seen, age, outcome, status)
+        let parent = match outcome {
+            // What the parent said of it was said when it was fetched.
+            Outcome::Hit | Outcome::Stale => None,
+            _ => seen.entry().parent(),
+        };
+        Answer {
+            parent,
+            ..response::image(seen, age, outcome, status)
+        }
     }
 
     fn negative(&self, negative: &Negative, outcome: Outcome, status: CacheStatus) -> Answer {

@@ -22,6 +22,7 @@ use crate::upstream::{self, Said, UpstreamError};
 impl Gateway {
     /// Asks the origin to search, within what the client may see.
     pub(super) async fn read(&self, call: Call, asked: &Asked<'_>) -> Result<Answer, Error> {
+        let onward = self.parts.upstream.onward(&asked.head.headers)?;
         let image = labelled_image(&call)?;
         if let Some(grant) = asked.principal.grant() {
             match &image {
@@ -38,6 +39,7 @@ impl Gateway {
                 &call,
                 Bytes::new(),
                 &Urgency::new(Priority::Miss),
+                &onward,
                 asked.trace,
             )
             .await;
@@ -59,6 +61,7 @@ impl Gateway {
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send,
     {
+        let onward = self.parts.upstream.onward(&asked.head.headers)?;
         let _waiting = self.wait_in_line()?;
         let body = self.collect(body).await?;
         asked.proof.check(&body)?;
@@ -78,7 +81,8 @@ impl Gateway {
         let trace = asked.trace.clone();
         let task = self.parts.tasks.spawn(async move {
             let urgency = Urgency::new(Priority::Miss);
-            let answer = upstream.send(&call, body.clone(), &urgency, &trace).await;
+            let sending = upstream.send(&call, body.clone(), &urgency, &onward, &trace);
+            let answer = sending.await;
             let replied = answer
                 .as_ref()
                 .map_or_else(|_| Bytes::new(), |answer| answer.reply.body.clone());

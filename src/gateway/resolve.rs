@@ -62,6 +62,8 @@ struct Order {
     wanted: Wanted,
     principal: Principal,
     trace: Trace,
+    /// The request's `Via`.
+    via: HeaderMap,
     request_id: RequestId,
     deadline: Instant,
 }
@@ -104,6 +106,7 @@ impl Gateway {
             wanted: Wanted::parse(&body, self.resolve.max_ids as usize)?,
             principal: asked.principal.clone(),
             trace: asked.trace.clone(),
+            via: via(&asked.head.headers),
             request_id: *asked.id,
             deadline: Instant::now() + self.resolve.deadline.0,
         };
@@ -249,6 +252,7 @@ impl Order {
             principal: &self.principal,
             at: Instant::now(),
             trace: &self.trace,
+            headers: &self.via,
         }
     }
 }
@@ -279,6 +283,11 @@ impl<'a> Results<'a> {
         let (place, resolved) = self.under_way.next().await?;
         Some((place, resolved.within(&mut self.room)))
     }
+}
+
+fn via(headers: &HeaderMap) -> HeaderMap {
+    let values = headers.get_all(header::VIA).into_iter();
+    values.map(|value| (header::VIA, value.clone())).collect()
 }
 
 fn takes_lines(headers: &HeaderMap) -> bool {

@@ -13,7 +13,7 @@ use crate::cache::{Cache, Fetched, Known, Landed};
 use crate::priority::Urgency;
 use crate::shared::{Begun, Failure, Shared};
 use crate::traces::Step;
-use crate::upstream::UpstreamError;
+use crate::upstream::{ParentFault, UpstreamError};
 
 /// The road of one fetch.
 pub(super) struct Tiers {
@@ -104,13 +104,21 @@ const fn failure(error: &UpstreamError) -> Option<Failure> {
         UpstreamError::Timeout => Some(Failure::Timeout),
         UpstreamError::Throttled(Some(wait)) => Some(Failure::Throttled(*wait)),
         UpstreamError::Throttled(None) => Some(Failure::Throttled(Duration::from_secs(1))),
-        UpstreamError::Server(_) | UpstreamError::Unreadable => Some(Failure::Server),
+        UpstreamError::Server(_)
+        | UpstreamError::Unreadable
+        | UpstreamError::Parent(ParentFault::Unavailable | ParentFault::Unreadable) => {
+            Some(Failure::Server)
+        }
+        UpstreamError::Parent(ParentFault::Timeout) => Some(Failure::Timeout),
         UpstreamError::Transport(_)
         | UpstreamError::Refused(_)
         | UpstreamError::Credential(_)
         | UpstreamError::HeldBack
         | UpstreamError::Shed
-        | UpstreamError::NoCredential => None,
+        | UpstreamError::NoCredential
+        | UpstreamError::Parent(
+            ParentFault::Overloaded | ParentFault::Credential | ParentFault::Circle,
+        ) => None,
     }
 }
 

@@ -3,6 +3,7 @@
 use http::HeaderValue;
 
 use super::seconds::Seconds;
+use crate::cache::Parent;
 
 /// How an answer came out of the cache, or past it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +31,22 @@ pub enum CacheStatus {
 }
 
 impl CacheStatus {
+    /// The header's value, behind what the parent said of its copy if it answered from memory: the cache that is
+    /// nearest to the origin comes first (RFC 9211 §2).
+    #[must_use]
+    pub fn after(self, parent: Option<Parent>) -> HeaderValue {
+        let ours = self.to_header();
+        let Some((left, parent)) = parent.and_then(|parent| Some((parent.left()?, parent))) else {
+            return ours;
+        };
+        let detail = parent.detail.map_or(String::new(), |detail| {
+            format!("; detail={}", detail.as_str())
+        });
+        let text = ours.to_str().unwrap_or("pai-image-gateway");
+        let both = format!("pai-image-gateway; hit; ttl={left}{detail}, {text}");
+        HeaderValue::try_from(both).unwrap_or(ours)
+    }
+
     /// The header's value; it never tells the key.
     #[must_use]
     pub fn to_header(self) -> HeaderValue {
@@ -64,6 +81,20 @@ static HITS: Seconds = Seconds::new("pai-image-gateway; hit; ttl=");
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_parents_copy_is_told_before_ours() {
+        let after = |age, status: &str| CacheStatus::Stored.after(Some(Parent::read(age, status)));
+        let ours = "pai-image-gateway; fwd=uri-miss; stored";
+        assert_eq!(CacheStatus::Stored.after(None), ours);
+        assert_eq!(after("9", ours), ours);
+        for parents in [
+            "pai-image-gateway; hit; ttl=20",
+            "pai-image-gateway; hit; ttl=-5; detail=origin-error",
+        ] {
+            assert_eq!(after("9", parents), format!("{parents}, {ours}"));
+        }
+    }
 
     #[test]
     fn cache_status_says_what_the_table_says() {

@@ -8,7 +8,8 @@ use http::StatusCode;
 use crate::api::{Malformed, Misrouted, OriginError};
 use crate::auth::Refused;
 use crate::outcome::Outcome;
-use crate::upstream::UpstreamError;
+use crate::upstream::{ParentFault, UpstreamError};
+use crate::via::Circle;
 
 /// Why a request gets no answer about what it asked.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -52,6 +53,9 @@ pub enum Error {
     /// `only-if-cached`, and nothing is.
     #[error("the image is not in the cache")]
     NotCached,
+    /// It has gone in a circle, or would if it went on.
+    #[error("{0}: look at upstream.endpoint of the gateways between here and the origin")]
+    Circle(#[from] Circle),
     /// The origin's own complaint about what was asked.
     #[error("{}", .0.message)]
     Origin(OriginError),
@@ -89,7 +93,9 @@ impl Error {
             Self::WritesOff | Self::Forbidden(_) => Outcome::Denied,
             Self::Unseen { outcome, .. } => *outcome,
             Self::Origin(_) | Self::Upstream(UpstreamError::Refused(_)) => Outcome::Passthrough,
-            Self::NotCached | Self::Upstream(_) | Self::Internal => Outcome::Error,
+            Self::NotCached | Self::Circle(_) | Self::Upstream(_) | Self::Internal => {
+                Outcome::Error
+            }
         }
     }
 
@@ -126,6 +132,7 @@ impl Error {
             retry_after: Some(wait.unwrap_or(DEFAULT_WAIT)),
             ..plain(StatusCode::TOO_MANY_REQUESTS, "Throttling")
         };
+        let circle = plain(StatusCode::LOOP_DETECTED, "Gateway.LoopDetected");
         match self {
             Self::Misrouted(Misrouted::UnknownRoute) => {
                 plain(StatusCode::NOT_FOUND, "InvalidApi.NotFound")
@@ -149,8 +156,9 @@ impl Error {
                 plain(status, code)
             }
             Self::NotCached => plain(StatusCode::GATEWAY_TIMEOUT, "Gateway.NotCached"),
+            Self::Circle(_) => circle,
             Self::Upstream(error) => match error {
-                UpstreamError::Timeout => {
+                UpstreamError::Timeout | UpstreamError::Parent(ParentFault::Timeout) => {
                     plain(StatusCode::GATEWAY_TIMEOUT, "Gateway.UpstreamTimeout")
                 }
                 UpstreamError::Throttled(wait) => throttled(*wait),
@@ -158,16 +166,18 @@ impl Error {
                 UpstreamError::HeldBack
                 | UpstreamError::Transport(_)
                 | UpstreamError::Server(_)
+                | UpstreamError::Parent(ParentFault::Unavailable | ParentFault::Overloaded)
                 | UpstreamError::NoCredential => plain(
                     StatusCode::SERVICE_UNAVAILABLE,
                     "Gateway.UpstreamUnavailable",
                 ),
-                UpstreamError::Unreadable => {
+                UpstreamError::Unreadable | UpstreamError::Parent(ParentFault::Unreadable) => {
                     plain(StatusCode::BAD_GATEWAY, "Gateway.InvalidUpstreamResponse")
                 }
-                UpstreamError::Credential(_) => {
+                UpstreamError::Credential(_) | UpstreamError::Parent(ParentFault::Credential) => {
                     plain(StatusCode::BAD_GATEWAY, "Gateway.CredentialRejected")
                 }
+                UpstreamError::Parent(ParentFault::Circle) => circle,
                 UpstreamError::Refused(_) => plain(StatusCode::BAD_GATEWAY, "Gateway.Internal"),
             },
             // The template of its own says the rest.
@@ -210,6 +220,7 @@ mod tests {
     #[test]
     fn each_cause_has_its_status_and_code() {
         let throttled = UpstreamError::Throttled(Some(Duration::from_millis(250)));
+        let of_a_parent = |fault| Error::from(UpstreamError::Parent(fault));
         let secret = UpstreamError::Credential("SignatureDoesNotMatch".to_owned());
         for (error, status, code) in [
             (
@@ -244,6 +255,32 @@ mod tests {
                 "Gateway.InvalidUpstreamResponse",
             ),
             (secret.into(), 502, "Gateway.CredentialRejected"),
+            (Circle::Returned.into(), 508, "Gateway.LoopDetected"),
+            (
+                of_a_parent(ParentFault::Circle),
+                508,
+                "Gateway.LoopDetected",
+            ),
+            (
+                of_a_parent(ParentFault::Timeout),
+                504,
+                "Gateway.UpstreamTimeout",
+            ),
+            (
+                of_a_parent(ParentFault::Overloaded),
+                503,
+                "Gateway.UpstreamUnavailable",
+            ),
+            (
+                of_a_parent(ParentFault::Unreadable),
+                502,
+                "Gateway.InvalidUpstreamResponse",
+            ),
+            (
+                of_a_parent(ParentFault::Credential),
+                502,
+                "Gateway.CredentialRejected",
+            ),
         ] {
             let answer = failure(&error, "ID", "host:1");
             assert_eq!(answer.status, status, "{error:?}");

@@ -9,6 +9,8 @@ use crate::units::{ByteSize, Span};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// What is asked.
+    pub kind: Kind,
     /// Region whose endpoint is asked; see [`Origin::of_region`](super::Origin::of_region).
     pub region: String,
     /// Infix of the regional endpoint, such as `vpc`; empty for the public one.
@@ -49,10 +51,21 @@ pub struct Config {
     pub credential_codes: Vec<String>,
 }
 
+/// What is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// The vendor's API.
+    Api,
+    /// A parent gateway, which `endpoint` names.
+    Gateway,
+}
+
 impl Default for Config {
     fn default() -> Self {
         let texts = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();
         Self {
+            kind: Kind::Api,
             region: "cn-hangzhou".to_owned(),
             network: String::new(),
             endpoint: None,

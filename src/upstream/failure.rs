@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::ParentFault;
 use crate::api::OriginError;
 use crate::outcome::CallResult;
 use crate::transport::TransportError;
@@ -37,6 +38,9 @@ pub enum UpstreamError {
     /// Too many calls wait, or the quota is kept for more urgent ones; not sent.
     #[error("too many calls to the origin are waiting")]
     Shed,
+    /// A parent gateway has no answer.
+    #[error(transparent)]
+    Parent(ParentFault),
     /// There is no credential yet.
     #[error("the gateway has no credential")]
     NoCredential,
@@ -53,6 +57,7 @@ impl UpstreamError {
             Self::Server(_) | Self::Unreadable | Self::HeldBack => CallResult::ServerError,
             Self::Credential(_) | Self::NoCredential => CallResult::Credential,
             Self::Refused(_) => CallResult::ClientError,
+            Self::Parent(fault) => fault.result(),
         }
     }
 
@@ -62,6 +67,7 @@ impl UpstreamError {
     pub const fn permits_stale(&self) -> bool {
         match self {
             Self::Refused(_) => false,
+            Self::Parent(fault) => fault.permits_stale(),
             Self::Timeout
             | Self::Transport(_)
             | Self::Throttled(_)
@@ -72,5 +78,11 @@ impl UpstreamError {
             | Self::Credential(_)
             | Self::NoCredential => true,
         }
+    }
+
+    /// Whether it is about the request that began the fetch rather than about the image: who joined may try alone.
+    #[must_use]
+    pub const fn is_the_starters(&self) -> bool {
+        matches!(self, Self::Shed | Self::Parent(ParentFault::Circle))
     }
 }

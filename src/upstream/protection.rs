@@ -94,11 +94,13 @@ impl Admitted<'_> {
             Ok(attempt) => match &attempt.verdict {
                 Verdict::Throttled(wait) => Signal::Throttled(wait.unwrap_or(UNNAMED_THROTTLE)),
                 Verdict::ServerError(_) | Verdict::Unreadable => Signal::Failed,
+                Verdict::Parent(fault) if fault.is_its_own() => Signal::Failed,
                 Verdict::Ok(_)
                 | Verdict::NotFound(_)
                 | Verdict::Forbidden(_)
                 | Verdict::ClientError(_)
-                | Verdict::Credential(_) => Signal::Answered,
+                | Verdict::Credential(_)
+                | Verdict::Parent(_) => Signal::Answered,
             },
             Err(UpstreamError::Timeout | UpstreamError::Transport(_)) => Signal::Failed,
             Err(_) => Signal::Abandoned,

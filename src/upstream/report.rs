@@ -67,7 +67,7 @@ impl Upstream {
                 }
             }
             Ok(Attempt {
-                verdict: Verdict::ServerError(_) | Verdict::Unreadable,
+                verdict: Verdict::ServerError(_) | Verdict::Unreadable | Verdict::Parent(_),
                 reply,
                 ..
             }) => {

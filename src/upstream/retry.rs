@@ -129,6 +129,7 @@ mod tests {
     use super::*;
     use crate::api::{ImageFields, ImageId, ImageKey, OriginError};
     use crate::transport::Reply;
+    use crate::upstream::ParentFault;
 
     fn get() -> Operation {
         Operation::GetImage(ImageKey {
@@ -217,6 +218,21 @@ mod tests {
                 expected,
                 "{code}"
             );
+        }
+    }
+
+    #[test]
+    fn what_a_parent_says_in_its_own_words_is_final() {
+        for fault in [
+            ParentFault::Timeout,
+            ParentFault::Unavailable,
+            ParentFault::Overloaded,
+            ParentFault::Unreadable,
+            ParentFault::Credential,
+            ParentFault::Circle,
+        ] {
+            let answer = answered(Verdict::Parent(fault));
+            assert_eq!(retries(&get(), &answer, Duration::from_secs(60)), 0);
         }
     }
 

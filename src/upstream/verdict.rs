@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use wildmatch::WildMatch;
 
+use super::ParentFault;
 use crate::api::{ImageFields, Operation, OriginError};
 use crate::outcome::CallResult;
 use crate::transport::Reply;
@@ -28,6 +29,8 @@ pub enum Verdict {
     ServerError(OriginError),
     /// A complaint about our credential, signature or clock.
     Credential(OriginError),
+    /// A parent gateway has no answer.
+    Parent(ParentFault),
 }
 
 impl Verdict {
@@ -42,6 +45,7 @@ impl Verdict {
             Self::ClientError(_) => CallResult::ClientError,
             Self::ServerError(_) | Self::Unreadable => CallResult::ServerError,
             Self::Credential(_) => CallResult::Credential,
+            Self::Parent(fault) => fault.result(),
         }
     }
 }

@@ -15,6 +15,7 @@ fn evidence(modified: Option<Timestamp>, created: Option<Timestamp>, verbose: bo
         verbose,
         directives: Directives::default(),
         draw: 0.0,
+        parent: None,
     }
 }
 
@@ -178,7 +179,7 @@ proptest! {
     ) {
         let directives = Directives { max_age: max_age.map(Duration::from_secs), ..Directives::default() };
         let date = date.unwrap_or(Timestamp::UNIX_EPOCH);
-        let decision = policy.decide(&Evidence { modified, created, date, verbose, directives, draw });
+        let decision = policy.decide(&Evidence { modified, created, date, verbose, directives, draw, parent: None });
         prop_assert!(decision.ttl <= decision.ceiling);
         prop_assert!(decision.ttl >= policy.min.0.min(directives.max_age.unwrap_or(Duration::MAX)));
     }

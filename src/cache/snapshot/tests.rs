@@ -135,6 +135,7 @@ impl Run {
             received: Timestamp::now(),
             date: None,
             cache_control: String::new(),
+            parent: None,
         };
         let entry = Entry::new(arrival, false, &Policy::default(), 0.0);
         self.cache.images.insert(key, Arc::new(entry));

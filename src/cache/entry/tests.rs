@@ -1,0 +1,209 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn entry(body: &'static str) -> Entry {
+    let arrival = Arrival {
+        body: Bytes::from_static(body.as_bytes()),
+        fields: ImageFields::parse(body.as_bytes()).unwrap(),
+        request_id: None,
+        sent: Instant::now(),
+        took: Duration::from_micros(1234),
+        received: "2026-11-24T10:00:00Z".parse().unwrap(),
+        date: "2026-11-24T10:00:01Z".parse().ok(),
+        cache_control: "max-age=7200, no-cache".to_owned(),
+        parent: None,
+    };
+    Entry::new(arrival, true, &Policy::default(), 0.25)
+}
+
+#[test]
+fn an_entry_weighs_what_the_allocator_takes() {
+    let sizes = [30, 626, 640, 641, 4096, 4132].map(allocated);
+    assert_eq!(sizes, [30, 640, 640, 768, 4096, 5120]);
+}
+
+#[test]
+fn what_it_was_decided_on_can_be_told_again() {
+    let entry = entry(r#"{"GmtModifiedTime":"2026-11-24T09:00:00.123Z"}"#);
+    let evidence = entry.evidence();
+    let expected = Evidence {
+        modified: "2026-11-24T09:00:00.123Z".parse().ok(),
+        created: None,
+        date: "2026-11-24T10:00:01Z".parse().unwrap(),
+        verbose: true,
+        directives: Directives {
+            max_age: Some(Duration::from_secs(7200)),
+            no_store: false,
+            no_cache: true,
+        },
+        draw: 0.25,
+        parent: None,
+    };
+    assert_eq!(evidence, expected);
+    let decided = Policy::default().decide(&evidence).ttl;
+    assert_eq!(entry.ttl().as_millis(), decided.as_millis());
+    assert_eq!(entry.took(), Duration::from_micros(1234));
+}
+
+const DAY: u64 = 86_400;
+
+const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// An answer about an image that last changed so long before it, of which a parent says this.
+fn handed_on(sent: Instant, quiet: u64, parent: Parent) -> Entry {
+    let date: Timestamp = "2026-11-24T10:00:00Z".parse().unwrap();
+    let modified = date.checked_sub(parent.age + secs(quiet)).unwrap();
+    let body = format!(r#"{{"GmtModifiedTime":"{modified}"}}"#);
+    let arrival = Arrival {
+        fields: ImageFields::parse(body.as_bytes()).unwrap(),
+        body: body.into(),
+        request_id: None,
+        sent,
+        took: Duration::from_millis(40),
+        received: date,
+        date: Some(date),
+        cache_control: String::new(),
+        parent: Some(parent),
+    };
+    Entry::new(arrival, false, &Policy::default(), 0.0)
+}
+
+fn parent(age: u64, cache_status: &str) -> Parent {
+    Parent::read(&age.to_string(), cache_status)
+}
+
+#[test]
+fn behind_a_parent_the_ttl_is_of_the_origins_answer_and_its_age_goes_off_it() {
+    let sent = Instant::now();
+    // A tenth of a thousand seconds, of which forty are over.
+    let entry = handed_on(sent, 1000, parent(40, ""));
+    assert_eq!(entry.ttl(), secs(100));
+    assert_eq!(entry.age(sent + secs(1)), secs(41));
+    assert_eq!(entry.held(sent + secs(1)), secs(1));
+    assert_eq!(entry.fresh_for(), secs(60));
+    let worth = |at| entry.freshness(&Policy::default(), sent + secs(at));
+    assert_eq!(worth(59), Freshness::Fresh);
+    assert_eq!(worth(60), Freshness::StaleWhileRevalidate);
+    assert_eq!(worth(160), Freshness::StaleIfError);
+    assert_eq!(worth(60 + DAY), Freshness::Expired);
+}
+
+#[test]
+fn nothing_is_fresh_for_longer_than_at_the_parent() {
+    let sent = Instant::now();
+    for (status, ttl, fresh_for) in [
+        ("pai-image-gateway; hit; ttl=20", 60, secs(20)),
+        ("pai-image-gateway; hit; ttl=500", 100, secs(60)),
+        (
+            "pai-image-gateway; hit; ttl=0",
+            40,
+            Duration::from_millis(1040),
+        ),
+        (
+            "pai-image-gateway; hit; ttl=-10",
+            30,
+            Duration::from_millis(1040),
+        ),
+        (
+            "pai-image-gateway; hit; ttl=50; detail=origin-error",
+            40,
+            Duration::from_millis(1040),
+        ),
+    ] {
+        let entry = handed_on(sent, 1000, parent(40, status));
+        assert_eq!(
+            (entry.ttl(), entry.fresh_for()),
+            (secs(ttl), fresh_for),
+            "{status}"
+        );
+    }
+}
+
+#[test]
+fn a_stale_answer_of_a_parent_is_fresh_for_a_second_and_then_as_old_as_it_is() {
+    let sent = Instant::now();
+    let worth = |age, at: u64| {
+        let entry = handed_on(sent, 1000, parent(age, ""));
+        entry.freshness(&Policy::default(), sent + Duration::from_millis(at))
+    };
+    for (age, then) in [
+        (150, Freshness::StaleWhileRevalidate),
+        (1000, Freshness::StaleIfError),
+        (2 * DAY, Freshness::Expired),
+    ] {
+        assert_eq!(worth(age, 1039), Freshness::Fresh, "{age}");
+        assert_eq!(worth(age, 1040), then, "{age}");
+    }
+}
+
+#[test]
+fn what_was_purged_softly_has_no_grace() {
+    let sent = Instant::now();
+    let entry = handed_on(sent, 1000, parent(150, "")).softly_purged();
+    assert_eq!(
+        entry.freshness(&Policy::default(), sent),
+        Freshness::StaleIfError
+    );
+}
+
+#[test]
+fn what_a_parent_said_can_be_told_again() {
+    let said = parent(40, "pai-image-gateway; hit; ttl=20; detail=revalidating");
+    let entry = handed_on(Instant::now(), 1000, said);
+    let evidence = entry.evidence();
+    assert_eq!(evidence.parent, Some(said));
+    assert_eq!(evidence.date, "2026-11-24T09:59:20Z".parse().unwrap());
+    assert_eq!(Policy::default().decide(&evidence).ttl, entry.ttl());
+}
+
+#[test]
+fn an_entry_is_no_larger_than_it_must_be() {
+    assert!(size_of::<Entry>() <= 168, "{}", size_of::<Entry>());
+}
+
+proptest! {
+    /// Whatever a parent says, from the arrival on: fresh for the grace, and beyond it only while both ttls last.
+    #[test]
+    fn freshness_behind_a_parent_is_within_its_own_ttl_and_the_parents(
+        quiet in 0u64..100_000, age in 0u64..3_000_000, left in prop::option::of(-100_000i64..100_000), at in 0u64..200_000_000,
+    ) {
+        let (sent, policy) = (Instant::now(), Policy::default());
+        let status = left.map_or(String::new(), |left| format!("pai-image-gateway; hit; ttl={left}"));
+        let entry = handed_on(sent, quiet, parent(age, &status));
+        let own = policy.decide(&Evidence { parent: None, ..entry.evidence() }).ttl;
+        let at = Duration::from_millis(at);
+        let worth = entry.freshness(&policy, sent + at);
+        let age = secs(age).min(crate::cache::parent::MAX_AGE);
+        let grace = at < entry.took() + GRACE;
+        let lasts = age + at < own && left.is_none_or(|left| at < secs(u64::try_from(left).unwrap_or(0)));
+        prop_assert_eq!(worth == Freshness::Fresh, grace || lasts);
+        // However old it was at the parent, it serves no longer than an answer of the origin would.
+        prop_assert!(worth == Freshness::Expired || grace || age + at < own + policy.stale_if_error.0);
+    }
+
+    /// A chain of gateways, each answering the next with the oldest it may: nothing lives longer for it, but for a
+    /// grace each.
+    #[test]
+    fn a_chain_of_gateways_keeps_nothing_alive(quiet in 0u64..100_000, waits in prop::collection::vec(0u64..200_000, 1..8)) {
+        let policy = Policy::default();
+        let begin = Instant::now() + secs(10 * DAY);
+        let mut entry = handed_on(begin, quiet, Parent::default());
+        let limit = entry.ttl() + policy.stale_if_error.0;
+        let (mut now, mut hops) = (begin, 0u32);
+        for wait in waits {
+            now += secs(wait);
+            if entry.freshness(&policy, now) == Freshness::Expired {
+                break;
+            }
+            hops += 1;
+            prop_assert!(now - begin < limit + (GRACE + entry.took() + secs(1)) * hops);
+            let age = entry.age(now).as_secs();
+            let left = entry.ttl().as_secs() as i64 - age as i64;
+            let status = format!("pai-image-gateway; hit; ttl={left}; detail=origin-error");
+            entry = handed_on(now, quiet, parent(age, &status));
+        }
+    }
+}
