@@ -332,7 +332,14 @@ impl Gateway {
                 Err(Box::pin(self.deny(asker, manner, Outcome::Denied, took)).await)
             }
             Plan::NotCached => Err(Error::NotCached),
-            Plan::Fetch => Box::pin(self.fetch(key, known, Cause::Miss, asker, manner)).await,
+            Plan::Fetch => {
+                let cause = if demand.is_for_newer() {
+                    Cause::MissAnew
+                } else {
+                    Cause::Miss
+                };
+                Box::pin(self.fetch(key, known, cause, asker, manner)).await
+            }
             Plan::Refresh => Box::pin(self.fetch(key, known, Cause::Demand, asker, manner)).await,
         }
     }

@@ -140,6 +140,12 @@ impl Upstream {
         }
     }
 
+    /// What is asked.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        self.config.kind
+    }
+
     /// Who is asked.
     #[must_use]
     pub const fn origin(&self) -> &Origin {

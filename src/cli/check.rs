@@ -93,7 +93,8 @@ async fn probe(
             return Ok(());
         }
     };
-    report.good(&format!("the origin is {}", upstream.origin().host()));
+    let asked = upstream.kind().asked();
+    report.good(&format!("{asked} is {}", upstream.origin().host()));
     let (shared, origin) = (&loaded.settings.shared_cache, upstream.origin().host());
     if let Some(shared) = Shared::from_config(shared, origin, &metrics) {
         match shared.check().await {
@@ -133,6 +134,7 @@ async fn call(upstream: &Upstream, image: &str, report: &mut Report) -> anyhow::
         image: ImageId::parse(image)?,
         verbose: false,
     };
+    let asked = upstream.kind().asked();
     match upstream
         .send(
             &Call::get_image(key),
@@ -145,11 +147,11 @@ async fn call(upstream: &Upstream, image: &str, report: &mut Report) -> anyhow::
     {
         Ok(answer) => match answer.said {
             Said::Ok(_) => report.good(&format!(
-                "the origin answered for {image} in {:.0?}",
+                "{asked} answered for {image} in {:.0?}",
                 answer.took
             )),
             Said::NotFound(_) => report.good(&format!(
-                "the origin took the signature; it has no image {image}"
+                "{asked} took the signature; it has no image {image}"
             )),
             Said::Forbidden(error) => report.bad(&format!(
                 "the credential may not read {image}: {}",

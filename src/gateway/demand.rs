@@ -109,6 +109,11 @@ impl Demand {
         }
     }
 
+    /// Whether it asks for an answer of a certain age.
+    pub(super) const fn is_for_newer(self) -> bool {
+        self.max_age.is_some() || self.min_fresh.is_some()
+    }
+
     fn unless_forbidden(self, plan: Plan<'_>) -> Plan<'_> {
         if self.only_if_cached {
             Plan::NotCached

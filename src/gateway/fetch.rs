@@ -24,6 +24,8 @@ use crate::upstream::{Onward, UpstreamError};
 pub(super) enum Cause {
     /// There is nothing to answer with.
     Miss,
+    /// The same, and the client wants none that a parent has had for long either.
+    MissAnew,
     /// The client wants newer than what there is.
     Demand,
 }
@@ -31,9 +33,14 @@ pub(super) enum Cause {
 impl Cause {
     const fn outcome(self) -> (Outcome, CacheStatus) {
         match self {
-            Self::Miss => (Outcome::Miss, CacheStatus::Stored),
+            Self::Miss | Self::MissAnew => (Outcome::Miss, CacheStatus::Stored),
             Self::Demand => (Outcome::Refresh, CacheStatus::Forced),
         }
+    }
+
+    /// Whether a parent is to ask the origin too.
+    pub(super) const fn goes_on(self) -> bool {
+        matches!(self, Self::MissAnew | Self::Demand)
     }
 }
 
@@ -51,7 +58,7 @@ impl Gateway {
         manner: &M,
     ) -> Result<M::Told, Error> {
         let onward = Onward {
-            anew: cause == Cause::Demand,
+            anew: cause.goes_on(),
             ..self.parts.upstream.onward(asker.headers)?
         };
         let _waiting = manner.place(self)?;

@@ -78,7 +78,7 @@ impl Manner for Alone<'_> {
 
     fn priority(&self, cause: Cause) -> Priority {
         match cause {
-            Cause::Miss => Priority::Miss,
+            Cause::Miss | Cause::MissAnew => Priority::Miss,
             Cause::Demand => Priority::Forced,
         }
     }

@@ -87,7 +87,7 @@ pub(super) fn oldest(
     let newer = seen
         .sent()
         .map(|sent| shared.newer_than(now.saturating_duration_since(sent)));
-    let forced = (cause == Some(Cause::Demand)).then_some(FORCED_INTERVAL);
+    let forced = cause.is_some_and(Cause::goes_on).then_some(FORCED_INTERVAL);
     newer.into_iter().chain(forced).min()
 }
 

@@ -61,6 +61,17 @@ pub enum Kind {
     Gateway,
 }
 
+impl Kind {
+    /// Who that is, for a person.
+    #[must_use]
+    pub const fn asked(self) -> &'static str {
+        match self {
+            Self::Api => "the origin",
+            Self::Gateway => "the parent gateway",
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         let texts = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();

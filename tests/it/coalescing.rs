@@ -27,7 +27,7 @@ fn connections() -> usize {
 }
 
 /// Sends the requests over each of so many connections at once; returns all that each received.
-async fn crowd(address: &Address, connections: usize, requests: String) -> Vec<String> {
+pub(crate) async fn crowd(address: &Address, connections: usize, requests: String) -> Vec<String> {
     let (requests, start) = (Arc::new(requests), Arc::new(Barrier::new(connections)));
     let clients = (0..connections).map(|_| {
         let (requests, start) = (Arc::clone(&requests), Arc::clone(&start));
@@ -45,7 +45,7 @@ async fn crowd(address: &Address, connections: usize, requests: String) -> Vec<S
     received
 }
 
-fn requests(id: &str, count: usize) -> String {
+pub(crate) fn requests(id: &str, count: usize) -> String {
     let head = format!("GET {} HTTP/1.1\r\nHost: gateway\r\n", path(id));
     format!("{head}\r\n").repeat(count - 1) + &head + "Connection: close\r\n\r\n"
 }

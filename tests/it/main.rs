@@ -29,6 +29,7 @@ mod metrics;
 mod outage;
 mod outcomes;
 mod page;
+mod parent;
 mod pipelining;
 mod probes;
 mod process;

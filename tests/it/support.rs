@@ -18,7 +18,7 @@ use pai_image_gateway::app::{self, App, StartError};
 use pai_image_gateway::config::{self, Layers};
 use pai_image_gateway::credentials::Environment;
 use pai_image_gateway::emulator::{Emulator, Fault, FaultKind, Settings};
-use pai_image_gateway::server::Address;
+use pai_image_gateway::server::{Address, Bound};
 use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
@@ -35,6 +35,8 @@ pub(crate) struct Setup {
     pub(crate) flags: Vec<String>,
     pub(crate) environment: Environment,
     pub(crate) origin: Settings,
+    /// The data port's socket, where its address must be known before.
+    pub(crate) data: Option<Bound>,
 }
 
 impl Setup {
@@ -60,6 +62,7 @@ impl Setup {
                 access_key_secret: KEY_SECRET.into(),
                 ..Settings::default()
             },
+            data: None,
         }
     }
 }
@@ -114,7 +117,11 @@ impl TestGateway {
         let flags = setup.flags.iter().map(String::as_str);
         let layers = Layers::new().flags([endpoint.as_str()]).flags(flags);
         let loaded = config::load(&layers).unwrap_or_else(|problems| panic!("{problems}"));
-        let app = App::start(&loaded, &setup.environment, app::Process::default()).await?;
+        let process = app::Process {
+            data: setup.data,
+            ..app::Process::default()
+        };
+        let app = App::start(&loaded, &setup.environment, process).await?;
         Ok(Self { emulator, app })
     }
 

@@ -13,7 +13,7 @@ use super::*;
 use crate::api::{ImageFields, ImageId, ImageKey};
 use crate::cache::freshness::Directives;
 use crate::cache::saved::Saved;
-use crate::cache::{Arrival, Entry, Freshness, Known, Policy, Scope, Thoroughness};
+use crate::cache::{Arrival, Entry, Freshness, Known, Parent, Policy, Scope, Thoroughness};
 use crate::metrics::Metrics;
 
 fn head() -> Head {
@@ -125,6 +125,11 @@ impl Run {
     }
 
     fn put(&self, id: &str) {
+        self.put_from(id, None);
+    }
+
+    /// Puts an image that a parent handed on, if one did.
+    fn put_from(&self, id: &str, parent: Option<Parent>) {
         let key = saved(id, Duration::ZERO).key;
         let arrival = Arrival {
             body: "{}".into(),
@@ -135,7 +140,7 @@ impl Run {
             received: Timestamp::now(),
             date: None,
             cache_control: String::new(),
-            parent: None,
+            parent,
         };
         let entry = Entry::new(arrival, false, &Policy::default(), 0.0);
         self.cache.images.insert(key, Arc::new(entry));
@@ -172,6 +177,22 @@ async fn what_was_held_is_held_again_but_what_was_purged_is_not() {
     run.keeper.write().await;
     let run = run.killed().await;
     assert!(run.holds("a") && run.holds("b"));
+}
+
+#[tokio::test]
+async fn what_a_parent_handed_on_is_as_old_after_a_restart_and_has_no_longer_ttl() {
+    let run = Run::first().await;
+    let parent = Parent::read("40", "pai-image-gateway; hit; ttl=10");
+    run.put_from("a", Some(parent));
+    run.keeper.write().await;
+    let run = run.killed().await;
+    let (key, now) = (saved("a", Duration::ZERO).key, Instant::now());
+    let Known::Image(entry, freshness) = run.cache.look_up(&key, now) else {
+        panic!("it is held");
+    };
+    assert_eq!(freshness, Freshness::StaleWhileRevalidate);
+    assert_eq!(entry.ttl(), Duration::from_secs(50));
+    assert!(entry.age(now) >= Duration::from_secs(40));
 }
 
 #[tokio::test]

@@ -39,6 +39,7 @@ fn image(age: u64) -> Landed {
         received: Timestamp::now(),
         date: None,
         cache_control: String::new(),
+        parent: None,
     };
     Landed::Image(Arc::new(Entry::new(
         arrival,

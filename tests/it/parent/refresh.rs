@@ -1,0 +1,107 @@
+//! Forced refreshes: passed on with permission here, heeded with permission there.
+
+use http::Method;
+use pai_image_gateway::emulator::Store;
+
+use super::age;
+use super::family::{Family, PLAIN, REFRESHING};
+use super::stand_in::{StandIn, Told};
+use crate::support::signed::{Signer, clients, guard};
+use crate::support::{TestGateway, eventually, path};
+
+const FORCED: &str = "pai-image-gateway; fwd=request; stored";
+
+/// Until what this gateway holds was asked for a second ago.
+async fn held_a_second(gateway: &TestGateway, id: &str) {
+    eventually("a second has passed", async || {
+        let page = gateway.page(&format!("/entries/{id}")).await;
+        page["variants"][0]["age_seconds"].as_u64() >= Some(1)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn with_permission_at_both_the_origin_is_asked_anew() {
+    let (family, id) = (Family::usual().await, Store::id(1));
+    let child = family.child(REFRESHING).await;
+    child.image(&id).await.found();
+    held_a_second(&child, &id).await;
+    let forced = child.demand(&id, "no-cache").await;
+    assert_eq!((forced.cache_status(), age(&forced)), (FORCED, 0));
+    assert_eq!(family.fetches(&id), 2);
+}
+
+#[tokio::test]
+async fn without_permission_there_the_parents_answer_comes_with_its_age_once_a_second() {
+    let (family, id) = (Family::usual().await, Store::id(1));
+    let child = family.child(PLAIN).await;
+    child.image(&id).await.found();
+    held_a_second(&child, &id).await;
+    let forced = child.demand(&id, "no-cache").await;
+    assert!(forced.cache_status().ends_with(FORCED), "{forced:?}");
+    assert!(age(&forced) >= 1, "{forced:?}");
+    let asked = family.asked().await;
+    let again = child.demand(&id, "no-cache").await;
+    assert!(
+        again.cache_status().starts_with("pai-image-gateway; hit"),
+        "{again:?}"
+    );
+    assert_eq!(family.asked().await, asked);
+    assert_eq!(family.fetches(&id), 1);
+}
+
+#[tokio::test]
+async fn without_permission_here_nothing_is_passed_on() {
+    let (parent, folder) = (StandIn::start(|_| Told::image(5, "")).await, clients());
+    let child = parent.child(|setup| guard(setup, folder.path())).await;
+    let demand = async |signer: Signer| {
+        let target = path("image-a");
+        let mut signed = signer.sign(&Method::GET, &target, "");
+        signed.push(("cache-control".to_owned(), "no-cache".to_owned()));
+        let headers: Vec<_> = signed
+            .iter()
+            .map(|(n, v)| (n.as_str(), v.as_str()))
+            .collect();
+        child.request(Method::GET, &target, &headers, "").await
+    };
+    for _ in 0..2 {
+        demand(Signer::frugal()).await.found();
+        assert_eq!(parent.calls(), 1);
+        assert_eq!(parent.last("cache-control"), "");
+        tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    }
+    demand(Signer::team()).await.found();
+    assert_eq!(parent.calls(), 2);
+    assert_eq!(parent.last("cache-control"), "no-cache");
+}
+
+#[tokio::test]
+async fn what_is_not_here_can_be_forced_at_the_parent_too() {
+    let (family, id) = (Family::usual().await, Store::id(1));
+    family.child(PLAIN).await.image(&id).await.found();
+    family.aged(&id).await;
+    let child = family.child(REFRESHING).await;
+    let forced = child.demand(&id, "no-cache").await;
+    assert_eq!((forced.cache_status(), age(&forced)), (super::MISS, 0));
+    assert_eq!(family.fetches(&id), 2);
+}
+
+#[tokio::test]
+async fn only_a_forced_refresh_says_so_to_the_parent() {
+    let parent = StandIn::start(|_| Told::image(500, "")).await;
+    let child = parent.child(|_| {}).await;
+    child.image("image-a").await.found();
+    assert_eq!(parent.last("cache-control"), "");
+    // Older than its ttl, it is fetched again after its second of grace: behind the client's back, or for it.
+    eventually("it is fetched again", async || {
+        child.image("image-a").await.found();
+        parent.calls() >= 2
+    })
+    .await;
+    assert_eq!(parent.last("cache-control"), "");
+    eventually("it is forced", async || {
+        child.demand("image-a", "max-age=1").await.found();
+        parent.last("cache-control") == "no-cache"
+    })
+    .await;
+}
