@@ -39,7 +39,7 @@ pub struct Answer {
     /// `Cache-Status`.
     pub cache_status: Option<CacheStatus>,
     /// What a parent gateway said of what it handed on for this answer.
-    pub parent: Option<Parent>,
+    pub parent: Option<Box<Parent>>,
     /// `x-acs-request-id`, the origin's.
     pub origin_request_id: Option<HeaderValue>,
     /// `x-acs-retry-after`.
@@ -75,7 +75,7 @@ impl Answer {
             headers.insert(AGE, AGES.header(seconds));
         }
         if let Some(status) = self.cache_status {
-            headers.insert(CACHE_STATUS, status.after(self.parent));
+            headers.insert(CACHE_STATUS, status.after(self.parent.as_deref()));
         }
         if let Some(id) = self.origin_request_id {
             headers.insert(X_ACS_REQUEST_ID, id);

@@ -228,7 +228,7 @@ impl Entry {
         }
     }
 
-    /// What it is worth now. The grace of a parent's stale answer ends in what its age is worth: it lengthens no window.
+    /// What it is worth now. The grace of what a parent had only stale lengthens no window.
     #[must_use]
     pub fn freshness(&self, policy: &Policy, now: Instant) -> Freshness {
         match policy.judge(self.age(now), self.ttl()) {
@@ -236,7 +236,7 @@ impl Entry {
                 Freshness::StaleIfError
             }
             Freshness::Fresh if self.restored => Freshness::StaleWhileRevalidate,
-            Freshness::StaleWhileRevalidate | Freshness::StaleIfError | Freshness::Expired
+            Freshness::StaleWhileRevalidate | Freshness::StaleIfError
                 if !self.purged && self.held(now) < self.fresh_for() =>
             {
                 Freshness::Fresh

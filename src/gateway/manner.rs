@@ -64,7 +64,7 @@ impl Manner for Alone<'_> {
         let parent = match outcome {
             // What the parent said of it was said when it was fetched.
             Outcome::Hit | Outcome::Stale => None,
-            _ => seen.entry().parent(),
+            _ => seen.entry().parent().map(Box::new),
         };
         Answer {
             parent,

@@ -34,7 +34,7 @@ impl CacheStatus {
     /// The header's value, behind what the parent said of its copy if it answered from memory: the cache that is
     /// nearest to the origin comes first (RFC 9211 §2).
     #[must_use]
-    pub fn after(self, parent: Option<Parent>) -> HeaderValue {
+    pub fn after(self, parent: Option<&Parent>) -> HeaderValue {
         let ours = self.to_header();
         let Some((left, parent)) = parent.and_then(|parent| Some((parent.left()?, parent))) else {
             return ours;
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn a_parents_copy_is_told_before_ours() {
-        let after = |age, status: &str| CacheStatus::Stored.after(Some(Parent::read(age, status)));
+        let after = |age, status: &str| CacheStatus::Stored.after(Some(&Parent::read(age, status)));
         let ours = "pai-image-gateway; fwd=uri-miss; stored";
         assert_eq!(CacheStatus::Stored.after(None), ours);
         assert_eq!(after("9", ours), ours);

@@ -7,25 +7,16 @@ use super::age;
 use super::family::{Family, PLAIN, REFRESHING};
 use super::stand_in::{StandIn, Told};
 use crate::support::signed::{Signer, clients, guard};
-use crate::support::{TestGateway, eventually, path};
+use crate::support::{eventually, path};
 
 const FORCED: &str = "pai-image-gateway; fwd=request; stored";
-
-/// Until what this gateway holds was asked for a second ago.
-async fn held_a_second(gateway: &TestGateway, id: &str) {
-    eventually("a second has passed", async || {
-        let page = gateway.page(&format!("/entries/{id}")).await;
-        page["variants"][0]["age_seconds"].as_u64() >= Some(1)
-    })
-    .await;
-}
 
 #[tokio::test]
 async fn with_permission_at_both_the_origin_is_asked_anew() {
     let (family, id) = (Family::usual().await, Store::id(1));
     let child = family.child(REFRESHING).await;
     child.image(&id).await.found();
-    held_a_second(&child, &id).await;
+    family.aged(&id).await;
     let forced = child.demand(&id, "no-cache").await;
     assert_eq!((forced.cache_status(), age(&forced)), (FORCED, 0));
     assert_eq!(family.fetches(&id), 2);
@@ -36,7 +27,7 @@ async fn without_permission_there_the_parents_answer_comes_with_its_age_once_a_s
     let (family, id) = (Family::usual().await, Store::id(1));
     let child = family.child(PLAIN).await;
     child.image(&id).await.found();
-    held_a_second(&child, &id).await;
+    family.aged(&id).await;
     let forced = child.demand(&id, "no-cache").await;
     assert!(forced.cache_status().ends_with(FORCED), "{forced:?}");
     assert!(age(&forced) >= 1, "{forced:?}");

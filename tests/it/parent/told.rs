@@ -4,6 +4,7 @@ use http::Method;
 
 use super::stand_in::{StandIn, Told};
 use super::{age, left};
+use crate::support::signed::{Signer, clients, guard};
 use crate::support::{TestGateway, eventually, path};
 
 #[tokio::test]
@@ -146,4 +147,33 @@ async fn five_hops_are_too_many_for_anything_but_a_hit() {
     }
     assert_eq!(parent.calls(), 1);
     by(&child, "image-a", five).await.found();
+}
+
+#[tokio::test]
+async fn too_many_hops_tell_nothing_of_what_may_not_be_seen() {
+    let parent = StandIn::start(|_| Told {
+        body: r#"{"WorkspaceId":"999","Accessibility":"PUBLIC"}"#.to_owned(),
+        ..Told::image(0, "")
+    })
+    .await;
+    let folder = clients();
+    let child = parent.child(|setup| guard(setup, folder.path())).await;
+    let ask = async |signer: Signer, id: &str, via: &str| {
+        let target = path(id);
+        let mut signed = signer.sign(&Method::GET, &target, "");
+        signed.push(("via".to_owned(), via.to_owned()));
+        let headers: Vec<_> = signed
+            .iter()
+            .map(|(n, v)| (n.as_str(), v.as_str()))
+            .collect();
+        child.request(Method::GET, &target, &headers, "").await
+    };
+    ask(Signer::chief(), "image-held", "1.1 a").await.found();
+    let denied = ask(Signer::team(), "image-held", "1.1 a").await;
+    assert_eq!(denied.status, 404);
+    for id in ["image-held", "image-unheld"] {
+        let refused = ask(Signer::team(), id, "1.1 a, 1.1 b, 1.1 c, 1.1 d, 1.1 e").await;
+        assert_eq!(refused.status, 508);
+        assert_eq!(refused.error_code(), "Gateway.LoopDetected");
+    }
 }
