@@ -84,7 +84,7 @@ impl Redis {
 
     /// Its host and port.
     pub(crate) fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("{}:{}", self.options.host(), self.port)
     }
 
     /// Ends it at once, as a machine that fails.

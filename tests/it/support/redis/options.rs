@@ -1,6 +1,7 @@
 //! How a server is started.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 /// What clients reach it by.
@@ -36,6 +37,8 @@ pub(crate) struct Files {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Options {
     pub(crate) listen: Listen,
+    /// Where its port is; loopback where nothing is said.
+    pub(crate) host: Option<Ipv4Addr>,
     pub(crate) persistence: Persistence,
     /// The port then speaks TLS and nothing else.
     pub(crate) tls: Option<Files>,
@@ -52,6 +55,10 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    pub(super) fn host(&self) -> Ipv4Addr {
+        self.host.unwrap_or(Ipv4Addr::LOCALHOST)
+    }
+
     /// One more directive, by name and value.
     pub(crate) fn set(&mut self, name: &str, value: &str) {
         self.more.push((name.to_owned(), value.to_owned()));
@@ -80,7 +87,7 @@ impl Options {
         let mut set = |name: &str, value: &str| {
             arguments.extend([format!("--{name}"), value.to_owned()]);
         };
-        set("bind", "127.0.0.1");
+        set("bind", &self.host().to_string());
         set("unixsocket", &file("socket"));
         let port = port.to_string();
         match &self.tls {

@@ -1,0 +1,171 @@
+//! What is asked for.
+
+use clap::{Parser, ValueEnum};
+use pai_image_gateway::units::Span;
+
+use crate::fleet::Tier;
+use crate::support::redis::Kind;
+
+/// A fleet of gateways before one origin: what reaches it, and what clients see.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "benches/fleet")]
+pub(crate) struct Options {
+    /// How many gateways [default: 200, and 10 on hosts].
+    #[arg(long, value_name = "N")]
+    pub(crate) replicas: Option<usize>,
+    /// How many images [default: 200].
+    #[arg(long, value_name = "N")]
+    pub(crate) images: Option<usize>,
+    /// Connections to each gateway in the gang start.
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub(crate) connections: usize,
+    /// How long the origin takes.
+    #[arg(long, value_name = "DURATION", default_value = "40ms")]
+    pub(crate) latency: Span,
+    /// Requests a second that the account may make [default: 5 for each two images].
+    #[arg(long, value_name = "N")]
+    pub(crate) quota: Option<u32>,
+    /// An image's ttl where it is to expire [default: 10s].
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) ttl: Option<Span>,
+    /// How long a scene under steady load takes, in ttls.
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub(crate) ttls: u32,
+    /// The shared tier's server.
+    #[arg(long, value_enum, default_value_t = Server::Redis)]
+    pub(crate) server: Server,
+    /// shared_cache.timeout: hundreds of gateways, their clients and the server share what they would
+    /// have for themselves.
+    #[arg(long, value_name = "DURATION", default_value = "300ms")]
+    pub(crate) timeout: Span,
+    /// Without the shared tier, each gateway by itself.
+    #[arg(long)]
+    pub(crate) alone: bool,
+    /// One more setting of every gateway; may be repeated.
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Ten gateways, twenty images, short ttls.
+    #[arg(long)]
+    pub(crate) smoke: bool,
+    /// Gateways as processes on hosts of their own: network namespaces, which takes root.
+    #[arg(long)]
+    pub(crate) hosts: bool,
+    /// What cargo says.
+    #[arg(long, hide = true)]
+    pub(crate) bench: bool,
+    /// The namespaces that this runs in one of.
+    #[arg(long, hide = true)]
+    pub(crate) inside: Option<String>,
+}
+
+/// Which program the shared tier is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Server {
+    Redis,
+    Valkey,
+}
+
+impl Options {
+    pub(crate) fn replicas(&self) -> usize {
+        let usual = if self.smoke || self.hosts { 10 } else { 200 };
+        self.replicas.unwrap_or(usual)
+    }
+
+    pub(crate) fn images(&self) -> usize {
+        let usual = if self.smoke { 20 } else { 200 };
+        self.images.unwrap_or(usual)
+    }
+
+    pub(crate) fn ttl(&self) -> Span {
+        let usual = Span::secs(if self.smoke { 1 } else { 10 });
+        self.ttl.unwrap_or(usual)
+    }
+
+    pub(crate) fn quota(&self) -> u32 {
+        let usual = self.images() * 5 / 2;
+        self.quota
+            .unwrap_or_else(|| u32::try_from(usual).unwrap_or(u32::MAX))
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        match self.server {
+            Server::Redis => Kind::Redis,
+            Server::Valkey => Kind::Valkey,
+        }
+    }
+
+    /// Both ends of every connection are in this process, and each gateway has some to elsewhere.
+    pub(crate) fn sockets(&self) -> u32 {
+        let each = 2 * self.connections + 64;
+        u32::try_from(self.replicas() * each).unwrap_or(u32::MAX)
+    }
+
+    /// The settings of every gateway beside its addresses.
+    pub(crate) fn settings(&self, tier: Tier) -> Vec<String> {
+        let fixed = [
+            "upstream.allow_http=true",
+            "credentials.source=env",
+            "shutdown.lame_duck=0s",
+            "shutdown.drain=1s",
+        ];
+        let fixed = fixed.into_iter().map(str::to_owned);
+        fixed.chain(self.chosen(tier)).collect()
+    }
+
+    /// Those of them that are not there to make it run at all.
+    fn chosen(&self, tier: Tier) -> Vec<String> {
+        let timeout = match tier {
+            Tier::Alone => None,
+            Tier::Shared => Some(format!("shared_cache.timeout={}", self.timeout)),
+        };
+        timeout
+            .into_iter()
+            .chain(self.set.iter().cloned())
+            .collect()
+    }
+
+    /// Those that make every image expire after the same short time.
+    pub(crate) fn expiring(&self) -> Vec<String> {
+        let ttl = self.ttl();
+        vec![
+            format!("freshness.min={ttl}"),
+            format!("freshness.max={ttl}"),
+            "freshness.jitter=0".to_owned(),
+        ]
+    }
+
+    /// What it was run with, as a sentence or two.
+    pub(crate) fn describe(&self) -> String {
+        let processors = std::thread::available_parallelism().map_or(0, usize::from);
+        let tier = if self.alone {
+            Tier::Alone
+        } else {
+            Tier::Shared
+        };
+        let set = match self.chosen(tier).as_slice() {
+            [] => "its default settings".to_owned(),
+            set => format!("`{}`", set.join("`, `")),
+        };
+        let (server, expiry) = match (self.alone, self.hosts) {
+            (true, _) => ("no shared tier", String::new()),
+            (false, true) => (self.kind().name(), String::new()),
+            (false, false) => {
+                let expiry = format!(" Where images are to expire, they do after {}.", self.ttl());
+                (self.kind().name(), expiry)
+            }
+        };
+        let place = match self.hosts {
+            true => "each a process on one of two hosts",
+            false => "all in one process",
+        };
+        format!(
+            "{} gateways, {place}; {} images; {server}. The origin answers after {} and lets {} requests a \
+             second pass. Every gateway runs with {set}.{expiry} Clients, gateways, origin and shared tier \
+             have {processors} processors between them.",
+            self.replicas(),
+            self.images(),
+            self.latency,
+            self.quota(),
+        )
+    }
+}

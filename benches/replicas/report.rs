@@ -1,0 +1,141 @@
+//! The table.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::Outcome;
+use super::load::Tally;
+use super::options::Options;
+use super::watch::Spread;
+
+/// All scenes.
+#[derive(Default)]
+pub(crate) struct Report {
+    pub(crate) rows: Vec<Row>,
+    /// What is said below the table.
+    pub(crate) notes: Vec<String>,
+}
+
+/// One scene.
+pub(crate) struct Row {
+    pub(crate) scene: String,
+    /// GetImage requests that reached the origin.
+    pub(crate) calls: u64,
+    /// The fewest that would do; none where there is no such number.
+    pub(crate) ideal: Option<f64>,
+    pub(crate) tally: Tally,
+    pub(crate) took: Duration,
+    pub(crate) bars: Vec<Bar>,
+}
+
+/// What must hold.
+pub(crate) struct Bar {
+    pub(crate) what: String,
+    pub(crate) holds: bool,
+}
+
+impl Row {
+    /// Not one request may fail.
+    pub(crate) fn all_answered(mut self) -> Self {
+        let holds = self.tally.failed == 0;
+        self.bars.push(Bar {
+            what: "no failed request".to_owned(),
+            holds,
+        });
+        self
+    }
+
+    /// The origin may hear so many times the ideal.
+    pub(crate) fn at_most(mut self, times: f64) -> Self {
+        self.bars.push(Bar {
+            what: format!("calls ≤ {times} × ideal"),
+            holds: self.ratio().is_some_and(|ratio| ratio <= times),
+        });
+        self
+    }
+
+    /// The last gateway must answer the new version in time, and none the old one after it.
+    pub(crate) fn spread(mut self, spread: &Spread, bar: Duration) -> Self {
+        let told = spread
+            .longest
+            .map_or_else(|| "not all".to_owned(), |longest| format!("{longest:.0?}"));
+        self.bars.push(Bar {
+            what: format!("all have it within {} s ({told})", bar.as_secs()),
+            holds: spread.longest.is_some_and(|longest| longest <= bar),
+        });
+        self.bars.push(Bar {
+            what: "none answers the old one after the new one".to_owned(),
+            holds: spread.regressions == 0,
+        });
+        self
+    }
+
+    fn ratio(&self) -> Option<f64> {
+        self.ideal.map(|ideal| self.calls as f64 / ideal)
+    }
+
+    fn line(&self) -> String {
+        let Tally {
+            answered,
+            refused,
+            failed,
+            stale,
+            oldest,
+            slowest,
+        } = self.tally;
+        let ideal = self
+            .ideal
+            .map_or_else(|| "–".to_owned(), |ideal| format!("{ideal:.0}"));
+        let ratio = self
+            .ratio()
+            .map_or_else(|| "–".to_owned(), |ratio| format!("{ratio:.2}"));
+        let bars: Vec<String> = self.bars.iter().map(Bar::text).collect();
+        format!(
+            "| {} | {} | {ideal} | {ratio} | {answered} | {refused} | {failed} | {stale} | {} | {} | {:.1} s | {} |",
+            self.scene,
+            self.calls,
+            milliseconds(oldest),
+            milliseconds(slowest),
+            self.took.as_secs_f64(),
+            bars.join("; ")
+        )
+    }
+}
+
+impl Bar {
+    fn text(&self) -> String {
+        let verdict = if self.holds { "✓" } else { "**missed**" };
+        format!("{} {verdict}", self.what)
+    }
+}
+
+impl Report {
+    /// Prints it; a failure if any bar was missed.
+    pub(crate) fn print(&self, options: &Options) -> Outcome<ExitCode> {
+        let mut out = std::io::stdout();
+        writeln!(out, "{}\n", options.describe())?;
+        writeln!(out, "{HEAD}")?;
+        for row in &self.rows {
+            writeln!(out, "{}", row.line())?;
+        }
+        for note in &self.notes {
+            writeln!(out, "\n{note}")?;
+        }
+        let mut bars = self.rows.iter().flat_map(|row| &row.bars);
+        Ok(match bars.all(|bar| bar.holds) {
+            true => ExitCode::SUCCESS,
+            false => ExitCode::FAILURE,
+        })
+    }
+}
+
+fn milliseconds(time: Duration) -> String {
+    match time.as_millis() {
+        0 => "–".to_owned(),
+        milliseconds => format!("{milliseconds} ms"),
+    }
+}
+
+const HEAD: &str = "| scene | calls | ideal | × | answered | told to retry | failed | known to be stale \
+    | longest out of date | slowest | took | bar |\n|---|---|---|---|---|---|---|---|---|---|---|---|";
