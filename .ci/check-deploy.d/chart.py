@@ -28,6 +28,8 @@ REFUSED = [
     ({"rrsa": {"enabled": True}, "credentials": {"existingSecret": "key"}}, "choose one"),
     ({"podMonitor": {"enabled": True}, "serviceMonitor": {"enabled": True}}, "choose one"),
     ({"serviceAccount": {"create": False}}, "serviceAccount.name"),
+    ({"sharedCache": {"url": "redis://:s3cret@cache:6379"}}, "url"),
+    ({"sharedCache": {"privateAuthority": True}}, "existingSecret"),
 ]
 
 # An alert whose own braces are Prometheus's and not Helm's.

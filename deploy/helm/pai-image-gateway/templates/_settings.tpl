@@ -29,6 +29,22 @@ credentials:
   access_key_id_file: {{ $folder }}/credentials/access-key-id
   access_key_secret_file: {{ $folder }}/credentials/access-key-secret
 {{- end }}
+{{- with .Values.sharedCache }}
+{{- if .url }}
+shared_cache:
+  url: {{ .url | quote }}
+  cluster: {{ .cluster }}
+  {{- with .username }}
+  username: {{ . | quote }}
+  {{- end }}
+  {{- if .existingSecret }}
+  password_file: {{ $folder }}/shared-cache/password
+  {{- end }}
+  {{- if .privateAuthority }}
+  ca_file: {{ $folder }}/shared-cache/ca.crt
+  {{- end }}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{/* A table of TOML and those within it: [name, settings]. Values are written as JSON, which TOML
