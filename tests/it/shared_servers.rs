@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use tempfile::TempDir;
+
 use crate::support::redis::{Cluster, Files, Kind, Listen, Pair, Persistence, Redis};
 use crate::support::tls::{Authority, Hello, VERSIONS, hello};
 
@@ -113,8 +115,8 @@ async fn a_replica_takes_its_primarys_place() {
     }
 }
 
-#[tokio::test]
-async fn a_server_with_a_certificate_shakes_hands() {
+/// An authority, and the files of a server that is `localhost`.
+fn certificate() -> (Authority, TempDir, Files) {
     let folder = tempfile::tempdir().unwrap();
     let authority = Authority::new();
     authority.issue(&["localhost"]).write(folder.path());
@@ -125,12 +127,43 @@ async fn a_server_with_a_certificate_shakes_hands() {
         key: file("tls.key"),
         authority: file("ca.crt"),
     };
+    (authority, folder, files)
+}
+
+#[tokio::test]
+async fn a_server_with_a_certificate_shakes_hands() {
+    let (authority, _folder, files) = certificate();
     for kind in Kind::ALL.into_iter().filter(|kind| kind.speaks_tls()) {
         let started = Redis::start(kind, |options| options.tls = Some(files.clone())).await;
         let Some(redis) = started else { continue };
         assert!(redis.url().starts_with("rediss://localhost:"));
         let address = redis.address().parse().unwrap();
         hello(address, &authority, &PLAIN).await.unwrap();
+    }
+}
+
+/// Its port, certificate and users are others here; all else is as it is deployed.
+#[tokio::test]
+async fn the_deployed_configuration_is_one_that_servers_take() {
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
+    let users = std::fs::read_to_string(deploy.join("redis/users.acl")).unwrap();
+    let (_authority, _folder, files) = certificate();
+    for kind in Kind::ALL.into_iter().filter(|kind| kind.speaks_tls()) {
+        let started = Redis::start(kind, |options| {
+            options.file = Some(deploy.join("kubernetes/shared/shared-cache/valkey.conf"));
+            options.tls = Some(files.clone());
+            options.users = Some(users.replace("${PASSWORD}", "secret"));
+        });
+        let Some(redis) = started.await else { continue };
+        for (directive, value) in [
+            ("port", "0"),
+            ("save", ""),
+            ("maxmemory", "201326592"),
+            ("maxmemory-policy", "volatile-lru"),
+        ] {
+            let told = redis.command(&["CONFIG", "GET", directive]).await;
+            assert_eq!(told, format!("{directive}\n{value}"));
+        }
     }
 }
 

@@ -50,6 +50,8 @@ pub(crate) struct Options {
     pub(crate) max_memory: Option<(String, String)>,
     /// Whether it is a node of a cluster.
     pub(crate) cluster: bool,
+    /// A file of directives, which the others come on top of.
+    pub(crate) file: Option<PathBuf>,
     /// Any other directives, by name and value.
     pub(crate) more: Vec<(String, String)>,
 }
@@ -83,7 +85,8 @@ impl Options {
 
     pub(super) fn arguments(&self, folder: &Path, port: u16) -> Vec<String> {
         let file = |name: &str| folder.join(name).display().to_string();
-        let mut arguments = Vec::new();
+        let given = self.file.iter().map(|file| file.display().to_string());
+        let mut arguments: Vec<_> = given.collect();
         let mut set = |name: &str, value: &str| {
             arguments.extend([format!("--{name}"), value.to_owned()]);
         };
@@ -101,7 +104,9 @@ impl Options {
                 set("tls-auth-clients", "no");
             }
         }
-        set("save", "");
+        if self.file.is_none() {
+            set("save", "");
+        }
         if self.persistence == Persistence::Log {
             set("appendonly", "yes");
             set("appendfsync", "always");
