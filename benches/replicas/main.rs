@@ -13,6 +13,7 @@ mod load;
 mod options;
 mod report;
 mod scenes;
+mod server;
 mod watch;
 
 #[path = "../../tests/it/support"]

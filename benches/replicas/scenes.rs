@@ -10,6 +10,7 @@ use super::Outcome;
 use super::fleet::{Fleet, Tier};
 use super::options::Options;
 use super::report::Report;
+use super::server::{self, Usage};
 
 /// Every scene.
 pub(crate) async fn play(options: &Options) -> Outcome<Report> {
@@ -31,6 +32,9 @@ pub(crate) async fn play(options: &Options) -> Outcome<Report> {
         .rows
         .push(gang::play(options, &shared, Tier::Shared).await?);
     report.rows.push(purge::play(&shared).await?);
+    if let Some(redis) = &shared.redis {
+        report.notes.push(server::held(redis).await?);
+    }
     shared.stop().await;
     expiring(options, Tier::Shared, &mut report).await?;
     Ok(report)
@@ -40,7 +44,16 @@ pub(crate) async fn play(options: &Options) -> Outcome<Report> {
 async fn expiring(options: &Options, tier: Tier, report: &mut Report) -> Outcome<()> {
     let mut fleet = Fleet::start(options, tier, &options.expiring()).await?;
     gang::warm(options, &fleet).await?;
-    report.rows.push(expiry::play(options, &fleet, tier).await?);
+    let before = match &fleet.redis {
+        Some(redis) => Some(Usage::read(redis).await?),
+        None => None,
+    };
+    let row = expiry::play(options, &fleet, tier).await?;
+    report.rows.push(row);
+    if let Some((redis, before)) = fleet.redis.as_ref().zip(before) {
+        let used = before.since(redis, options.replicas()).await?;
+        report.notes.push(used);
+    }
     if tier == Tier::Shared {
         report.rows.push(loss::play(options, &mut fleet).await?);
     }
