@@ -101,7 +101,9 @@ fn is_storable(landed: &Landed) -> bool {
 /// What other replicas should know of an error: what another would only meet again.
 const fn failure(error: &UpstreamError) -> Option<Failure> {
     match error {
-        UpstreamError::Timeout => Some(Failure::Timeout),
+        UpstreamError::Timeout | UpstreamError::Parent(ParentFault::Timeout) => {
+            Some(Failure::Timeout)
+        }
         UpstreamError::Throttled(Some(wait)) => Some(Failure::Throttled(*wait)),
         UpstreamError::Throttled(None) => Some(Failure::Throttled(Duration::from_secs(1))),
         UpstreamError::Server(_)
@@ -109,7 +111,6 @@ const fn failure(error: &UpstreamError) -> Option<Failure> {
         | UpstreamError::Parent(ParentFault::Unavailable | ParentFault::Unreadable) => {
             Some(Failure::Server)
         }
-        UpstreamError::Parent(ParentFault::Timeout) => Some(Failure::Timeout),
         UpstreamError::Transport(_)
         | UpstreamError::Refused(_)
         | UpstreamError::Credential(_)
