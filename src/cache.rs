@@ -62,6 +62,17 @@ pub enum Landed {
     Negative(Arc<Negative>),
 }
 
+impl Landed {
+    /// How long its fetch took.
+    #[must_use]
+    pub fn took(&self) -> Duration {
+        match self {
+            Self::Image(entry) => entry.took(),
+            Self::Negative(negative) => negative.took,
+        }
+    }
+}
+
 /// What the cache knows of a key.
 #[derive(Debug, Clone)]
 pub enum Known {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::manner::Manner;
 use super::tiers::{self, Tiers};
@@ -94,12 +94,18 @@ impl Gateway {
             let (seat, (outcome, status), _wait) = match fetch {
                 Fetch::Started(seat) => (seat, cause.outcome(), Step::none()),
                 Fetch::Joined(seat) => (seat, coalesced, asker.trace.join(key)),
-                Fetch::Landed(arrived) => return self.show(&arrived, asker, manner, coalesced),
+                Fetch::Landed(arrived) => {
+                    let shown = self.show_in_time(&arrived, asker, manner, coalesced, deadline);
+                    return shown.await;
+                }
                 Fetch::Refused(wait) => return self.over_budget(key, asker, manner, wait),
             };
             let error = match timeout_at(deadline, seat.arrival()).await {
                 Ok(Ok(Ok(arrived))) => {
-                    return self.show(&arrived, asker, manner, (outcome, status));
+                    let how = (outcome, status);
+                    return self
+                        .show_in_time(&arrived, asker, manner, how, deadline)
+                        .await;
                 }
                 Ok(Ok(Err(error))) => error,
                 Ok(Err(lost)) => {
@@ -115,6 +121,22 @@ impl Gateway {
                 return self.stand_in(key, asker, manner, error);
             }
         }
+    }
+
+    /// As [`Self::show`]; what is not shown takes the time that its fetch took, wherever it came from.
+    async fn show_in_time<M: Manner>(
+        &self,
+        landed: &Landed,
+        asker: Asker<'_>,
+        manner: &M,
+        how: (Outcome, CacheStatus),
+        deadline: Instant,
+    ) -> Result<M::Told, Error> {
+        let shown = self.show(landed, asker, manner, how);
+        if matches!(shown, Err(Error::Unseen { .. })) {
+            sleep_until((asker.at + landed.took()).min(deadline)).await;
+        }
+        shown
     }
 
     /// Answers with what has landed, if it may be shown.
