@@ -27,9 +27,11 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// Whether it was out of date and the gateway knew.
+    /// Whether it was out of date, or may have been, and the gateway knew.
     pub(crate) fn is_stale(&self) -> bool {
-        self.cache_status.contains("ttl=-")
+        ["ttl=-", "detail=revalidating", "detail=origin-error"]
+            .iter()
+            .any(|mark| self.cache_status.contains(mark))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Gateways before one origin, with one shared tier or none.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -111,6 +112,22 @@ impl Fleet {
     /// GetImage requests that the origin has had.
     pub(crate) fn calls(&self) -> u64 {
         calls(&self.origin)
+    }
+
+    /// What all gateways together have asked of the shared tier, and what came of it, in words.
+    pub(crate) fn asked(&self) -> String {
+        let mut counts = BTreeMap::new();
+        for app in &self.apps {
+            for (operation, result, count) in app.metrics.shared.requests() {
+                let name = format!("{} {}", operation.as_str(), result.as_str());
+                *counts.entry(name).or_insert(0) += count;
+            }
+        }
+        let counts: Vec<String> = counts
+            .iter()
+            .map(|(name, count)| format!("{name} {count}"))
+            .collect();
+        counts.join(", ")
     }
 
     /// Stops all gateways, then what they asked.

@@ -1,6 +1,7 @@
 //! What is asked for.
 
 use clap::{Parser, ValueEnum};
+use pai_image_gateway::shared::Config;
 use pai_image_gateway::units::Span;
 
 use crate::fleet::Tier;
@@ -34,10 +35,10 @@ pub(crate) struct Options {
     /// The shared tier's server.
     #[arg(long, value_enum, default_value_t = Server::Redis)]
     pub(crate) server: Server,
-    /// shared_cache.timeout: hundreds of gateways, their clients and the server share what they would
-    /// have for themselves.
-    #[arg(long, value_name = "DURATION", default_value = "300ms")]
-    pub(crate) timeout: Span,
+    /// shared_cache.timeout, since hundreds of gateways, their clients and the server share what they
+    /// would have for themselves; the lease is as long as that asks for [default: 2s, and 300ms for few].
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) timeout: Option<Span>,
     /// Without the shared tier, each gateway by itself.
     #[arg(long)]
     pub(crate) alone: bool,
@@ -87,6 +88,12 @@ impl Options {
             .unwrap_or_else(|| u32::try_from(usual).unwrap_or(u32::MAX))
     }
 
+    fn timeout(&self) -> Span {
+        let is_small = self.smoke || self.hosts;
+        let usual = Span::millis(if is_small { 300 } else { 2_000 });
+        self.timeout.unwrap_or(usual)
+    }
+
     pub(crate) fn kind(&self) -> Kind {
         match self.server {
             Server::Redis => Kind::Redis,
@@ -114,11 +121,16 @@ impl Options {
 
     /// Those of them that are not there to make it run at all.
     fn chosen(&self, tier: Tier) -> Vec<String> {
-        let timeout = match tier {
-            Tier::Alone => None,
-            Tier::Shared => Some(format!("shared_cache.timeout={}", self.timeout)),
+        let timeout = self.timeout();
+        let lease = Span((timeout.0 * 5).max(Config::default().lease.0));
+        let patience = match tier {
+            Tier::Alone => Vec::new(),
+            Tier::Shared => vec![
+                format!("shared_cache.timeout={timeout}"),
+                format!("shared_cache.lease={lease}"),
+            ],
         };
-        timeout
+        patience
             .into_iter()
             .chain(self.set.iter().cloned())
             .collect()

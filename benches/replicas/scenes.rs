@@ -31,6 +31,10 @@ pub(crate) async fn play(options: &Options) -> Outcome<Report> {
     report
         .rows
         .push(gang::play(options, &shared, Tier::Shared).await?);
+    let asked = shared.asked();
+    report.notes.push(format!(
+        "In the gang start the gateways asked of the server: {asked}."
+    ));
     report.rows.push(purge::play(&shared).await?);
     if let Some(redis) = &shared.redis {
         report.notes.push(server::held(redis).await?);
