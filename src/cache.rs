@@ -169,6 +169,12 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
         }
     }
 
+    /// Where what must be finished runs, once begun.
+    #[must_use]
+    pub const fn tasks(&self) -> &TaskTracker {
+        &self.tasks
+    }
+
     /// The freshness policy in force.
     #[must_use]
     pub fn policy(&self) -> Arc<Policy> {

@@ -46,7 +46,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::api::{ImageId, ImageKey};
 use crate::cache::{Entry, Freshness, Landed, Policy};
@@ -86,8 +86,8 @@ impl fmt::Debug for Shared {
 pub enum Begun {
     /// It need not be made.
     Found(Landed),
-    /// This replica makes it, for all; with what is held, stale, for when it fails.
-    Lead(Lease, Option<Arc<Entry>>),
+    /// This replica makes it, for all.
+    Lead(Lease),
     /// Another replica has just made it, and it failed.
     Failed(Failure),
     /// The tier is of no help now. Where it did not reply in time, this replica may have the lease all
@@ -101,7 +101,7 @@ impl Begun {
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Found(_) => "found",
-            Self::Lead(..) => "lead",
+            Self::Lead(_) => "lead",
             Self::Failed(_) => "failed",
             Self::Alone(_) => "alone",
         }
@@ -143,15 +143,23 @@ impl Shared {
     }
 
     /// Finds an image, or makes this replica the one that fetches it. What is found is no older than
-    /// `oldest`, where that is given. Waits for another's fetch as long as that goes on; to be
-    /// called with a deadline above it.
-    pub async fn begin(&self, key: &ImageKey, oldest: Option<Duration>, policy: &Policy) -> Begun {
-        let guest = self.waiting.enter(&key.image);
+    /// `oldest` was when this began, where that is given; what is held and will not do is lent, for when
+    /// the fetch fails. Waits for another's fetch as long as that goes on; to be called with a deadline
+    /// above it.
+    pub async fn begin(
+        &self,
+        key: &ImageKey,
+        oldest: Option<Duration>,
+        policy: &Policy,
+        lend: impl Fn(&Arc<Entry>),
+    ) -> Begun {
+        let (guest, began) = (self.waiting.enter(&key.image), Instant::now());
         let mut overlook = false;
         loop {
             let mut news = pin!(guest.news());
             news.as_mut().enable();
             let token = format!("{:032x}", fastrand::u128(..));
+            let oldest = oldest.map(|age| age + began.elapsed());
             let got = match self.get(key, &token, oldest, overlook).await {
                 Ok(got) => got,
                 Err(trouble) => {
@@ -160,22 +168,26 @@ impl Shared {
                     return Begun::Alone(unsure.then(|| Lease::unheard(key, token)));
                 }
             };
+            if let Some(entry) = self.stale(key, &got, policy) {
+                lend(&entry);
+            }
             match got.state {
                 State::Held => match self.take(key, &got, policy) {
                     Some(landed) => return Begun::Found(landed),
                     None => overlook = true,
                 },
-                State::Leading => return self.lead(key, token, &got, policy),
+                State::Leading => return self.lead(key, token, &got),
                 State::Failed => {
                     self.count(SharedOperation::Get, SharedResult::Failed);
-                    return Begun::Failed(Failure::read(&got.text));
+                    return Begun::Failed(Failure::read(&got.mark));
                 }
                 State::Taken => {
                     self.count(SharedOperation::Get, SharedResult::Wait);
                     // News can be lost, and who has the lease can be.
                     let longest = got.left.min(self.config.lease.0 / 2) + jitter();
-                    // What wakes it does not matter: it looks again.
+                    // What wakes it does not matter: it looks again, at what may be another value.
                     let _woken = timeout(longest, news).await;
+                    overlook = false;
                 }
             }
         }
@@ -195,20 +207,24 @@ impl Shared {
         read.ok()
     }
 
-    /// The lease, and what is held although it is not fresh.
-    fn lead(&self, key: &ImageKey, token: String, got: &Got, policy: &Policy) -> Begun {
+    /// What is held although it is not fresh, or not fresh enough for who asks.
+    fn stale(&self, key: &ImageKey, got: &Got, policy: &Policy) -> Option<Arc<Entry>> {
+        if got.state == State::Held || got.held.is_empty() {
+            return None;
+        }
+        match self.read(key, got, policy) {
+            Ok((Landed::Image(entry), _)) => Some(entry),
+            Ok((Landed::Negative(_), _)) | Err(_) => None,
+        }
+    }
+
+    fn lead(&self, key: &ImageKey, token: String, got: &Got) -> Begun {
         self.count(SharedOperation::Get, SharedResult::Miss);
-        let held = (!got.text.is_empty()).then(|| self.read(key, got, policy));
-        let stale = match held {
-            Some(Ok((Landed::Image(entry), _))) => Some(entry),
-            _ => None,
-        };
-        let lease = Lease {
+        Begun::Lead(Lease {
             key: key.clone(),
             token,
             began: Some((got.reading, got.position)),
-        };
-        Begun::Lead(lease, stale)
+        })
     }
 
     /// Hears a message of the channel: an image of which there is news, or that there are orders.

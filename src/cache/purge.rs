@@ -45,7 +45,7 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
 
     /// Writes an order that has been carried out beside the snapshot, where there is one. A failure is
     /// the journal's own to handle.
-    pub(super) async fn journal(&self, scope: &Scope, thoroughness: Thoroughness) {
+    pub async fn journal(&self, scope: &Scope, thoroughness: Thoroughness) {
         let Some(journal) = self.journal.get().map(Arc::clone) else {
             return;
         };

@@ -1,6 +1,7 @@
 //! The roads of GetImage that lead to the origin.
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,8 @@ use super::tiers::{self, Tiers};
 use super::{Asker, Gateway, landing};
 use crate::api::{Call, ImageKey};
 use crate::auth::Unseen;
-use crate::cache::{Fetch, Fetched, Freshness, Known, Landed};
+use crate::cache::flight::Lost;
+use crate::cache::{Fetch, Fetched, Freshness, Known, Landed, Seat};
 use crate::outcome::Outcome;
 use crate::priority::{Priority, Urgency};
 use crate::response::{CacheStatus, Error};
@@ -100,20 +102,20 @@ impl Gateway {
                 }
                 Fetch::Refused(wait) => return self.over_budget(key, asker, manner, wait),
             };
-            let error = match timeout_at(deadline, seat.arrival()).await {
-                Ok(Ok(Ok(arrived))) => {
+            let error = match self.arrival(seat, key, asker, deadline).await {
+                Some(Ok(Ok(arrived))) => {
                     let how = (outcome, status);
                     return self
                         .show_in_time(&arrived, asker, manner, how, deadline)
                         .await;
                 }
-                Ok(Ok(Err(error))) => error,
-                Ok(Err(lost)) => {
+                Some(Ok(Err(error))) => error,
+                Some(Err(lost)) => {
                     tracing::error!(error = %lost, "a fetch panicked");
                     self.parts.metrics.panics.inc();
                     return Err(Error::Internal);
                 }
-                Err(_) => UpstreamError::Timeout,
+                None => UpstreamError::Timeout,
             };
             // What was refused to a less urgent fetch, or to one that came another way, need not be refused to this one.
             let again = error.is_the_starters() && outcome == Outcome::Coalesced;
@@ -121,6 +123,29 @@ impl Gateway {
                 return self.stand_in(key, asker, manner, error);
             }
         }
+    }
+
+    /// What a fetch brings by the deadline; sooner, where what the fleet holds has been lent meanwhile
+    /// and could be shown instead.
+    async fn arrival(
+        &self,
+        seat: Seat<Fetched<UpstreamError>>,
+        key: &ImageKey,
+        asker: Asker<'_>,
+        deadline: Instant,
+    ) -> Option<Result<Fetched<UpstreamError>, Lost>> {
+        let mut arrival = pin!(seat.arrival());
+        if self.parts.shared.is_some() {
+            let soon = deadline.min(Instant::now() + self.config.wait_with_stale.0);
+            if let Ok(arrived) = timeout_at(soon, &mut arrival).await {
+                return Some(arrived);
+            }
+            let known = self.parts.cache.look_up(key, Instant::now());
+            if matches!(known, Known::Image(entry, _) if asker.principal.sees(&entry.ownership)) {
+                return None;
+            }
+        }
+        timeout_at(deadline, arrival).await.ok()
     }
 
     /// As [`Self::show`]; what is not shown takes the time that its fetch took, wherever it came from.

@@ -4,14 +4,14 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 
 use super::demand::FORCED_INTERVAL;
 use super::fetch::Cause;
 use crate::api::ImageKey;
-use crate::cache::{Cache, Fetched, Known, Landed};
+use crate::cache::{Cache, Entry, Fetched, Known, Landed, Policy};
 use crate::priority::Urgency;
-use crate::shared::{Begun, Failure, Shared};
+use crate::shared::{Begun, Failure, Lease, Shared};
 use crate::traces::Step;
 use crate::upstream::{ParentFault, UpstreamError};
 
@@ -38,17 +38,18 @@ impl Tiers {
         let Some(shared) = self.shared.take() else {
             return ask.await;
         };
-        let through = timeout(self.deadline, self.through(&shared, ask));
-        through.await.unwrap_or(Err(UpstreamError::Timeout))
-    }
-
-    async fn through(
-        &mut self,
-        shared: &Shared,
-        ask: impl Future<Output = Fetched<UpstreamError>>,
-    ) -> Fetched<UpstreamError> {
+        let until = Instant::now() + self.deadline;
+        let ask = async {
+            timeout_at(until, ask)
+                .await
+                .unwrap_or(Err(UpstreamError::Timeout))
+        };
         let policy = self.cache.policy();
-        let begun = shared.begin(&self.key, self.oldest, &policy).await;
+        let lend = |entry: &Arc<Entry>| self.cache.lend(&self.key, &self.urgency, entry);
+        let begun = shared.begin(&self.key, self.oldest, &policy, lend);
+        let Ok(begun) = timeout_at(until, begun).await else {
+            return Err(UpstreamError::Timeout);
+        };
         self.step.set("result", || begun.as_str());
         self.step = Step::none();
         match begun {
@@ -56,24 +57,49 @@ impl Tiers {
             Begun::Failed(failure) => Err(failure.into()),
             Begun::Alone(unheard) => {
                 let fetched = ask.await;
-                if let Some(lease) = unheard {
-                    shared.release(&lease, None).await;
-                }
+                self.leave(shared, unheard, &fetched);
                 fetched
             }
-            Begun::Lead(lease, stale) => {
-                if let Some(entry) = &stale {
-                    self.cache.lend(&self.key, &self.urgency, entry);
-                }
+            Begun::Lead(lease) => {
                 let fetched = shared.keep(&lease, ask).await;
-                match &fetched {
-                    Ok(landed) if is_storable(landed) => shared.put(&lease, landed, &policy).await,
-                    Ok(_) => shared.release(&lease, None).await,
-                    Err(error) => shared.release(&lease, failure(error)).await,
-                }
+                self.hand_over(shared, lease, fetched.clone(), policy);
                 fetched
             }
         }
+    }
+
+    /// Tells the fleet what came of a fetch, while who waits here is answered.
+    fn hand_over(
+        &self,
+        shared: Arc<Shared>,
+        lease: Lease,
+        fetched: Fetched<UpstreamError>,
+        policy: Arc<Policy>,
+    ) {
+        self.cache.tasks().spawn(async move {
+            match &fetched {
+                Ok(landed) if is_storable(landed) => shared.put(&lease, landed, &policy).await,
+                Ok(_) => shared.release(&lease, None).await,
+                Err(error) => shared.release(&lease, failure(error)).await,
+            }
+        });
+    }
+
+    /// Gives back a lease that may have been given, and takes away what the origin says there is not.
+    fn leave(&self, shared: Arc<Shared>, unheard: Option<Lease>, fetched: &Fetched<UpstreamError>) {
+        let is_gone = matches!(fetched, Ok(Landed::Negative(_)));
+        if unheard.is_none() && !is_gone {
+            return;
+        }
+        let image = self.key.image.clone();
+        self.cache.tasks().spawn(async move {
+            if let Some(lease) = unheard {
+                shared.release(&lease, None).await;
+            }
+            if is_gone {
+                shared.erase(&image).await;
+            }
+        });
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use redis::RedisError;
+use redis::aio::SendError;
+use redis::{PushInfo, RedisError, RedisResult, Value};
 use tokio::time::{error::Elapsed, timeout};
 
-use super::connection::{Unconnected, connect};
+use super::connection::{Connection, Unconnected, connect};
 use super::leading::{PUT, RELEASE, RENEW};
-use super::orders::Order;
 use super::reading::GET;
 use super::{Shared, milliseconds};
 use crate::api::{ImageId, ImageKey};
@@ -37,56 +37,57 @@ impl Shared {
     /// [`Unusable`].
     pub async fn check(&self) -> Result<Duration, Unusable> {
         let longest = self.config.connect_timeout.0 * 2;
-        let deaf = |_: redis::PushInfo| Ok::<(), redis::aio::SendError>(());
+        let deaf = |_: PushInfo| Ok::<(), SendError>(());
         let mut connection = timeout(longest, connect(&self.url, &self.config, deaf)).await??;
-        let commands = async {
-            connection.subscribe(&self.names.news()).await?;
-            let key = ImageKey {
-                image: made_up(),
-                verbose: false,
-            };
-            let (lease, news) = (self.names.lease(&key), self.names.news());
-            let life = milliseconds(LONGEST);
-            let _got: redis::Value = GET
-                .key(self.names.image(&key))
-                .key(self.names.no(&key.image))
-                .key(&lease)
-                .arg(&["check"])
-                .arg(life)
-                .arg(0)
-                .arg(0)
-                .invoke_async(&mut connection)
-                .await?;
-            let mut renew = RENEW.key(&lease);
-            let _renewed: bool = renew
-                .arg("check")
-                .arg(life)
-                .invoke_async(&mut connection)
-                .await?;
-            let mut put = PUT.key(&lease);
-            put.key(self.names.image(&key));
-            put.arg("check").arg("check").arg(1).arg(&news).arg("");
-            let _put: bool = put.invoke_async(&mut connection).await?;
-            let mut release = RELEASE.key(&lease);
-            release.arg("check").arg("").arg(0).arg(&news).arg("");
-            let _released: bool = release.invoke_async(&mut connection).await?;
-            redis::cmd("DEL")
-                .arg(self.names.all(&key.image))
-                .exec_async(&mut connection)
-                .await?;
-            self.write(&mut connection, Order::Begin).await?;
-            let _orders: redis::Value = redis::cmd("XRANGE")
-                .arg(self.names.orders())
-                .arg(&["-", "+", "COUNT", "1"])
-                .query_async(&mut connection)
-                .await?;
-            Ok::<(), RedisError>(())
-        };
         let began = Instant::now();
-        timeout(LONGEST, commands).await??;
+        timeout(LONGEST, self.try_commands(&mut connection)).await??;
         Ok(began.elapsed())
     }
+
+    async fn try_commands(&self, connection: &mut Connection) -> RedisResult<()> {
+        let key = ImageKey {
+            image: made_up(),
+            verbose: false,
+        };
+        let (lease, news) = (self.names.lease(&key), self.names.news());
+        let life = milliseconds(LONGEST);
+        connection.subscribe(&news).await?;
+        let mut get = GET.key(self.names.image(&key));
+        get.key(self.names.no(&key.image)).key(&lease);
+        get.arg(TOKEN).arg(life).arg(0).arg(0);
+        let _got: Value = get.invoke_async(connection).await?;
+        let mut renew = RENEW.key(&lease);
+        renew.arg(TOKEN).arg(life);
+        let _renewed: bool = renew.invoke_async(connection).await?;
+        let mut put = PUT.key(&lease);
+        put.key(self.names.image(&key));
+        put.arg(TOKEN).arg(TOKEN).arg(1).arg(&news).arg("");
+        let _put: bool = put.invoke_async(connection).await?;
+        let mut release = RELEASE.key(&lease);
+        release.arg(TOKEN).arg("").arg(0).arg(&news).arg("");
+        let _released: bool = release.invoke_async(connection).await?;
+        self.try_log(&key, connection).await
+    }
+
+    async fn try_log(&self, key: &ImageKey, connection: &mut Connection) -> RedisResult<()> {
+        let (all, log) = (self.names.all(&key.image), self.names.trial());
+        redis::cmd("DEL").arg(all).exec_async(connection).await?;
+        let mut add = redis::cmd("XADD");
+        add.arg(&log).arg(&["*", "by", TOKEN]);
+        let _at: Value = add.query_async(connection).await?;
+        let mut range = redis::cmd("XRANGE");
+        range.arg(&log).arg(&["-", "+", "COUNT", "1"]);
+        let _read: Value = range.query_async(connection).await?;
+        redis::cmd("PUBLISH")
+            .arg(&[&self.names.news(), ""])
+            .exec_async(connection)
+            .await?;
+        redis::cmd("DEL").arg(&log).exec_async(connection).await
+    }
 }
+
+/// Of a lease that nobody waits for.
+const TOKEN: &str = "check";
 
 /// Nobody's image.
 fn made_up() -> ImageId {

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::milliseconds;
+
 /// What the server's clock showed at some moment of a command.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reading {
@@ -20,27 +22,43 @@ impl Reading {
     /// never younger than it is.
     pub(super) fn server_time(&self, at: Instant) -> u64 {
         if at >= self.replied {
-            self.server.saturating_add(whole(at - self.replied))
+            self.server.saturating_add(milliseconds(at - self.replied))
         } else {
             // Rounded up.
-            self.server.saturating_sub(whole(self.replied - at) + 1)
+            self.server
+                .saturating_sub(milliseconds(self.replied - at) + 1)
         }
     }
 
-    /// The moment here of a time of the server's, rather too early than too late.
-    pub(super) fn local_time(&self, server: u64) -> Instant {
+    /// The moment here of a time of the server's, rather too early than too late. `None` for one that
+    /// is ahead, which the server's clock was before it was set back, or too long ago to be told.
+    pub(super) fn local_time(&self, server: u64) -> Option<Instant> {
+        if server > self.server.saturating_add(AHEAD) {
+            return None;
+        }
         let age = Duration::from_millis(self.server.saturating_sub(server));
-        self.asked.checked_sub(age).unwrap_or(self.asked)
+        self.asked.checked_sub(age)
     }
 }
 
-fn whole(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
-}
+/// Two servers of one cluster may differ by as much, in milliseconds.
+const AHEAD: u64 = 1000;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_said_to_be_sent_later_than_now_is_not_taken() {
+        let now = Instant::now() + Duration::from_secs(1000);
+        let reading = Reading {
+            server: 5_000_000,
+            asked: now,
+            replied: now,
+        };
+        assert_eq!(reading.local_time(5_001_000), Some(now));
+        assert_eq!(reading.local_time(5_001_001), None);
+    }
 
     #[test]
     fn an_age_is_never_less_than_it_is_by_another_replicas_clock() {
@@ -61,7 +79,7 @@ mod tests {
                     asked: began + millis(100),
                     replied: began + millis(110),
                 };
-                let read = reader.local_time(stored);
+                let read = reader.local_time(stored).unwrap();
                 let truth = began + millis(sent);
                 assert!(read <= truth, "{first} {second} {sent}");
                 assert!(truth - read <= millis(21), "{first} {second} {sent}");

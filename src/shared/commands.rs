@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
-use redis::RedisResult;
-use tokio::sync::Semaphore;
+use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind};
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, timeout};
 
 use super::Config;
@@ -47,6 +47,8 @@ pub(super) struct Commands {
     turns: Semaphore,
     breaker: Mutex<Breaker>,
     timeout: Duration,
+    /// The connection is to a server that takes no commands of this user, or no writes, any more.
+    pub(super) refused: Notify,
 }
 
 impl Commands {
@@ -61,6 +63,7 @@ impl Commands {
             turns: Semaphore::new(TURNS),
             breaker: Mutex::new(Breaker::new(limits)),
             timeout: config.timeout.0,
+            refused: Notify::new(),
         }
     }
 
@@ -94,7 +97,7 @@ impl Commands {
         };
         let turn = timeout(self.timeout * PATIENCE, self.turns.acquire());
         let Ok(Ok(_turn)) = turn.await else {
-            return Err(Trouble::Timeout);
+            return Err(Trouble::Skipped);
         };
         let mut admitted = self.admit()?;
         let ran = timeout(self.timeout, command(Connection::clone(&connection))).await;
@@ -106,6 +109,9 @@ impl Commands {
             Ok(Err(error)) => {
                 admitted.signal = Signal::Failed;
                 tracing::debug!(%error, "the shared tier refused a command");
+                if is_of_the_connection(&error) {
+                    self.refused.notify_one();
+                }
                 Err(Trouble::Error)
             }
             Err(_) => {
@@ -123,6 +129,15 @@ impl Commands {
             signal: Signal::Abandoned,
         })
     }
+}
+
+/// Whether another connection may do better: a demoted primary takes no writes, a new password asks for
+/// another sign-in.
+fn is_of_the_connection(error: &RedisError) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::AuthenticationFailed | ErrorKind::Server(ServerErrorKind::ReadOnly)
+    )
 }
 
 /// Tells the breaker how a command ended, however it ended.

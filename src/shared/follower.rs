@@ -16,7 +16,7 @@ use tokio::time::{Instant, error::Elapsed, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{Connection, Unconnected, connect};
-use super::orders::{Entry, Order, Position, Unreadable};
+use super::orders::{Entry, Order, Position, Unreadable, Untold};
 use super::{Shared, whole};
 use crate::cache::{Cache, Scope, Thoroughness};
 use crate::metrics::{SharedOperation, SharedResult};
@@ -37,8 +37,10 @@ pub struct Follower<E: Clone + Send + Sync + 'static> {
     cache: Arc<Cache<E>>,
     /// What was asked for before this is not trusted, whatever the log says.
     floor: Option<Instant>,
-    /// The log is being read from its beginning, because it did not go on.
-    broken: bool,
+    /// Where the log was when it was found not to go on.
+    broken: Option<Position>,
+    /// What was ordered up to here has been done.
+    obeyed: Option<Position>,
     /// That there is no connection is in the log already.
     told: bool,
 }
@@ -54,6 +56,8 @@ enum Lost {
     Log(#[from] Unreadable),
     #[error("it does not reply")]
     Late(#[from] Elapsed),
+    #[error("it refuses commands that it took before")]
+    Refused,
 }
 
 type Page = Vec<(String, Vec<(String, String)>)>;
@@ -66,7 +70,8 @@ impl<E: Clone + Send + Sync + 'static> Follower<E> {
             shared,
             cache,
             floor: None,
-            broken: false,
+            broken: None,
+            obeyed: None,
             told: false,
         }
     }
@@ -111,8 +116,11 @@ impl<E: Clone + Send + Sync + 'static> Follower<E> {
         self.deliver(&mut connection).await?;
         self.gain(&connection);
         loop {
-            // What ends the waiting does not matter: the log is read.
-            let _rung = timeout(INTERVAL, shared.bell.notified()).await;
+            tokio::select! {
+                // What ends the waiting does not matter: the log is read.
+                _rung = timeout(INTERVAL, shared.bell.notified()) => {}
+                () = shared.commands.refused.notified() => return Err(Lost::Refused),
+            }
             self.catch_up(&mut connection, LONGEST).await?;
             self.deliver(&mut connection).await?;
         }
@@ -150,13 +158,17 @@ impl<E: Clone + Send + Sync + 'static> Follower<E> {
         connection: &mut Connection,
         longest: Duration,
     ) -> Result<(), Lost> {
+        if self.shared.horizon.lock().read.is_none() {
+            // What was fetched before has heard of no order.
+            self.floor = Some(Instant::now());
+        }
         loop {
             let read = self.shared.horizon.lock().read;
             let page = timeout(longest, self.page(connection, read)).await??;
             let length = page.len();
             match read {
                 Some(last) if !starts_at(&page, last)? => {
-                    self.discontinue();
+                    self.discontinue(last);
                     continue;
                 }
                 None if page.is_empty() => {
@@ -167,12 +179,10 @@ impl<E: Clone + Send + Sync + 'static> Follower<E> {
             }
             self.obey(page, read).await?;
             if length < PAGE {
-                if std::mem::take(&mut self.broken) {
-                    let mut horizon = self.shared.horizon.lock();
-                    // Nor are the values, which may have come back with an older log.
-                    if let Some(end) = horizon.read {
-                        horizon.begin(end);
-                    }
+                if self.broken.take().is_some() {
+                    // Values may have come back with an older log, so it begins anew, for all.
+                    timeout(longest, self.shared.write(connection, Order::Begin)).await??;
+                    continue;
                 }
                 self.shared.count(SharedOperation::Orders, SharedResult::Ok);
                 return Ok(());
@@ -195,62 +205,102 @@ impl<E: Clone + Send + Sync + 'static> Follower<E> {
     }
 
     /// The log does not go on where it was left: orders may have been missed, and how many nobody knows.
-    fn discontinue(&mut self) {
-        let now = Instant::now();
+    fn discontinue(&mut self, last: Position) {
         tracing::warn!(
             "the log of orders was lost or has run ahead: everything held is fetched again"
         );
         self.shared.metrics.shared.discontinuities.inc();
-        (self.floor, self.broken) = (Some(now), true);
-        self.cache.trust_since(self.floor);
+        self.distrust();
+        self.broken = Some(last);
         self.shared.horizon.lock().read = None;
     }
 
-    async fn obey(&self, page: Page, read: Option<Position>) -> Result<(), Lost> {
+    /// What is held may have missed an order, for good.
+    fn distrust(&mut self) {
+        self.floor = Some(Instant::now());
+        self.cache.trust_since(self.floor);
+    }
+
+    /// Does what a page says, in memory first, for all of it counts as heard then; and writes it down.
+    async fn obey(&mut self, page: Page, read: Option<Position>) -> Result<(), Lost> {
+        let mut done = Vec::new();
         for (id, fields) in page {
             let at: Position = id.parse()?;
             if Some(at) == read {
                 continue;
             }
-            let Entry { by, order } = Entry::read(&fields)?;
-            {
-                let mut horizon = self.shared.horizon.lock();
-                if horizon.read.is_none() {
-                    // What was ordered before the oldest entry is not known.
-                    horizon.begin(at);
-                }
-                horizon.note(at, &order);
+            let entry = Entry::read(&fields).unwrap_or_else(|Unreadable| self.unreadable(at));
+            done.extend(self.carry_out(at, &entry));
+        }
+        for (scope, how) in &done {
+            // The history is read again at the next start, so the journal need not know it.
+            if read.is_some() {
+                self.cache.journal(scope, *how).await;
             }
-            if let Order::Forget(scope, how) = &order
-                && by != self.shared.replica
-            {
-                let purged = match read {
-                    // The history: the next start reads it again, so the journal need not know.
-                    None => self.cache.purge(scope, *how),
-                    Some(_) => self.cache.purge_for_good(scope, *how).await,
-                };
-                tracing::debug!(?scope, ?how, purged, "another replica ordered to forget");
-            }
-            // Only now: a value whose fetch begins from here on has been through it.
-            self.shared.horizon.lock().read = Some(at);
         }
         Ok(())
+    }
+
+    /// One entry of the log; what was purged, if anything was to be.
+    fn carry_out(&mut self, at: Position, entry: &Entry) -> Option<(Scope, Thoroughness)> {
+        let Entry { by, order } = entry;
+        let mut horizon = self.shared.horizon.lock();
+        if horizon.read.is_none() {
+            // What was ordered before the oldest entry is not known.
+            horizon.begin(at);
+        }
+        horizon.note(at, order);
+        drop(horizon);
+        if *order == Order::Begin && self.broken.is_some_and(|last| at > last) {
+            // Another replica found so before.
+            self.broken = None;
+        }
+        let is_new = self.obeyed.is_none_or(|obeyed| at > obeyed);
+        self.obeyed = self.obeyed.max(Some(at));
+        let forgotten = match order {
+            Order::Forget(scope, how) if is_new && *by != self.shared.replica => {
+                let purged = self.cache.purge(scope, *how);
+                tracing::debug!(?scope, ?how, purged, "another replica ordered to forget");
+                match scope {
+                    Scope::Image(image) => self.shared.waiting.wake(image),
+                    Scope::Workspace(_) | Scope::All => self.shared.waiting.wake_all(),
+                }
+                Some((scope.clone(), *how))
+            }
+            Order::Begin | Order::Forget(..) => None,
+        };
+        // Only now: a value whose fetch begins from here on has been through it.
+        self.shared.horizon.lock().read = Some(at);
+        forgotten
+    }
+
+    /// An entry that no gateway of this version writes may order anything.
+    fn unreadable(&mut self, at: Position) -> Entry {
+        tracing::warn!(entry = %at, "an entry of the log of orders cannot be read: everything held is fetched again");
+        let shared = Arc::clone(&self.shared);
+        shared.count(SharedOperation::Orders, SharedResult::Corrupt);
+        shared.metrics.shared.discontinuities.inc();
+        self.distrust();
+        Entry {
+            by: shared.replica.clone(),
+            order: Order::Begin,
+        }
     }
 
     /// Tells the orders that could not be told when they were given.
     async fn deliver(&self, connection: &mut Connection) -> Result<(), Lost> {
         let next = || self.shared.unheard.lock().first();
-        while let Some((scope, how)) = next() {
-            let told = self.shared.order(connection, &scope, how);
+        while let Some(order) = next() {
+            let told = self.shared.order(connection, &order.scope, order.how);
             timeout(LONGEST, told).await??;
             self.shared
                 .count(SharedOperation::Invalidate, SharedResult::Ok);
-            self.heard(&(scope, how));
+            self.heard(&order);
         }
         Ok(())
     }
 
-    fn heard(&self, order: &(Scope, Thoroughness)) {
+    fn heard(&self, order: &Untold) {
         let mut unheard = self.shared.unheard.lock();
         unheard.heard(order);
         self.shared.metrics.shared.unheard.set(whole(unheard.len()));
@@ -278,7 +328,7 @@ impl Lost {
         match self {
             Self::Late(_) => SharedResult::Timeout,
             Self::Log(_) => SharedResult::Corrupt,
-            Self::Unconnected(_) | Self::Server(_) => SharedResult::Error,
+            Self::Unconnected(_) | Self::Server(_) | Self::Refused => SharedResult::Error,
         }
     }
 }

@@ -9,6 +9,7 @@ use super::commands::Trouble;
 use super::connection::Connection;
 use super::orders::{self, Order, Position};
 use super::{Shared, whole};
+use crate::api::ImageId;
 use crate::cache::{Cache, Scope, Thoroughness};
 use crate::metrics::{SharedOperation, SharedResult};
 
@@ -18,19 +19,23 @@ const ORDERED: &str = "!orders";
 /// So many orders are kept in the log, roughly.
 const KEPT_ORDERS: &str = "10000";
 
-/// Makes the whole fleet forget, and tells how many entries of this replica that met. See
-/// [`Cache::purge_for_good`].
+/// Makes the whole fleet forget, and tells how many entries of this replica that met; begun, it is
+/// finished, whoever waits. See [`Cache::purge_for_good`].
 pub async fn forget<E: Clone + Send + Sync + 'static>(
     shared: Option<&Arc<Shared>>,
-    cache: &Cache<E>,
+    cache: &Arc<Cache<E>>,
     scope: &Scope,
     how: Thoroughness,
 ) -> u64 {
-    // First there, or a fetch could bring back from there what is forgotten here.
-    if let Some(shared) = shared {
-        shared.forget(scope, how).await;
-    }
-    cache.purge_for_good(scope, how).await
+    let (shared, own, scope) = (shared.cloned(), Arc::clone(cache), scope.clone());
+    let forgetting = cache.tasks().spawn(async move {
+        // First there, or a fetch could bring back from there what is forgotten here.
+        if let Some(shared) = shared {
+            shared.forget(&scope, how).await;
+        }
+        own.purge_for_good(&scope, how).await
+    });
+    forgetting.await.unwrap_or_default()
 }
 
 impl Shared {
@@ -48,7 +53,22 @@ impl Shared {
             let mut unheard = self.unheard.lock();
             unheard.push(scope.clone(), how);
             self.metrics.shared.unheard.set(whole(unheard.len()));
+            drop(unheard);
+            self.bell.notify_one();
         }
+    }
+
+    /// Removes what is stored of an image, of which the origin has just said that it is none.
+    pub async fn erase(&self, image: &ImageId) {
+        let names = self.names.all(image);
+        let erased = self.commands.run(async |mut connection| {
+            redis::cmd("DEL")
+                .arg(names)
+                .exec_async(&mut connection)
+                .await
+        });
+        let result = erased.await.map(|()| true);
+        self.tell(SharedOperation::Release, result);
     }
 
     /// Removes what is stored, then writes the order down: who reads it finds nothing old any more.
@@ -64,7 +84,9 @@ impl Shared {
         }
         let order = Order::Forget(scope.clone(), how);
         let at = self.write(connection, order.clone()).await?;
-        self.horizon.lock().note(at, &order);
+        let mut horizon = self.horizon.lock();
+        horizon.note(at, &order);
+        horizon.written = at;
         Ok(())
     }
 

@@ -7,7 +7,6 @@ use redis::Script;
 use tokio::time::sleep;
 
 use super::{Failure, Lease, Shared, milliseconds, value};
-use crate::api::ImageKey;
 use crate::cache::{Landed, Policy};
 use crate::metrics::SharedOperation;
 
@@ -57,8 +56,9 @@ impl Shared {
         };
         let mut replaced = vec![self.names.no(image)];
         if let Landed::Negative(_) = landed {
-            let variants = ImageKey::variants(image);
-            replaced = variants.iter().map(|key| self.names.image(key)).collect();
+            // Whatever is being fetched of the other variant is older than this.
+            replaced = self.names.all(image);
+            replaced.retain(|name| *name != to);
         }
         let value = lease.began.and_then(|(reading, position)| {
             value::encode(&to, key, landed, policy, &reading, position)

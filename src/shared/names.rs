@@ -29,6 +29,11 @@ impl Names {
         format!("{}orders", self.base)
     }
 
+    /// A log that nobody reads, to try whether one may be written.
+    pub(super) fn trial(&self) -> String {
+        format!("{}trial", self.base)
+    }
+
     /// The channel that wakes who waits.
     pub(super) fn news(&self) -> String {
         format!("{}news", self.base)

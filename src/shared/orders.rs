@@ -112,6 +112,8 @@ impl Entry {
 pub(super) struct Horizon {
     /// The last entry that was read; nothing before the first.
     pub(super) read: Option<Position>,
+    /// The last entry that this replica wrote: a fetch that begins after it has been through all before.
+    pub(super) written: Position,
     /// Orders before this are unknown, or were about everything.
     all: Position,
     workspaces: HashMap<String, Position>,
@@ -129,7 +131,8 @@ impl Horizon {
     /// Remembers an order.
     pub(super) fn note(&mut self, at: Position, order: &Order) {
         match order {
-            Order::Forget(Scope::All, _) => self.begin(at),
+            // What lies there may be from before the log began.
+            Order::Begin | Order::Forget(Scope::All, _) => self.begin(at),
             Order::Forget(Scope::Workspace(id), _) => {
                 if self.workspaces.len() >= MAX_WORKSPACES && !self.workspaces.contains_key(id) {
                     // As if all of them had been ordered: too much is fetched again, never too little.
@@ -139,8 +142,13 @@ impl Horizon {
                 let last = self.workspaces.entry(id.clone()).or_default();
                 *last = at.max(*last);
             }
-            Order::Begin | Order::Forget(Scope::Image(_), _) => {}
+            Order::Forget(Scope::Image(_), _) => {}
         }
+    }
+
+    /// Where a fetch is that begins now; `None` before anything was read.
+    pub(super) fn now(&self) -> Option<Position> {
+        self.read.map(|read| read.max(self.written))
     }
 
     /// Whether nothing was ordered that a value is about whose fetch began when the log was here.
@@ -152,7 +160,18 @@ impl Horizon {
 
 /// Orders that the server has not been told yet: bounded, and then one to forget all.
 #[derive(Debug, Default)]
-pub(super) struct Unheard(Vec<(Scope, Thoroughness)>);
+pub(super) struct Unheard {
+    orders: Vec<Untold>,
+    given: u64,
+}
+
+/// An order, and which: the same order may be given again while it is being told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Untold {
+    pub(super) scope: Scope,
+    pub(super) how: Thoroughness,
+    number: u64,
+}
 
 /// More orders than are kept one by one.
 const MAX_UNHEARD: usize = 1000;
@@ -160,26 +179,32 @@ const MAX_UNHEARD: usize = 1000;
 impl Unheard {
     /// Keeps an order for later.
     pub(super) fn push(&mut self, scope: Scope, how: Thoroughness) {
-        if self.0.len() >= MAX_UNHEARD {
-            self.0 = vec![(Scope::All, Thoroughness::Hard)];
-        } else if !self.0.contains(&(scope.clone(), how)) {
-            self.0.push((scope, how));
-        }
+        self.given += 1;
+        self.orders
+            .retain(|kept| (&kept.scope, kept.how) != (&scope, how));
+        let (scope, how) = if self.orders.len() >= MAX_UNHEARD {
+            self.orders.clear();
+            (Scope::All, Thoroughness::Hard)
+        } else {
+            (scope, how)
+        };
+        let number = self.given;
+        self.orders.push(Untold { scope, how, number });
     }
 
     /// The oldest.
-    pub(super) fn first(&self) -> Option<(Scope, Thoroughness)> {
-        self.0.first().cloned()
+    pub(super) fn first(&self) -> Option<Untold> {
+        self.orders.first().cloned()
     }
 
     /// Drops one that has been heard.
-    pub(super) fn heard(&mut self, order: &(Scope, Thoroughness)) {
-        self.0.retain(|kept| kept != order);
+    pub(super) fn heard(&mut self, order: &Untold) {
+        self.orders.retain(|kept| kept != order);
     }
 
     /// How many there are.
     pub(super) const fn len(&self) -> usize {
-        self.0.len()
+        self.orders.len()
     }
 }
 
@@ -271,12 +296,25 @@ mod tests {
     fn too_many_orders_become_one_about_everything() {
         let mut unheard = Unheard::default();
         for number in 0..=MAX_UNHEARD {
-            let id = Scope::Workspace(number.to_string());
-            unheard.push(id.clone(), Thoroughness::Hard);
-            unheard.push(id, Thoroughness::Hard);
+            unheard.push(Scope::Workspace(number.to_string()), Thoroughness::Hard);
         }
-        assert_eq!(unheard.first(), Some((Scope::All, Thoroughness::Hard)));
-        unheard.heard(&(Scope::All, Thoroughness::Hard));
-        assert!(unheard.len() <= 1);
+        let first = unheard.first().unwrap();
+        assert_eq!((&first.scope, first.how), (&Scope::All, Thoroughness::Hard));
+        unheard.heard(&first);
+        assert_eq!(unheard.len(), 0);
+    }
+
+    #[test]
+    fn an_order_that_is_given_again_while_it_is_told_is_told_again() {
+        let mut unheard = Unheard::default();
+        let image = || Scope::Image(ImageId::parse("image-1").unwrap());
+        unheard.push(image(), Thoroughness::Hard);
+        let told = unheard.first().unwrap();
+        unheard.push(image(), Thoroughness::Hard);
+        unheard.heard(&told);
+        assert_eq!(unheard.len(), 1);
+        let again = unheard.first().unwrap();
+        unheard.heard(&again);
+        assert_eq!(unheard.len(), 0);
     }
 }

@@ -47,7 +47,10 @@ const MAX_AGE: Duration = Duration::from_secs(365 * 24 * 3600);
 /// What a get replied.
 pub(super) struct Got {
     pub(super) state: State,
-    pub(super) text: Vec<u8>,
+    /// Empty for nothing.
+    pub(super) held: Vec<u8>,
+    /// How who had the lease failed.
+    pub(super) mark: Vec<u8>,
     pub(super) left: Duration,
     pub(super) reading: Reading,
     /// Where the log of orders was before: what is heard of meanwhile counts as later.
@@ -62,9 +65,13 @@ impl Shared {
         oldest: Option<Duration>,
         overlook: bool,
     ) -> Result<Got, Trouble> {
-        let position = self.horizon.lock().read.ok_or(Trouble::Skipped)?;
+        // What was ordered here and could not be told yet still lies there.
+        if self.unheard.lock().len() > 0 {
+            return Err(Trouble::Skipped);
+        }
+        let position = self.horizon.lock().now().ok_or(Trouble::Skipped)?;
         let oldest = oldest.map_or(MAX_AGE, |age| age.min(MAX_AGE));
-        let (asked, (server, state, text, left)) = self
+        let (asked, (server, state, held, mark, left)) = self
             .commands
             .run(async |mut connection| {
                 let asked = Instant::now();
@@ -76,14 +83,15 @@ impl Shared {
                     .arg(milliseconds(self.config.lease.0))
                     .arg(milliseconds(oldest))
                     .arg(u8::from(overlook))
-                    .invoke_async::<(u64, u8, Vec<u8>, i64)>(&mut connection)
+                    .invoke_async::<(u64, u8, Vec<u8>, Vec<u8>, i64)>(&mut connection)
                     .await?;
                 Ok((asked, reply))
             })
             .await?;
         Ok(Got {
             state: State::of(state),
-            text,
+            held,
+            mark,
             left: Duration::from_millis(u64::try_from(left).unwrap_or(0)),
             reading: Reading {
                 server,
@@ -102,7 +110,7 @@ impl Shared {
         policy: &Policy,
     ) -> Result<(Landed, Freshness), Unfit> {
         let names = [self.names.image(key), self.names.no(&key.image)];
-        let held = value::decode([&names[0], &names[1]], &got.text, &got.reading)?;
+        let held = value::decode([&names[0], &names[1]], &got.held, &got.reading)?;
         let position = held.position;
         let (landed, freshness) = held
             .land(policy, &got.reading, Instant::now())

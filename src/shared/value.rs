@@ -143,7 +143,8 @@ pub(super) fn decode(names: [&str; 2], bytes: &[u8], reading: &Reading) -> Resul
             Saved::decode(content).map_err(|_| Unfit::Corrupt)?,
         )),
         _ => {
-            let no = decode_no(content, reading.local_time(sent)).ok_or(Unfit::Corrupt)?;
+            let sent = reading.local_time(sent).ok_or(Unfit::Outdated)?;
+            let no = decode_no(content, sent).ok_or(Unfit::Corrupt)?;
             Content::No(Box::new(no))
         }
     };
@@ -190,7 +191,7 @@ impl Held {
     ) -> Option<(Landed, Freshness)> {
         match self.content {
             Content::Image(saved) => {
-                let sent = reading.local_time(self.sent);
+                let sent = reading.local_time(self.sent)?;
                 let (_, entry) = saved.revive(policy, sent, now, Revival::Shared)?;
                 let freshness = entry.freshness(policy, now);
                 Some((Landed::Image(Arc::new(entry)), freshness))

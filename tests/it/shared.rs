@@ -113,6 +113,15 @@ impl Fleet {
         keys.lines().map(str::to_owned).collect()
     }
 
+    /// The same, when there are so many.
+    pub(crate) async fn await_keys(&self, containing: &str, count: usize) -> Vec<String> {
+        eventually("the keys are there", async || {
+            self.keys(containing).await.len() == count
+        })
+        .await;
+        self.keys(containing).await
+    }
+
     /// The origin takes this long for each answer from now on.
     pub(crate) fn slow(&self, milliseconds: u64) {
         let latency = FaultKind::Latency(Duration::from_millis(milliseconds));

@@ -23,7 +23,10 @@ async fn what_one_replica_fetched_the_others_need_not() {
         ));
         assert_eq!(fleet.count("get", "miss").await, 1.0);
         assert_eq!(fleet.count("get", "hit").await, 2.0);
-        assert_eq!(fleet.count("put", "ok").await, 1.0);
+        crate::support::eventually("it is stored", async || {
+            fleet.count("put", "ok").await == 1.0
+        })
+        .await;
         for replica in &fleet.replicas {
             let again = replica.image(&an_image()).await;
             assert!(again.cache_status().contains("; hit; ttl="), "{again:?}");

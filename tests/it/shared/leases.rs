@@ -17,7 +17,7 @@ async fn the_lease_of_a_replica_that_died_ends_by_itself() {
     // One image names the keys; another is fetched by nobody yet.
     let (known, id) = (an_image(), pai_image_gateway::emulator::Store::id(2));
     fleet.replicas[0].image(&known).await;
-    let key = fleet.keys(":image").await.remove(0);
+    let key = fleet.await_keys(":image", 1).await.remove(0);
     let lease = key.replace(&known, &id).replace("}:image", "}:lease");
     fleet
         .redis
@@ -148,6 +148,47 @@ async fn a_new_replica_answers_through_an_outage_with_what_the_fleet_knew() {
         answer.cache_status().contains("detail=origin-error"),
         "{answer:?}"
     );
+    // Also while another has the lease, or has just failed.
+    fleet
+        .origin
+        .script(vec![Fault::always(refusal(500, "InternalError"))]);
+    let mut asked = Vec::new();
+    for _ in 0..4 {
+        let newcomer = super::replica(&fleet.origin, &fleet.redis.url(), short).await;
+        asked.push(tokio::spawn(async move {
+            let answer = newcomer.image(&an_image()).await;
+            (newcomer, answer)
+        }));
+    }
+    for one in asked {
+        let (_newcomer, answer) = one.await.unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn those_who_wait_because_a_value_is_outdated_take_the_one_that_comes() {
+    let Some(fleet) = Fleet::start(5).await else {
+        return;
+    };
+    let id = pai_image_gateway::emulator::Store::id(3);
+    let owner = fleet.origin.store().get(&id).unwrap().workspace_id.unwrap();
+    fleet.replicas[0].image(&id).await;
+    fleet.await_keys(":image", 1).await;
+    fleet.replicas[0]
+        .purge(&format!(r#"{{"workspace":"{owner}"}}"#))
+        .await;
+    // Until all have heard of it.
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    fleet.slow(300);
+    let all = fleet.replicas.iter().map(|replica| {
+        let (address, target) = (replica.app.data.clone(), path(&id));
+        tokio::spawn(async move { ask(&address, Method::GET, &target, &[], "").await })
+    });
+    for answer in all.collect::<Vec<_>>() {
+        assert_eq!(answer.await.unwrap().status, 200);
+    }
+    assert_eq!(fleet.origin.fetches(&id), 2);
 }
 
 #[tokio::test]
