@@ -184,6 +184,8 @@ impl<E: Clone + Send + Sync + 'static> Follower<E> {
                     timeout(longest, self.shared.write(connection, Order::Begin)).await??;
                     continue;
                 }
+                // Where the server's clock was set back, what comes next may be numbered lower.
+                self.obeyed = self.shared.horizon.lock().read;
                 self.shared.count(SharedOperation::Orders, SharedResult::Ok);
                 return Ok(());
             }

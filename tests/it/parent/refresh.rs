@@ -1,5 +1,7 @@
 //! Forced refreshes: passed on with permission here, heeded with permission there.
 
+use std::time::Duration;
+
 use http::Method;
 use pai_image_gateway::emulator::Store;
 
@@ -90,7 +92,9 @@ async fn only_a_forced_refresh_says_so_to_the_parent() {
     })
     .await;
     assert_eq!(parent.last("cache-control"), "");
+    // Whoever asks more often has it fetched early, behind his back.
     eventually("it is forced", async || {
+        tokio::time::sleep(Duration::from_millis(1100)).await;
         child.demand("image-a", "max-age=1").await.found();
         parent.last("cache-control") == "no-cache"
     })
