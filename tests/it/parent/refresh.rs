@@ -61,7 +61,7 @@ async fn without_permission_here_nothing_is_passed_on() {
         demand(Signer::frugal()).await.found();
         assert_eq!(parent.calls(), 1);
         assert_eq!(parent.last("cache-control"), "");
-        tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+        tokio::time::sleep(Duration::from_millis(1100)).await;
     }
     demand(Signer::team()).await.found();
     assert_eq!(parent.calls(), 2);
