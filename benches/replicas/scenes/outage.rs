@@ -13,8 +13,16 @@ use crate::load::{self, Sweeps};
 use crate::options::Options;
 use crate::report::Row;
 
+/// Every gateway has found its way back to the tier by then.
+const SETTLED: Duration = Duration::from_secs(4);
+
 pub(super) async fn play(options: &Options, fleet: &mut Fleet, tier: Tier) -> Outcome<Vec<Row>> {
-    let (ttl, before, begun) = (options.ttl().0, fleet.calls(), Instant::now());
+    let ttl = options.ttl().0;
+    // The tier may just have come back empty: what is to be known through the outage is fetched first.
+    let settling = Sweeps::start(&fleet.sockets, &fleet.images, ttl / 2);
+    sleep(SETTLED + ttl * 3).await;
+    settling.stop().await?;
+    let (before, begun) = (fleet.calls(), Instant::now());
     let load = Sweeps::start(&fleet.sockets, &fleet.images, ttl / 2);
     fleet.origin.script(vec![Fault::always(failure())]);
     sleep(ttl * options.ttls / 2).await;
