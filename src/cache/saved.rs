@@ -12,6 +12,7 @@
 use std::io;
 use std::time::Duration;
 
+use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
 use http::HeaderValue;
 use jiff::Timestamp;
@@ -185,6 +186,19 @@ impl Saved {
         let useful = entry.storable && entry.freshness(policy, now) != Freshness::Expired;
         useful.then_some((self.key, entry))
     }
+}
+
+/// The start of a SHA-256 over all of these, one behind the other.
+pub(crate) fn sum<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
+    let mut context = Context::new(&SHA256);
+    for part in parts {
+        context.update(part);
+    }
+    let mut start = [0; N];
+    for (to, from) in start.iter_mut().zip(context.finish().as_ref()) {
+        *to = *from;
+    }
+    start
 }
 
 fn directives(flags: u8, max_age: u64) -> Directives {

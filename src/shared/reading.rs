@@ -17,6 +17,7 @@ use crate::metrics::SharedResult;
 
 pub(super) static GET: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("scripts/get.lua")));
+
 /// How an image is, as the script tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {

@@ -14,14 +14,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lc_rs::digest::{Context, SHA256};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::clock::Reading;
 use super::orders::Position;
 use crate::api::{ImageKey, OriginError};
-use crate::cache::saved::{Revival, Saved};
+use crate::cache::saved::{self, Revival, Saved};
 use crate::cache::{Entry, Negative, NegativeKind, Policy};
 use crate::cache::{Freshness, Landed, reader::Reader};
 
@@ -222,14 +221,7 @@ fn number(digits: [u8; 16]) -> Result<u64, Unfit> {
 }
 
 fn sum(name: &str, bytes: &[u8]) -> [u8; SUM] {
-    let mut context = Context::new(&SHA256);
-    context.update(name.as_bytes());
-    context.update(bytes);
-    let mut start = [0; SUM];
-    for (to, from) in start.iter_mut().zip(context.finish().as_ref()) {
-        *to = *from;
-    }
-    start
+    saved::sum(&[name.as_bytes(), bytes])
 }
 
 #[cfg(test)]

@@ -9,11 +9,10 @@
 //! that an order is only read in its own place. A journal may end within an order: that one was never
 //! answered. Any other fault makes the whole journal unreadable, because what follows is unknown.
 
-use aws_lc_rs::digest::{Context, SHA256};
-
 use crate::api::ImageId;
 use crate::cache::purge::{Scope, Thoroughness};
 use crate::cache::reader::{Cut, Reader};
+use crate::cache::saved;
 
 const MAGIC: &[u8; 8] = b"PAIJRNL\n";
 const VERSION: u32 = 1;
@@ -157,15 +156,7 @@ fn decode_order(content: &[u8]) -> Result<(Scope, Thoroughness), Unreadable> {
 }
 
 fn sum(generation: u64, number: u64, content: &[u8]) -> [u8; SUM] {
-    let mut context = Context::new(&SHA256);
-    context.update(&generation.to_le_bytes());
-    context.update(&number.to_le_bytes());
-    context.update(content);
-    let mut start = [0; SUM];
-    for (to, from) in start.iter_mut().zip(context.finish().as_ref()) {
-        *to = *from;
-    }
-    start
+    saved::sum(&[&generation.to_le_bytes(), &number.to_le_bytes(), content])
 }
 
 const SUM: usize = 8;
