@@ -44,6 +44,20 @@ impl Query {
             .any(|(name, value)| name == wanted && !value.is_empty())
     }
 
+    /// Drops `RegionId`, which aliyun-python-sdk-core adds to every call: the endpoint decides the
+    /// region, so the parameter is neither part of a cache key nor sent upstream.
+    ///
+    /// # Errors
+    /// [`Malformed`] if it is there twice.
+    pub(super) fn without_region(mut self) -> Result<Self, Malformed> {
+        let before = self.0.len();
+        self.0.retain(|(name, _)| name != "RegionId");
+        if before - self.0.len() > 1 {
+            return Err(Malformed::new("RegionId must be given once"));
+        }
+        Ok(self)
+    }
+
     /// The pairs escaped by RFC 3986, sorted by name and joined by `&`: ACS3's canonical query, and
     /// the query to put on the wire beside it. An empty value keeps its `=`.
     #[must_use]

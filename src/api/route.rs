@@ -66,11 +66,12 @@ impl Call {
 
     fn parse(action: Action, route: &Route<'_>, query: &str) -> Result<Self, Malformed> {
         let image = || parse_image(route.image);
+        let query = Query::parse(query)?.without_region()?;
         let operation = match action {
             Action::GetImage => {
                 return Ok(Self::get_image(ImageKey {
                     image: image()?,
-                    verbose: parse_verbose(query)?,
+                    verbose: parse_verbose(&query)?,
                 }));
             }
             Action::ListImages => Operation::ListImages,
@@ -82,14 +83,11 @@ impl Call {
             }
             Action::PublishImage => Operation::PublishImage(image()?),
             Action::RemoveImage => Operation::RemoveImage(image()?),
-            Action::Resolve if query.is_empty() => Operation::Resolve,
+            Action::Resolve if query.pairs().next().is_none() => Operation::Resolve,
             Action::Resolve => return Err(Malformed::new("Resolve has no parameters")),
             Action::Unknown => return Err(Malformed::new("no such operation")),
         };
-        Ok(Self {
-            operation,
-            query: Query::parse(query)?,
-        })
+        Ok(Self { operation, query })
     }
 }
 
@@ -175,11 +173,7 @@ fn parse_image(segment: &str) -> Result<ImageId, Malformed> {
     }
 }
 
-fn parse_verbose(query: &str) -> Result<bool, Malformed> {
-    if query.is_empty() {
-        return Ok(false);
-    }
-    let query = Query::parse(query)?;
+fn parse_verbose(query: &Query) -> Result<bool, Malformed> {
     let mut verbose = None;
     for (name, value) in query.pairs() {
         if name != "Verbose" {
@@ -294,6 +288,31 @@ mod tests {
         for path in ["/gateway/v1/resolve/", "/gateway/v1", "/gateway/v2/resolve"] {
             let call = Call::classify(&Method::POST, path, None);
             assert_eq!(call, Err(Misrouted::UnknownRoute), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_region_is_taken_once_on_every_operation_and_goes_nowhere() {
+        for (method, path, query, rest) in [
+            (
+                Method::GET,
+                "/api/v1/images/image-1",
+                "Verbose=true",
+                "Verbose=true",
+            ),
+            (Method::GET, "/api/v1/images", "Name=x", "Name=x"),
+            (Method::GET, "/api/v1/image/labels", "", ""),
+            (Method::POST, "/api/v1/images", "", ""),
+            (Method::DELETE, "/api/v1/images/image-1", "", ""),
+            (Method::POST, RESOLVE, "", ""),
+        ] {
+            let regional = format!("RegionId=cn-hangzhou&{query}");
+            let call = Call::classify(&method, path, Some(&regional));
+            assert_eq!(call, Call::classify(&method, path, Some(query)), "{path}");
+            assert_eq!(call.unwrap().query.canonical(), rest);
+            let twice = format!("{regional}&RegionId=cn-hangzhou");
+            let call = Call::classify(&method, path, Some(&twice));
+            assert!(matches!(call, Err(Misrouted::Malformed(..))), "{twice}");
         }
     }
 

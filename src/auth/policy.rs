@@ -111,7 +111,11 @@ impl Grant {
                     .as_deref()
                     .is_some_and(|user| self.users.holds(user)),
             },
-            (Some(Accessibility::Private), Some(false) | None) | (None, _) => false,
+            // No workspace bounds it, so only a client without bounds sees it.
+            (Some(Accessibility::Private), None) => {
+                self.workspaces == Scope::All && self.users == Scope::All
+            }
+            (Some(Accessibility::Private), Some(false)) | (None, _) => false,
         }
     }
 
@@ -242,6 +246,21 @@ mod tests {
             ),
             (
                 &all,
+                &["*"],
+                true,
+                image(Some(Private), None, Some("u")),
+                true,
+            ),
+            (&all, &["*"], false, image(Some(Private), None, None), true),
+            (
+                &all,
+                &["u"],
+                true,
+                image(Some(Private), None, Some("u")),
+                false,
+            ),
+            (
+                &one,
                 &["*"],
                 true,
                 image(Some(Private), None, Some("u")),
