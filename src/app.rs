@@ -206,6 +206,8 @@ impl App {
         if let Some(shared) = &shared {
             shared.ready(FIRST_CONNECTION).await;
         }
+        let (reporting, reported) = (stop.clone(), Arc::clone(&metrics));
+        services.spawn(async move { reported.conditions.run(reporting).await });
         let refresh = stop.clone();
         services.spawn(async move { credentials.run(refresh).await });
         if let Some(scribe) = scribe {

@@ -16,6 +16,7 @@ use prometheus::{
 
 use crate::api::Action;
 use crate::outcome::{CallResult, Outcome};
+use crate::telemetry::Conditions;
 use client::Clients;
 use listener::Listeners;
 use register::{Register, by_two};
@@ -106,6 +107,8 @@ pub struct Metrics {
     pub snapshot: SnapshotMetrics,
     /// What is counted about traces that are sent away.
     pub traces: TraceMetrics,
+    /// Recurring troubles, for the log.
+    pub conditions: Conditions,
 }
 
 impl Metrics {
@@ -248,6 +251,7 @@ impl Metrics {
             shared: SharedMetrics::new(&register),
             snapshot: SnapshotMetrics::new(&register),
             traces: TraceMetrics::new(&register),
+            conditions: Conditions::default(),
             registry,
         }
     }

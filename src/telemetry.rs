@@ -1,5 +1,10 @@
 //! Logs, and how errors are told in them.
 
+mod conditions;
+mod episode;
+
+pub use conditions::{Condition, Conditions};
+
 use std::io::IsTerminal;
 
 use serde::{Deserialize, Serialize};

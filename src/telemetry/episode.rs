@@ -1,0 +1,296 @@
+//! A recurring trouble as a value: it is reported when it begins, once a minute while it lasts, and when it ends.
+//!
+//! - **begins**: the first occurrence gives [`Line::Began`];
+//! - **lasts**: once a minute [`Line::Continues`], with the count so far;
+//! - **ends**: a recovery that lasted for [`Rules::settle`], or [`Rules::quiet`] without an occurrence, gives [`Line::Ended`].
+//!
+//! A trouble that comes and goes is one episode: two beginnings, or two ends, are at least [`AGAIN`] apart, so that
+//! no more than three lines a minute come out of it, however often it occurs.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Shortest time between two lines that say the same.
+pub(super) const AGAIN: Duration = Duration::from_secs(60);
+
+/// Decides when an episode is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rules {
+    /// Time without an occurrence after a recovery before it is believed.
+    pub(super) settle: Duration,
+    /// Time without an occurrence that counts as a recovery; `None` where only a recovery ends it.
+    pub(super) quiet: Option<Duration>,
+}
+
+/// A line that is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Line {
+    /// The trouble has begun.
+    Began,
+    /// It goes on: for so long, and so many occurrences.
+    Continues {
+        /// Time since the first occurrence.
+        lasting: Duration,
+        /// Occurrences so far.
+        count: u64,
+    },
+    /// It is over.
+    Ended {
+        /// Time from the first occurrence to the recovery.
+        lasted: Duration,
+        /// Occurrences in all.
+        count: u64,
+    },
+}
+
+/// The history of one trouble, as much of it as the next line needs.
+#[derive(Debug)]
+pub(super) struct Episode {
+    rules: Rules,
+    running: Option<Running>,
+    last_start: Option<Instant>,
+    last_end: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Running {
+    since: Instant,
+    latest: Instant,
+    count: u64,
+    /// The count in the last line; zero before the first.
+    reported: u64,
+    recovered: Option<Instant>,
+}
+
+impl Episode {
+    /// Makes one in which nothing has occurred.
+    #[must_use]
+    pub(super) const fn new(rules: Rules) -> Self {
+        Self {
+            rules,
+            running: None,
+            last_start: None,
+            last_end: None,
+        }
+    }
+
+    /// Counts an occurrence, and returns the line that is due.
+    pub(super) fn occurred(&mut self, now: Instant) -> Option<Line> {
+        let running = self.running.get_or_insert(Running {
+            since: now,
+            latest: now,
+            count: 0,
+            reported: 0,
+            recovered: None,
+        });
+        running.count = running.count.saturating_add(1);
+        (running.latest, running.recovered) = (now, None);
+        self.due(now)
+    }
+
+    /// Notes that the trouble is over, if there was one, and returns the line that is due.
+    pub(super) fn recovered(&mut self, now: Instant) -> Option<Line> {
+        let running = self.running.as_mut()?;
+        running.recovered.get_or_insert(now);
+        self.due(now)
+    }
+
+    /// Returns the line that is due because of the time alone.
+    pub(super) fn due(&mut self, now: Instant) -> Option<Line> {
+        let rules = self.rules;
+        let running = self.running.as_mut()?;
+        let is_quiet = rules
+            .quiet
+            .is_some_and(|quiet| now >= running.latest + quiet);
+        if is_quiet && running.recovered.is_none() {
+            running.recovered = Some(running.latest);
+        }
+        let Some(recovered) = running.recovered else {
+            return self.goes_on(now);
+        };
+        if now < recovered + rules.settle || !is_free(self.last_end, now) {
+            return None;
+        }
+        let (lasted, count) = (
+            recovered.saturating_duration_since(running.since),
+            running.count,
+        );
+        (self.running, self.last_end) = (None, Some(now));
+        Some(Line::Ended { lasted, count })
+    }
+
+    /// Whether there is nothing left to report, nor a line to keep a distance from.
+    #[must_use]
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        self.running.is_none() && is_free(self.last_start, now) && is_free(self.last_end, now)
+    }
+
+    fn goes_on(&mut self, now: Instant) -> Option<Line> {
+        let running = self.running.as_mut()?;
+        let has_news = running.count > running.reported || self.rules.quiet.is_none();
+        if !has_news || !is_free(self.last_start, now) {
+            return None;
+        }
+        self.last_start = Some(now);
+        let is_first = std::mem::replace(&mut running.reported, running.count) == 0;
+        Some(if is_first && running.since == now {
+            Line::Began
+        } else {
+            Line::Continues {
+                lasting: now.saturating_duration_since(running.since),
+                count: running.count,
+            }
+        })
+    }
+}
+
+/// Whether a line may follow the last of its kind.
+fn is_free(last: Option<Instant>, now: Instant) -> bool {
+    last.is_none_or(|last| now >= last + AGAIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const STATE: Rules = Rules {
+        settle: Duration::ZERO,
+        quiet: None,
+    };
+    const EVENTS: Rules = Rules {
+        settle: Duration::ZERO,
+        quiet: Some(AGAIN),
+    };
+
+    fn secs(secs: u64) -> Duration {
+        Duration::from_secs(secs)
+    }
+
+    #[test]
+    fn an_outage_is_reported_when_it_begins_each_minute_and_when_it_ends() {
+        let start = Instant::now();
+        let mut episode = Episode::new(STATE);
+        assert_eq!(episode.occurred(start), Some(Line::Began));
+        for second in 1..60 {
+            assert_eq!(episode.occurred(start + secs(second)), None);
+        }
+        let continues = Line::Continues {
+            lasting: secs(60),
+            count: 60,
+        };
+        assert_eq!(episode.due(start + secs(60)), Some(continues));
+        assert_eq!(episode.due(start + secs(61)), None);
+        let ended = Line::Ended {
+            lasted: secs(90),
+            count: 60,
+        };
+        assert_eq!(episode.recovered(start + secs(90)), Some(ended));
+        assert_eq!(episode.recovered(start + secs(91)), None);
+    }
+
+    #[test]
+    fn events_end_when_none_came_for_a_minute() {
+        let start = Instant::now();
+        let mut episode = Episode::new(EVENTS);
+        assert_eq!(episode.occurred(start), Some(Line::Began));
+        assert_eq!(episode.occurred(start + secs(30)), None);
+        assert_eq!(
+            episode.due(start + secs(89)),
+            Some(Line::Continues {
+                lasting: secs(89),
+                count: 2
+            })
+        );
+        let ended = Line::Ended {
+            lasted: secs(30),
+            count: 2,
+        };
+        assert_eq!(episode.due(start + secs(90)), Some(ended));
+    }
+
+    #[test]
+    fn a_recovery_that_does_not_settle_is_none() {
+        let start = Instant::now();
+        let mut episode = Episode::new(Rules {
+            settle: secs(5),
+            quiet: None,
+        });
+        assert_eq!(episode.occurred(start), Some(Line::Began));
+        assert_eq!(episode.recovered(start + secs(1)), None);
+        assert_eq!(episode.occurred(start + secs(2)), None);
+        assert_eq!(episode.recovered(start + secs(3)), None);
+        assert_eq!(episode.due(start + secs(7)), None);
+        let ended = Line::Ended {
+            lasted: secs(3),
+            count: 2,
+        };
+        assert_eq!(episode.due(start + secs(8)), Some(ended));
+    }
+
+    #[test]
+    fn a_second_outage_within_the_minute_is_reported_at_its_end() {
+        let start = Instant::now();
+        let mut episode = Episode::new(STATE);
+        episode.occurred(start);
+        assert!(episode.recovered(start + secs(1)).is_some());
+        assert_eq!(episode.occurred(start + secs(10)), None);
+        assert_eq!(episode.recovered(start + secs(12)), None);
+        assert_eq!(episode.due(start + secs(60)), None);
+        let ended = Line::Ended {
+            lasted: secs(2),
+            count: 1,
+        };
+        assert_eq!(episode.due(start + secs(61)), Some(ended));
+        assert!(!episode.is_over(start + secs(61)));
+        assert!(episode.is_over(start + secs(121)));
+    }
+
+    #[test]
+    fn a_second_outage_that_lasts_is_reported_after_the_minute() {
+        let start = Instant::now();
+        let mut episode = Episode::new(STATE);
+        episode.occurred(start);
+        episode.recovered(start + secs(1));
+        assert_eq!(episode.occurred(start + secs(10)), None);
+        let continues = Line::Continues {
+            lasting: secs(50),
+            count: 1,
+        };
+        assert_eq!(episode.due(start + secs(60)), Some(continues));
+    }
+
+    proptest! {
+        #[test]
+        fn no_history_gives_more_than_three_lines_a_minute_nor_loses_an_occurrence(
+            steps in prop::collection::vec((0_u64..20_000, 0..3_u8), 1..400),
+            settle in 0_u64..10,
+            quiet in prop::option::of(1_u64..120),
+        ) {
+            let rules = Rules { settle: secs(settle), quiet: quiet.map(secs) };
+            let mut episode = Episode::new(rules);
+            let mut now = Instant::now();
+            let (mut lines, mut occurred, mut ended) = (Vec::new(), 0, 0);
+            for (pause, step) in steps {
+                now += Duration::from_millis(pause);
+                let line = match step {
+                    0 => { occurred += 1; episode.occurred(now) }
+                    1 => episode.recovered(now),
+                    _ => episode.due(now),
+                };
+                if let Some(Line::Ended { count, .. }) = line { ended += count; }
+                lines.extend(line.map(|_| now));
+            }
+            for from in &lines {
+                let within = lines.iter().filter(|at| **at >= *from && **at < *from + AGAIN);
+                prop_assert!(within.count() <= 3);
+            }
+            let end = now + secs(1000);
+            let running = episode.recovered(end).or(episode.due(end + secs(settle)));
+            if let Some(Line::Ended { count, .. }) = running { ended += count; }
+            prop_assert_eq!(ended, occurred);
+        }
+    }
+}
