@@ -27,6 +27,7 @@ mod forgetting;
 mod leading;
 mod lease;
 mod names;
+mod nonces;
 mod orders;
 mod reading;
 mod status;
@@ -38,6 +39,7 @@ pub use config::{BadUrl, Config};
 pub use follower::Follower;
 pub use forgetting::forget;
 pub use lease::{Failure, Lease};
+pub use nonces::{Unavailable, WriteNonce};
 
 use std::fmt;
 use std::pin::pin;

@@ -19,6 +19,8 @@ pub enum SharedOperation {
     Invalidate,
     /// To read what others were told.
     Orders,
+    /// To record the nonce of a write.
+    Nonce,
 }
 
 /// What came of it.
@@ -54,13 +56,14 @@ pub enum SharedResult {
 
 impl SharedOperation {
     /// In the order of the discriminants.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Get,
         Self::Put,
         Self::Renew,
         Self::Release,
         Self::Invalidate,
         Self::Orders,
+        Self::Nonce,
     ];
 
     /// The label.
@@ -73,6 +76,7 @@ impl SharedOperation {
             Self::Release => "release",
             Self::Invalidate => "invalidate",
             Self::Orders => "orders",
+            Self::Nonce => "nonce",
         }
     }
 }

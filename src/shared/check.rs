@@ -8,6 +8,7 @@ use tokio::time::{error::Elapsed, timeout};
 
 use super::connection::{Connection, Unconnected, connect};
 use super::leading::{PUT, RELEASE, RENEW};
+use super::nonces::RECORD;
 use super::reading::GET;
 use super::{Shared, milliseconds};
 use crate::api::{ImageId, ImageKey};
@@ -66,6 +67,13 @@ impl Shared {
         let mut release = RELEASE.key(&lease);
         release.arg(TOKEN).arg("").arg(0).arg(&news).arg("");
         let _released: bool = release.invoke_async(connection).await?;
+        let mut nonce = RECORD.key(self.names.write_nonces_since());
+        nonce.key(
+            self.names
+                .write_nonce(&std::array::from_fn(|_| fastrand::u8(..))),
+        );
+        nonce.arg(0).arg(life);
+        let _recorded: u8 = nonce.invoke_async(connection).await?;
         self.try_log(&key, connection).await
     }
 

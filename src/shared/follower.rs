@@ -11,11 +11,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::SendError;
-use redis::{PushInfo, PushKind, RedisError};
+use redis::{PushInfo, PushKind, RedisError, RedisResult};
 use tokio::time::{Instant, error::Elapsed, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{Connection, Unconnected, connect};
+use super::nonces::Completeness;
 use super::orders::{Entry, Order, Position, Unreadable, Untold};
 use super::{Shared, whole};
 use crate::cache::{Cache, Scope, Thoroughness};
@@ -113,6 +114,8 @@ impl<E: Clone + Send + Sync + 'static> Follower<E> {
             timeout(longest * 2, connect(&shared.url, &shared.config, push)).await??;
         timeout(longest, connection.subscribe(&shared.names.news())).await??;
         self.catch_up(&mut connection, longest).await?;
+        let begun = shared.begin_write_nonces(&mut connection, Completeness::Assumed);
+        timeout(longest, begun).await??;
         self.deliver(&mut connection).await?;
         self.gain(&connection);
         loop {
@@ -172,16 +175,17 @@ impl<E: Clone + Send + Sync + 'static> Follower<E> {
                     continue;
                 }
                 None if page.is_empty() => {
-                    timeout(longest, self.shared.write(connection, Order::Begin)).await??;
+                    timeout(longest, self.begin_anew(connection)).await??;
                     continue;
                 }
                 Some(_) | None => {}
             }
             self.obey(page, read).await?;
             if length < PAGE {
-                if self.broken.take().is_some() {
+                if self.broken.is_some() {
                     // Values may have come back with an older log, so it begins anew, for all.
-                    timeout(longest, self.shared.write(connection, Order::Begin)).await??;
+                    timeout(longest, self.begin_anew(connection)).await??;
+                    self.broken = None;
                     continue;
                 }
                 // Where the server's clock was set back, what comes next may be numbered lower.
@@ -190,6 +194,15 @@ impl<E: Clone + Send + Sync + 'static> Follower<E> {
                 return Ok(());
             }
         }
+    }
+
+    /// Begins the log anew, and before it the record of write nonces, which may have been lost with it.
+    async fn begin_anew(&self, connection: &mut Connection) -> RedisResult<()> {
+        self.shared
+            .begin_write_nonces(connection, Completeness::Lost)
+            .await?;
+        self.shared.write(connection, Order::Begin).await?;
+        Ok(())
     }
 
     async fn page(

@@ -39,6 +39,22 @@ impl Names {
         format!("{}news", self.base)
     }
 
+    /// Since when write nonces are recorded.
+    pub(super) fn write_nonces_since(&self) -> String {
+        self.write_nonces("since")
+    }
+
+    /// The nonce of one write, by the digest of its key and nonce.
+    pub(super) fn write_nonce(&self, fingerprint: &[u8; 32]) -> String {
+        let digest: String = fingerprint.iter().map(hex).collect();
+        self.write_nonces(&digest)
+    }
+
+    fn write_nonces(&self, what: &str) -> String {
+        // One node of a cluster has all of them, for a script reads two.
+        format!("{0}{{{0}writes}}:{what}", self.base)
+    }
+
     fn of(&self, image: &ImageId, what: &str) -> String {
         // The braces keep all that is known of one image on one node of a cluster.
         format!("{}{{{}}}:{what}", self.base, image.as_str())
@@ -100,5 +116,9 @@ mod tests {
         assert!(!all.iter().any(|name| there.all(&image).contains(name)));
         // printf a.example | sha256sum
         assert_eq!(here.no(&image), "pai:1:b8e74533:{image-1}:no");
+        assert_eq!(
+            here.write_nonces_since(),
+            "pai:1:b8e74533:{pai:1:b8e74533:writes}:since"
+        );
     }
 }

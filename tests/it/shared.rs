@@ -5,6 +5,7 @@ mod fleet;
 mod forgetting;
 mod leases;
 mod loss;
+mod nonces;
 mod servers;
 
 use std::sync::Arc;

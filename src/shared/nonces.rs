@@ -1,0 +1,108 @@
+//! The fleet's record of write nonces: a signed write is carried out by one replica, once.
+//!
+//! A nonce is a key that is set if it is not there, for as long as its signature can be valid. The
+//! server may lose such keys (it restarts, a replica without the latest takes over), so the record also
+//! tells since when it is complete, by the server's own clock: a write that was signed before is
+//! [`WriteNonce::Unknown`], never [`WriteNonce::First`]. Whoever finds that the log does not go on begins
+//! the record anew.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use redis::aio::ConnectionLike;
+use redis::{RedisResult, Script};
+
+use super::commands::Trouble;
+use super::{Shared, milliseconds};
+use crate::metrics::{SharedOperation, SharedResult};
+
+pub(super) static RECORD: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("scripts/nonce.lua")));
+static BEGIN: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/nonces.lua")));
+
+/// Lifetime of a nonce: a date holds for 15 minutes either way, and clocks may differ by as much.
+pub(super) const LIFE: Duration = Duration::from_secs(45 * 60);
+/// A write may be dated so far ahead. A later date could have been used before the record began
+/// although it is after it.
+const AHEAD: SignedDuration = SignedDuration::from_secs(5);
+
+/// Answer of the record about the nonce of a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WriteNonce {
+    /// No replica has seen it, and it is recorded now: the write may go.
+    First,
+    /// A replica has seen it: a replay.
+    Seen,
+    /// The write is dated before the record is complete, or more than 5 s ahead: the record cannot
+    /// tell, and the client has to sign again.
+    Unknown,
+}
+
+/// The record cannot be reached: whether the write is a replay is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the shared cache's record of write nonces does not answer")]
+pub struct Unavailable;
+
+impl Shared {
+    /// Records the nonce of a write that is about to be sent.
+    ///
+    /// `fingerprint` is a digest of key and nonce that is the same on every replica; `age` is the time
+    /// since the date that was signed, negative where that is ahead. Takes at most
+    /// [`Config::timeout`](super::Config::timeout) and the wait for a turn.
+    ///
+    /// # Errors
+    /// [`Unavailable`] where there is no connection, the breaker is open, or no reply comes in time. The
+    /// nonce may be recorded then all the same, so the same bytes may be refused as seen afterwards.
+    pub async fn record_write_nonce(
+        &self,
+        fingerprint: &[u8; 32],
+        age: SignedDuration,
+    ) -> Result<WriteNonce, Unavailable> {
+        if -age > AHEAD {
+            return Ok(WriteNonce::Unknown);
+        }
+        let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+        let recorded = self.commands.run(async |mut connection| {
+            RECORD
+                .key(self.names.write_nonces_since())
+                .key(self.names.write_nonce(fingerprint))
+                .arg(age)
+                .arg(milliseconds(LIFE))
+                .invoke_async::<u8>(&mut connection)
+                .await
+        });
+        let recorded = recorded.await;
+        let result = recorded.map_or_else(Trouble::result, |number| match number {
+            0 => SharedResult::Ok,
+            1 => SharedResult::Hit,
+            _ => SharedResult::Outdated,
+        });
+        self.count(SharedOperation::Nonce, result);
+        match recorded.map_err(|_| Unavailable)? {
+            0 => Ok(WriteNonce::First),
+            1 => Ok(WriteNonce::Seen),
+            _ => Ok(WriteNonce::Unknown),
+        }
+    }
+
+    /// Begins the record where there is none; with [`Completeness::Lost`] anew.
+    pub(super) async fn begin_write_nonces(
+        &self,
+        connection: &mut impl ConnectionLike,
+        completeness: Completeness,
+    ) -> RedisResult<()> {
+        let anew = u8::from(completeness == Completeness::Lost);
+        let mut begin = BEGIN.key(self.names.write_nonces_since());
+        begin.arg(anew).invoke_async(connection).await
+    }
+}
+
+/// State of the server's data, as far as this replica can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Completeness {
+    /// Nothing is known to be missing.
+    Assumed,
+    /// The log does not go on, so nonces may be missing too.
+    Lost,
+}
