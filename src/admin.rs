@@ -21,7 +21,9 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN};
+use http::header::{
+    ACCEPT_ENCODING, ALLOW, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, ORIGIN, VARY,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use secrecy::{ExposeSecret, SecretString};
@@ -32,7 +34,7 @@ use tokio::runtime::Handle;
 use crate::auth::Authenticator;
 use crate::cache::Cache;
 use crate::credentials::Provider;
-use crate::metrics::Metrics;
+use crate::metrics::{Encoding, Exposition, Metrics};
 use crate::peer::Peer;
 use crate::ranking::Ranking;
 use crate::response::Body;
@@ -127,7 +129,7 @@ pub struct Observe(pub Arc<Admin>);
 impl Service for Observe {
     async fn answer(&self, request: Request<Incoming>, _: &Peer) -> Response<Body> {
         self.0
-            .open(request.method(), request.uri().path())
+            .open(request.method(), request.uri().path(), request.headers())
             .unwrap_or_else(|| problem(StatusCode::NOT_FOUND, "no such page"))
     }
 }
@@ -136,7 +138,7 @@ impl Service for Admin {
     async fn answer(&self, request: Request<Incoming>, _: &Peer) -> Response<Body> {
         let (head, body) = request.into_parts();
         let path = head.uri.path();
-        if let Some(response) = self.open(&head.method, path) {
+        if let Some(response) = self.open(&head.method, path, &head.headers) {
             return response;
         }
         let own_site = self.refuse_foreign(&head.headers);
@@ -167,25 +169,12 @@ impl Service for Admin {
 
 impl Admin {
     /// Pages for everybody: probes and metrics.
-    fn open(&self, method: &Method, path: &str) -> Option<Response<Body>> {
+    fn open(&self, method: &Method, path: &str, headers: &HeaderMap) -> Option<Response<Body>> {
         let page = match path {
             "/livez" => text(StatusCode::OK, PLAIN, "alive\n".to_owned()),
             "/readyz" => self.probe(self.health.readiness(&self.credentials)),
             "/startupz" => self.probe(self.health.startup(&self.credentials)),
-            "/metrics" => {
-                self.cache.export();
-                self.upstream.export();
-                self.auth.export();
-                let tasks = Handle::current().metrics().num_alive_tasks();
-                self.metrics
-                    .tasks
-                    .set(i64::try_from(tasks).unwrap_or(i64::MAX));
-                text(
-                    StatusCode::OK,
-                    "text/plain; version=0.0.4; charset=utf-8",
-                    self.metrics.render(),
-                )
-            }
+            "/metrics" => self.exposition(headers),
             _ => return None,
         };
         Some(if matches!(*method, Method::GET | Method::HEAD) {
@@ -193,6 +182,28 @@ impl Admin {
         } else {
             method_not_allowed("GET, HEAD")
         })
+    }
+
+    /// The metrics as they are now, compressed where the scraper takes that.
+    fn exposition(&self, headers: &HeaderMap) -> Response<Body> {
+        self.cache.export();
+        self.upstream.export();
+        self.auth.export();
+        let tasks = Handle::current().metrics().num_alive_tasks();
+        self.metrics
+            .tasks
+            .set(i64::try_from(tasks).unwrap_or(i64::MAX));
+        let accepted = header(headers, &ACCEPT_ENCODING).unwrap_or("");
+        let encoding = Encoding::of_accepted(accepted);
+        let exposition = Exposition::new(self.metrics.render(), encoding);
+        let mut response = Response::new(Body::from(exposition.body));
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(EXPOSITION));
+        headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
+        if exposition.encoding == Encoding::Gzip {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        response
     }
 
     fn probe(&self, state: Result<(), &'static str>) -> Response<Body> {
@@ -269,6 +280,7 @@ fn is_ours(host: &str) -> bool {
             .is_ok()
 }
 
+const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
 const PLAIN: &str = "text/plain; charset=utf-8";
 
 fn text(status: StatusCode, content_type: &'static str, text: String) -> Response<Body> {

@@ -102,6 +102,7 @@ impl Audit {
             "stderr" => Box::new(tokio::io::stderr()),
             path => Box::new(append_to(path).await?),
         };
+        metrics.audit_lost.expose();
         let (sender, lines) = channel(QUEUE);
         let audit = Self {
             lines: sender,

@@ -90,6 +90,7 @@ impl Authenticator {
         let clients = match config.mode {
             Mode::None => None,
             Mode::Required => {
+                metrics.expose_authentication(&Refused::REASONS);
                 let path = PathBuf::from(&config.clients_file);
                 let clients = Clients::load(&path, config.nonces_per_client, None)?;
                 clients.count_with(&metrics);
@@ -125,6 +126,7 @@ impl Authenticator {
         };
         let signed_in = sign_in::sign_in(&keyring.current.load(), head, peer, action, now());
         if let Err(refused) = &signed_in {
+            debug_assert!(Refused::REASONS.contains(&refused.reason()));
             self.metrics.sign_in_refused(refused.reason());
             tracing::debug!(reason = refused.reason(), "a client was not let in");
         }
@@ -162,13 +164,12 @@ impl Authenticator {
 
     /// Brings the gauges up to date that nothing else moves.
     pub fn export(&self) {
-        let nonces = self
-            .clients
-            .as_ref()
-            .map_or(0, |keyring| keyring.current.load().nonces());
-        self.metrics
-            .nonces_remembered
-            .set(i64::try_from(nonces).unwrap_or(i64::MAX));
+        if let Some(keyring) = &self.clients {
+            let nonces = keyring.current.load().nonces();
+            self.metrics
+                .nonces_remembered
+                .set(i64::try_from(nonces).unwrap_or(i64::MAX));
+        }
     }
 }
 

@@ -43,7 +43,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::api::{ImageId, ImageKey};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Store};
 use crate::priority::{Priority, Urgency};
 use flight::{Boarding, Flights};
 use images::Images;
@@ -332,10 +332,12 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
 
     /// Brings the gauges up to date that nothing else moves.
     pub fn export(&self) {
-        let (usage, [images, negatives]) = (self.usage(), &self.metrics.cache_entries);
+        let (usage, entries) = (self.usage(), &self.metrics.cache_entries);
         let whole = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-        images.set(whole(usage.entries));
-        negatives.set(whole(usage.negative_entries));
+        entries.of(Store::Images).set(whole(usage.entries));
+        entries
+            .of(Store::Negative)
+            .set(whole(usage.negative_entries));
         self.metrics.cache_bytes.set(whole(usage.bytes));
         self.metrics.cache_max_bytes.set(whole(usage.max_bytes));
     }

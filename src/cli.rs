@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use crate::admin::client::Ask;
 use crate::config::{Loaded, Origins, Problems};
 use crate::credentials::Environment;
+use crate::metrics::Metrics;
 use crate::server::Address;
 
 /// A caching, signing reverse proxy in front of Alibaba Cloud PAI's AIWorkSpace image API.
@@ -57,8 +58,18 @@ enum Command {
     /// Manage who is let in where auth.mode is "required".
     #[command(subcommand)]
     Client(client::Client),
+    /// Print a generated page of the documentation.
+    #[command(subcommand, hide = true)]
+    Docs(Docs),
     /// Ask a running gateway whether it is ready: exit code 0 if so.
     Healthcheck(Healthcheck),
+}
+
+/// A generated page of the documentation.
+#[derive(Debug, Subcommand)]
+enum Docs {
+    /// docs/metrics.md.
+    Metrics,
 }
 
 /// Where settings come from, above the defaults and the environment.
@@ -131,6 +142,7 @@ impl Cli {
             Command::Purge(purge) => purge.run(&environment),
             Command::Resolve(resolve) => Ok(resolve.run(&environment)),
             Command::Client(client) => client.run(&environment),
+            Command::Docs(Docs::Metrics) => Ok(say(&Metrics::page())),
             Command::Healthcheck(healthcheck) => healthcheck.run(&environment),
         };
         match done {

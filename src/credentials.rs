@@ -113,8 +113,12 @@ impl Provider {
     #[must_use]
     pub fn new(config: &Config, environment: &Environment, metrics: Arc<Metrics>) -> Self {
         let context = Context::new(config.clone(), environment.clone());
+        let sources = Source::of_context(&context);
+        for source in &sources {
+            metrics.expose_credential_source(source.as_str());
+        }
         Self {
-            sources: Source::of_context(&context),
+            sources,
             context,
             current: ArcSwapOption::empty(),
             schedule: Mutex::new(Schedule::new(Instant::now())),

@@ -1,45 +1,66 @@
 //! Every metric, and the only module that knows the `prometheus` crate.
 //!
-//! Children of labelled metrics are resolved once, at start, and found by index: counting costs an
-//! atomic add. Labels come from enums, never from a request. What must hold, and is tested:
+//! A scrape is paid for by the operator, so an idle gateway exposes at most 300 samples in 40 KB:
+//!
+//! - a metric is a field of a struct that `metrics!` declares; its doc comment is its help text;
+//! - labels are enums (`closed_labels!` in `label`), so that [`Counters`], [`Gauges`] and [`Latencies`] find
+//!   a child by index: counting costs an atomic add, without a hash or a lock. [`OpenCounters`] and
+//!   [`OpenGauges`] are for names from the operator's files (`open_labels!`). No label comes from a request;
+//! - a child is made on first use. Where deploy/alerts.yaml takes `rate` or `increase` of a counter, it is
+//!   exposed at 0 from the start (`at 0`, or [`ByLabel::start`]), or the first increase would not be seen;
+//! - what belongs to a part that may be switched off is an [`OnFirstUse`], which the part exposes at its
+//!   start.
+//!
+//! To add a metric: a field here or in a group, a row in docs/metrics.md by
+//! `pai-image-gateway docs metrics > docs/metrics.md`, which a test holds against the declarations.
+//!
+//! Sums that hold, and are tested:
 //!
 //! - `requests_total` is counted once per answer, whatever the road; its sum over outcomes equals the
 //!   count of `request_duration_seconds`;
 //! - `upstream_requests_total` is counted once per attempt that was sent.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use moka::notification::RemovalCause;
-use prometheus::{
-    Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
-};
+use prometheus::{Gauge, Histogram, IntCounter, IntGauge, Registry};
 
 use crate::api::Action;
 use crate::outcome::{CallResult, Outcome};
 use crate::telemetry::Conditions;
-use client::Clients;
-use listener::Listeners;
-use register::{Register, by_two};
+use register::{Metric, Spec, metrics};
 
 mod client;
+mod exposition;
+mod family;
+mod label;
 mod latency;
 mod listener;
+mod page;
 mod register;
 mod shared;
 mod snapshot;
 mod traces;
 
 pub use client::ClientMetrics;
+pub use exposition::{Encoding, Exposition};
+pub use family::{ByLabel, ByText, Counters, Gauges, Latencies, OpenCounters, OpenGauges};
+pub use label::{
+    BreakerState, Cause, ClientName, CredentialSource, ListenerName, Part, QuotaScope, Reason,
+    Store, Succeeded, Timed, Version,
+};
 pub use latency::quantile;
 pub use listener::{Handshake, ListenerMetrics, ReloadMetrics};
+pub use register::{Ages, OnFirstUse};
 pub use shared::{SharedMetrics, SharedOperation, SharedResult};
 pub use snapshot::SnapshotMetrics;
 pub use traces::{Export, SpanFate, TraceMetrics};
 
-/// Shorter latencies are not told apart, in seconds.
+/// The shortest latency that a histogram tells apart, in seconds.
 pub const SHORTEST: f64 = 0.000_05;
 
-/// From where hits live to the longest deadline.
+/// From the latency of hits to the longest deadline.
 const LATENCY_BUCKETS: [f64; 18] = [
     SHORTEST, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
     1.0, 2.0, 3.0, 5.0, 10.0,
@@ -49,234 +70,165 @@ const AGE_BUCKETS: [f64; 12] = [
 ];
 
 const OUTCOMES: usize = Outcome::ALL.len();
-const ACTIONS: usize = Action::ALL.len();
 const RESULTS: usize = CallResult::ALL.len();
 
-/// Every metric of one gateway, in a registry of its own.
-#[derive(Debug)]
-pub struct Metrics {
-    registry: Registry,
-    requests: [[IntCounter; OUTCOMES]; ACTIONS],
-    request_durations: [[Histogram; OUTCOMES]; ACTIONS],
-    upstream_requests: [[IntCounter; RESULTS]; ACTIONS],
-    upstream_durations: [[Histogram; RESULTS]; ACTIONS],
-    /// Attempts on the wire now.
-    pub upstream_in_flight: IntGauge,
-    /// Attempts beyond the first.
-    pub upstream_retries: IntCounter,
-    /// Attempts that the breaker, the queue or the quota kept from being sent.
-    pub upstream_held: IntCounter,
-    /// 1 for where the breaker stands, by `state`.
-    pub breaker_state: IntGaugeVec,
-    /// Calls left in the account's current period, by `scope`.
-    pub quota_remaining: IntGaugeVec,
-    /// Answers held: images, then negatives.
-    pub cache_entries: [IntGauge; 2],
-    /// What the held images weigh.
-    pub cache_bytes: IntGauge,
-    /// What they may weigh.
-    pub cache_max_bytes: IntGauge,
-    cache_evictions: [IntCounter; 3],
-    /// Ids that came to name another object.
-    pub cache_incarnations: IntCounter,
-    /// The origin's no-store and no-cache that the settings say to ignore.
-    pub origin_directives_ignored: IntCounter,
-    /// ttl of stored answers.
-    pub cache_ttl: Histogram,
-    /// Age of answers served from memory.
-    pub cache_age: Histogram,
-    credential_expiry: Gauge,
-    credential_refreshes: IntCounterVec,
-    /// What is added to our clock when signing.
-    pub clock_offset: Gauge,
-    listeners: Listeners,
-    reloads: IntCounterVec,
-    clients: Clients,
-    sign_ins_refused: IntCounterVec,
-    /// Nonces remembered, of all clients.
-    pub nonces_remembered: IntGauge,
-    /// Lines of the audit that could not be written.
-    pub audit_lost: IntCounter,
-    /// Requests that panicked.
-    pub panics: IntCounter,
-    /// Tasks alive: connections, fetches, services.
-    pub tasks: IntGauge,
-    /// What is counted about the shared tier.
-    pub shared: SharedMetrics,
-    /// What the keeper of the snapshot counts.
-    pub snapshot: SnapshotMetrics,
-    /// What is counted about traces that are sent away.
-    pub traces: TraceMetrics,
-    /// Recurring troubles, for the log.
-    pub conditions: Conditions,
+/// Results that the alerts count as the origin's failures.
+const FAILURES: [CallResult; 5] = [
+    CallResult::Throttled,
+    CallResult::ServerError,
+    CallResult::Timeout,
+    CallResult::Transport,
+    CallResult::Credential,
+];
+
+metrics! {
+    /// Every metric of one gateway, in a registry of its own.
+    pub struct Metrics {
+        /// What is scraped.
+        registry: Registry,
+        /// Requests answered.
+        requests: Counters<(Action, Outcome)> = "requests_total",
+        /// Time from the request's head to its answer; every operation but GetImage is `other`.
+        request_durations: Latencies<(Timed, Outcome)> = "request_duration_seconds",
+        /// Attempts sent to the origin.
+        upstream_requests: Counters<(Action, CallResult)> = "upstream_requests_total",
+        /// Time from sending an attempt to its whole answer; every operation but GetImage is `other`.
+        upstream_durations: Latencies<(Timed, CallResult)> = "upstream_request_duration_seconds",
+        /// Attempts on the wire now.
+        pub upstream_in_flight: IntGauge = "upstream_in_flight",
+        /// Attempts beyond the first.
+        pub upstream_retries: IntCounter = "upstream_retries_total",
+        /// Attempts that the breaker, the queue or the quota kept from being sent.
+        pub upstream_held: IntCounter = "upstream_held_total",
+        /// 1 for where the breaker stands.
+        pub breaker_state: OpenGauges<BreakerState> = "upstream_breaker_state",
+        /// Calls left in the account's current period, as the origin last said.
+        pub quota_remaining: OpenGauges<QuotaScope> = "upstream_quota_remaining",
+        /// Answers held.
+        pub cache_entries: Gauges<Store> = "cache_entries" at 0,
+        /// What the held images weigh.
+        pub cache_bytes: IntGauge = "cache_bytes",
+        /// What they may weigh.
+        pub cache_max_bytes: IntGauge = "cache_max_bytes",
+        /// Entries that left the image store.
+        cache_evictions: Counters<Cause> = "cache_evictions_total" at 0,
+        /// Ids that came to name another object than before.
+        pub cache_incarnations: IntCounter = "cache_incarnations_total",
+        /// no-store and no-cache of the origin that settings ignore.
+        pub origin_directives_ignored: IntCounter = "origin_directives_ignored_total",
+        /// ttl of stored answers.
+        pub cache_ttl: Ages = "cache_ttl_seconds",
+        /// Age of answers served from memory.
+        pub cache_age: Ages = "cache_age_seconds",
+        /// When the credential in use expires; +Inf for never.
+        credential_expiry: Gauge = "credential_expiry_timestamp_seconds",
+        /// Attempts to load the credential.
+        credential_refreshes: OpenCounters<(CredentialSource, Succeeded)> = "credential_refreshes_total",
+        /// What is added to our clock when signing.
+        pub clock_offset: Gauge = "clock_offset_seconds",
+        /// Open connections.
+        connections: OpenGauges<ListenerName> = "connections",
+        /// Connections refused at the limit.
+        connections_refused: OpenCounters<ListenerName> = "connections_refused_total",
+        /// TLS handshakes on the data port.
+        handshakes: Arc<OnFirstUse<Counters<Handshake>>> = "tls_handshakes_total" at 0,
+        /// Changes of a part's files; after an error the old ones stay in force.
+        reloads: OpenCounters<(Part, Succeeded)> = "reloads_total",
+        /// Requests answered, by client.
+        client_requests: OpenCounters<(ClientName, Outcome)> = "client_requests_total",
+        /// Requests whose sender was not let in.
+        sign_ins_refused: OpenCounters<Reason> = "sign_ins_refused_total",
+        /// Nonces remembered, so that no request is carried out twice.
+        pub nonces_remembered: OnFirstUse<IntGauge> = "nonces",
+        /// Nonces forgotten before their time, because a client had too many.
+        pub nonces_dropped: OnFirstUse<IntCounter> = "nonces_dropped_total",
+        /// Lines of the audit that could not be written.
+        pub audit_lost: OnFirstUse<IntCounter> = "audit_lines_lost_total",
+        /// Requests that ended in a panic.
+        pub panics: IntCounter = "panics_total",
+        /// Tasks alive: one for each connection and fetch, and a few services.
+        pub tasks: IntGauge = "tasks",
+        /// Always 1.
+        build_info: OpenGauges<Version> = "build_info",
+        /// Metrics of the shared cache.
+        pub shared: OnFirstUse<SharedMetrics>,
+        /// Metrics of the snapshot.
+        pub snapshot: OnFirstUse<SnapshotMetrics>,
+        /// Metrics of traces that are sent away.
+        pub traces: OnFirstUse<TraceMetrics>,
+        /// Recurring troubles, for the log.
+        pub conditions: Conditions,
+    }
 }
 
 impl Metrics {
-    /// Registers everything.
+    /// Registers everything that is always on.
     #[must_use]
     pub fn new() -> Self {
-        let registry = Registry::new();
-        let register = Register(&registry);
-        let requests = register.counters(
-            "requests_total",
-            "Requests answered.",
-            &["operation", "outcome"],
-        );
-        let durations = register.histograms(
-            "request_duration_seconds",
-            "Time from the request's head to its answer.",
-            &["operation", "outcome"],
-        );
-        let calls = register.counters(
-            "upstream_requests_total",
-            "Attempts sent to the origin.",
-            &["operation", "result"],
-        );
-        let call_durations = register.histograms(
-            "upstream_request_duration_seconds",
-            "Time from sending an attempt to its whole answer.",
-            &["operation", "result"],
-        );
-        let breaker = register.gauges(
-            "upstream_breaker_state",
-            "1 for where the breaker stands.",
-            &["state"],
-        );
-        let entries = register.gauges("cache_entries", "Answers held.", &["store"]);
-        let evictions = register.counters(
-            "cache_evictions_total",
-            "Entries that left the image store.",
-            &["cause"],
-        );
-        register
-            .gauges("build_info", "Always 1.", &["version"])
+        let group = Spec {
+            name: "",
+            doc: "",
+            at_zero: false,
+        };
+        let metrics = Self::register(&Registry::new(), group);
+        metrics.start();
+        metrics
+    }
+
+    /// Exposes at 0 what alerts take rates of, and one latency histogram of each kind for dashboards.
+    fn start(&self) {
+        let of_get_image = |outcome| (Action::GetImage, outcome);
+        self.requests.start(Outcome::ALL.map(of_get_image));
+        let failed = |action| (action, Outcome::Error);
+        self.requests.start(Action::ALL.map(failed));
+        let of_get_image = |result| (Action::GetImage, result);
+        self.upstream_requests
+            .start(CallResult::ALL.map(of_get_image));
+        let is_upstream = |action: &Action| !matches!(action, Action::Resolve | Action::Unknown);
+        for action in Action::ALL.into_iter().filter(is_upstream) {
+            self.upstream_requests
+                .start(FAILURES.map(|result| (action, result)));
+        }
+        self.request_durations
+            .start([(Timed::GetImage, Outcome::Hit)]);
+        self.upstream_durations
+            .start([(Timed::GetImage, CallResult::Ok)]);
+        self.build_info
             .with_label_values(&[env!("CARGO_PKG_VERSION")])
             .set(1);
-        register.process();
-        Self {
-            requests: by_two(
-                &Action::ALL.map(Action::as_str),
-                &Outcome::ALL.map(Outcome::as_str),
-                &requests,
-            ),
-            request_durations: by_two(
-                &Action::ALL.map(Action::as_str),
-                &Outcome::ALL.map(Outcome::as_str),
-                &durations,
-            ),
-            upstream_requests: by_two(
-                &Action::ALL.map(Action::as_str),
-                &CallResult::ALL.map(CallResult::as_str),
-                &calls,
-            ),
-            upstream_durations: by_two(
-                &Action::ALL.map(Action::as_str),
-                &CallResult::ALL.map(CallResult::as_str),
-                &call_durations,
-            ),
-            upstream_in_flight: register.gauge("upstream_in_flight", "Attempts on the wire now."),
-            upstream_retries: register
-                .counter("upstream_retries_total", "Attempts beyond the first."),
-            upstream_held: register.counter(
-                "upstream_held_total",
-                "Attempts that the breaker, the queue or the quota kept from being sent.",
-            ),
-            breaker_state: breaker,
-            quota_remaining: register.gauges(
-                "upstream_quota_remaining",
-                "Calls left in the account's current period, as the origin last said.",
-                &["scope"],
-            ),
-            cache_entries: ["images", "negative"].map(|store| entries.with_label_values(&[store])),
-            cache_bytes: register.gauge("cache_bytes", "What the held images weigh."),
-            cache_max_bytes: register.gauge("cache_max_bytes", "What they may weigh."),
-            cache_evictions: ["expired", "removed", "size"]
-                .map(|cause| evictions.with_label_values(&[cause])),
-            cache_incarnations: register.counter(
-                "cache_incarnations_total",
-                "Ids that came to name another object than before.",
-            ),
-            origin_directives_ignored: register.counter(
-                "origin_directives_ignored_total",
-                "no-store and no-cache of the origin that settings ignore.",
-            ),
-            cache_ttl: register.histogram(
-                "cache_ttl_seconds",
-                "ttl of stored answers.",
-                &AGE_BUCKETS,
-            ),
-            cache_age: register.histogram(
-                "cache_age_seconds",
-                "Age of answers served from memory.",
-                &AGE_BUCKETS,
-            ),
-            credential_expiry: register.float(
-                "credential_expiry_timestamp_seconds",
-                "When the credential in use expires; +Inf for never.",
-            ),
-            credential_refreshes: register.counters(
-                "credential_refreshes_total",
-                "Attempts to load the credential.",
-                &["source", "result"],
-            ),
-            clock_offset: register.float(
-                "clock_offset_seconds",
-                "What is added to our clock when signing.",
-            ),
-            listeners: Listeners::new(&register),
-            reloads: register.counters(
-                "reloads_total",
-                "Changes of a part's files; after an error the old ones stay in force.",
-                &["part", "result"],
-            ),
-            clients: Clients::new(&register),
-            sign_ins_refused: register.counters(
-                "sign_ins_refused_total",
-                "Requests whose sender was not let in.",
-                &["reason"],
-            ),
-            nonces_remembered: register.gauge(
-                "nonces",
-                "Nonces remembered, so that no request is carried out twice.",
-            ),
-            audit_lost: register.counter(
-                "audit_lines_lost_total",
-                "Lines of the audit that could not be written.",
-            ),
-            panics: register.counter("panics_total", "Requests that ended in a panic."),
-            tasks: register.gauge(
-                "tasks",
-                "Tasks alive: one for each connection and fetch, and a few services.",
-            ),
-            shared: SharedMetrics::new(&register),
-            snapshot: SnapshotMetrics::new(&register),
-            traces: TraceMetrics::new(&register),
-            conditions: Conditions::default(),
-            registry,
-        }
+        exposition::register_process(&self.registry);
     }
 
-    /// What the listener of this name counts.
+    /// The metrics of the listener of this name.
     #[must_use]
     pub fn listener(&self, name: &str) -> ListenerMetrics {
-        self.listeners.named(name)
+        ListenerMetrics::new(self, name)
     }
 
-    /// What is counted when this part's files change.
+    /// Counts changes of this part's files.
     #[must_use]
     pub fn reloads(&self, part: &'static str) -> ReloadMetrics {
         ReloadMetrics::new(&self.reloads, part)
     }
 
-    /// What the client of this name counts; its names come from the operator's file.
+    /// The metrics of the client of this name, which comes from the operator's file.
     #[must_use]
     pub fn client(&self, name: &str) -> ClientMetrics {
-        self.clients.named(name)
+        ClientMetrics::new(self, name)
     }
 
     /// Drops the counters of a client that is none any more.
     pub fn forget_client(&self, name: &str) {
-        self.clients.forget(name);
+        client::forget(&self.client_requests, name);
+    }
+
+    /// Exposes at 0 the counters of clients that authenticate, by each reason to refuse one.
+    pub fn expose_authentication(&self, reasons: &[&'static str]) {
+        for reason in reasons {
+            self.sign_ins_refused.with_label_values(&[reason]);
+        }
+        self.nonces_remembered.expose();
+        self.nonces_dropped.expose();
     }
 
     /// Counts one request whose sender was not let in.
@@ -286,23 +238,37 @@ impl Metrics {
 
     /// Counts one answer.
     pub fn answered(&self, action: Action, outcome: Outcome, took: Duration) {
-        self.requests[action as usize][outcome as usize].inc();
-        self.request_durations[action as usize][outcome as usize].observe(took.as_secs_f64());
+        self.requests.of((action, outcome)).inc();
+        let took = took.as_secs_f64();
+        self.request_durations
+            .of((action.into(), outcome))
+            .observe(took);
     }
 
     /// Counts one attempt that was sent.
     pub fn called(&self, action: Action, result: CallResult, took: Duration) {
-        self.upstream_requests[action as usize][result as usize].inc();
-        self.upstream_durations[action as usize][result as usize].observe(took.as_secs_f64());
+        self.upstream_requests.of((action, result)).inc();
+        let took = took.as_secs_f64();
+        self.upstream_durations
+            .of((action.into(), result))
+            .observe(took);
     }
 
     /// Counts one entry that left the image store.
     pub fn cache_evicted(&self, cause: RemovalCause) {
-        let [expired, removed, size] = &self.cache_evictions;
-        match cause {
-            RemovalCause::Expired => expired.inc(),
-            RemovalCause::Explicit | RemovalCause::Replaced => removed.inc(),
-            RemovalCause::Size => size.inc(),
+        let cause = match cause {
+            RemovalCause::Expired => Cause::Expired,
+            RemovalCause::Explicit | RemovalCause::Replaced => Cause::Removed,
+            RemovalCause::Size => Cause::Size,
+        };
+        self.cache_evictions.of(cause).inc();
+    }
+
+    /// Exposes at 0 the counters of a source of credentials.
+    pub fn expose_credential_source(&self, source: &str) {
+        for label in ["ok", "error"] {
+            self.credential_refreshes
+                .with_label_values(&[source, label]);
         }
     }
 
@@ -320,44 +286,43 @@ impl Metrics {
     /// Answers so far by outcome, for one operation or all.
     #[must_use]
     pub fn requests(&self, only: Option<Action>) -> [u64; OUTCOMES] {
-        let chosen = Action::ALL
-            .into_iter()
-            .filter(|action| only.is_none_or(|only| only == *action));
-        let mut sums = [0; OUTCOMES];
-        for action in chosen {
-            for (sum, counter) in sums.iter_mut().zip(&self.requests[action as usize]) {
-                *sum += counter.get();
-            }
-        }
-        sums
+        let chosen = || {
+            Action::ALL
+                .into_iter()
+                .filter(move |action| only.is_none_or(|only| only == *action))
+        };
+        Outcome::ALL.map(|outcome| {
+            chosen()
+                .filter_map(|action| self.requests.get((action, outcome)))
+                .map(IntCounter::get)
+                .sum()
+        })
     }
 
     /// Attempts so far by result, over all operations.
     #[must_use]
     pub fn upstream_requests(&self) -> [u64; RESULTS] {
-        std::array::from_fn(|result| {
-            self.upstream_requests
-                .iter()
-                .map(|by_result| by_result[result].get())
+        CallResult::ALL.map(|result| {
+            Action::ALL
+                .into_iter()
+                .filter_map(|action| self.upstream_requests.get((action, result)))
+                .map(IntCounter::get)
                 .sum()
         })
     }
 
-    /// GetImage's latency histograms, by outcome.
-    #[must_use]
-    pub fn latencies(&self) -> &[Histogram; OUTCOMES] {
-        &self.request_durations[Action::GetImage as usize]
+    /// GetImage's latency histograms, of the outcomes that there have been.
+    pub fn latencies(&self) -> impl Iterator<Item = (Outcome, &Histogram)> {
+        Outcome::ALL.into_iter().filter_map(|outcome| {
+            let histogram = self.request_durations.get((Timed::GetImage, outcome))?;
+            Some((outcome, histogram))
+        })
     }
 
     /// The exposition, in Prometheus' text format 0.0.4.
     #[must_use]
     pub fn render(&self) -> String {
-        let families = self.registry.gather();
-        let mut text = String::new();
-        if let Err(error) = TextEncoder::new().encode_utf8(&families, &mut text) {
-            tracing::error!(%error, "the metrics could not be written");
-        }
-        text
+        exposition::render(&self.registry)
     }
 }
 

@@ -114,8 +114,10 @@ impl Shared {
     /// The tier that the settings name, for the answers of one origin; nothing is connected yet.
     #[must_use]
     pub fn from_config(config: &Config, origin: &str, metrics: &Arc<Metrics>) -> Option<Arc<Self>> {
+        let url = config.url.clone()?;
+        metrics.shared.expose();
         Some(Arc::new(Self {
-            url: config.url.clone()?,
+            url,
             config: config.clone(),
             names: Names::new(&config.prefix, origin),
             replica: format!("{:032x}", fastrand::u128(..)),

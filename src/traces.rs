@@ -77,6 +77,7 @@ impl Traces {
             None if !config.forward => return Ok(None),
             None => None,
             Some(url) => {
+                metrics.traces.expose();
                 tracing::info!(collector = url, sample = config.sample, "traces are sent");
                 let processor = export::processor(config, &url, metrics)?;
                 let provider = SdkTracerProvider::builder()

@@ -1,8 +1,8 @@
-"""Compares what is written about the metrics with what a gateway exposes.
+"""Compares what is written about the metrics with what a gateway declares and exposes.
 
-    check.py EXPOSITION [--write]
+    check.py PAGE EXPOSITION [--write]
 
---write renews docs/metrics.md first.
+PAGE is what `pai-image-gateway docs metrics` prints. --write renews docs/metrics.md first.
 """
 
 import sys
@@ -17,18 +17,20 @@ from vocabulary import Vocabulary
 
 def main() -> None:
     match sys.argv[1:]:
-        case [path]:
+        case [page, path]:
             is_to_write = False
-        case [path, "--write"]:
+        case [page, path, "--write"]:
             is_to_write = True
         case _:
             sys.exit(__doc__)
-    families = exposition.read(Path(path))
+    declared = Path(page).read_text(encoding="utf-8")
+    exposed = exposition.read(Path(path))
     if is_to_write:
-        metrics_page.PAGE.write_text(metrics_page.write(families), encoding="utf-8")
+        metrics_page.PAGE.write_text(declared, encoding="utf-8")
+    families = metrics_page.read(declared)
     vocabulary = Vocabulary(families)
     found = [
-        *metrics_page.problems(families),
+        *metrics_page.problems(declared, families, exposed),
         *dashboards.problems(vocabulary),
         *alerts.problems(vocabulary),
     ]
@@ -36,7 +38,7 @@ def main() -> None:
         print(problem, file=sys.stderr)
     if found:
         sys.exit(f"{len(found)} problems")
-    print(f"{len(families)} metrics: page, dashboard, alerts and runbook agree with them")
+    print(f"{len(families)} metrics, {len(exposed)} exposed: page, dashboard, alerts and runbook agree with them")
 
 
 if __name__ == "__main__":

@@ -65,8 +65,8 @@ fn top_images(ranking: &Ranking) -> Vec<Value> {
 }
 
 fn latencies(metrics: &Metrics) -> Map<String, Value> {
-    let histograms = Outcome::ALL.iter().zip(metrics.latencies());
-    histograms
+    metrics
+        .latencies()
         .filter_map(|(outcome, histogram)| {
             let (p50, p99) = (quantile(histogram, 0.50)?, quantile(histogram, 0.99)?);
             Some((

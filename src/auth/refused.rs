@@ -55,6 +55,26 @@ pub enum Refused {
 }
 
 impl Refused {
+    /// Every [`Refused::reason`], so that each is counted from 0.
+    pub const REASONS: [&str; 16] = [
+        "no_credential",
+        "unreadable",
+        "unsigned",
+        "unknown_key",
+        "cloud_key",
+        "expired",
+        "bad_date",
+        "version",
+        "action",
+        "signature",
+        "body",
+        "nonce_used",
+        "nonces_full",
+        "no_token",
+        "wrong_token",
+        "exposed",
+    ];
+
     /// The word in metrics and logs.
     #[must_use]
     pub const fn reason(self) -> &'static str {

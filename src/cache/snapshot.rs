@@ -65,6 +65,7 @@ impl<E: Clone + Send + Sync + 'static> Keeper<E> {
     pub async fn open(config: &Config, origin: &str, cache: &Arc<Cache<E>>) -> Option<Arc<Self>> {
         let path = PathBuf::from(config.snapshot.as_ref()?);
         let (interval, origin) = (config.snapshot_interval.0, origin.to_owned());
+        cache.metrics.snapshot.expose();
         let cache = Arc::clone(cache);
         let opened = spawn_blocking(move || Self::open_blocking(path, interval, origin, cache));
         opened.await.ok().flatten()

@@ -1,66 +1,60 @@
-//! What is counted of each client.
+//! Metrics of each client.
+
+use std::sync::OnceLock;
 
 use prometheus::{IntCounter, IntCounterVec};
 
-use super::OUTCOMES;
-use super::register::Register;
+use super::{Metrics, OUTCOMES};
 use crate::outcome::Outcome;
 
-/// The counters of every client; names come from the operator's file, never from a request.
-#[derive(Debug)]
-pub(super) struct Clients {
-    requests: IntCounterVec,
-    nonces_dropped: IntCounter,
-}
+/// Outcomes that alerts take rates of, by client.
+const ALERTED: [Outcome; 2] = [Outcome::Denied, Outcome::Rejected];
 
-/// What one client counts.
+/// The metrics of one client, whose name comes from the operator's file.
 #[derive(Debug, Clone)]
 pub struct ClientMetrics {
-    requests: [IntCounter; OUTCOMES],
-    nonces_dropped: IntCounter,
-}
-
-impl Clients {
-    pub(super) fn new(register: &Register<'_>) -> Self {
-        Self {
-            requests: register.counters(
-                "client_requests_total",
-                "Requests answered, by client.",
-                &["client", "outcome"],
-            ),
-            nonces_dropped: register.counter(
-                "nonces_dropped_total",
-                "Nonces forgotten before their time, because a client had too many.",
-            ),
-        }
-    }
-
-    pub(super) fn named(&self, name: &str) -> ClientMetrics {
-        let count = |outcome: Outcome| self.requests.with_label_values(&[name, outcome.as_str()]);
-        ClientMetrics {
-            requests: Outcome::ALL.map(count),
-            nonces_dropped: self.nonces_dropped.clone(),
-        }
-    }
-
-    pub(super) fn forget(&self, name: &str) {
-        for outcome in Outcome::ALL {
-            let labels = [name, outcome.as_str()];
-            if let Err(error) = self.requests.remove_label_values(&labels) {
-                tracing::debug!(%error, "a client had no counter");
-            }
-        }
-    }
+    name: Box<str>,
+    family: IntCounterVec,
+    requests: [OnceLock<IntCounter>; OUTCOMES],
+    nonces_dropped: Option<IntCounter>,
 }
 
 impl ClientMetrics {
+    pub(super) fn new(metrics: &Metrics, name: &str) -> Self {
+        let client = Self {
+            name: name.into(),
+            family: (*metrics.client_requests).clone(),
+            requests: Default::default(),
+            nonces_dropped: metrics.nonces_dropped.get().cloned(),
+        };
+        for outcome in ALERTED {
+            client.requests(outcome);
+        }
+        client
+    }
+
+    fn requests(&self, outcome: Outcome) -> &IntCounter {
+        let labels = [&self.name, outcome.as_str()];
+        self.requests[outcome as usize].get_or_init(|| self.family.with_label_values(&labels))
+    }
+
     /// Counts one answer.
     pub fn answered(&self, outcome: Outcome) {
-        self.requests[outcome as usize].inc();
+        self.requests(outcome).inc();
     }
 
     /// Counts one nonce that was forgotten before its time.
     pub fn nonce_dropped(&self) {
-        self.nonces_dropped.inc();
+        if let Some(dropped) = &self.nonces_dropped {
+            dropped.inc();
+        }
+    }
+}
+
+/// Drops a client's counters. A request that is under way may make one anew.
+pub(super) fn forget(family: &IntCounterVec, name: &str) {
+    for outcome in Outcome::ALL {
+        // An outcome that the client never had has no counter.
+        family.remove_label_values(&[name, outcome.as_str()]).ok();
     }
 }

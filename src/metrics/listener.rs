@@ -1,28 +1,25 @@
-//! What is counted about connections, and about files that are read again.
+//! Metrics of connections, and of files that are read again.
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+use std::sync::Arc;
 
-use super::register::Register;
+use prometheus::{IntCounter, IntCounterVec, IntGauge};
 
-/// Every listener's metrics, by name.
-#[derive(Debug)]
-pub(super) struct Listeners {
-    open: IntGaugeVec,
-    refused: IntCounterVec,
-    handshakes: [IntCounter; 3],
-}
+use super::label::closed_labels;
+use super::{Counters, Metrics, OnFirstUse, Succeeded};
 
-/// What one listener counts.
+closed_labels!(Handshake => "result");
+
+/// The metrics of one listener.
 #[derive(Debug, Clone)]
 pub struct ListenerMetrics {
     /// Open connections.
     pub open: IntGauge,
     /// Connections refused at the limit.
     pub refused: IntCounter,
-    handshakes: [IntCounter; 3],
+    handshakes: Arc<OnFirstUse<Counters<Handshake>>>,
 }
 
-/// How a TLS handshake ended.
+/// The end of a TLS handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Handshake {
     /// The connection is encrypted.
@@ -33,45 +30,25 @@ pub enum Handshake {
     Timeout,
 }
 
-/// What is counted about one part's files.
+/// Counts changes of one part's files.
 #[derive(Debug, Clone)]
 pub struct ReloadMetrics {
     ok: IntCounter,
     error: IntCounter,
 }
 
-impl Listeners {
-    pub(super) fn new(register: &Register<'_>) -> Self {
-        let handshakes = register.counters(
-            "tls_handshakes_total",
-            "TLS handshakes on the data port.",
-            &["result"],
-        );
-        Self {
-            open: register.gauges("connections", "Open connections.", &["listener"]),
-            refused: register.counters(
-                "connections_refused_total",
-                "Connections refused at the limit.",
-                &["listener"],
-            ),
-            handshakes: Handshake::ALL
-                .map(|result| handshakes.with_label_values(&[result.as_str()])),
-        }
-    }
-
-    pub(super) fn named(&self, name: &str) -> ListenerMetrics {
-        ListenerMetrics {
-            open: self.open.with_label_values(&[name]),
-            refused: self.refused.with_label_values(&[name]),
-            handshakes: self.handshakes.clone(),
-        }
-    }
-}
-
 impl ListenerMetrics {
+    pub(super) fn new(metrics: &Metrics, name: &str) -> Self {
+        Self {
+            open: metrics.connections.with_label_values(&[name]),
+            refused: metrics.connections_refused.with_label_values(&[name]),
+            handshakes: Arc::clone(&metrics.handshakes),
+        }
+    }
+
     /// Counts one TLS handshake.
     pub fn shook_hands(&self, result: Handshake) {
-        self.handshakes[result as usize].inc();
+        self.handshakes.of(result).inc();
     }
 }
 
@@ -96,9 +73,9 @@ impl ReloadMetrics {
 
     /// Counts one change of the part's files.
     pub fn reloaded<T, E>(&self, loaded: &Result<T, E>) {
-        match loaded {
-            Ok(_) => self.ok.inc(),
-            Err(_) => self.error.inc(),
+        match Succeeded::from(loaded) {
+            Succeeded::Ok => self.ok.inc(),
+            Succeeded::Error => self.error.inc(),
         }
     }
 }

@@ -1,97 +1,242 @@
-//! Making metrics and finding their labelled children.
+//! Declaring metrics and registering them, all under one prefix.
+
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
 
 use prometheus::core::Collector;
-use prometheus::process_collector::ProcessCollector;
-use prometheus::{
-    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry,
-};
+use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntGauge, Opts, Registry};
 
-use super::LATENCY_BUCKETS;
+use super::AGE_BUCKETS;
+use crate::telemetry::Conditions;
 
-/// Resolves the child of every pair of labels.
-pub(super) fn by_two<V: ByLabels, const A: usize, const B: usize>(
-    a: &[&str; A],
-    b: &[&str; B],
-    family: &V,
-) -> [[V::Child; B]; A] {
-    a.map(|a| b.map(|b| family.child(&[a, b])))
+/// Anything that a field of `metrics!` may be: a metric, a family, a group, or one of them that is
+/// registered on first use.
+pub trait Metric: Sized {
+    /// Makes it and registers it.
+    fn register(registry: &Registry, spec: Spec) -> Self;
+
+    /// Adds what docs/metrics.md says of it.
+    fn describe(spec: Spec, into: &mut Vec<Description>);
 }
 
-pub(super) trait ByLabels {
-    type Child;
-    fn child(&self, labels: &[&str]) -> Self::Child;
+/// The declaration of one metric.
+#[derive(Debug, Clone, Copy)]
+pub struct Spec {
+    /// The full name; empty for a group.
+    pub name: &'static str,
+    /// The doc comment, with the space before its first word.
+    pub doc: &'static str,
+    /// Whether every child is exposed at 0 from the start.
+    pub at_zero: bool,
 }
 
-impl ByLabels for IntCounterVec {
-    type Child = IntCounter;
-    fn child(&self, labels: &[&str]) -> IntCounter {
-        self.with_label_values(labels)
-    }
-}
-
-impl ByLabels for HistogramVec {
-    type Child = Histogram;
-    fn child(&self, labels: &[&str]) -> Histogram {
-        self.with_label_values(labels)
+impl Spec {
+    /// The help text.
+    pub(super) fn help(self) -> &'static str {
+        self.doc.trim()
     }
 }
 
-/// Makes metrics and registers them, all under one prefix.
-pub(super) struct Register<'a>(pub(super) &'a Registry);
+/// What docs/metrics.md says of one metric.
+#[derive(Debug)]
+pub struct Description {
+    /// The full name.
+    pub name: &'static str,
+    /// `counter`, `gauge` or `histogram`.
+    pub kind: &'static str,
+    /// Each label and its values, in Markdown.
+    pub labels: Vec<(&'static str, String)>,
+    /// The help text.
+    pub help: &'static str,
+}
 
-/// Names and labels are constants of this file, and each is registered once in a registry of its own.
-const SOUND: &str = "metric names and labels are constants, each registered once";
-
-impl Register<'_> {
-    fn add<C: Collector + Clone + 'static>(&self, metric: Result<C, prometheus::Error>) -> C {
-        let metric = metric.expect(SOUND);
-        self.0.register(Box::new(metric.clone())).expect(SOUND);
-        metric
-    }
-
-    fn opts(name: &str, help: &str) -> Opts {
-        Opts::new(format!("pai_gateway_{name}"), help)
-    }
-
-    fn buckets(name: &str, help: &str, buckets: &[f64]) -> HistogramOpts {
-        HistogramOpts::new(format!("pai_gateway_{name}"), help).buckets(buckets.to_vec())
-    }
-
-    pub(super) fn counter(&self, name: &str, help: &str) -> IntCounter {
-        self.add(IntCounter::with_opts(Self::opts(name, help)))
-    }
-
-    pub(super) fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
-        self.add(IntCounterVec::new(Self::opts(name, help), labels))
-    }
-
-    pub(super) fn gauge(&self, name: &str, help: &str) -> IntGauge {
-        self.add(IntGauge::with_opts(Self::opts(name, help)))
-    }
-
-    pub(super) fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
-        self.add(IntGaugeVec::new(Self::opts(name, help), labels))
-    }
-
-    pub(super) fn float(&self, name: &str, help: &str) -> Gauge {
-        self.add(Gauge::with_opts(Self::opts(name, help)))
-    }
-
-    pub(super) fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
-        self.add(Histogram::with_opts(Self::buckets(name, help, buckets)))
-    }
-
-    pub(super) fn histograms(&self, name: &str, help: &str, labels: &[&str]) -> HistogramVec {
-        self.add(HistogramVec::new(
-            Self::buckets(name, help, &LATENCY_BUCKETS),
+impl Description {
+    pub(super) fn new(spec: Spec, kind: &'static str, labels: Vec<(&'static str, String)>) -> Self {
+        Self {
+            name: spec.name,
+            kind,
             labels,
-        ))
-    }
-
-    /// CPU, memory and file descriptors of this process; nothing where there is no /proc.
-    pub(super) fn process(&self) {
-        let collector = ProcessCollector::for_self();
-        self.0.register(Box::new(collector)).expect(SOUND);
+            help: spec.help(),
+        }
     }
 }
+
+/// A metric or group of a part that may be switched off: registered when the part first touches it, so
+/// that nothing is exposed of a part that is off. A part touches it at its start, by
+/// [`OnFirstUse::expose`], so that its counters begin at 0.
+#[derive(Debug)]
+pub struct OnFirstUse<T> {
+    registry: Registry,
+    spec: Spec,
+    made: OnceLock<T>,
+}
+
+impl<T: Metric> OnFirstUse<T> {
+    /// Exposes it from now on.
+    pub fn expose(&self) {
+        let _: &T = self;
+    }
+
+    /// It, if it is exposed.
+    pub fn get(&self) -> Option<&T> {
+        self.made.get()
+    }
+}
+
+impl<T: Metric> Deref for OnFirstUse<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.made
+            .get_or_init(|| T::register(&self.registry, self.spec))
+    }
+}
+
+impl<T: Metric> Metric for OnFirstUse<T> {
+    fn register(registry: &Registry, spec: Spec) -> Self {
+        Self {
+            registry: registry.clone(),
+            spec,
+            made: OnceLock::new(),
+        }
+    }
+
+    fn describe(spec: Spec, into: &mut Vec<Description>) {
+        T::describe(spec, into);
+    }
+}
+
+/// A histogram of ages and lifetimes, in seconds.
+#[derive(Debug)]
+pub struct Ages(Histogram);
+
+impl Deref for Ages {
+    type Target = Histogram;
+
+    fn deref(&self) -> &Histogram {
+        &self.0
+    }
+}
+
+impl Metric for Ages {
+    fn register(registry: &Registry, spec: Spec) -> Self {
+        let opts = HistogramOpts::new(spec.name, spec.help()).buckets(AGE_BUCKETS.to_vec());
+        Self(add(registry, Histogram::with_opts(opts)))
+    }
+
+    fn describe(spec: Spec, into: &mut Vec<Description>) {
+        into.push(Description::new(spec, "histogram", Vec::new()));
+    }
+}
+
+/// A metric that parts share.
+impl<T: Metric> Metric for Arc<T> {
+    fn register(registry: &Registry, spec: Spec) -> Self {
+        Self::new(T::register(registry, spec))
+    }
+
+    fn describe(spec: Spec, into: &mut Vec<Description>) {
+        T::describe(spec, into);
+    }
+}
+
+/// The registry itself is a field of the struct that it exposes.
+impl Metric for Registry {
+    fn register(registry: &Registry, _: Spec) -> Self {
+        registry.clone()
+    }
+
+    fn describe(_: Spec, _: &mut Vec<Description>) {}
+}
+
+/// The log's memory of troubles goes wherever the metrics do, and is not exposed.
+impl Metric for Conditions {
+    fn register(_: &Registry, _: Spec) -> Self {
+        Self::default()
+    }
+
+    fn describe(_: Spec, _: &mut Vec<Description>) {}
+}
+
+macro_rules! unlabelled {
+    ($($Type:ty => $kind:literal),+) => {$(
+        impl Metric for $Type {
+            fn register(registry: &Registry, spec: Spec) -> Self {
+                add(registry, Self::with_opts(Opts::new(spec.name, spec.help())))
+            }
+
+            fn describe(spec: Spec, into: &mut Vec<Description>) {
+                into.push(Description::new(spec, $kind, Vec::new()));
+            }
+        }
+    )+};
+}
+
+unlabelled!(IntCounter => "counter", IntGauge => "gauge", Gauge => "gauge");
+
+/// Registers a metric.
+pub(super) fn add<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    metric: Result<C, prometheus::Error>,
+) -> C {
+    let metric = metric.expect(SOUND);
+    registry.register(Box::new(metric.clone())).expect(SOUND);
+    metric
+}
+
+/// Declarations are constants, and each is registered once in a registry of its own.
+pub(super) const SOUND: &str = "metric names and labels are constants, each registered once";
+
+/// Declares a struct of metrics. A field's doc comment is its help text; `= "name"` its name without the
+/// prefix, which a group does not have; `at 0` exposes every child of a family from the start.
+macro_rules! metrics {
+    (
+        $(#[$meta:meta])*
+        $visibility:vis struct $Group:ident {
+            $(
+                $(#[doc = $help:literal])+
+                $field_visibility:vis $field:ident: $Type:ty $(= $name:literal $(at $zero:literal)?)?
+            ),+ $(,)?
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Debug)]
+        $visibility struct $Group {
+            $($(#[doc = $help])+ $field_visibility $field: $Type),+
+        }
+
+        impl $crate::metrics::register::Metric for $Group {
+            fn register(
+                registry: &prometheus::Registry,
+                _: $crate::metrics::register::Spec,
+            ) -> Self {
+                Self {
+                    $($field: <$Type as $crate::metrics::register::Metric>::register(
+                        registry,
+                        $crate::metrics::register::Spec {
+                            name: concat!($("pai_gateway_", $name)?),
+                            doc: concat!($($help),+),
+                            at_zero: [$($($zero,)?)? -1].len() > 1,
+                        },
+                    )),+
+                }
+            }
+
+            fn describe(
+                _: $crate::metrics::register::Spec,
+                into: &mut Vec<$crate::metrics::register::Description>,
+            ) {
+                $(<$Type as $crate::metrics::register::Metric>::describe(
+                    $crate::metrics::register::Spec {
+                        name: concat!($("pai_gateway_", $name)?),
+                        doc: concat!($($help),+),
+                        at_zero: false,
+                    },
+                    into,
+                );)+
+            }
+        }
+    };
+}
+
+pub(super) use metrics;

@@ -2,7 +2,9 @@
 
 use prometheus::{IntCounter, IntGauge};
 
-use super::register::{Register, by_two};
+use super::Counters;
+use super::label::closed_labels;
+use super::register::metrics;
 
 /// What is asked of the shared tier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,59 +122,36 @@ impl SharedResult {
     }
 }
 
-const OPERATIONS: usize = SharedOperation::ALL.len();
-const RESULTS: usize = SharedResult::ALL.len();
+closed_labels! {
+    SharedOperation => "operation",
+    SharedResult => "result",
+}
 
-/// What is counted about the shared tier.
-#[derive(Debug)]
-pub struct SharedMetrics {
-    requests: [[IntCounter; RESULTS]; OPERATIONS],
-    /// 1 while this replica is connected and has heard of every order.
-    pub up: IntGauge,
-    /// Orders that the server has not been told yet.
-    pub unheard: IntGauge,
-    /// Times that the log of orders did not go on where it was left.
-    pub discontinuities: IntCounter,
+metrics! {
+    /// Metrics of the shared cache.
+    pub struct SharedMetrics {
+        /// What was asked of the shared tier, and what came of it.
+        requests: Counters<(SharedOperation, SharedResult)> = "shared_cache_requests_total",
+        /// 1 while this replica is connected to the shared tier and has heard of every order to forget.
+        pub up: IntGauge = "shared_cache_up",
+        /// Orders to forget that the shared tier has not been told yet.
+        pub unheard: IntGauge = "shared_cache_unheard_orders",
+        /// Times that the log of orders did not go on where it was left, so that everything held was fetched again.
+        pub discontinuities: IntCounter = "shared_cache_discontinuities_total",
+    }
 }
 
 impl SharedMetrics {
-    pub(super) fn new(register: &Register<'_>) -> Self {
-        let requests = register.counters(
-            "shared_cache_requests_total",
-            "What was asked of the shared tier, and what came of it.",
-            &["operation", "result"],
-        );
-        Self {
-            requests: by_two(
-                &SharedOperation::ALL.map(SharedOperation::as_str),
-                &SharedResult::ALL.map(SharedResult::as_str),
-                &requests,
-            ),
-            up: register.gauge(
-                "shared_cache_up",
-                "1 while this replica is connected to the shared tier and has heard of every order to forget.",
-            ),
-            unheard: register.gauge(
-                "shared_cache_unheard_orders",
-                "Orders to forget that the shared tier has not been told yet.",
-            ),
-            discontinuities: register.counter(
-                "shared_cache_discontinuities_total",
-                "Times that the log of orders did not go on where it was left, so that everything held was fetched again.",
-            ),
-        }
-    }
-
     /// Counts one request.
     pub fn count(&self, operation: SharedOperation, result: SharedResult) {
-        self.requests[operation as usize][result as usize].inc();
+        self.requests.of((operation, result)).inc();
     }
 
     /// How often, by operation and result; only what happened.
     pub fn requests(&self) -> impl Iterator<Item = (SharedOperation, SharedResult, u64)> {
         SharedOperation::ALL.into_iter().flat_map(move |operation| {
             SharedResult::ALL.into_iter().filter_map(move |result| {
-                let count = self.requests[operation as usize][result as usize].get();
+                let count = self.requests.get((operation, result))?.get();
                 (count > 0).then_some((operation, result, count))
             })
         })

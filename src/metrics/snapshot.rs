@@ -1,85 +1,64 @@
-//! What is counted about the snapshot and its journal.
+//! Metrics of the snapshot and its journal.
 
-use prometheus::{IntCounter, IntGauge};
+use super::label::closed_labels;
+use super::register::metrics;
+use super::{Counters, Gauges, Succeeded};
 
-use super::register::Register;
+closed_labels!(Snapshot => "snapshot");
 
-/// What the keeper of the snapshot counts.
-#[derive(Debug)]
-pub struct SnapshotMetrics {
-    writes: [IntCounter; 2],
-    orders: [IntCounter; 2],
-    entries: [IntGauge; 2],
+metrics! {
+    /// Metrics of the snapshot.
+    pub struct SnapshotMetrics {
+        /// Attempts to write the snapshot.
+        writes: Counters<Succeeded> = "snapshot_writes_total" at 0,
+        /// Purges and writes journalled beside the snapshot before they were answered.
+        orders: Counters<Succeeded> = "snapshot_journal_writes_total" at 0,
+        /// Images restored at start, and in the snapshot last written.
+        entries: Gauges<Snapshot> = "snapshot_entries" at 0,
+    }
 }
 
-/// How writing a file ended.
+/// A snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Written {
-    Ok,
-    Error,
+enum Snapshot {
+    /// The one that was read at start.
+    Loaded,
+    /// The one that was last written.
+    Written,
 }
 
-impl SnapshotMetrics {
-    pub(super) fn new(register: &Register<'_>) -> Self {
-        let writes = register.counters(
-            "snapshot_writes_total",
-            "Attempts to write the snapshot.",
-            &["result"],
-        );
-        let orders = register.counters(
-            "snapshot_journal_writes_total",
-            "Purges and writes journalled beside the snapshot before they were answered.",
-            &["result"],
-        );
-        let entries = register.gauges(
-            "snapshot_entries",
-            "Images restored at start, and in the snapshot last written.",
-            &["snapshot"],
-        );
-        let results = Written::ALL.map(Written::as_str);
-        Self {
-            writes: results.map(|result| writes.with_label_values(&[result])),
-            orders: results.map(|result| orders.with_label_values(&[result])),
-            entries: ["loaded", "written"].map(|which| entries.with_label_values(&[which])),
-        }
-    }
-
-    /// Tells how many images were restored at start.
-    pub fn loaded(&self, images: usize) {
-        let [loaded, _] = &self.entries;
-        loaded.set(i64::try_from(images).unwrap_or(i64::MAX));
-    }
-
-    /// Counts one attempt to write the snapshot, and tells how many images it holds now.
-    pub fn wrote<E>(&self, images: &Result<usize, E>) {
-        self.writes[Written::of(images) as usize].inc();
-        if let Ok(images) = images {
-            let [_, written] = &self.entries;
-            written.set(i64::try_from(*images).unwrap_or(i64::MAX));
-        }
-    }
-
-    /// Counts one order that was to be journalled.
-    pub fn journalled<E>(&self, result: &Result<(), E>) {
-        self.orders[Written::of(result) as usize].inc();
-    }
-}
-
-impl Written {
-    /// In the order of the discriminants.
-    const ALL: [Self; 2] = [Self::Ok, Self::Error];
-
-    const fn of<T, E>(result: &Result<T, E>) -> Self {
-        match result {
-            Ok(_) => Self::Ok,
-            Err(_) => Self::Error,
-        }
-    }
+impl Snapshot {
+    const ALL: [Self; 2] = [Self::Loaded, Self::Written];
 
     const fn as_str(self) -> &'static str {
         match self {
-            Self::Ok => "ok",
-            Self::Error => "error",
+            Self::Loaded => "loaded",
+            Self::Written => "written",
         }
+    }
+}
+
+impl SnapshotMetrics {
+    /// Sets how many images were restored at start.
+    pub fn loaded(&self, images: usize) {
+        self.set(Snapshot::Loaded, images);
+    }
+
+    /// Counts one attempt to write the snapshot, and sets how many images it holds now.
+    pub fn wrote<E>(&self, images: &Result<usize, E>) {
+        self.writes.of(images.into()).inc();
+        if let Ok(images) = images {
+            self.set(Snapshot::Written, *images);
+        }
+    }
+
+    /// Counts one invalidation that was to be journalled.
+    pub fn journalled<E>(&self, result: &Result<(), E>) {
+        self.orders.of(result.into()).inc();
+    }
+
+    fn set(&self, snapshot: Snapshot, images: usize) {
+        let images = i64::try_from(images).unwrap_or(i64::MAX);
+        self.entries.of(snapshot).set(images);
     }
 }

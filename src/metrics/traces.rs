@@ -1,14 +1,22 @@
-//! What is counted about traces that are sent away.
+//! Metrics of traces that are sent away.
 
-use prometheus::IntCounter;
+use super::Counters;
+use super::label::closed_labels;
+use super::register::metrics;
 
-use super::register::Register;
+closed_labels! {
+    Export => "result",
+    SpanFate => "result",
+}
 
-/// What is counted about traces that are sent away. Every span that ended is counted once.
-#[derive(Debug)]
-pub struct TraceMetrics {
-    exports: [IntCounter; 4],
-    spans: [IntCounter; 3],
+metrics! {
+    /// Metrics of traces that are sent away. Every span that ended is counted once.
+    pub struct TraceMetrics {
+        /// Sendings of spans to the collector.
+        exports: Counters<Export> = "trace_exports_total" at 0,
+        /// Spans that ended: exported, lost in a sending that failed, or dropped for want of room.
+        spans: Counters<SpanFate> = "trace_spans_total" at 0,
+    }
 }
 
 /// How a sending of spans to the collector ended; the `result` label.
@@ -36,31 +44,14 @@ pub enum SpanFate {
 }
 
 impl TraceMetrics {
-    pub(super) fn new(register: &Register<'_>) -> Self {
-        let exports = register.counters(
-            "trace_exports_total",
-            "Sendings of spans to the collector.",
-            &["result"],
-        );
-        let spans = register.counters(
-            "trace_spans_total",
-            "Spans that ended: exported, lost in a sending that failed, or dropped for want of room.",
-            &["result"],
-        );
-        Self {
-            exports: Export::ALL.map(|result| exports.with_label_values(&[result.as_str()])),
-            spans: ["exported", "lost", "dropped"].map(|fate| spans.with_label_values(&[fate])),
-        }
-    }
-
     /// Counts one sending.
     pub fn sent(&self, result: Export) {
-        self.exports[result as usize].inc();
+        self.exports.of(result).inc();
     }
 
     /// Counts spans that have met their fate.
     pub fn ended(&self, fate: SpanFate, spans: u64) {
-        self.spans[fate as usize].inc_by(spans);
+        self.spans.of(fate).inc_by(spans);
     }
 }
 
@@ -76,6 +67,18 @@ impl Export {
             Self::Refused => "refused",
             Self::Timeout => "timeout",
             Self::Transport => "transport",
+        }
+    }
+}
+
+impl SpanFate {
+    const ALL: [Self; 3] = [Self::Exported, Self::Lost, Self::Dropped];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Exported => "exported",
+            Self::Lost => "lost",
+            Self::Dropped => "dropped",
         }
     }
 }

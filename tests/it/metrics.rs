@@ -1,10 +1,14 @@
 //! What is counted adds up.
 
+use std::io::Read as _;
 use std::process::Stdio;
 
+use http::Method;
 use pai_image_gateway::emulator::{Fault, FaultKind, Store};
+use pai_image_gateway::metrics::Metrics;
 
-use crate::support::{TestGateway, path, sample};
+use crate::support::signed::Guarded;
+use crate::support::{Answer, TestGateway, ask, path, sample};
 
 /// One request of nearly every outcome; tells how many were sent.
 async fn exercised() -> (TestGateway, u32) {
@@ -146,12 +150,122 @@ async fn every_family_of_the_contract_that_exists_yet_has_help_and_type() {
     }
 }
 
+/// A gateway that nobody asks, and a scrape of it with these headers.
+async fn idle(headers: &[(&str, &str)]) -> (TestGateway, Answer) {
+    let gateway = TestGateway::usual().await;
+    let scrape = ask(&gateway.app.admin, Method::GET, "/metrics", headers, "").await;
+    (gateway, scrape)
+}
+
+#[tokio::test]
+async fn an_idle_gateway_exposes_little() {
+    let (_gateway, scrape) = idle(&[]).await;
+    let text = scrape.text();
+    let samples = text.lines().filter(|line| !line.starts_with('#')).count();
+    assert!(samples <= 300, "{samples} samples");
+    assert!(text.len() <= 40_000, "{} bytes", text.len());
+}
+
+#[tokio::test]
+async fn a_part_that_is_switched_off_exposes_nothing() {
+    let (_gateway, scrape) = idle(&[]).await;
+    let text = scrape.text();
+    for part in [
+        "shared_cache_",
+        "snapshot_",
+        "trace_",
+        "audit_",
+        "tls_",
+        "nonces",
+        "sign_ins_refused_total",
+    ] {
+        let family = format!("pai_gateway_{part}");
+        assert!(!text.contains(&family), "{family}");
+    }
+}
+
+/// A label, and the values that are asked of it.
+type Asked = (String, Vec<String>);
+
+/// The selectors that deploy/alerts.yaml takes `rate` or `increase` of: a name, and what it asks of
+/// labels.
+fn alerted() -> Vec<(String, Vec<Asked>)> {
+    let rules = include_str!("../../deploy/alerts.yaml");
+    let calls = rules.split("rate(").chain(rules.split("increase("));
+    let selectors = calls.filter_map(|text| text.strip_prefix("pai_gateway_")?.split('[').next());
+    selectors
+        .map(|selector| {
+            let (name, matchers) = selector.split_once('{').unwrap_or((selector, ""));
+            let wanted = matchers.trim_end_matches('}').split(", ");
+            let wanted = wanted.filter_map(|matcher| {
+                let (label, values) = matcher.split_once('=')?;
+                let values = values.trim_start_matches('~').trim_matches('"').split('|');
+                let is_asked_for = !label.ends_with('!') && label != "le";
+                is_asked_for.then(|| (label.to_owned(), values.map(str::to_owned).collect()))
+            });
+            (format!("pai_gateway_{name}"), wanted.collect())
+        })
+        .collect()
+}
+
+/// `increase` does not see the sample with which a series begins.
+#[tokio::test]
+async fn what_alerts_take_rates_of_is_there_before_it_happens() {
+    let folder = tempfile::tempdir().unwrap();
+    let gateway = Guarded::start(|setup| {
+        setup.set("audit.to", "stderr");
+        let snapshot = folder.path().join("snapshot");
+        setup.set("cache.snapshot", snapshot.to_str().unwrap());
+    })
+    .await;
+    let text = gateway.gateway.exposition().await;
+    let selectors = alerted();
+    assert!(selectors.len() > 30, "{selectors:?}");
+    for (name, wanted) in selectors {
+        let series = || {
+            text.lines().filter(|line| {
+                line.strip_prefix(name.as_str())
+                    .is_some_and(|rest| rest.starts_with(['{', ' ']))
+            })
+        };
+        assert!(series().next().is_some(), "{name} is not there");
+        for (label, values) in wanted {
+            for value in values {
+                let label = format!("{label}=\"{value}\"");
+                let has = series().any(|line| line.contains(&label));
+                assert!(has, "{name} has no series with {label}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_scraper_that_takes_gzip_gets_it() {
+    let (_gateway, scrape) = idle(&[("accept-encoding", "gzip")]).await;
+    assert_eq!(scrape.header("content-encoding"), "gzip");
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(&scrape.body[..])
+        .read_to_string(&mut text)
+        .unwrap();
+    assert!(text.contains("\npai_gateway_panics_total 0\n"));
+    assert!(scrape.body.len() < text.len() / 4);
+    let (_gateway, plain) = idle(&[("accept-encoding", "gzip;q=0")]).await;
+    assert!(plain.text().contains("\npai_gateway_panics_total 0\n"));
+}
+
+#[test]
+fn the_page_of_metrics_is_what_is_declared() {
+    let page = include_str!("../../docs/metrics.md");
+    let remedy = "pai-image-gateway docs metrics > docs/metrics.md";
+    assert!(page == Metrics::page(), "write the page anew: {remedy}");
+}
+
 #[tokio::test]
 async fn nothing_a_client_sends_becomes_a_label() {
     let gateway = TestGateway::usual().await;
     let marks = ["imagemarker", "hostmarker", "METHODMARKER"];
     gateway.image("imagemarker").await;
-    let method = http::Method::from_bytes(b"METHODMARKER").unwrap();
+    let method = Method::from_bytes(b"METHODMARKER").unwrap();
     let headers = [("host", "hostmarker"), ("user-agent", "hostmarker")];
     gateway.request(method, "/imagemarker", &headers, "").await;
     let text = gateway.exposition().await;

@@ -37,7 +37,8 @@ pub(super) fn table(phases: &[Phase], metrics: &Metrics, origin: &Counts) -> Str
         "how they were answered", "requests", "p50", "p99"
     );
     let counts = metrics.requests(Some(Action::GetImage));
-    for ((outcome, count), histogram) in Outcome::ALL.iter().zip(counts).zip(metrics.latencies()) {
+    for (outcome, histogram) in metrics.latencies() {
+        let count = counts[outcome as usize];
         if let (Some(p50), Some(p99)) = (quantile(histogram, 0.5), quantile(histogram, 0.99)) {
             let _ = writeln!(
                 text,

@@ -1,0 +1,272 @@
+//! Labels: a name, and the values that it may have.
+//!
+//! A [`Closed`] label has the values of an enum, so a family of closed labels finds a child by index. An
+//! open label has values that only the operator's files or the network tell, such as a client's name;
+//! its family finds a child by text, which costs a hash and a lock. No value ever comes from a request.
+
+use crate::api::Action;
+use crate::outcome::{CallResult, Outcome};
+
+/// One label of a family.
+pub trait Label {
+    /// The label's name.
+    const NAME: &'static str;
+
+    /// The values, in Markdown, for docs/metrics.md.
+    fn values() -> String;
+}
+
+/// A label whose values are those of an enum.
+pub trait Closed: Label + Copy + 'static {
+    /// Every value, in the order of [`Closed::index`].
+    const ALL: &'static [Self];
+
+    /// The value as it is exposed.
+    fn text(self) -> &'static str;
+
+    /// The value's place in [`Closed::ALL`].
+    fn index(self) -> usize;
+}
+
+/// The labels of a family, one or two.
+pub trait Labels {
+    /// Their names.
+    const NAMES: &'static [&'static str];
+
+    /// Each label's name and values.
+    fn described() -> Vec<(&'static str, String)>;
+}
+
+/// Closed labels of a family, by which a child is found without hashing.
+pub trait ClosedLabels: Labels + Copy + 'static {
+    /// Every combination, in the order of [`ClosedLabels::index`].
+    fn all() -> Vec<Self>;
+
+    /// The combination's place among all.
+    fn index(self) -> usize;
+
+    /// The values as they are exposed.
+    fn texts(self) -> Vec<&'static str>;
+}
+
+impl<A: Label> Labels for A {
+    const NAMES: &'static [&'static str] = &[A::NAME];
+
+    fn described() -> Vec<(&'static str, String)> {
+        vec![(A::NAME, A::values())]
+    }
+}
+
+impl<A: Label, B: Label> Labels for (A, B) {
+    const NAMES: &'static [&'static str] = &[A::NAME, B::NAME];
+
+    fn described() -> Vec<(&'static str, String)> {
+        vec![(A::NAME, A::values()), (B::NAME, B::values())]
+    }
+}
+
+impl<A: Closed> ClosedLabels for A {
+    fn all() -> Vec<Self> {
+        A::ALL.to_vec()
+    }
+
+    fn index(self) -> usize {
+        Closed::index(self)
+    }
+
+    fn texts(self) -> Vec<&'static str> {
+        vec![self.text()]
+    }
+}
+
+impl<A: Closed, B: Closed> ClosedLabels for (A, B) {
+    fn all() -> Vec<Self> {
+        let with_each = |a: &A| B::ALL.iter().map(|b| (*a, *b)).collect::<Vec<_>>();
+        A::ALL.iter().flat_map(with_each).collect()
+    }
+
+    fn index(self) -> usize {
+        Closed::index(self.0) * B::ALL.len() + Closed::index(self.1)
+    }
+
+    fn texts(self) -> Vec<&'static str> {
+        vec![self.0.text(), self.1.text()]
+    }
+}
+
+/// Makes an enum with `ALL`, in the order of its discriminants, and `as_str` a label's values.
+macro_rules! closed_labels {
+    ($($Type:ty => $name:literal),+ $(,)?) => {$(
+        impl $crate::metrics::label::Label for $Type {
+            const NAME: &'static str = $name;
+
+            fn values() -> String {
+                let quoted = Self::ALL.iter().map(|value| format!("`{}`", value.as_str()));
+                quoted.collect::<Vec<_>>().join(", ")
+            }
+        }
+
+        impl $crate::metrics::label::Closed for $Type {
+            const ALL: &'static [Self] = &Self::ALL;
+
+            fn text(self) -> &'static str {
+                self.as_str()
+            }
+
+            fn index(self) -> usize {
+                self as usize
+            }
+        }
+    )+};
+}
+
+/// Makes types that stand for open labels: `Type => "name", "where the values come from"`.
+macro_rules! open_labels {
+    ($($(#[$meta:meta])* $Type:ident => $name:literal, $values:literal;)+) => {$(
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy)]
+        pub struct $Type;
+
+        impl $crate::metrics::label::Label for $Type {
+            const NAME: &'static str = $name;
+
+            fn values() -> String {
+                $values.to_owned()
+            }
+        }
+    )+};
+}
+
+pub(super) use closed_labels;
+
+closed_labels! {
+    Action => "operation",
+    Outcome => "outcome",
+    CallResult => "result",
+    Timed => "operation",
+    Store => "store",
+    Cause => "cause",
+    Succeeded => "result",
+}
+
+open_labels! {
+    /// A client of this gateway.
+    ClientName => "client", "names in `auth.clients_file`; `anonymous`, `unauthenticated`";
+    /// A listener.
+    ListenerName => "listener", "`data`, `admin`, `observe`";
+    /// A part whose files are read again.
+    Part => "part", "`settings`, `clients`, `tls`";
+    /// The cause of a refused authentication.
+    Reason => "reason", "see [operations.md](operations.md#paigatewaysigninsrefused)";
+    /// The origin of a credential.
+    CredentialSource => "source", "as `credentials.source`";
+    /// The extent of a quota.
+    QuotaScope => "scope", "`user`, `user_api`";
+    /// The breaker's position.
+    BreakerState => "state", "`closed`, `open`, `probing`";
+    /// The version of a program.
+    Version => "version", "this build's";
+}
+
+/// An operation as durations tell it: GetImage by itself, the others together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Timed {
+    /// GetImage.
+    GetImage,
+    /// Every other operation.
+    Other,
+}
+
+/// A store of the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Store {
+    /// Images.
+    Images,
+    /// Not-found and forbidden answers.
+    Negative,
+}
+
+/// The cause of an eviction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// Past every use.
+    Expired,
+    /// Purged or replaced.
+    Removed,
+    /// No room.
+    Size,
+}
+
+/// The result of an attempt that has no finer one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Succeeded {
+    /// Done.
+    Ok,
+    /// Failed.
+    Error,
+}
+
+impl From<Action> for Timed {
+    fn from(action: Action) -> Self {
+        if action == Action::GetImage {
+            Self::GetImage
+        } else {
+            Self::Other
+        }
+    }
+}
+
+impl Timed {
+    const ALL: [Self; 2] = [Self::GetImage, Self::Other];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::GetImage => Action::GetImage.as_str(),
+            Self::Other => "other",
+        }
+    }
+}
+
+impl Store {
+    const ALL: [Self; 2] = [Self::Images, Self::Negative];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Images => "images",
+            Self::Negative => "negative",
+        }
+    }
+}
+
+impl Cause {
+    const ALL: [Self; 3] = [Self::Expired, Self::Removed, Self::Size];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::Removed => "removed",
+            Self::Size => "size",
+        }
+    }
+}
+
+impl Succeeded {
+    const ALL: [Self; 2] = [Self::Ok, Self::Error];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Error => "error",
+        }
+    }
+}
+
+impl<T, E> From<&Result<T, E>> for Succeeded {
+    fn from(result: &Result<T, E>) -> Self {
+        if result.is_ok() {
+            Self::Ok
+        } else {
+            Self::Error
+        }
+    }
+}
