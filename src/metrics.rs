@@ -98,6 +98,8 @@ metrics! {
         pub upstream_in_flight: IntGauge = "upstream_in_flight",
         /// Attempts beyond the first.
         pub upstream_retries: IntCounter = "upstream_retries_total",
+        /// Reads sent again on a new connection because the idle one had been closed; no retries.
+        pub upstream_resends: IntCounter = "upstream_resends_total",
         /// Attempts that the breaker, the queue or the quota kept from being sent.
         pub upstream_held: IntCounter = "upstream_held_total",
         /// 1 for where the breaker stands.

@@ -42,7 +42,7 @@ use crate::credentials::Provider;
 use crate::metrics::Metrics;
 use crate::priority::Urgency;
 use crate::traces::Trace;
-use crate::transport::{Reply, Transport};
+use crate::transport::{NewConnection, Reply, Transport, TransportError};
 use crate::via::Instance;
 use protection::Protection;
 use refusals::Refusals;
@@ -244,17 +244,19 @@ impl Upstream {
         deadline: Instant,
         trace: &Trace,
     ) -> Result<Attempt, UpstreamError> {
-        let sign = trace.step("sign");
-        let mut request = self.signed(call, body)?;
-        drop(sign);
-        // Beside the signature: ACS3 covers the headers it lists, and this is none of them.
-        trace.forward(request.headers_mut());
-        self.tell_parent(onward, request.headers_mut());
+        let request = self.prepare(call, body.clone(), onward, trace)?;
         let exchange = trace.step("exchange");
         let sent = Instant::now();
         let deadline = deadline.min(sent + self.config.attempt_timeout.0);
         let _in_flight = InFlight::new(&self.metrics);
-        let reply = timeout_at(deadline, self.transport.clone().oneshot(request)).await;
+        let mut reply = timeout_at(deadline, self.transport.clone().oneshot(request)).await;
+        if matches!(reply, Ok(Err(TransportError::Stale(_)))) && !call.operation.is_write() {
+            // The origin had closed the connection before it could see the request: no attempt was made on it.
+            self.metrics.upstream_resends.inc();
+            let mut request = self.prepare(call, body, onward, trace)?;
+            request.extensions_mut().insert(NewConnection);
+            reply = timeout_at(deadline, self.transport.clone().oneshot(request)).await;
+        }
         let (received, took) = (Timestamp::now(), sent.elapsed());
         drop(exchange);
         let outcome = match reply {

@@ -111,10 +111,11 @@ impl Client {
 
     fn connect(&self, distance: Distance) -> Result<Transport, BuildError> {
         transport::connect(&transport::Settings {
+            section: transport::Section::Credentials,
             ca_file: self.ca_file.clone(),
             connect_timeout: distance.connect(),
-            // Questions come in a burst, then none for an hour.
-            idle_timeout: Duration::from_secs(5),
+            // Questions come in a burst, then none for an hour; a signed one cannot be sent twice.
+            idle_timeout: Duration::ZERO,
             max_body: 64 << 10,
         })
     }

@@ -13,7 +13,7 @@ use super::*;
 use crate::auth;
 use crate::cache::{self, Policy};
 use crate::credentials::{self, Provider, SourceName};
-use crate::transport::{Reply, TransportError};
+use crate::transport::{Connection, Reply, TransportError};
 use crate::upstream::{self, Origin};
 
 /// What the origin does with a call.
@@ -136,6 +136,7 @@ async fn answer(mood: Mood) -> Result<Reply, TransportError> {
             status,
             headers,
             body: body.into(),
+            connection: Connection::default(),
         })
     };
     match mood {

@@ -59,6 +59,7 @@ pub(super) fn processor(
 
 fn transport(config: &Config) -> Result<Transport, BadTraces> {
     let settings = transport::Settings {
+        section: transport::Section::Traces,
         ca_file: config.ca_file.clone(),
         connect_timeout: config.timeout.0,
         idle_timeout: Duration::from_secs(20),

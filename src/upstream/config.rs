@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::transport::Settings;
+use crate::transport::{Section, Settings};
 use crate::units::{ByteSize, Span};
 
 /// The `[upstream]` settings.
@@ -115,6 +115,7 @@ impl Config {
     #[must_use]
     pub fn transport(&self) -> Settings {
         Settings {
+            section: Section::Upstream,
             ca_file: self.ca_file.clone(),
             connect_timeout: self.connect_timeout.0,
             idle_timeout: self.idle_timeout.0,

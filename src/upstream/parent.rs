@@ -145,6 +145,7 @@ mod tests {
             status,
             headers: HeaderMap::new(),
             body: format!(r#"{{"Code":"{code}"}}"#).into(),
+            connection: crate::transport::Connection::default(),
         };
         judge(operation, &reply)
     }

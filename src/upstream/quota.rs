@@ -125,6 +125,7 @@ mod tests {
                 status: 200,
                 headers,
                 body: "".into(),
+                connection: crate::transport::Connection::default(),
             },
             now,
         );

@@ -8,18 +8,35 @@ use http::{Request, header};
 use http_body_util::Full;
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Origin, Upstream, UpstreamError};
+use super::{Onward, Origin, Upstream, UpstreamError};
 use crate::api::Call;
 use crate::signing::{self, Draft};
-use crate::transport::TransportError;
+use crate::traces::Trace;
+use crate::transport::{NewConnection, TransportError};
 
 impl Upstream {
-    /// The request of one attempt.
-    pub(super) fn signed(
+    /// The request of one attempt, signed, with its place in a trace and among parent gateways.
+    pub(super) fn prepare(
         &self,
         call: &Call,
         body: Bytes,
+        onward: &Onward,
+        trace: &Trace,
     ) -> Result<Request<Full<Bytes>>, UpstreamError> {
+        let sign = trace.step("sign");
+        let mut request = self.signed(call, body)?;
+        drop(sign);
+        if call.operation.is_write() {
+            // A pooled connection may be closed under it, and it must not be sent twice.
+            request.extensions_mut().insert(NewConnection);
+        }
+        // Beside the signature: ACS3 covers the headers it lists, and this is none of them.
+        trace.forward(request.headers_mut());
+        self.tell_parent(onward, request.headers_mut());
+        Ok(request)
+    }
+
+    fn signed(&self, call: &Call, body: Bytes) -> Result<Request<Full<Bytes>>, UpstreamError> {
         let credentials = self
             .credentials
             .current()

@@ -143,6 +143,7 @@ mod tests {
             status: 400,
             headers: HeaderMap::new(),
             body: "".into(),
+            connection: crate::transport::Connection::default(),
         };
         Ok(Attempt {
             verdict,

@@ -99,6 +99,7 @@ mod tests {
                 status,
                 headers: HeaderMap::new(),
                 body: Bytes::from_static(body.as_bytes()),
+                connection: crate::transport::Connection::default(),
             },
             sent: Instant::now(),
             took: Duration::ZERO,

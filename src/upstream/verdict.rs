@@ -132,6 +132,7 @@ mod tests {
             status,
             headers,
             body: body.to_owned().into(),
+            connection: crate::transport::Connection::default(),
         };
         Codes::new(&config.not_found_codes, &config.credential_codes)
             .judge(operation, &reply)

@@ -14,6 +14,7 @@ mod caching;
 mod client_add;
 mod coalescing;
 mod commands;
+mod connections;
 mod credentials;
 mod demands;
 mod documents;

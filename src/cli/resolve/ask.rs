@@ -120,10 +120,7 @@ async fn connect(server: &Server) -> anyhow::Result<Box<dyn Io>> {
     let Some(Tls { name, ca_file }) = &server.tls else {
         return Ok(Box::new(stream));
     };
-    let config = transport::tls(&transport::Settings {
-        ca_file: ca_file.clone(),
-        ..Default::default()
-    })?;
+    let config = transport::tls(ca_file.as_deref())?;
     let name = ServerName::try_from(name.clone())?;
     let connector = TlsConnector::from(Arc::new(config));
     Ok(Box::new(connector.connect(name, stream).await?))

@@ -1,0 +1,95 @@
+//! Undoing a content encoding that the origin, or a proxy on the way, used although none was asked for.
+//!
+//! - gzip: members are joined and each one's checksum is verified; a body that is cut short is refused. Bytes
+//!   after the last member that do not begin another are padding, and are ignored as the vendor's SDKs do.
+//! - `identity`, an empty coding and one that does not exist (`UTF-8`, `none`) over a JSON body: none at all.
+//! - anything else is refused.
+//!
+//! What it costs is bounded: input and output by the longest answer that is read, members by [`MAX_MEMBERS`],
+//! codings by [`MAX_CODINGS`]. After each [`CHUNK`] other tasks get their turn, so that the deadline of the
+//! attempt ends it and no thread of the runtime is held.
+
+use std::io::Read;
+
+use bytes::Bytes;
+use flate2::bufread::GzDecoder;
+use http::header;
+use tokio::task::yield_now;
+
+use super::{Reply, TransportError};
+
+/// Most gzip members of a body. A server begins a new one for each part that it flushes.
+const MAX_MEMBERS: usize = 1000;
+/// Most codings that are undone, one over the other.
+const MAX_CODINGS: usize = 2;
+/// Bytes decoded between two chances for other tasks.
+const CHUNK: u64 = 64 << 10;
+/// A member's first bytes: gzip's mark and its only method (RFC 1952 §2.3.1).
+const MEMBER: [u8; 3] = [0x1f, 0x8b, 8];
+
+/// Undoes the encodings that the headers name. An error's body that cannot be decoded is dropped: its status
+/// alone is judged.
+pub(super) async fn decode(mut reply: Reply, limit: usize) -> Result<Reply, TransportError> {
+    let named = reply.list(header::CONTENT_ENCODING.as_str());
+    reply.headers.remove(header::CONTENT_ENCODING);
+    match plain(&named, reply.body.clone(), limit).await {
+        Ok(body) => reply.body = body,
+        Err(_) if !(200..300).contains(&reply.status) => reply.body = Bytes::new(),
+        Err(error) => return Err(error),
+    }
+    Ok(reply)
+}
+
+async fn plain(named: &str, mut body: Bytes, limit: usize) -> Result<Bytes, TransportError> {
+    let codings: Vec<_> = named
+        .split(',')
+        .map(|coding| coding.trim().to_ascii_lowercase())
+        .filter(|coding| !coding.is_empty() && coding != "identity")
+        .collect();
+    if codings.len() > MAX_CODINGS && !is_json(&body) {
+        return Err(TransportError::Encoding);
+    }
+    // The last one named was applied last.
+    for coding in codings.iter().rev() {
+        let is_gzip = matches!(coding.as_str(), "gzip" | "x-gzip");
+        if is_gzip && body.starts_with(&MEMBER) {
+            body = gunzip(&body, limit).await?.into();
+        } else if !is_json(&body) {
+            return Err(TransportError::Encoding);
+        }
+    }
+    Ok(body)
+}
+
+/// Whether this begins as a JSON object, or is nothing; the caller parses it as a whole.
+fn is_json(body: &[u8]) -> bool {
+    let text = body.trim_ascii_start();
+    text.is_empty() || text.starts_with(b"{")
+}
+
+async fn gunzip(mut input: &[u8], limit: usize) -> Result<Vec<u8>, TransportError> {
+    let mut plain = Vec::new();
+    for _ in 0..MAX_MEMBERS {
+        let mut member = GzDecoder::new(input);
+        loop {
+            let mut chunk = (&mut member).take(CHUNK);
+            let read = chunk.read_to_end(&mut plain);
+            let read = read.map_err(|_| TransportError::Encoding)?;
+            if plain.len() > limit {
+                return Err(TransportError::TooLong);
+            }
+            yield_now().await;
+            if read == 0 {
+                break;
+            }
+        }
+        input = member.into_inner();
+        if !input.starts_with(&MEMBER) {
+            return Ok(plain);
+        }
+    }
+    Err(TransportError::TooLong)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,186 @@
+//! Why no whole answer came, with the host it was expected from and what the operator can do.
+
+use std::error::Error;
+use std::io;
+use std::time::Duration;
+
+use http::Uri;
+use http::uri::Scheme;
+use rustls::CertificateError;
+
+use super::{Connection, Section};
+use crate::telemetry::told;
+
+/// Failure of one exchange.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    /// No connection could be opened; nothing was sent.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// A connection that had carried an earlier exchange ended before a byte of this answer: the other side closed
+    /// it while idle. A read may be sent again, on a [`NewConnection`](super::NewConnection).
+    #[error("the idle connection had been closed: {0}")]
+    Stale(String),
+    /// The connection broke, or what came over it is no HTTP.
+    #[error("connection: {0}")]
+    Connection(String),
+    /// The answer is longer than is read.
+    #[error("the answer is too long")]
+    TooLong,
+    /// The answer's encoding is unknown or broken.
+    #[error("the answer's content encoding cannot be undone")]
+    Encoding,
+    /// The request cannot be written.
+    #[error("the request cannot be written: {0}")]
+    Request(#[from] http::Error),
+}
+
+/// A connection that could not be opened.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("cannot connect to {peer}: {cause}; {remedy}")]
+pub struct ConnectError {
+    peer: String,
+    cause: String,
+    remedy: String,
+}
+
+/// The client cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The CA file cannot be read.
+    #[error("cannot read the CA file {path}: {reason}")]
+    CaFile {
+        /// Its path.
+        path: String,
+        /// The problem with it.
+        reason: String,
+    },
+    /// TLS refuses the configuration.
+    #[error("TLS: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+/// Host that a connection is opened to.
+#[derive(Debug)]
+pub(super) struct Peer {
+    /// Host and port.
+    name: String,
+    section: Section,
+}
+
+impl Peer {
+    /// The host of an address; `section` holds the settings that lead to it.
+    pub(super) fn new(uri: &Uri, section: Section) -> Self {
+        let default = if uri.scheme() == Some(&Scheme::HTTP) {
+            80
+        } else {
+            443
+        };
+        let (host, port) = (
+            uri.host().unwrap_or_default(),
+            uri.port_u16().unwrap_or(default),
+        );
+        Self {
+            name: format!("{host}:{port}"),
+            section,
+        }
+    }
+
+    pub(super) fn cannot_connect(self, error: &(dyn Error + 'static)) -> ConnectError {
+        ConnectError {
+            cause: told(error),
+            remedy: self.remedy(error),
+            peer: self.name,
+        }
+    }
+
+    pub(super) fn no_connection_within(self, limit: Duration) -> ConnectError {
+        ConnectError {
+            cause: format!("no connection within {} s", limit.as_secs_f64()),
+            remedy: self.route(),
+            peer: self.name,
+        }
+    }
+
+    fn remedy(&self, error: &(dyn Error + 'static)) -> String {
+        let section = self.section.as_str();
+        match tls_error(error) {
+            Some(rustls::Error::InvalidCertificate(problem)) => self.trust(problem),
+            Some(rustls::Error::InvalidMessage(_)) => format!(
+                "this port does not speak TLS: write the port that does, or http:// with {section}.allow_http = true"
+            ),
+            Some(_) => "no version or cipher of TLS 1.2 or 1.3 suits both sides".to_owned(),
+            None if is_lookup(error) => {
+                format!("check the host's spelling and the DNS here{}", self.proxy())
+            }
+            None => self.route(),
+        }
+    }
+
+    fn trust(&self, problem: &CertificateError) -> String {
+        match problem {
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. } => {
+                "renew the certificate there, or correct the clock here".to_owned()
+            }
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                "the certificate is of another host: check the address".to_owned()
+            }
+            _ => format!(
+                "set {}.ca_file to the PEM file of the authority that issued the certificate",
+                self.section.as_str()
+            ),
+        }
+    }
+
+    fn route(&self) -> String {
+        format!("check the address and the network{}", self.proxy())
+    }
+
+    fn proxy(&self) -> &'static str {
+        match self.section {
+            Section::Upstream => ", or set upstream.proxy where a proxy is the only way out",
+            Section::Credentials => ", or set credentials.proxy where a proxy is the only way out",
+            Section::Traces => "",
+        }
+    }
+}
+
+/// Reads why a request got no answer.
+pub(super) fn unanswered(
+    error: &hyper_util::client::legacy::Error,
+    connection: &Connection,
+) -> TransportError {
+    if let Some(error) = causes(error).find_map(|cause| cause.downcast_ref::<ConnectError>()) {
+        return error.clone().into();
+    }
+    let unsent = causes(error)
+        .filter_map(|cause| cause.downcast_ref::<hyper::Error>())
+        .any(hyper::Error::is_canceled);
+    if connection.is_reused_and_silent() || (unsent && connection.answers() > 0) {
+        TransportError::Stale(told(error))
+    } else {
+        TransportError::Connection(told(error))
+    }
+}
+
+fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    causes(error).find_map(|cause| cause.downcast_ref())
+}
+
+fn is_lookup(error: &(dyn Error + 'static)) -> bool {
+    causes(error).any(|cause| cause.to_string().starts_with("dns error"))
+}
+
+/// The error and its causes, those within an [`io::Error`] too, which it does not give as its source.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| {
+        let within = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref)
+            .map(|inner| inner as &(dyn Error + 'static));
+        within.or_else(|| error.source())
+    })
+}

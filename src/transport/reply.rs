@@ -1,0 +1,160 @@
+//! A whole answer.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use jiff::Timestamp;
+
+use super::{Connection, TransportError, decode};
+use crate::telemetry::told;
+
+/// A whole answer, decoded.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// The HTTP status.
+    pub status: u16,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body, without content encoding.
+    pub body: Bytes,
+    /// The connection it came over.
+    pub connection: Connection,
+}
+
+impl Reply {
+    /// The origin's `Date`.
+    #[must_use]
+    pub fn date(&self) -> Option<Timestamp> {
+        let date = httpdate::parse_http_date(self.header(header::DATE.as_str())).ok()?;
+        Timestamp::try_from(date).ok()
+    }
+
+    /// The origin's id of this answer; empty when it gave none.
+    #[must_use]
+    pub fn request_id(&self) -> &str {
+        self.header("x-acs-request-id")
+    }
+
+    /// How long the origin asks us to wait: a positive whole number of milliseconds, or nothing.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        let milliseconds: u64 = self.header("x-acs-retry-after").parse().ok()?;
+        (milliseconds > 0).then(|| Duration::from_millis(milliseconds))
+    }
+
+    /// A header's text; empty when it is absent or no text.
+    #[must_use]
+    pub fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or("")
+    }
+
+    /// All values of a header that is a list, joined with commas as RFC 9110 §5.3 reads them; a value that is no
+    /// text is left out.
+    #[must_use]
+    pub fn list(&self, name: &str) -> String {
+        let values = self.headers.get_all(name).iter();
+        let texts: Vec<_> = values.filter_map(|value| value.to_str().ok()).collect();
+        texts.join(", ")
+    }
+}
+
+/// Reads the whole body, at most `limit` bytes of it, and undoes its encoding.
+pub(super) async fn collect(
+    response: Response<Incoming>,
+    connection: Connection,
+    limit: usize,
+) -> Result<Reply, TransportError> {
+    let (parts, body) = response.into_parts();
+    let body = match unframed_length(&parts.headers) {
+        Framing::Http => whole(body, limit).await?,
+        Framing::Length(length) if length > limit => return Err(TransportError::TooLong),
+        Framing::Length(length) => exactly(body, length).await?,
+        Framing::Contradictory => {
+            return Err(TransportError::Connection(
+                "the answer gives two lengths".to_owned(),
+            ));
+        }
+    };
+    // A server that gives up on an idle connection may say so, and the answer crosses the request on its way.
+    if parts.status == StatusCode::REQUEST_TIMEOUT && connection.answers() > 1 {
+        return Err(TransportError::Stale("status 408".to_owned()));
+    }
+    let reply = Reply {
+        status: parts.status.as_u16(),
+        headers: parts.headers,
+        body,
+        connection,
+    };
+    decode::decode(reply, limit).await
+}
+
+/// Who says where a body ends.
+#[derive(Debug, PartialEq, Eq)]
+enum Framing {
+    /// The rules of RFC 9112 §6.3, which hyper follows.
+    Http,
+    /// `Content-Length`, beside a `Transfer-Encoding: identity` for which hyper would wait for the end of the
+    /// connection. RFC 2616 had this coding for none; RFC 7230 took it out.
+    Length(usize),
+    /// Lengths that differ beside the same.
+    Contradictory,
+}
+
+fn unframed_length(headers: &HeaderMap) -> Framing {
+    let codings = headers.get_all(header::TRANSFER_ENCODING);
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let is_identity = |value: &HeaderValue| {
+        let value = value.to_str().unwrap_or("unreadable");
+        let mut codings = value.split(',').map(str::trim);
+        codings.all(|coding| coding.is_empty() || coding.eq_ignore_ascii_case("identity"))
+    };
+    let coded = codings.iter().next().is_some();
+    if !coded || !codings.iter().all(is_identity) {
+        return Framing::Http;
+    }
+    let Some(first) = lengths.next() else {
+        return Framing::Http;
+    };
+    let text = first.to_str().unwrap_or("").trim();
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match text.parse() {
+        Ok(length) if digits && lengths.all(|other| other == first) => Framing::Length(length),
+        _ => Framing::Contradictory,
+    }
+}
+
+async fn whole(body: Incoming, limit: usize) -> Result<Bytes, TransportError> {
+    let collected = Limited::new(body, limit).collect().await;
+    let collected = collected.map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            TransportError::TooLong
+        } else {
+            TransportError::Connection(told(&*error))
+        }
+    })?;
+    Ok(collected.to_bytes())
+}
+
+/// Reads so many bytes of a body that hyper believes to be without end. Dropping the rest closes the connection.
+async fn exactly(mut body: Incoming, length: usize) -> Result<Bytes, TransportError> {
+    let mut read = Vec::new();
+    while read.len() < length {
+        let Some(frame) = body.frame().await else {
+            return Err(TransportError::Connection(
+                "the answer ended before its length".to_owned(),
+            ));
+        };
+        let frame = frame.map_err(|error| TransportError::Connection(told(&error)))?;
+        if let Ok(data) = frame.into_data() {
+            let wanted = data.len().min(length - read.len());
+            read.extend_from_slice(&data[..wanted]);
+        }
+    }
+    Ok(read.into())
+}
