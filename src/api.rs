@@ -176,6 +176,23 @@ impl Action {
             Self::Unknown => "unknown",
         }
     }
+
+    /// Whether it may change what the origin holds.
+    #[must_use]
+    pub const fn is_write(self) -> bool {
+        match self {
+            Self::GetImage
+            | Self::ListImages
+            | Self::ListImageLabels
+            | Self::Resolve
+            | Self::Unknown => false,
+            Self::AddImage
+            | Self::AddImageLabels
+            | Self::RemoveImageLabels
+            | Self::PublishImage
+            | Self::RemoveImage => true,
+        }
+    }
 }
 
 impl Operation {
@@ -209,14 +226,7 @@ impl Operation {
     /// Whether it may change what the origin holds.
     #[must_use]
     pub const fn is_write(&self) -> bool {
-        match self {
-            Self::GetImage(_) | Self::ListImages | Self::ListImageLabels | Self::Resolve => false,
-            Self::AddImage
-            | Self::AddImageLabels(_)
-            | Self::RemoveImageLabels(..)
-            | Self::PublishImage(_)
-            | Self::RemoveImage(_) => true,
-        }
+        self.action().is_write()
     }
 
     /// The one image it is about, where its route names one.

@@ -125,10 +125,14 @@ impl Authenticator {
             return Ok(SignedIn::anonymous());
         };
         let signed_in = sign_in::sign_in(&keyring.current.load(), head, peer, action, now());
-        if let Err(refused) = &signed_in {
+        let refused = match &signed_in {
+            Ok(signed_in) => signed_in.foreign_key,
+            Err(refused) => Some(*refused),
+        };
+        if let Some(refused) = refused {
             debug_assert!(Refused::REASONS.contains(&refused.reason()));
             self.metrics.sign_in_refused(refused.reason());
-            tracing::debug!(reason = refused.reason(), "a client was not let in");
+            tracing::debug!(reason = refused.reason(), "a credential was refused");
         }
         signed_in
     }

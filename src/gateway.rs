@@ -182,6 +182,7 @@ impl Gateway {
             Ok(SignedIn {
                 principal,
                 body: proof,
+                ..
             }) => {
                 let asked = Asked {
                     head: &head,

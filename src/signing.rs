@@ -1,4 +1,5 @@
 //! ACS3-HMAC-SHA256, the request signature of Alibaba Cloud's APIs ("V3 request structure and signature").
+//! Clients may sign with ACS3-HMAC-SM3 too, which has SM3 in the place of SHA-256.
 //!
 //! ```text
 //! canonical request = method, path, query, headers, names of the signed headers, hash of the body
@@ -9,6 +10,7 @@
 //! [`sign`] and [`verify`](verify()) share no step that could be wrong in both alike without the vendor's
 //! vectors noticing: signing writes what it canonicalised, verifying canonicalises what it read.
 
+mod algorithm;
 mod canonical;
 mod key;
 mod lines;
@@ -17,6 +19,7 @@ pub mod rpc;
 mod spelling;
 mod verify;
 
+pub use algorithm::Algorithm;
 pub use canonical::{canonical_request, string_to_sign};
 pub use key::VerifyingKey;
 pub use lines::Lines;
@@ -33,7 +36,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::api::{self, Action};
 
 /// The algorithm's name, first word of `Authorization` and first line of the string to sign.
-pub const ALGORITHM: &str = "ACS3-HMAC-SHA256";
+pub const ALGORITHM: &str = Algorithm::Sha256.as_str();
 
 /// How far a request's date may be from the verifier's clock, in seconds.
 pub const WINDOW_SECONDS: i64 = 15 * 60;

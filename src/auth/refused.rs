@@ -11,7 +11,7 @@ pub enum Refused {
     #[error("the credential is not of a form that this gateway takes: {0}")]
     Unreadable(&'static str),
     /// A header that a signature must cover, once, is not covered.
-    #[error("the signature must cover {0}, which must be there once")]
+    #[error("the signature does not cover a header that it must cover, once: {0}")]
     Unsigned(&'static str),
     /// No such key was issued here.
     #[error("Specified access key is not found.")]
@@ -32,10 +32,17 @@ pub enum Refused {
     #[error("x-acs-action names another operation than the path")]
     Action,
     /// The signature is of something else, or by another key.
-    #[error("Specified signature is not matched with our calculation.")]
+    #[error(
+        "Specified signature is not matched with our calculation: check the AccessKeySecret, and that nothing on the way changes the request."
+    )]
     Mismatch,
+    /// An ROA v2 signature over a query that reads like another once it is decoded.
+    #[error(
+        "an ROA v2 signature covers the decoded query, where the & or = in this one reads as a separator: sign with ACS3-HMAC-SHA256"
+    )]
+    Ambiguous,
     /// The body is not the one that was signed.
-    #[error("the body is not the one that was signed")]
+    #[error("the body is not the one that was signed: its hash differs from x-acs-content-sha256")]
     Body,
     /// The nonce has come before.
     #[error("Specified signature nonce was used already.")]
@@ -50,13 +57,13 @@ pub enum Refused {
     #[error("Specified SecurityToken is malformed.")]
     WrongToken,
     /// A bearer token, or an unsigned body, where others can read along.
-    #[error("{0} is taken only over TLS, loopback or a Unix socket")]
+    #[error("{0}")]
     Exposed(&'static str),
 }
 
 impl Refused {
     /// Every [`Refused::reason`], so that each is counted from 0.
-    pub const REASONS: [&str; 16] = [
+    pub const REASONS: [&str; 17] = [
         "no_credential",
         "unreadable",
         "unsigned",
@@ -67,6 +74,7 @@ impl Refused {
         "version",
         "action",
         "signature",
+        "ambiguous",
         "body",
         "nonce_used",
         "nonces_full",
@@ -89,6 +97,7 @@ impl Refused {
             Self::Version => "version",
             Self::Action => "action",
             Self::Mismatch => "signature",
+            Self::Ambiguous => "ambiguous",
             Self::Body => "body",
             Self::NonceUsed => "nonce_used",
             Self::NoncesFull => "nonces_full",

@@ -19,7 +19,7 @@ use super::nonces::Room;
 use super::{Client, Clients, Principal, Refused};
 use crate::api::{self, Action};
 use crate::peer::Peer;
-use crate::signing::{self, Lines, WINDOW_SECONDS, hex, roa};
+use crate::signing::{self, Algorithm, Lines, WINDOW_SECONDS, hex, roa};
 
 /// A request that was let in.
 #[derive(Debug, Clone)]
@@ -28,6 +28,9 @@ pub struct SignedIn {
     pub principal: Principal,
     /// What its body must be.
     pub body: BodyProof,
+    /// Why its signature was passed over, where the key was not issued here and a client certificate
+    /// decided.
+    pub(super) foreign_key: Option<Refused>,
 }
 
 /// What was signed about a body that has not been read yet.
@@ -35,8 +38,8 @@ pub struct SignedIn {
 pub enum BodyProof {
     /// Nothing: the connection vouches for it, or there is none.
     Unsigned,
-    /// Its SHA-256, in lower-case hexadecimal.
-    Sha256(String),
+    /// Its hash by the signature's algorithm, in lower-case hexadecimal.
+    Hash(Algorithm, String),
 }
 
 impl BodyProof {
@@ -47,12 +50,8 @@ impl BodyProof {
     pub fn check(&self, body: &[u8]) -> Result<(), Refused> {
         match self {
             Self::Unsigned => Ok(()),
-            Self::Sha256(signed)
-                if *signed == hex(digest::digest(&digest::SHA256, body).as_ref()) =>
-            {
-                Ok(())
-            }
-            Self::Sha256(_) => Err(Refused::Body),
+            Self::Hash(algorithm, signed) if *signed == hex(&algorithm.hash(body)) => Ok(()),
+            Self::Hash(..) => Err(Refused::Body),
         }
     }
 }
@@ -64,6 +63,7 @@ impl SignedIn {
         Self {
             principal: Principal::Anonymous,
             body: BodyProof::Unsigned,
+            foreign_key: None,
         }
     }
 
@@ -75,8 +75,10 @@ impl SignedIn {
     }
 }
 
-/// SHA-256 of nothing, as every SDK sends it for a request without a body.
-const EMPTY_HASH: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+/// Why a bearer token is refused.
+const OPEN_TOKEN: &str = "a bearer token is taken only over TLS, loopback or a Unix socket";
+/// Whoever changes the body on its way leaves this signature valid, on loopback too.
+const OPEN_BODY: &str = "an ROA v2 signature does not cover the body, so a write with it is taken only over TLS or a Unix socket: sign with ACS3-HMAC-SHA256";
 /// Keys of the cloud itself begin so.
 const CLOUD_KEY: &str = "LTAI";
 
@@ -96,12 +98,34 @@ pub(super) fn sign_in(
         return without_authorization(clients, &named, peer);
     };
     if let Some(token) = credential.strip_prefix("Bearer ") {
-        bearer(clients, token, peer)
-    } else if credential.starts_with("acs ") {
+        return bearer(clients, token, peer);
+    }
+    let signed = if credential.starts_with("acs ") {
         by_roa(clients, (head, &named), peer, action, now, credential)
     } else {
         by_acs3(clients, (head, &named), action, now, credential)
-    }
+    };
+    signed.or_else(|refused| instead_by_certificate(clients, peer, refused))
+}
+
+/// Signs a client in by its certificate where its key was not issued here: an SDK cannot be kept from
+/// signing, so it signs with some key even where the certificate is the credential.
+fn instead_by_certificate(
+    clients: &Clients,
+    peer: &Peer,
+    refused: Refused,
+) -> Result<SignedIn, Refused> {
+    let client = by_certificate(clients, peer)
+        .filter(|_| matches!(refused, Refused::UnknownKey | Refused::CloudKey))
+        .ok_or(refused)?;
+    Ok(SignedIn {
+        foreign_key: Some(refused),
+        ..SignedIn::without_signature(client)
+    })
+}
+
+fn by_certificate(clients: &Clients, peer: &Peer) -> Option<Arc<Client>> {
+    peer.names.iter().find_map(|name| clients.by_name(name))
 }
 
 fn without_authorization(
@@ -115,15 +139,14 @@ fn without_authorization(
     if peer.names.is_empty() {
         return Err(Refused::NoCredential);
     }
-    let known = peer.names.iter().find_map(|name| clients.by_name(name));
-    known
+    by_certificate(clients, peer)
         .map(SignedIn::without_signature)
         .ok_or(Refused::UnknownKey)
 }
 
 fn bearer(clients: &Clients, token: &str, peer: &Peer) -> Result<SignedIn, Refused> {
     if !peer.is_private() {
-        return Err(Refused::Exposed("a bearer token"));
+        return Err(Refused::Exposed(OPEN_TOKEN));
     }
     // Found by its hash: how long that takes tells nothing about a token that is known.
     let hash = digest::digest(&digest::SHA256, token.trim().as_bytes());
@@ -140,26 +163,29 @@ fn by_acs3(
     now: Timestamp,
     credential: &str,
 ) -> Result<SignedIn, Refused> {
-    let authorization = signing::Authorization::parse(credential)
-        .map_err(|_| Refused::Unreadable("ACS3-HMAC-SHA256 is, with issued keys"))?;
+    let authorization = signing::Authorization::parse(credential).map_err(|_| {
+        Refused::Unreadable("ACS3-HMAC-SHA256 and ACS3-HMAC-SM3 are, with issued keys")
+    })?;
     let client = known(clients, authorization.access_key_id)?;
     let covered = Covered::by(authorization.signed_headers);
     let signed = |header| covered.value(named, header);
     let (date, nonce) = (signed(Header::Date)?, signed(Header::Nonce)?);
     let hash = signed(Header::Hash)?;
     check_date(parse_acs_date(date), now)?;
-    check_call(signed(Header::Version)?, signed(Header::Action)?, action)?;
+    check_version(signed(Header::Version)?)?;
+    check_action(signed(Header::Action)?, action)?;
     check_token(client, named, || signed(Header::Token))?;
-    let body = if head.method == Method::GET {
-        if hash != EMPTY_HASH {
+    let algorithm = authorization.algorithm;
+    let body = if is_read(&head.method) {
+        if hash != algorithm.empty_hash() {
             return Err(Refused::Body);
         }
         BodyProof::Unsigned
     } else {
-        BodyProof::Sha256(hash.to_owned())
+        BodyProof::Hash(algorithm, hash.to_owned())
     };
     let target = (head.uri.path(), head.uri.query().unwrap_or(""));
-    let lines = Lines::of(&head.headers);
+    let lines = Lines::of_request(head);
     let genuine = client.keys.iter().any(|key| {
         signing::verify(
             head.method.as_str(),
@@ -171,7 +197,7 @@ fn by_acs3(
         )
         .is_ok()
     });
-    finish(client, genuine, head, nonce, body)
+    finish(client, genuine, head, Some(nonce), body)
 }
 
 fn by_roa(
@@ -185,10 +211,9 @@ fn by_roa(
     let authorization = roa::Authorization::parse(credential)
         .map_err(|_| Refused::Unreadable("\"acs KEY:SIGNATURE\" is, with issued keys"))?;
     let client = known(clients, authorization.access_key_id)?;
-    if head.method != Method::GET && !(peer.encrypted || peer.address.is_none()) {
-        return Err(Refused::Exposed(
-            "a write whose signature does not cover its body",
-        ));
+    let is_unaltered = peer.encrypted || peer.address.is_none();
+    if !is_unaltered && !is_read(&head.method) {
+        return Err(Refused::Exposed(OPEN_BODY));
     }
     // Every x-acs- header is part of what this signature covers.
     let signed = |header| named.one(header);
@@ -196,10 +221,22 @@ fn by_roa(
         .ok()
         .and_then(|date| Timestamp::try_from(date).ok());
     check_date(date, now)?;
-    check_call(signed(Header::Version)?, signed(Header::Action)?, action)?;
+    // Older SDKs send neither: the method and the path decide, and both are signed.
+    if let Some(version) = named.once(Header::Version)? {
+        check_version(version)?;
+    }
+    if let Some(named) = named.once(Header::Action)? {
+        check_action(named, action)?;
+    }
     check_token(client, named, || signed(Header::Token))?;
-    let nonce = signed(Header::Nonce)?;
+    let nonce = named.once(Header::Nonce)?;
+    if nonce.is_none() && action.is_write() {
+        return Err(Refused::Unsigned(Header::Nonce.as_str()));
+    }
     let target = (head.uri.path(), head.uri.query().unwrap_or(""));
+    if !roa::is_unambiguous(target.1).map_err(|_| Refused::Mismatch)? {
+        return Err(Refused::Ambiguous);
+    }
     let has_body = head.method == Method::POST;
     let genuine = client.keys.iter().any(|key| {
         roa::verify(
@@ -220,21 +257,24 @@ fn finish(
     client: &Arc<Client>,
     genuine: bool,
     head: &Parts,
-    nonce: &str,
+    nonce: Option<&str>,
     body: BodyProof,
 ) -> Result<SignedIn, Refused> {
     if !genuine {
         return Err(Refused::Mismatch);
     }
-    let print = client.nonces.print(head, nonce);
-    if client.nonces.note(print, Instant::now())? == Room::Made
+    if let Some(nonce) = nonce
+        && client
+            .nonces
+            .note(client.nonces.print(head, nonce), Instant::now())?
+            == Room::Made
         && let Some(counted) = client.counted.get()
     {
         counted.nonce_dropped();
     }
     Ok(SignedIn {
-        principal: Principal::Client(Arc::clone(client)),
         body,
+        ..SignedIn::without_signature(Arc::clone(client))
     })
 }
 
@@ -264,15 +304,26 @@ fn check_date(date: Option<Timestamp>, now: Timestamp) -> Result<(), Refused> {
     }
 }
 
-fn check_call(version: &str, named: &str, asked: Action) -> Result<(), Refused> {
-    if version != api::VERSION {
-        return Err(Refused::Version);
+fn check_version(version: &str) -> Result<(), Refused> {
+    if version == api::VERSION {
+        Ok(())
+    } else {
+        Err(Refused::Version)
     }
-    // What is no operation is told so later.
-    if asked != Action::Unknown && named != asked.as_str() {
-        return Err(Refused::Action);
+}
+
+fn check_action(named: &str, asked: Action) -> Result<(), Refused> {
+    // A request for no operation is refused as such later.
+    if asked == Action::Unknown || named == asked.as_str() {
+        Ok(())
+    } else {
+        Err(Refused::Action)
     }
-    Ok(())
+}
+
+/// Whether a method has no body and changes nothing.
+fn is_read(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
 }
 
 fn check_token<'h>(

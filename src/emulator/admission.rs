@@ -97,7 +97,7 @@ impl Gate {
         signing::verify(
             method,
             target,
-            &signing::Lines::of(&head.headers),
+            &signing::Lines::of_request(head),
             payload_hash,
             authorization,
             &signing::VerifyingKey::new(&self.secret),

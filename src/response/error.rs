@@ -194,9 +194,11 @@ const fn sign_in(refused: Refused) -> (StatusCode, &'static str) {
     let bad = StatusCode::BAD_REQUEST;
     match refused {
         Refused::NoCredential => (StatusCode::UNAUTHORIZED, "MissingAccessKeyId"),
-        Refused::Unreadable(_) | Refused::Unsigned(_) | Refused::Mismatch | Refused::Body => {
-            (bad, "SignatureDoesNotMatch")
-        }
+        Refused::Unreadable(_)
+        | Refused::Unsigned(_)
+        | Refused::Mismatch
+        | Refused::Ambiguous
+        | Refused::Body => (bad, "SignatureDoesNotMatch"),
         Refused::UnknownKey | Refused::CloudKey => {
             (StatusCode::NOT_FOUND, "InvalidAccessKeyId.NotFound")
         }
@@ -216,6 +218,22 @@ const fn sign_in(refused: Refused) -> (StatusCode, &'static str) {
 mod tests {
     use super::*;
     use crate::response::failure;
+
+    /// aliyun-python-sdk-core takes `Message.split(':')[1]` of such an error, and fails without one.
+    #[test]
+    fn a_message_about_a_signature_has_a_colon() {
+        for refused in [
+            Refused::Unreadable("this is"),
+            Refused::Unsigned("x-acs-date"),
+            Refused::Mismatch,
+            Refused::Ambiguous,
+            Refused::Body,
+        ] {
+            let error = Error::from(refused);
+            assert_eq!(error.shape().code, "SignatureDoesNotMatch");
+            assert!(error.message().contains(':'), "{refused:?}");
+        }
+    }
 
     #[test]
     fn each_cause_has_its_status_and_code() {

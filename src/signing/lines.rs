@@ -1,22 +1,37 @@
 //! What is searched on the way to a verified signature, without hashing and without char decoding.
 
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
+use http::request::Parts;
 
 /// A request's headers, found by scanning: a dozen short names are compared sooner than one is hashed.
 #[derive(Debug)]
-pub struct Lines<'h>(Vec<(&'h str, &'h HeaderValue)>);
+pub struct Lines<'h>(Vec<(&'h str, &'h [u8])>);
 
 impl<'h> Lines<'h> {
     /// Of a request's headers.
     #[must_use]
     pub fn of(headers: &'h HeaderMap) -> Self {
-        let mut lines = Vec::with_capacity(headers.len());
-        lines.extend(headers.iter().map(|(name, value)| (name.as_str(), value)));
+        let mut lines = Vec::with_capacity(headers.len() + 1);
+        let pairs = headers.iter();
+        lines.extend(pairs.map(|(name, value)| (name.as_str(), value.as_bytes())));
         Self(lines)
     }
 
+    /// Of a request. HTTP/2 carries in `:authority` what HTTP/1.1 carries in `host` (RFC 9113 §8.3.1),
+    /// and every SDK signs `host`.
+    #[must_use]
+    pub fn of_request(head: &'h Parts) -> Self {
+        let mut lines = Self::of(&head.headers);
+        if let Some(authority) = head.uri.authority()
+            && lines.values("host").next().is_none()
+        {
+            lines.0.push(("host", authority.as_str().as_bytes()));
+        }
+        lines
+    }
+
     /// The values of a header, in the order they came; `name` is in lower case.
-    pub fn values<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'h HeaderValue> + 's {
+    pub fn values<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'h [u8]> + 's {
         let lines = self.0.iter();
         lines.filter_map(move |(known, value)| (*known == name).then_some(*value))
     }
@@ -50,6 +65,7 @@ pub(crate) fn cut(text: &str, at: u8) -> Option<(&str, &str)> {
 
 #[cfg(test)]
 mod tests {
+    use http::{HeaderValue, Request};
     use proptest::prelude::*;
 
     use super::*;
@@ -70,7 +86,26 @@ mod tests {
         }
         let lines = Lines::of(&headers);
         let values = |name| lines.values(name).collect::<Vec<_>>();
-        assert_eq!(values("a"), ["1", "3"]);
-        assert_eq!(values("c"), [""; 0]);
+        assert_eq!(values("a"), [b"1", b"3"]);
+        assert!(values("c").is_empty());
+    }
+
+    #[test]
+    fn the_authority_stands_for_the_host_where_there_is_none() {
+        let hosts = |host: Option<&str>, target: &str| {
+            let mut request = Request::get(target);
+            if let Some(host) = host {
+                request = request.header("host", host);
+            }
+            let (head, ()) = request.body(()).unwrap().into_parts();
+            let lines = Lines::of_request(&head);
+            lines.values("host").map(<[u8]>::to_vec).collect::<Vec<_>>()
+        };
+        assert_eq!(hosts(None, "https://a.example:8443/x"), [b"a.example:8443"]);
+        assert_eq!(
+            hosts(Some("b.example"), "http://a.example/x"),
+            [b"b.example"]
+        );
+        assert!(hosts(None, "/x").is_empty());
     }
 }

@@ -42,6 +42,26 @@ impl<'a> Authorization<'a> {
             signature,
         })
     }
+
+    /// The signature as bytes.
+    ///
+    /// # Errors
+    /// [`Refused::Mismatch`] where it is not base64.
+    pub fn signature(&self) -> Result<Vec<u8>, Refused> {
+        let decoded = BASE64_STANDARD.decode(self.signature);
+        decoded.map_err(|_| Refused::Mismatch)
+    }
+}
+
+/// Whether a query means one thing alone once it is decoded, as this scheme signs it: `?a=1%26b=2` and
+/// `?a=1&b=2` are signed alike. A value may hold `=`, for the first one of a pair ends its name.
+///
+/// # Errors
+/// [`Refused::Mismatch`] where the query cannot be decoded at all.
+pub fn is_unambiguous(query: &str) -> Result<bool, Refused> {
+    let query = Query::parse(query).map_err(|_| Refused::Mismatch)?;
+    let mut pairs = query.pairs();
+    Ok(pairs.all(|(name, value)| !name.contains(['&', '=']) && !value.contains('&')))
 }
 
 /// The string to sign. `resource` is the path with its decoded query; headers that are not there
@@ -96,9 +116,7 @@ pub fn verify(
     authorization: &Authorization<'_>,
     key: &VerifyingKey,
 ) -> Result<(), Refused> {
-    let claimed = BASE64_STANDARD
-        .decode(authorization.signature)
-        .map_err(|_| Refused::Mismatch)?;
+    let claimed = authorization.signature()?;
     let query = Query::parse(query).map_err(|_| Refused::Mismatch)?;
     let sent = headers.get("content-type");
     let sent = sent.map_or(Ok(""), |value| {
@@ -146,6 +164,21 @@ fn resources(path: &str, query: &Query) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_query_that_signs_like_another_is_ambiguous() {
+        for (query, unambiguous) in [
+            ("", true),
+            ("Labels=system.official%3Dtrue%2Ca=b&Name=x", true),
+            ("Name&Options=", true),
+            ("Name=a%26WorkspaceId%3D2", false),
+            ("Name%3Da=b", false),
+            ("Name%26a=b", false),
+        ] {
+            assert_eq!(is_unambiguous(query), Ok(unambiguous), "{query}");
+        }
+        assert_eq!(is_unambiguous("Name=%zz"), Err(Refused::Mismatch));
+    }
 
     #[test]
     fn authorization_headers_are_read_strictly() {

@@ -2,17 +2,16 @@
 
 use std::borrow::Cow;
 
-use aws_lc_rs::{digest, hmac};
-use http::HeaderValue;
-
 use super::lines::{Lines, cut, has, pieces};
 use super::spelling::{is_unreserved, spellings};
-use super::{ALGORITHM, VerifyingKey, hex};
+use super::{Algorithm, VerifyingKey, hex};
 use crate::api::Query;
 
 /// An `Authorization` header taken apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Authorization<'a> {
+    /// The algorithm it names.
+    pub algorithm: Algorithm,
     /// The access key's id.
     pub access_key_id: &'a str,
     /// The names the signature covers, `;`-separated.
@@ -23,8 +22,9 @@ pub struct Authorization<'a> {
 /// Why a signature was refused. It never says what the right one would have been.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// The header is not `ACS3-HMAC-SHA256 Credential=…,SignedHeaders=…,Signature=…`.
-    #[error("the Authorization header is not of the form ACS3-HMAC-SHA256 asks for")]
+    /// The header is not `ACS3-HMAC-SHA256 Credential=…,SignedHeaders=…,Signature=…`, nor the same
+    /// with `ACS3-HMAC-SM3`.
+    #[error("the Authorization header is not of the form ACS3 asks for")]
     Unreadable,
     /// A header that the signature claims to cover is not there.
     #[error("a signed header is missing")]
@@ -40,9 +40,10 @@ impl<'a> Authorization<'a> {
     /// # Errors
     /// [`Refused::Unreadable`] for another algorithm or another form.
     pub fn parse(header: &'a str) -> Result<Self, Refused> {
-        let fields = header
-            .strip_prefix(ALGORITHM)
-            .and_then(|rest| rest.strip_prefix(' '))
+        let (name, fields) = cut(header, b' ').ok_or(Refused::Unreadable)?;
+        let mut known = Algorithm::ALL.into_iter();
+        let algorithm = known
+            .find(|algorithm| algorithm.as_str() == name)
             .ok_or(Refused::Unreadable)?;
         let (mut id, mut headers, mut signature) = (None, None, None);
         for field in pieces(fields, b',') {
@@ -59,12 +60,19 @@ impl<'a> Authorization<'a> {
         }
         match (id, headers, signature) {
             (Some(access_key_id), Some(signed_headers), Some(signature)) => Ok(Self {
+                algorithm,
                 access_key_id,
                 signed_headers,
                 signature,
             }),
             _ => Err(Refused::Unreadable),
         }
+    }
+
+    /// The signature as bytes; one signed request has one, whatever the case of its digits.
+    #[must_use]
+    pub fn signature(&self) -> Option<[u8; 32]> {
+        unhex(self.signature)
     }
 }
 
@@ -84,15 +92,15 @@ pub fn verify(
     authorization: &Authorization<'_>,
     key: &VerifyingKey,
 ) -> Result<(), Refused> {
-    let claimed = unhex(authorization.signature).ok_or(Refused::Mismatch)?;
+    let claimed = authorization.signature().ok_or(Refused::Mismatch)?;
+    let algorithm = authorization.algorithm;
     let rest = after_path(query, headers, payload_hash, authorization.signed_headers)?;
     let genuine = spellings(path).any(|path| {
         let path = if path.is_empty() { "/" } else { &path };
         let [method, path] = [method, path].map(str::as_bytes);
         let canonical = [method, b"\n", path, b"\n", &rest].concat();
-        let hash = digest::digest(&digest::SHA256, &canonical);
-        let text = [ALGORITHM, "\n", &hex(hash.as_ref())].concat();
-        hmac::verify(&key.sha256, text.as_bytes(), &claimed).is_ok()
+        let text = [algorithm.as_str(), "\n", &hex(&algorithm.hash(&canonical))].concat();
+        key.is_genuine(algorithm, text.as_bytes(), &claimed)
     });
     if genuine {
         Ok(())
@@ -156,8 +164,7 @@ fn push_values(text: &mut Vec<u8>, headers: &Lines<'_>, name: &str) -> Result<()
 }
 
 /// Without the white space around it, which in a text beyond ASCII may be beyond ASCII too.
-fn trimmed(value: &HeaderValue) -> Result<&[u8], Refused> {
-    let bytes = value.as_bytes();
+fn trimmed(bytes: &[u8]) -> Result<&[u8], Refused> {
     if bytes.is_ascii() {
         return Ok(bytes.trim_ascii());
     }
@@ -244,9 +251,13 @@ mod tests {
             ),
             ("AK", "host;x-acs-date", "00")
         );
+        assert_eq!(parsed.algorithm, Algorithm::Sha256);
+        let sm3 = good.replace("SHA256", "SM3");
+        let parsed = Authorization::parse(&sm3).unwrap();
+        assert_eq!(parsed.algorithm, Algorithm::Sm3);
         for bad in [
             "",
-            "ACS3-HMAC-SM3 Credential=AK,SignedHeaders=host,Signature=00",
+            "ACS3-RSA-SHA256 Credential=AK,SignedHeaders=host,Signature=00",
             "ACS3-HMAC-SHA256Credential=AK,SignedHeaders=host,Signature=00",
             "ACS3-HMAC-SHA256 Credential=AK,SignedHeaders=host",
             "ACS3-HMAC-SHA256 Credential=AK,Credential=B,SignedHeaders=host,Signature=00",

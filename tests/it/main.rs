@@ -40,6 +40,7 @@ mod resolve;
 mod secrets;
 mod shared;
 mod shared_servers;
+mod signatures;
 mod snapshot;
 mod stale;
 mod tls;

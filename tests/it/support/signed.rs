@@ -77,6 +77,7 @@ pub(crate) struct Guarded {
 pub(crate) struct Signer {
     pub(crate) credentials: Credentials,
     pub(crate) date: Option<Timestamp>,
+    pub(crate) host: String,
 }
 
 impl Signer {
@@ -88,6 +89,7 @@ impl Signer {
                 security_token: None,
             },
             date: None,
+            host: "gateway.example".to_owned(),
         }
     }
 
@@ -113,7 +115,7 @@ impl Signer {
         let call = Call::classify(method, path, Some(query)).unwrap();
         let draft = Draft {
             method: method.clone(),
-            host: "gateway.example".to_owned(),
+            host: self.host.clone(),
             path: path.to_owned(),
             query: Query::parse(query).unwrap().canonical(),
             action: call.operation.action(),
