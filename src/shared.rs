@@ -29,6 +29,7 @@ mod lease;
 mod names;
 mod nonces;
 mod orders;
+mod proof;
 mod reading;
 mod status;
 mod value;

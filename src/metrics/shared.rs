@@ -132,7 +132,7 @@ metrics! {
     pub struct SharedMetrics {
         /// What was asked of the shared tier, and what came of it.
         requests: Counters<(SharedOperation, SharedResult)> = "shared_cache_requests_total",
-        /// 1 while this replica is connected to the shared tier and has heard of every order to forget.
+        /// 1 while this replica is connected to a shared tier that takes writes and has heard of every order to forget.
         pub up: IntGauge = "shared_cache_up",
         /// Orders to forget that the shared tier has not been told yet.
         pub unheard: IntGauge = "shared_cache_unheard_orders",

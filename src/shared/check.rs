@@ -74,6 +74,7 @@ impl Shared {
         );
         nonce.arg(0).arg(life);
         let _recorded: u8 = nonce.invoke_async(connection).await?;
+        let _proved = self.prove_and_read(connection, None).await?;
         self.try_log(&key, connection).await
     }
 

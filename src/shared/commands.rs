@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
-use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind};
+use redis::{ErrorKind, RedisError, RedisResult};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, timeout};
 
@@ -131,13 +131,24 @@ impl Commands {
     }
 }
 
-/// Whether another connection may do better: a demoted primary takes no writes, a new password asks for
-/// another sign-in.
+/// Another connection may do better: a demoted primary takes no writes, a new password asks for another
+/// sign-in.
 fn is_of_the_connection(error: &RedisError) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::AuthenticationFailed | ErrorKind::Server(ServerErrorKind::ReadOnly)
-    )
+    error.kind() == ErrorKind::AuthenticationFailed
+        || error.code().is_some_and(|code| GIVEN_UP.contains(&code))
+        || error.detail().is_some_and(wraps_one)
+}
+
+/// Codes that this server goes on answering with, while another may be the primary by now.
+const GIVEN_UP: [&str; 4] = ["READONLY", "NOREPLICAS", "MASTERDOWN", "NOAUTH"];
+
+/// Redis before 7 tells a script's error inside one of its own:
+/// `ERR Error running script (call to f_…): @user_script:13: -READONLY You can't write against …`.
+fn wraps_one(detail: &str) -> bool {
+    let mut codes = detail
+        .split_ascii_whitespace()
+        .filter_map(|part| part.strip_prefix('-'));
+    codes.any(|code| GIVEN_UP.contains(&code))
 }
 
 /// Tells the breaker how a command ended, however it ended.
@@ -151,5 +162,42 @@ impl Drop for Admitted<'_> {
     fn drop(&mut self) {
         let mut breaker = self.breaker.lock();
         breaker.record(self.pass, self.signal, Instant::now());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An error as the client's library reads it off the wire.
+    fn replied(line: &str) -> RedisError {
+        let value = redis::parse_redis_value(format!("-{line}\r\n").as_bytes()).unwrap();
+        value.extract_error().unwrap_err()
+    }
+
+    #[test]
+    fn a_connection_that_takes_no_writes_is_given_up_however_that_is_told() {
+        for line in [
+            "READONLY You can't write against a read only replica.",
+            // 7.0 and later, inside a script.
+            "READONLY You can't write against a read only replica. script: 3f1e, on @user_script:1.",
+            // 6.2, inside a script.
+            "ERR Error running script (call to f_3f1e): @user_script:19: @user_script: 19: -READONLY You can't write against a read only replica.",
+            "NOREPLICAS Not enough good replicas to write.",
+            "ERR Error running script (call to f_3f1e): @user_script:2: -NOREPLICAS Not enough good replicas to write.",
+            "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+            "NOAUTH Authentication required.",
+        ] {
+            assert!(is_of_the_connection(&replied(line)), "{line}");
+        }
+        for line in [
+            "WRONGTYPE Operation against a key holding the wrong kind of value",
+            "OOM command not allowed when used memory > 'maxmemory'.",
+            "ERR Error running script (call to f_3f1e): @user_script:19: -OOM command not allowed",
+            "NOPERM this user has no permissions to run the 'set' command",
+            "ERR no such thing as READONLY here",
+        ] {
+            assert!(!is_of_the_connection(&replied(line)), "{line}");
+        }
     }
 }

@@ -2,11 +2,12 @@
 //!
 //! The log is read from where it was left, last entry included: if that is still there, nothing was
 //! missed. It is read at every message of the channel, and a few times a second besides, which also
-//! proves the connection. While it cannot be read, what memory holds is not fresh; once it has been read
+//! proves that the server is there and takes writes (`proof`). While it cannot be read, what memory holds is not fresh; once it has been read
 //! on, it is what it was, less what was ordered. Where the log does not go on (it was lost, or left
 //! behind by thousands of orders), what was fetched before is never fresh again.
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,12 +26,12 @@ use crate::metrics::{SharedOperation, SharedResult};
 /// The log is read at least so often.
 const INTERVAL: Duration = Duration::from_millis(300);
 /// A reading that takes longer has failed: a replica that is cut off knows it within a second.
-const LONGEST: Duration = Duration::from_millis(600);
+pub(super) const LONGEST: Duration = Duration::from_millis(600);
 /// Pauses between attempts to connect.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_secs(2);
 /// Entries read at once.
-const PAGE: usize = 500;
+pub(super) const PAGE: usize = 500;
 
 /// Follows the log for one cache.
 pub struct Follower<E: Clone + Send + Sync + 'static> {
@@ -59,9 +60,11 @@ enum Lost {
     Late(#[from] Elapsed),
     #[error("it refuses commands that it took before")]
     Refused,
+    #[error("its address leads to another server by now")]
+    Moved,
 }
 
-type Page = Vec<(String, Vec<(String, String)>)>;
+pub(super) type Page = Vec<(String, Vec<(String, String)>)>;
 
 impl<E: Clone + Send + Sync + 'static> Follower<E> {
     /// Follows the log of this tier for this cache, once it [runs](Self::run).
@@ -114,15 +117,18 @@ impl<E: Clone + Send + Sync + 'static> Follower<E> {
             timeout(longest * 2, connect(&shared.url, &shared.config, push)).await??;
         timeout(longest, connection.subscribe(&shared.names.news())).await??;
         self.catch_up(&mut connection, longest).await?;
+        self.miss_own();
         let begun = shared.begin_write_nonces(&mut connection, Completeness::Assumed);
         timeout(longest, begun).await??;
         self.deliver(&mut connection).await?;
         self.gain(&connection);
+        let mut moved = pin!(shared.leads_elsewhere(connection.clone()));
         loop {
             tokio::select! {
                 // What ends the waiting does not matter: the log is read.
                 _rung = timeout(INTERVAL, shared.bell.notified()) => {}
                 () = shared.commands.refused.notified() => return Err(Lost::Refused),
+                () = &mut moved => return Err(Lost::Moved),
             }
             self.catch_up(&mut connection, LONGEST).await?;
             self.deliver(&mut connection).await?;
@@ -167,7 +173,7 @@ impl<E: Clone + Send + Sync + 'static> Follower<E> {
         }
         loop {
             let read = self.shared.horizon.lock().read;
-            let page = timeout(longest, self.page(connection, read)).await??;
+            let page = timeout(longest, self.shared.prove_and_read(connection, read)).await??;
             let length = page.len();
             match read {
                 Some(last) if !starts_at(&page, last)? => {
@@ -205,20 +211,6 @@ impl<E: Clone + Send + Sync + 'static> Follower<E> {
         Ok(())
     }
 
-    async fn page(
-        &self,
-        connection: &mut Connection,
-        from: Option<Position>,
-    ) -> Result<Page, RedisError> {
-        redis::cmd("XRANGE")
-            .arg(self.shared.names.orders())
-            .arg(from.map_or_else(|| "-".to_owned(), |last| last.to_string()))
-            .arg("+")
-            .arg(&["COUNT", &PAGE.to_string()])
-            .query_async(connection)
-            .await
-    }
-
     /// The log does not go on where it was left: orders may have been missed, and how many nobody knows.
     fn discontinue(&mut self, last: Position) {
         tracing::warn!(
@@ -227,7 +219,18 @@ impl<E: Clone + Send + Sync + 'static> Follower<E> {
         self.shared.metrics.shared.discontinuities.inc();
         self.distrust();
         self.broken = Some(last);
-        self.shared.horizon.lock().read = None;
+        self.shared.horizon.lock().lose();
+        self.shared.tell_again();
+    }
+
+    /// After a new connection: what this replica wrote last must be in the log that it finds.
+    fn miss_own(&self) {
+        let mut horizon = self.shared.horizon.lock();
+        if horizon.misses_own() {
+            horizon.written = Position::default();
+            drop(horizon);
+            self.shared.tell_again();
+        }
     }
 
     /// What is held may have missed an order, for good.
@@ -343,7 +346,9 @@ impl Lost {
         match self {
             Self::Late(_) => SharedResult::Timeout,
             Self::Log(_) => SharedResult::Corrupt,
-            Self::Unconnected(_) | Self::Server(_) | Self::Refused => SharedResult::Error,
+            Self::Unconnected(_) | Self::Server(_) | Self::Refused | Self::Moved => {
+                SharedResult::Error
+            }
         }
     }
 }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use redis::aio::ConnectionLike;
 use redis::{ErrorKind, RedisError, RedisResult};
 
+use tokio::time::Instant;
+
 use super::commands::Trouble;
 use super::connection::Connection;
 use super::orders::{self, Order, Position};
@@ -87,7 +89,17 @@ impl Shared {
         let mut horizon = self.horizon.lock();
         horizon.note(at, &order);
         horizon.written = at;
+        drop(horizon);
+        let mut unheard = self.unheard.lock();
+        unheard.taken(scope.clone(), how, Instant::now());
         Ok(())
+    }
+
+    /// Orders of the last minute are told to the server that is there now.
+    pub(super) fn tell_again(&self) {
+        let mut unheard = self.unheard.lock();
+        unheard.tell_again(Instant::now());
+        self.metrics.shared.unheard.set(whole(unheard.len()));
     }
 
     pub(super) async fn write(

@@ -29,6 +29,16 @@ impl Names {
         format!("{}orders", self.base)
     }
 
+    /// Beside the log, on its node of a cluster: what this replica writes to see that it may.
+    pub(super) fn alive(&self, replica: &str) -> String {
+        format!("{0}{{{0}orders}}:alive:{replica}", self.base)
+    }
+
+    /// Beside the log: what this replica writes over a connection made anew.
+    pub(super) fn met(&self, replica: &str) -> String {
+        format!("{0}{{{0}orders}}:met:{replica}", self.base)
+    }
+
     /// A log that nobody reads, to try whether one may be written.
     pub(super) fn trial(&self) -> String {
         format!("{}trial", self.base)

@@ -1,8 +1,11 @@
 //! Orders to forget, as they are written in the log, and which of them an image has been through.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::api::ImageId;
 use crate::cache::{Scope, Thoroughness};
@@ -146,6 +149,17 @@ impl Horizon {
         }
     }
 
+    /// The log does not go on: where this replica read and wrote says nothing about the one to come.
+    pub(super) fn lose(&mut self) {
+        self.read = None;
+        self.written = Position::default();
+    }
+
+    /// The log was read to its end, and lacks what this replica wrote last.
+    pub(super) fn misses_own(&self) -> bool {
+        self.read.is_some_and(|read| read < self.written)
+    }
+
     /// Where a fetch is that begins now; `None` before anything was read.
     pub(super) fn now(&self) -> Option<Position> {
         self.read.map(|read| read.max(self.written))
@@ -163,6 +177,8 @@ impl Horizon {
 pub(super) struct Unheard {
     orders: Vec<Untold>,
     given: u64,
+    /// Orders that a server took lately: one that is lost may take them with it.
+    told: VecDeque<(Instant, Scope, Thoroughness)>,
 }
 
 /// An order, and which: the same order may be given again while it is being told.
@@ -175,6 +191,8 @@ pub(super) struct Untold {
 
 /// More orders than are kept one by one.
 const MAX_UNHEARD: usize = 1000;
+/// For so long an order that was taken is kept: longer than a fail-over goes unnoticed.
+const KEPT: Duration = Duration::from_secs(60);
 
 impl Unheard {
     /// Keeps an order for later.
@@ -190,6 +208,27 @@ impl Unheard {
         };
         let number = self.given;
         self.orders.push(Untold { scope, how, number });
+    }
+
+    /// Remembers an order that a server has just taken.
+    pub(super) fn taken(&mut self, scope: Scope, how: Thoroughness, now: Instant) {
+        let is_old = |at: Instant| now.saturating_duration_since(at) > KEPT;
+        self.told
+            .retain(|(at, told, manner)| !is_old(*at) && (told, *manner) != (&scope, how));
+        // One more than are kept one by one, which then become an order to forget all.
+        if self.told.len() > MAX_UNHEARD {
+            self.told.pop_front();
+        }
+        self.told.push_back((now, scope, how));
+    }
+
+    /// Orders that were taken lately are to be told once more: the server that took them is lost.
+    pub(super) fn tell_again(&mut self, now: Instant) {
+        for (at, scope, how) in std::mem::take(&mut self.told) {
+            if now.saturating_duration_since(at) <= KEPT {
+                self.push(scope, how);
+            }
+        }
     }
 
     /// The oldest.
@@ -316,5 +355,53 @@ mod tests {
         let again = unheard.first().unwrap();
         unheard.heard(&again);
         assert_eq!(unheard.len(), 0);
+    }
+
+    #[test]
+    fn what_a_lost_server_took_lately_is_told_again_once() {
+        let mut unheard = Unheard::default();
+        let begun = Instant::now();
+        let later = |seconds| begun + Duration::from_secs(seconds);
+        let workspace = |id: &str| Scope::Workspace(id.to_owned());
+        unheard.taken(workspace("old"), Thoroughness::Hard, begun);
+        unheard.taken(workspace("new"), Thoroughness::Soft, later(30));
+        unheard.tell_again(later(61));
+        let told = unheard.first().unwrap();
+        assert_eq!(
+            (&told.scope, told.how),
+            (&workspace("new"), Thoroughness::Soft)
+        );
+        assert_eq!(unheard.len(), 1);
+        unheard.heard(&told);
+        unheard.tell_again(later(61));
+        assert_eq!(unheard.len(), 0);
+    }
+
+    #[test]
+    fn more_than_can_be_remembered_is_told_again_as_everything() {
+        let mut unheard = Unheard::default();
+        let now = Instant::now();
+        for number in 0..3 * MAX_UNHEARD {
+            unheard.taken(
+                Scope::Workspace(number.to_string()),
+                Thoroughness::Hard,
+                now,
+            );
+        }
+        assert!(unheard.told.len() <= MAX_UNHEARD + 1);
+        unheard.tell_again(now);
+        assert_eq!(unheard.first().unwrap().scope, Scope::All);
+    }
+
+    #[test]
+    fn an_own_order_that_is_not_in_the_log_is_missed() {
+        let mut horizon = Horizon::default();
+        assert!(!horizon.misses_own());
+        (horizon.read, horizon.written) = (Some(at(20)), at(20));
+        assert!(!horizon.misses_own());
+        horizon.read = Some(at(19));
+        assert!(horizon.misses_own());
+        horizon.lose();
+        assert_eq!((horizon.now(), horizon.misses_own()), (None, false));
     }
 }

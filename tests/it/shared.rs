@@ -1,6 +1,7 @@
 //! What a fleet shares, with real servers.
 
 mod damage;
+mod failover;
 mod fleet;
 mod forgetting;
 mod leases;
@@ -121,6 +122,13 @@ impl Fleet {
         })
         .await;
         self.keys(containing).await
+    }
+
+    /// The key of the log.
+    pub(crate) async fn log(&self) -> String {
+        let mut keys = self.keys(":orders").await;
+        keys.retain(|key| key.ends_with(":orders"));
+        keys.remove(0)
     }
 
     /// The origin takes this long for each answer from now on.

@@ -82,7 +82,7 @@ async fn a_log_that_is_gone_makes_everything_be_fetched_again() {
     let Some((fleet, _)) = filled().await else {
         return;
     };
-    let log = fleet.keys(":orders").await.remove(0);
+    let log = fleet.log().await;
     fleet.redis.command(&["DEL", &log]).await;
     let replica = &fleet.replicas[0];
     crate::support::eventually("it is noticed", async || {
@@ -109,7 +109,7 @@ async fn an_entry_that_cannot_be_read_may_have_ordered_anything() {
     let Some((fleet, _)) = filled().await else {
         return;
     };
-    let log = fleet.keys(":orders").await.remove(0);
+    let log = fleet.log().await;
     fleet
         .redis
         .command(&["XADD", &log, "*", "forget", "the-moon", "by", "nobody"])

@@ -116,7 +116,7 @@ async fn behind_an_access_list_with_the_least_commands() {
     let place = tempfile::tempdir().unwrap();
     let file = place.path().join("password");
     std::fs::write(&file, "secret-of-the-tier\n").unwrap();
-    for kind in Kind::ALL {
+    for kind in Kind::EACH {
         let listed = |options: &mut Options| options.users = Some(list.clone());
         let user = |setup: &mut crate::support::Setup| {
             setup.set("shared_cache.username", "pai-image-gateway");

