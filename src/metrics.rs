@@ -134,6 +134,8 @@ metrics! {
         connections_refused: OpenCounters<ListenerName> = "connections_refused_total",
         /// TLS handshakes on the data port.
         handshakes: Arc<OnFirstUse<Counters<Handshake>>> = "tls_handshakes_total" at 0,
+        /// When the certificate of the data port expires.
+        certificate_expiry: OnFirstUse<Gauge> = "tls_certificate_expiry_timestamp_seconds",
         /// Changes of a part's files; after an error the old ones stay in force.
         reloads: OpenCounters<(Part, Succeeded)> = "reloads_total",
         /// Requests answered, by client.
@@ -254,6 +256,14 @@ impl Metrics {
         self.upstream_durations
             .of((action.into(), result))
             .observe(took);
+    }
+
+    /// Sets when the served certificate expires, in seconds since 1970; nothing is exposed where that is
+    /// unknown.
+    pub fn certificate_served(&self, not_after: Option<u64>) {
+        if let Some(not_after) = not_after {
+            self.certificate_expiry.set(not_after as f64);
+        }
     }
 
     /// Counts one entry that left the image store.

@@ -19,7 +19,7 @@ use crate::upstream::UpstreamError;
 /// Reads what TLS needs, and again whenever it changes.
 pub(super) async fn tls(
     settings: &Settings,
-    metrics: &Metrics,
+    metrics: &Arc<Metrics>,
     tasks: &TaskTracker,
     rounds: &Rounds,
 ) -> Result<Option<Arc<Tls>>, BadFiles> {
@@ -27,7 +27,14 @@ pub(super) async fn tls(
     let watch = Watch::begin("tls", move || files.files()).await;
     let tls = Tls::load(&settings.listen.tls)?;
     if let Some(tls) = tls.clone() {
-        rounds.spawn(tasks, watch, move || tls.reload(), metrics.reloads("tls"));
+        let counts = metrics.reloads("tls");
+        metrics.certificate_served(tls.not_after());
+        let metrics = Arc::clone(metrics);
+        let reload = move || {
+            tls.reload()
+                .inspect(|()| metrics.certificate_served(tls.not_after()))
+        };
+        rounds.spawn(tasks, watch, reload, counts);
     }
     Ok(tls)
 }

@@ -3,6 +3,7 @@
 //! A change of the files touches no connection that is there: it keeps what its handshake agreed on.
 //! Which protocol follows, `h2` or `http/1.1`, is agreed on there too (ALPN, RFC 7301).
 
+mod expiry;
 mod files;
 
 pub use files::{BadFile, BadFiles, read};
@@ -69,11 +70,20 @@ impl Config {
     }
 }
 
+/// What the files hold.
+#[derive(Debug)]
+pub struct Served {
+    /// The settings of a handshake.
+    pub config: Arc<ServerConfig>,
+    /// The end of the certificate's validity, in seconds since 1970.
+    pub not_after: Option<u64>,
+}
+
 /// What handshakes are made with, replaced as a whole when its files change.
 #[derive(Debug)]
 pub struct Tls {
     config: Config,
-    current: ArcSwap<ServerConfig>,
+    current: ArcSwap<Served>,
     said_plain: Mutex<Option<Instant>>,
 }
 
@@ -105,9 +115,16 @@ impl Tls {
         Ok(())
     }
 
+    /// The end of the served certificate's validity, in seconds since 1970; `None` where it cannot be
+    /// read.
+    #[must_use]
+    pub fn not_after(&self) -> Option<u64> {
+        self.current.load().not_after
+    }
+
     /// Shakes hands, within the time for it.
     pub(super) async fn accept(&self, stream: Stream) -> Result<TlsStream<Stream>, Handshake> {
-        let handshake = TlsAcceptor::from(self.current.load_full()).accept(stream);
+        let handshake = TlsAcceptor::from(Arc::clone(&self.current.load().config)).accept(stream);
         match timeout(self.config.handshake_timeout.0, handshake).await {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) => {

@@ -30,6 +30,20 @@ async fn a_rewritten_certificate_is_shown_to_new_connections() {
     assert_eq!(tls.reloads("ok").await, 1.0);
 }
 
+/// Seconds as `date -u -d 2031-01-01 +%s` tells them.
+#[tokio::test]
+async fn the_end_of_the_served_certificate_is_exposed_and_follows_a_change() {
+    let tls = TlsGateway::usual().await;
+    for (year, seconds) in [(2031, 1_924_992_000.0), (2061, 2_871_763_200.0)] {
+        tls.authority.issue_until(year).write(&tls.file("data"));
+        let name = "pai_gateway_tls_certificate_expiry_timestamp_seconds";
+        eventually("its end is exposed", async || {
+            tls.gateway.metric(name, &[]).await == seconds
+        })
+        .await;
+    }
+}
+
 #[tokio::test]
 async fn a_certificate_swapped_by_symbolic_link_is_shown_to_new_connections() {
     let tls = TlsGateway::usual().await;

@@ -11,7 +11,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{RootCertStore, ServerConfig};
 
-use super::Config;
+use super::{Config, Served, expiry};
 
 /// A file that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +46,7 @@ const CLIENT_CA_FILE: &str = "listen.tls.client_ca_file";
 ///
 /// # Errors
 /// [`BadFiles`], all of them at once.
-pub fn read(config: &Config) -> Result<ServerConfig, BadFiles> {
+pub fn read(config: &Config) -> Result<Served, BadFiles> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut bad = Vec::new();
     let chain = noted(chain(config.cert_file.as_deref()), &mut bad);
@@ -58,7 +58,12 @@ pub fn read(config: &Config) -> Result<ServerConfig, BadFiles> {
     let (Some(chain), Some(key), Some(verifier)) = (chain, key, verifier) else {
         return Err(BadFiles(bad));
     };
-    build(provider, chain, key, verifier).map_err(|bad| BadFiles(vec![bad]))
+    let not_after = chain.first().and_then(expiry::not_after);
+    let config = build(provider, chain, key, verifier).map_err(|bad| BadFiles(vec![bad]))?;
+    Ok(Served {
+        config: Arc::new(config),
+        not_after,
+    })
 }
 
 fn build(

@@ -57,7 +57,17 @@ impl Authority {
 
     /// For DNS names, and URIs where there is a colon.
     pub(crate) fn issue(&self, names: &[&str]) -> Issued {
+        self.issue_with(CertificateParams::default(), names)
+    }
+
+    /// For `localhost`, until the first of January of a year.
+    pub(crate) fn issue_until(&self, year: i32) -> Issued {
         let mut params = CertificateParams::default();
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        self.issue_with(params, &["localhost"])
+    }
+
+    fn issue_with(&self, mut params: CertificateParams, names: &[&str]) -> Issued {
         let san = |name: &&str| match name.contains(':') {
             true => SanType::URI((*name).try_into().unwrap()),
             false => SanType::DnsName((*name).try_into().unwrap()),
