@@ -9,6 +9,7 @@ use std::io;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::fs::{File, OpenOptions};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
@@ -21,7 +22,7 @@ use crate::outcome::Outcome;
 use crate::response::Answer;
 
 /// The `[audit]` settings; for `auth.mode = "required"`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// `stdout`, `stderr`, `off`, or a file to append to.

@@ -16,7 +16,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::admin::client::Ask;
-use crate::config::{Loaded, Origins, Problems};
+use crate::config::{self, Loaded, Origins, Problems};
 use crate::credentials::Environment;
 use crate::metrics::Metrics;
 use crate::server::Address;
@@ -70,6 +70,20 @@ enum Command {
 enum Docs {
     /// docs/metrics.md.
     Metrics,
+    /// docs/configuration.md.
+    Settings,
+    /// The JSON schema of the settings.
+    Schema,
+}
+
+impl Docs {
+    fn text(&self) -> String {
+        match self {
+            Self::Metrics => Metrics::page(),
+            Self::Settings => config::page(),
+            Self::Schema => format!("{:#}\n", config::schema()),
+        }
+    }
 }
 
 /// Where settings come from, above the defaults and the environment.
@@ -142,7 +156,7 @@ impl Cli {
             Command::Purge(purge) => purge.run(&environment),
             Command::Resolve(resolve) => Ok(resolve.run(&environment)),
             Command::Client(client) => client.run(&environment),
-            Command::Docs(Docs::Metrics) => Ok(say(&Metrics::page())),
+            Command::Docs(page) => Ok(say(&page.text())),
             Command::Healthcheck(healthcheck) => healthcheck.run(&environment),
         };
         match done {

@@ -6,19 +6,23 @@
 
 mod changes;
 mod check;
+mod example;
 mod layers;
 mod origins;
+mod page;
 
 pub use changes::Changes;
 pub use check::Problem;
 pub use layers::Layers;
 pub use origins::Origins;
+pub use page::{page, schema};
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use figment::Figment;
 use figment::providers::Serialized;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::units::Span;
@@ -28,7 +32,7 @@ use crate::{
 };
 
 /// Every setting.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// The data port.
@@ -66,7 +70,7 @@ pub struct Settings {
 }
 
 /// The `[shutdown]` settings.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Shutdown {
     /// How long requests are still accepted after readiness has fallen.

@@ -37,6 +37,7 @@ use http::{HeaderMap, Request, Response, header};
 use http_body::Body as HttpBody;
 use hyper::body::Incoming;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
@@ -63,7 +64,7 @@ use manner::{Alone, Manner};
 use request_id::RequestId;
 
 /// The `[api]` settings.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Whether AddImage, AddImageLabels, RemoveImageLabels, PublishImage and RemoveImage are passed on.

@@ -1,10 +1,12 @@
 //! How settings spell durations and sizes: `"30s"`, `"1h 30m"`, `"256MiB"`.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A time span with its unit, such as `"30s"`; never negative.
@@ -86,6 +88,26 @@ impl fmt::Display for ByteSize {
             .find(|(_, unit)| whole(*unit))
             .unwrap_or(("B", 1));
         write!(f, "{}{suffix}", self.0 / unit)
+    }
+}
+
+impl JsonSchema for Span {
+    fn schema_name() -> Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "title": "duration" })
+    }
+}
+
+impl JsonSchema for ByteSize {
+    fn schema_name() -> Cow<'static, str> {
+        "Size".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["string", "integer"], "title": "size" })
     }
 }
 

@@ -16,6 +16,7 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::parent::Parent;
@@ -31,7 +32,7 @@ const MAX_LEAD: f64 = 0.30;
 const MIN_DELTA: f64 = 0.02;
 
 /// The `[freshness]` settings.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Policy {
     /// Share of the quiet time that an answer lives.
@@ -61,7 +62,7 @@ pub struct Policy {
 }
 
 /// What the origin's `Cache-Control` counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OriginCacheControl {
     /// It may shorten the ttl, and `no-store` and `no-cache` are obeyed.

@@ -1,11 +1,10 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::Value;
 
+use super::example::FILE;
 use super::*;
-
-const FILE: &str = include_str!("../../config/gateway.toml");
 
 fn problems(text: &str) -> Vec<Problem> {
     let layers = Layers::new().file(Path::new("g.toml"), text);
@@ -45,6 +44,68 @@ fn the_example_file_lists_every_setting() {
     );
     leaves(&toml::from_str(&uncommented()).unwrap(), "", &mut listed);
     assert_eq!(known, listed);
+}
+
+/// The settings that docs/configuration.md lists, and the default of each.
+fn documented() -> BTreeMap<String, String> {
+    let page = include_str!("../../docs/configuration.md");
+    page.lines()
+        .filter_map(|line| {
+            let mut cells = line.strip_prefix("| `")?.split(" | ");
+            let key = cells.next()?.trim_end_matches('`').to_owned();
+            Some((key, cells.nth(1)?.to_owned()))
+        })
+        .collect()
+}
+
+/// The settings that `config` prints.
+fn printed(loaded: &Loaded) -> BTreeSet<String> {
+    let mut keys = BTreeSet::new();
+    leaves(&toml::from_str(&loaded.to_toml()).unwrap(), "", &mut keys);
+    keys
+}
+
+#[test]
+fn the_page_of_settings_is_what_the_types_say() {
+    let remedy = "pai-image-gateway docs settings > docs/configuration.md";
+    assert!(
+        include_str!("../../docs/configuration.md") == page(),
+        "write the page anew: {remedy}"
+    );
+}
+
+#[test]
+fn the_page_of_settings_lists_what_config_prints() {
+    let rows = documented();
+    let with_default = rows.iter().filter(|(_, default)| *default != "none");
+    let with_default: BTreeSet<_> = with_default.map(|(key, _)| key.clone()).collect();
+    assert_eq!(with_default, printed(&load(&Layers::new()).unwrap()));
+    for (key, _) in rows.iter().filter(|(_, default)| *default == "none") {
+        let flag = format!("{key}=/nowhere");
+        match load(&Layers::new().flags([flag.as_str()])) {
+            Ok(loaded) => assert!(printed(&loaded).contains(key), "{key}"),
+            Err(problems) => {
+                let told = problems.to_string();
+                assert!(!told.contains("there is no such setting"), "{told}");
+            }
+        }
+    }
+}
+
+/// A page that lists too much or too little would be found out.
+#[test]
+fn a_setting_that_does_not_exist_is_told_from_one_that_does() {
+    let Problems(problems) = load(&Layers::new().flags(["cache.url=/nowhere"])).unwrap_err();
+    assert!(problems[0].to_string().contains("there is no such setting"));
+    let rows = documented();
+    for key in [
+        "shared_cache.url",
+        "credentials.ecs_imdsv1",
+        "listen.tls.key_file",
+    ] {
+        assert!(rows.contains_key(key), "{key}");
+    }
+    assert!(!rows.contains_key("cache.url"));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The `[credentials]` settings.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::client::Plain;
@@ -7,7 +8,7 @@ use crate::units::Span;
 
 /// The `[credentials]` settings. They say where a secret is, never what it is. What is not set here is
 /// looked for in the vendor's own environment variables.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Which sources are asked.
@@ -67,7 +68,7 @@ pub struct Config {
 }
 
 /// Which sources are asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SourceName {
     /// All that are set up, in the order below; the first that has a credential is kept to.

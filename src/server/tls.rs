@@ -17,6 +17,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use rustls::pki_types::CertificateDer;
 use rustls::{InvalidMessage, ServerConfig, ServerConnection};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -28,7 +29,7 @@ use crate::metrics::Handshake;
 use crate::units::Span;
 
 /// The `[listen.tls]` settings; without its files the port is a plain one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// PEM file of the certificate and those between it and its root, in this order.

@@ -1,12 +1,13 @@
 //! The `[shared_cache]` settings.
 
 use redis::{ConnectionAddr, IntoConnectionInfo};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::units::Span;
 
 /// The `[shared_cache]` settings.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Where Redis or Valkey is; nothing is shared without it. Never with a password in it.

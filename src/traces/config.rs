@@ -2,13 +2,14 @@
 
 use http::Uri;
 use http::uri::Scheme;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::credentials::Environment;
 use crate::units::Span;
 
 /// The `[traces]` settings.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The collector's base URL; spans go to its `/v1/traces`.
