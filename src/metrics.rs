@@ -18,7 +18,8 @@
 //!
 //! - `requests_total` is counted once per answer, whatever the road; its sum over outcomes equals the
 //!   count of `request_duration_seconds`;
-//! - `upstream_requests_total` is counted once per attempt that was sent.
+//! - `upstream_requests_total` is counted once per attempt that was sent; it and `upstream_resends_total`
+//!   together are the requests that the origin saw.
 
 use std::sync::Arc;
 use std::time::Duration;
