@@ -1,52 +1,44 @@
-"""The part of the chart's values.schema.json that speaks of the gateway's settings, from config/gateway.toml.
+"""The part of the chart's values.schema.json that speaks of the gateway's settings, from the gateway's own schema.
 
-    settings_schema.py FILE SCHEMA            prints the schema with that part made anew
+    pai-image-gateway docs schema | settings_schema.py CHART     prints CHART's schema with that part made anew
 """
 
 import json
-import re
 import sys
-import tomllib
 
-# What is not set by default stands behind this, and is a setting like the others.
-OFFERED = re.compile(r"^#:", re.MULTILINE)
-
-
-def settings(text: str) -> dict:
-    """Every setting that the file shows, whether it is set by default or only offered."""
-    return tomllib.loads(OFFERED.sub("", text))
+# What says the same to the chart as to the gateway.
+KEPT = ("type", "description", "enum", "items", "minimum", "maximum", "pattern")
 
 
-def schema(value: object) -> dict:
-    """What may stand for a value like this one; null takes a setting of the chart's own away."""
-    match value:
-        case dict():
-            return {
-                "type": ["object", "null"],
-                "additionalProperties": False,
-                "properties": {key: schema(value[key]) for key in sorted(value)},
-            }
-        case bool():
-            return {"type": ["boolean", "null"]}
-        case int():
-            return {"type": ["integer", "null"]}
-        case float():
-            return {"type": ["number", "null"]}
-        case list():
-            return {"type": ["array", "null"], "items": {"type": "string"}}
-        case _:
-            return {"type": ["string", "null"]}
+def settings(schema: dict) -> dict:
+    """A setting, or a table of them; null takes a setting of the chart's own away."""
+    if "oneOf" in schema:
+        values = [variant["const"] for variant in schema["oneOf"]]
+        return described(schema) | {"enum": [*values, None]}
+    kept = {key: schema[key] for key in KEPT if key in schema}
+    kinds = kept.pop("type", "string")
+    kinds = kinds if isinstance(kinds, list) else [kinds]
+    kept = {"type": [*(kind for kind in kinds if kind != "null"), "null"]} | kept
+    if "enum" in kept:
+        kept["enum"] = [*(value for value in kept["enum"] if value is not None), None]
+    if "properties" in schema:
+        tables = {key: settings(value) for key, value in sorted(schema["properties"].items())}
+        kept |= {"additionalProperties": False, "properties": tables}
+    return kept
+
+
+def described(schema: dict) -> dict:
+    return {"description": schema["description"]} if "description" in schema else {}
 
 
 def main() -> None:
-    example, chart = sys.argv[1:]
-    with open(example) as file:
-        known = schema(settings(file.read()))
+    (chart,) = sys.argv[1:]
+    known = settings(json.load(sys.stdin))
     with open(chart) as file:
         whole = json.load(file)
     whole["properties"]["config"] = known | {
         "type": "object",
-        "description": "Settings of the gateway; made from config/gateway.toml by .ci/check-deploy --sync",
+        "description": "Settings of the gateway; made from their types by .ci/check-deploy --sync",
     }
     print(json.dumps(whole, indent=2))
 
