@@ -53,6 +53,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::signing::Credentials;
 use crate::telemetry::told;
@@ -70,9 +71,8 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    fn holds(&self) -> bool {
-        self.expires
-            .is_none_or(|expires| Timestamp::now() < expires)
+    fn holds(&self, clock: &Clock) -> bool {
+        self.expires.is_none_or(|expires| clock.now() < expires)
     }
 }
 
@@ -91,6 +91,7 @@ pub struct Status {
 
 /// Hands out the credential in use.
 pub struct Provider {
+    clock: Arc<Clock>,
     context: Context,
     sources: Vec<Source>,
     current: ArcSwapOption<Loaded>,
@@ -112,12 +113,14 @@ impl Provider {
     /// A provider that has asked nobody yet.
     #[must_use]
     pub fn new(config: &Config, environment: &Environment, metrics: Arc<Metrics>) -> Self {
-        let context = Context::new(config.clone(), environment.clone());
+        let clock = Arc::new(Clock::new(Arc::clone(&metrics)));
+        let context = Context::timed(config.clone(), environment.clone(), Arc::clone(&clock));
         let sources = Source::of_context(&context);
         for source in &sources {
             metrics.expose_credential_source(source.as_str());
         }
         Self {
+            clock,
             sources,
             context,
             current: ArcSwapOption::empty(),
@@ -128,11 +131,19 @@ impl Provider {
         }
     }
 
+    /// The clock that dates signatures and judges expirations; whoever asks the vendor's servers corrects it.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     /// The credential in use; `None` before the first, and after the last has expired.
     #[must_use]
     pub fn current(&self) -> Option<Arc<Credentials>> {
         let current = self.current.load();
-        let loaded = current.as_ref().filter(|loaded| loaded.holds())?;
+        let loaded = current
+            .as_ref()
+            .filter(|loaded| loaded.holds(&self.clock))?;
         Some(Arc::clone(&loaded.credentials))
     }
 
@@ -141,7 +152,7 @@ impl Provider {
     pub fn lack(&self) -> Option<&'static str> {
         match self.current.load().as_ref() {
             None => Some("waiting for the first credential"),
-            Some(loaded) if loaded.holds() => None,
+            Some(loaded) if loaded.holds(&self.clock) => None,
             Some(_) => Some("the credential has expired and could not be renewed"),
         }
     }
@@ -180,13 +191,13 @@ impl Provider {
 
     fn candidates(&self) -> Vec<Source> {
         match self.current.load().as_ref() {
-            Some(loaded) if loaded.holds() => vec![loaded.source],
+            Some(loaded) if loaded.holds(&self.clock) => vec![loaded.source],
             Some(_) | None => self.sources.clone(),
         }
     }
 
     fn take(&self, loaded: Loaded) {
-        let now = Timestamp::now();
+        let now = self.clock.now();
         let expiry = loaded.expires.map(|at| at.as_millisecond() as f64 / 1000.0);
         let source = loaded.source.as_str();
         self.metrics.credential_loaded(source, Ok(expiry));
@@ -240,7 +251,7 @@ impl Provider {
             let pause = self
                 .schedule
                 .lock()
-                .pause((Instant::now(), Timestamp::now()));
+                .pause((Instant::now(), self.clock.now()));
             let Some(pause) = pause else { return };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}

@@ -12,6 +12,7 @@ pub mod auth;
 pub mod breaker;
 pub mod cache;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod credentials;
 pub mod emulator;

@@ -117,7 +117,7 @@ metrics! {
         cache_evictions: Counters<Cause> = "cache_evictions_total" at 0,
         /// Ids that came to name another object than before.
         pub cache_incarnations: IntCounter = "cache_incarnations_total",
-        /// no-store and no-cache of the origin that settings ignore.
+        /// Blanket no-store, no-cache, max-age=0 and s-maxage=0 of the origin that settings ignore.
         pub origin_directives_ignored: IntCounter = "origin_directives_ignored_total",
         /// ttl of stored answers.
         pub cache_ttl: Ages = "cache_ttl_seconds",

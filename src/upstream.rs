@@ -27,7 +27,6 @@ pub use troubles::Trouble;
 pub use verdict::{Codes, Verdict};
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -102,7 +101,6 @@ pub struct Upstream {
     protection: Protection,
     refusals: Mutex<Refusals>,
     troubles: Troubles,
-    clock_offset_ms: AtomicI64,
     metrics: Arc<Metrics>,
 }
 
@@ -123,7 +121,7 @@ impl Upstream {
             Kind::Api => None,
             Kind::Gateway => Some(Instance::new(fastrand::u128(..))),
         };
-        let (refusals, clock_offset_ms) = (Mutex::default(), AtomicI64::new(0));
+        let refusals = Mutex::default();
         Self {
             origin,
             instance,
@@ -135,7 +133,6 @@ impl Upstream {
             protection,
             refusals,
             troubles: Troubles::default(),
-            clock_offset_ms,
             metrics,
         }
     }
@@ -261,6 +258,10 @@ impl Upstream {
         drop(exchange);
         let outcome = match reply {
             Err(_) => Err(UpstreamError::Timeout),
+            Ok(Err(error @ (TransportError::Encoding | TransportError::TooLong))) => {
+                tracing::debug!(%error, "the origin answered with a body that cannot be read");
+                Err(UpstreamError::Unreadable)
+            }
             Ok(Err(error)) => Err(UpstreamError::Transport(Arc::new(error))),
             Ok(Ok(reply)) => {
                 let verdict = self.judge(&call.operation, &reply);

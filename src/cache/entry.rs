@@ -1,6 +1,7 @@
 //! An image as it is held.
 
 mod packed;
+mod refresh;
 mod texts;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -12,6 +13,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use self::packed::Packed;
+use self::refresh::LastRefresh;
 use self::texts::Texts;
 use super::freshness::{Decision, Directives, Evidence, Freshness, Policy};
 use super::parent::{GRACE, Parent};
@@ -62,6 +64,7 @@ pub struct Entry {
     ttl: u32,
     /// In microseconds.
     took: u32,
+    last_refresh: LastRefresh,
     parent: Packed,
     no_store: bool,
     no_cache: bool,
@@ -132,6 +135,7 @@ impl Entry {
             max_age: max_age.map_or(u32::MAX, |most| saturating(most.as_secs())),
             ttl: saturating(ttl.as_millis()),
             took: saturating(arrival.took.as_micros()),
+            last_refresh: LastRefresh::default(),
             parent,
             no_store: evidence.directives.no_store,
             no_cache: evidence.directives.no_cache,
@@ -214,6 +218,13 @@ impl Entry {
     #[must_use]
     pub fn held(&self, now: Instant) -> Duration {
         self.age(now).saturating_sub(self.parent.age())
+    }
+
+    /// Takes the right to refresh this in the background. It is given once a second at most, counted from when the
+    /// entry itself was asked for, so that neither a ttl of zero nor refreshes that fail ask the origin more often.
+    #[must_use]
+    pub fn begin_refresh(&self, now: Instant) -> bool {
+        self.last_refresh.begin(self.held(now))
     }
 
     /// How long it is fresh, of the time that this gateway holds it: what was left of its ttl, but where it came from

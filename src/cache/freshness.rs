@@ -67,7 +67,7 @@ pub struct Policy {
 pub enum OriginCacheControl {
     /// It may shorten the ttl, and `no-store` and `no-cache` are obeyed.
     Respect,
-    /// It may shorten the ttl; a blanket `no-store` or `no-cache` is counted and ignored.
+    /// A positive age may shorten the ttl; a blanket `no-store`, `no-cache` or age of zero is counted and ignored.
     Cap,
     /// Nothing.
     Ignore,
@@ -124,16 +124,16 @@ impl Evidence {
 /// The part of `Cache-Control` (RFC 9111 §5.2.2) that bears on keeping an answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Directives {
-    /// `s-maxage`, else `max-age`.
+    /// `s-maxage`, else `max-age`; where the former is zero, a positive `max-age` beside it.
     pub max_age: Option<Duration>,
     /// `no-store` was there.
     pub no_store: bool,
-    /// `no-cache` was there.
+    /// `no-cache` was there, or an age of zero counts, which says the same: an answer that is stale at once.
     pub no_cache: bool,
 }
 
 impl Directives {
-    /// Reads a `Cache-Control` value; what it does not know it passes over.
+    /// Reads a `Cache-Control` value; unknown directives are passed over.
     #[must_use]
     pub fn parse(value: &str) -> Self {
         let (mut found, mut shared) = (Self::default(), None);
@@ -155,8 +155,11 @@ impl Directives {
                 _ => {}
             }
         }
+        let positive = |age: &Duration| !age.is_zero();
+        let own = found.max_age;
         Self {
-            max_age: shared.or(found.max_age),
+            max_age: shared.filter(positive).or(own.filter(positive)),
+            no_cache: found.no_cache || shared.or(own).is_some_and(|age| age.is_zero()),
             ..found
         }
     }
@@ -271,9 +274,12 @@ impl Policy {
         match self.origin_cache_control {
             OriginCacheControl::Ignore => Duration::MAX,
             OriginCacheControl::Respect if directives.no_cache => Duration::ZERO,
-            OriginCacheControl::Respect | OriginCacheControl::Cap => {
-                directives.max_age.unwrap_or(Duration::MAX)
-            }
+            OriginCacheControl::Respect => directives.max_age.unwrap_or(Duration::MAX),
+            // An age of zero is in snapshots of versions that kept it apart from no-cache.
+            OriginCacheControl::Cap => match directives.max_age {
+                None | Some(Duration::ZERO) => Duration::MAX,
+                Some(age) => age,
+            },
         }
     }
 

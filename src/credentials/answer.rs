@@ -3,10 +3,11 @@
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use super::SourceError;
+use super::context::bare;
 use crate::signing::Credentials;
 use crate::transport::Reply;
 
@@ -20,16 +21,57 @@ pub(super) struct Grant {
 }
 
 impl Grant {
-    /// A key with no known end.
-    pub(super) fn lasting(id: String, secret: String, token: Option<String>) -> Self {
+    /// A key with no known end. White space and byte order marks around its parts do not count.
+    pub(super) fn lasting(id: &str, secret: &str, token: Option<&str>) -> Self {
+        let token = token.map(bare).filter(|token| !token.is_empty());
         Self {
             credentials: Credentials {
-                access_key_id: id,
-                access_key_secret: SecretString::from(secret),
+                access_key_id: bare(id).to_owned(),
+                access_key_secret: SecretString::from(bare(secret)),
                 security_token: token.map(SecretString::from),
             },
             expires: None,
         }
+    }
+
+    /// Refuses parts that are empty, an id or a token that cannot stand in a header, and a secret of more than one line.
+    ///
+    /// # Errors
+    /// [`SourceError::Unusable`], which names the source and the part, never its value.
+    pub(super) fn checked(self, source: &'static str) -> Result<Self, SourceError> {
+        let unusable = |part, problem| SourceError::Unusable {
+            source_name: source,
+            part,
+            problem,
+        };
+        let Credentials {
+            access_key_id: id,
+            access_key_secret: secret,
+            security_token: token,
+        } = &self.credentials;
+        let (secret, token) = (secret.expose_secret(), token.as_ref());
+        for (part, text) in [
+            ("access key id", id.as_str()),
+            ("access key secret", secret),
+        ] {
+            if text.is_empty() {
+                return Err(unusable(part, "is empty"));
+            }
+        }
+        let is_plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
+        if !is_plain(id) {
+            return Err(unusable("access key id", NOT_PLAIN));
+        }
+        if token.is_some_and(|token| !is_plain(token.expose_secret())) {
+            return Err(unusable("security token", NOT_PLAIN));
+        }
+        if secret.chars().any(char::is_control) {
+            return Err(unusable(
+                "access key secret",
+                "has a line break or control character in it",
+            ));
+        }
+        Ok(self)
     }
 
     /// A temporary key: `AccessKeyId`, `AccessKeySecret`, `SecurityToken` and `Expiration`, all four.
@@ -39,9 +81,9 @@ impl Grant {
         let expiration = field("Expiration", "it has no Expiration")?;
         let expires = parse_expiration(&expiration).ok_or_else(|| bad(EXPIRATION_FORM))?;
         let grant = Self::lasting(
-            field("AccessKeyId", "it has no AccessKeyId")?,
-            field("AccessKeySecret", "it has no AccessKeySecret")?,
-            Some(field("SecurityToken", "it has no SecurityToken")?),
+            &field("AccessKeyId", "it has no AccessKeyId")?,
+            &field("AccessKeySecret", "it has no AccessKeySecret")?,
+            Some(&field("SecurityToken", "it has no SecurityToken")?),
         );
         Ok(Self {
             expires: Some(expires),
@@ -56,8 +98,8 @@ impl Grant {
         let field = |name: &str, problem| text(object, name).ok_or_else(|| bad(problem));
         let expiration = field("Expiration", "it has no Expiration")?;
         let grant = Self::lasting(
-            field("SessionAccessKeyId", "it has no SessionAccessKeyId")?,
-            field("SessionAccessKeySecret", "it has no SessionAccessKeySecret")?,
+            &field("SessionAccessKeyId", "it has no SessionAccessKeyId")?,
+            &field("SessionAccessKeySecret", "it has no SessionAccessKeySecret")?,
             None,
         );
         Ok(Self {
@@ -67,11 +109,13 @@ impl Grant {
     }
 }
 
+const NOT_PLAIN: &str = "has a character in it that cannot stand in a header (a space, a line break or one beyond ASCII)";
+
 const EXPIRATION_FORM: &str = "its Expiration is not of the form 2026-11-23T10:20:42Z";
 
 /// The object in an answer of status 200.
 pub(super) fn object(who: &'static str, reply: &Reply) -> Result<Value, SourceError> {
-    let parsed = serde_json::from_slice::<Value>(&reply.body).ok();
+    let parsed = serde_json::from_slice::<Value>(unmarked(&reply.body)).ok();
     if reply.status != 200 {
         let (status, code) = (reply.status, parsed.as_ref().and_then(code));
         return Err(SourceError::Refused { who, status, code });
@@ -111,9 +155,14 @@ pub(super) fn successful(who: &'static str, reply: &Reply) -> Result<Value, Sour
     }
 }
 
-/// A text that is there and not empty.
+/// JSON without a byte order mark before it.
+pub(super) fn unmarked(json: &[u8]) -> &[u8] {
+    json.strip_prefix("\u{feff}".as_bytes()).unwrap_or(json)
+}
+
+/// A text that is there and not empty, without white space and byte order marks around it.
 pub(super) fn text(object: &Value, name: &str) -> Option<String> {
-    let value = object.get(name)?.as_str()?;
+    let value = bare(object.get(name)?.as_str()?);
     (!value.is_empty()).then(|| value.to_owned())
 }
 
@@ -124,6 +173,13 @@ pub(super) fn parse_expiration(text: &str) -> Option<Timestamp> {
     }
     let civil = DateTime::strptime("%Y-%m-%dT%H:%M:%SZ", text).ok()?;
     Some(civil.to_zoned(TimeZone::UTC).ok()?.timestamp())
+}
+
+/// Whether the answer refuses the request for its timestamp, which the server's own date cures.
+pub(super) fn refuses_the_time(reply: &Reply) -> bool {
+    let parsed = serde_json::from_slice::<Value>(unmarked(&reply.body)).ok();
+    let code = parsed.as_ref().and_then(code);
+    reply.status != 200 && code.is_some_and(|code| code.starts_with("InvalidTimeStamp."))
 }
 
 /// An answer's Code, unless it is too odd to be one: a message in its place might quote a key.
@@ -156,6 +212,52 @@ mod tests {
             "",
         ] {
             assert_eq!(parse_expiration(other), None, "{other}");
+        }
+    }
+
+    fn refusal(id: &str, secret: &str, token: Option<&str>) -> Option<String> {
+        let checked = Grant::lasting(id, secret, token).checked("the profile");
+        checked.err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn white_space_and_byte_order_marks_around_a_key_do_not_count() {
+        let around = |text: &str| format!("\u{feff} \t\u{feff}{text}\r\n\u{a0}");
+        let grant = Grant::lasting(&around("STS.x"), &around("s s"), Some(&around("t")));
+        let grant = grant.checked("the profile").ok().unwrap();
+        assert_eq!(grant.credentials.access_key_id, "STS.x");
+        assert_eq!(grant.credentials.access_key_secret.expose_secret(), "s s");
+        assert_eq!(
+            grant.credentials.security_token.unwrap().expose_secret(),
+            "t"
+        );
+        let blank = Grant::lasting("i", "s", Some(&around("")));
+        assert!(blank.credentials.security_token.is_none());
+    }
+
+    #[test]
+    fn a_part_that_cannot_be_sent_is_refused_by_name_and_not_by_value() {
+        assert_eq!(refusal("LTAIx", "s", None), None);
+        for (id, secret, token, part) in [
+            ("LTAI hunter2", "s", None, "access key id"),
+            ("LTAI\nhunter2", "s", None, "access key id"),
+            ("LTAI\u{200b}hunter2", "s", None, "access key id"),
+            ("", "hunter2", None, "access key id"),
+            ("LTAIx", " ", None, "access key secret"),
+            ("LTAIx", "hunter2\nhunter2", None, "access key secret"),
+            (
+                "LTAIx",
+                "s",
+                Some("hunter2\u{feff}hunter2"),
+                "security token",
+            ),
+        ] {
+            let told = refusal(id, secret, token).unwrap();
+            assert!(
+                told.contains("the profile") && told.contains(part),
+                "{told}"
+            );
+            assert!(!told.contains("hunter2"), "{told}");
         }
     }
 

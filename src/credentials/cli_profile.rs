@@ -150,7 +150,7 @@ impl Part<'_> {
 
     fn key(&self, token: Option<String>) -> Result<Grant, SourceError> {
         let (id, secret) = (self.need("access_key_id")?, self.need("access_key_secret")?);
-        Ok(Grant::lasting(id, secret, token))
+        Ok(Grant::lasting(&id, &secret, token.as_deref()))
     }
 
     fn sts(&self) -> Sts {

@@ -12,6 +12,7 @@ use http_body_util::Full;
 use tower::ServiceExt;
 
 use super::{Config, SourceError};
+use crate::clock::Clock;
 use crate::transport::{self, BuildError, Reply, Transport, TransportError};
 
 /// How far away who is asked is; decides how long to wait.
@@ -59,6 +60,7 @@ impl Question {
 
 /// Asks.
 pub(super) struct Client {
+    clock: Arc<Clock>,
     plain: Plain,
     ca_file: Option<String>,
     link: OnceLock<Result<Transport, Arc<BuildError>>>,
@@ -66,13 +68,19 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config, clock: Arc<Clock>) -> Self {
         Self {
+            clock,
             plain: config.plain(),
             ca_file: config.ca_file.clone(),
             link: OnceLock::new(),
             network: OnceLock::new(),
         }
+    }
+
+    /// The clock that expirations are judged by and requests are dated with.
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// Asks once.

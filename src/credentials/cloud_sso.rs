@@ -2,7 +2,6 @@
 //! person can renew it, with the vendor's command line.
 
 use http::{Method, Uri};
-use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
@@ -28,7 +27,7 @@ impl CloudSso {
     pub(super) async fn load(&self, client: &Client) -> Result<Grant, SourceError> {
         let lapsed = self
             .expires
-            .is_some_and(|at| at <= Timestamp::now().as_second());
+            .is_some_and(|at| at <= client.clock().now().as_second());
         if lapsed {
             return Err(SourceError::Missing {
                 missing: "the profile's CloudSSO sign-in has lapsed",

@@ -117,7 +117,7 @@ impl Default for Config {
             credentials_file: None,
             ecs_role_name: None,
             ecs_endpoint: "http://100.100.100.200".to_owned(),
-            ecs_imdsv1: true,
+            ecs_imdsv1: false,
             uri: None,
         }
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::client::Client;
 use super::oauth::Memory;
 use super::{Config, SourceError};
+use crate::clock::Clock;
 
 /// Environment variables, as they were when the process started.
 pub type Environment = BTreeMap<String, String>;
@@ -21,8 +22,14 @@ pub struct Context {
 }
 
 impl Context {
+    #[cfg(test)]
     pub(super) fn new(config: Config, environment: Environment) -> Self {
-        let client = Client::new(&config);
+        Self::timed(config, environment, Arc::default())
+    }
+
+    /// With a clock that the origin's answers correct too.
+    pub(super) fn timed(config: Config, environment: Environment, clock: Arc<Clock>) -> Self {
+        let client = Client::new(&config, clock);
         Self {
             config,
             environment,
@@ -33,7 +40,7 @@ impl Context {
 
     /// A variable that is set to something.
     pub(super) fn variable(&self, name: &str) -> Option<&str> {
-        let value = self.environment.get(name).map(String::as_str);
+        let value = self.environment.get(name).map(|value| bare(value));
         value.filter(|value| !value.is_empty())
     }
 
@@ -57,10 +64,21 @@ impl Context {
     }
 }
 
-/// Reads a file as it is.
+/// A text without white space and byte order marks around it, which editors and shells leave there unseen.
+pub(super) fn bare(text: &str) -> &str {
+    text.trim_matches(|around: char| around.is_whitespace() || around == BYTE_ORDER_MARK)
+}
+
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
+/// Reads a file as it is, but for a byte order mark before it.
 pub(super) async fn read(key: &'static str, path: &str) -> Result<String, SourceError> {
     tokio::fs::read_to_string(path)
         .await
+        .map(|text| match text.strip_prefix(BYTE_ORDER_MARK) {
+            Some(unmarked) => unmarked.to_owned(),
+            None => text,
+        })
         .map_err(|cause| SourceError::File {
             key,
             path: path.to_owned(),

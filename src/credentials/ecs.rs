@@ -1,9 +1,9 @@
 //! The RAM role of the ECS instance, from its metadata service.
 //!
 //! Version 2 of the service wants a token with every question, and one is fetched for each. Where it
-//! gives none, or refuses a question with one, version 1 is asked, which wants none — unless the
-//! settings or the environment forbid that: any process that can be talked into sending a GET could
-//! read version 1.
+//! gives none, or refuses a question with one, version 1 is asked, which wants none, if the settings
+//! allow it (`credentials.ecs_imdsv1`) and the environment does not forbid it. The default is not to:
+//! any process that can be talked into sending a GET could read version 1.
 
 use http::Method;
 

@@ -21,5 +21,5 @@ pub(super) fn load(context: &Context) -> Result<Grant, SourceError> {
         "ALIBABA_CLOUD_ACCESS_KEY_SECRET is not set",
     )?;
     let token = context.named(None, "ALIBABA_CLOUD_SECURITY_TOKEN");
-    Ok(Grant::lasting(id, secret, token))
+    Ok(Grant::lasting(&id, &secret, token.as_deref()))
 }

@@ -96,6 +96,16 @@ pub enum SourceError {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// A part of the credential cannot be sent.
+    #[error("the {part} from {source_name} {problem}: copy it again")]
+    Unusable {
+        /// The source, as in metrics and `/status`.
+        source_name: &'static str,
+        /// The part of the credential.
+        part: &'static str,
+        /// The problem with it.
+        problem: &'static str,
+    },
     /// The credential is one of the past.
     #[error("the credential has already expired (is this machine's clock right?)")]
     Expired,

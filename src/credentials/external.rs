@@ -13,7 +13,7 @@ use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
 
 use super::SourceError;
-use super::answer::{Grant, parse_expiration, text};
+use super::answer::{Grant, parse_expiration, text, unmarked};
 use super::context::Environment;
 
 /// A command and the environment to run it in.
@@ -65,7 +65,8 @@ async fn finish(mut child: Child) -> Result<Vec<u8>, SourceError> {
 /// `{"mode", "access_key_id", "access_key_secret", "sts_token", "expiration"}`, the last two for a
 /// temporary key.
 fn read(output: &[u8]) -> Result<Grant, SourceError> {
-    let object: Value = serde_json::from_slice(output).map_err(|_| bad("wrote no JSON"))?;
+    let object: Value =
+        serde_json::from_slice(unmarked(output)).map_err(|_| bad("wrote no JSON"))?;
     let part = |name: &str| text(&object, name).ok_or_else(|| bad(&format!("gave no {name}")));
     let token = match text(&object, "mode").as_deref() {
         Some("AK") => None,
@@ -78,7 +79,8 @@ fn read(output: &[u8]) -> Result<Grant, SourceError> {
         })?),
         None => None,
     };
-    let grant = Grant::lasting(part("access_key_id")?, part("access_key_secret")?, token);
+    let (id, secret) = (part("access_key_id")?, part("access_key_secret")?);
+    let grant = Grant::lasting(&id, &secret, token.as_deref());
     Ok(Grant { expires, ..grant })
 }
 

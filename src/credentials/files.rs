@@ -1,11 +1,8 @@
 //! A credential in files that the settings name: a Kubernetes Secret, systemd's LoadCredential.
 
-use secrecy::SecretString;
-
 use super::answer::Grant;
-use super::context::read;
+use super::context::{bare, read};
 use super::{Config, SourceError};
-use crate::signing::Credentials;
 
 /// Reads the files.
 pub(super) async fn load(config: &Config) -> Result<Grant, SourceError> {
@@ -31,19 +28,16 @@ pub(super) async fn load(config: &Config) -> Result<Grant, SourceError> {
         None => None,
     };
     let secret = value("credentials.access_key_secret_file", secret_file).await?;
-    Ok(Grant {
-        credentials: Credentials {
-            access_key_id,
-            access_key_secret: SecretString::from(secret),
-            security_token: security_token.map(SecretString::from),
-        },
-        expires: None,
-    })
+    Ok(Grant::lasting(
+        &access_key_id,
+        &secret,
+        security_token.as_deref(),
+    ))
 }
 
-/// Reads a file that holds one value; white space around it does not count.
+/// Reads a file that holds one value; white space and a byte order mark around it do not count.
 async fn value(key: &'static str, path: &str) -> Result<String, SourceError> {
-    match read(key, path).await?.trim() {
+    match bare(&read(key, path).await?) {
         "" => Err(SourceError::Empty {
             key,
             path: path.to_owned(),

@@ -99,7 +99,7 @@ impl SignIn {
             let expires = Timestamp::from_second(number("sts_expiration")).ok()?;
             Some(Grant {
                 expires: Some(expires),
-                ..Grant::lasting(id, key, Some(token))
+                ..Grant::lasting(&id, &key, Some(&token))
             })
         };
         Self {
@@ -109,10 +109,10 @@ impl SignIn {
     }
 
     /// The key, if it holds for more than so many seconds.
-    fn held(&self, seconds: i64) -> Option<Grant> {
+    fn held(&self, seconds: i64, now: Timestamp) -> Option<Grant> {
         let grant = self.grant.clone()?;
         let ends = grant.expires?.as_second();
-        (ends - Timestamp::now().as_second() > seconds).then_some(grant)
+        (ends - now.as_second() > seconds).then_some(grant)
     }
 }
 
@@ -131,14 +131,14 @@ impl OAuth {
     /// The key at hand, else a new one; the one at hand for its last minutes if there is no new one.
     pub(super) async fn load(&self, client: &Client) -> Result<Grant, SourceError> {
         let mut newest = self.memory.newest(&self.store, &self.sign_in);
-        if let Some(grant) = newest.held(LEAD) {
+        if let Some(grant) = newest.held(LEAD, client.clock().now()) {
             return Ok(grant);
         }
         let error = match self.renew(&mut newest, client).await {
             Ok(grant) => return Ok(grant),
             Err(error) => error,
         };
-        let Some(grant) = newest.held(0) else {
+        let Some(grant) = newest.held(0, client.clock().now()) else {
             return Err(error);
         };
         let error = told(&error);
@@ -150,7 +150,7 @@ impl OAuth {
     }
 
     async fn renew(&self, newest: &mut SignIn, client: &Client) -> Result<Grant, SourceError> {
-        let left = newest.tokens.expires - Timestamp::now().as_second();
+        let left = newest.tokens.expires - client.clock().now().as_second();
         let stale = newest.tokens.access.is_none() || left <= LEAD;
         if let Some(refresh) = newest.tokens.refresh.as_ref().filter(|_| stale) {
             newest.tokens = self.refreshed(refresh, client).await?;
@@ -180,7 +180,7 @@ impl OAuth {
         refresh: &SecretString,
         client: &Client,
     ) -> Result<Tokens, SourceError> {
-        let now = Timestamp::now();
+        let now = client.clock().now();
         let date = timestamp(now);
         let form = rpc::query([
             ("grant_type", "refresh_token"),

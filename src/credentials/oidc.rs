@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::SourceError;
 use super::answer::Grant;
 use super::client::Client;
-use super::context::{Context, read};
+use super::context::{Context, bare, read};
 use super::sts::{Role, Sts, timestamp};
 use crate::signing::rpc::Parameters;
 
@@ -75,18 +75,18 @@ impl Oidc {
     /// Takes the role on. The token file is read afresh: the cluster writes it anew while we run.
     pub(super) async fn load(&self, client: &Client) -> Result<Grant, SourceError> {
         let token = read("the OIDC token file", &self.token_file).await?;
-        if token.trim().is_empty() {
+        let token = bare(&token);
+        if token.is_empty() {
             return Err(SourceError::Empty {
                 key: "the OIDC token file",
                 path: self.token_file.clone(),
             });
         }
-        let parameters = self.parameters(token, Timestamp::now());
-        self.sts.ask(WHO, &parameters, client).await
+        let parameters = |now| Ok(self.parameters(token.to_owned(), now));
+        self.sts.ask(WHO, parameters, client).await
     }
 
-    /// The parameters in the order the vendor's SDK sends them. The token goes out as the file has it,
-    /// a final newline too.
+    /// The parameters in the order the vendor's SDK sends them.
     fn parameters(&self, token: String, now: Timestamp) -> Parameters {
         let mut parameters = vec![
             ("Action", "AssumeRoleWithOIDC".to_owned()),

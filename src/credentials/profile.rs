@@ -159,7 +159,7 @@ impl Profile<'_> {
 
     fn key(&self) -> Result<Grant, SourceError> {
         let (id, secret) = (self.need("access_key_id")?, self.need("access_key_secret")?);
-        Ok(Grant::lasting(id, secret, None))
+        Ok(Grant::lasting(&id, &secret, None))
     }
 
     fn role(&self) -> Result<Role, SourceError> {

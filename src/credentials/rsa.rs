@@ -28,9 +28,12 @@ impl KeyPair {
     /// Reads the private key and asks for a session's key.
     pub(super) async fn load(&self, client: &Client) -> Result<Grant, SourceError> {
         let key = read("private_key_file", &self.private_key_file).await?;
-        let nonce = format!("{:032x}", fastrand::u128(..));
-        let parameters = self.signed(&SecretString::from(key), Timestamp::now(), nonce)?;
-        let object = self.sts.answer(WHO, &parameters, client).await?;
+        let key = SecretString::from(key);
+        let signed = |now| {
+            let nonce = format!("{:032x}", fastrand::u128(..));
+            self.signed(&key, now, nonce)
+        };
+        let object = self.sts.answer(WHO, signed, client).await?;
         Grant::session(WHO, object.get("SessionAccessKey"))
     }
 

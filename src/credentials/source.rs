@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
-
 use super::answer::Grant;
 use super::context::Context;
 use super::ecs::{self, Ecs};
@@ -81,18 +79,18 @@ impl Source {
     /// # Errors
     /// [`SourceError`] when there is no credential, or one that has expired.
     pub async fn load(self, context: &Context) -> Result<Loaded, SourceError> {
-        let base = self.ask(context).await?;
+        let base = self.ask(context).await?.checked(self.as_str())?;
         let grant = match Role::on_top(context) {
             Some(role) => {
                 let sts = Sts::of(context);
-                role.assume(&base.credentials, &sts, &context.client)
-                    .await?
+                let grant = role.assume(&base.credentials, &sts, &context.client);
+                grant.await?.checked("STS (AssumeRole)")?
             }
             None => base,
         };
         if grant
             .expires
-            .is_some_and(|expires| expires <= Timestamp::now())
+            .is_some_and(|expires| expires <= context.client.clock().now())
         {
             return Err(SourceError::Expired);
         }

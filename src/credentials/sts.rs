@@ -8,8 +8,10 @@ use super::SourceError;
 use super::answer::{self, Grant};
 use super::client::{Client, Distance, Question};
 use super::context::Context;
+use crate::clock::Evidence;
 use crate::signing::Credentials;
 use crate::signing::rpc::{self, Parameters};
+use crate::transport::Reply;
 
 /// Which STS is asked, as an address without path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,35 +69,69 @@ impl Sts {
         })
     }
 
-    /// Sends the parameters and reads the role's credential.
+    /// Sends the parameters for a date and reads the role's credential.
+    ///
+    /// # Errors
+    /// As of [`Self::answer`], and when there is no credential in the answer.
     pub(super) async fn ask(
         &self,
         who: &'static str,
-        parameters: &Parameters,
+        parameters: impl Fn(Timestamp) -> Result<Parameters, SourceError>,
         client: &Client,
     ) -> Result<Grant, SourceError> {
         let object = self.answer(who, parameters, client).await?;
         Grant::temporary(who, object.get("Credentials").unwrap_or(&Value::Null))
     }
 
-    /// Sends the parameters and reads the answer.
+    /// Sends the parameters for a date and reads the answer; once more, by STS's clock, where STS refuses the date.
+    /// The `Date` of any answer corrects this machine's clock, by which the credential's expiration is judged.
+    ///
+    /// # Errors
+    /// When no answer came, or STS refused.
     pub(super) async fn answer(
+        &self,
+        who: &'static str,
+        parameters: impl Fn(Timestamp) -> Result<Parameters, SourceError>,
+        client: &Client,
+    ) -> Result<Value, SourceError> {
+        let mut reply = self
+            .send(who, &parameters(client.clock().now())?, client)
+            .await?;
+        if learn(who, &reply, client) == Evidence::Refusal && reply.date().is_some() {
+            let parameters = parameters(client.clock().now())?;
+            reply = self.send(who, &parameters, client).await?;
+            learn(who, &reply, client);
+        }
+        answer::object(who, &reply)
+    }
+
+    async fn send(
         &self,
         who: &'static str,
         parameters: &Parameters,
         client: &Client,
-    ) -> Result<Value, SourceError> {
+    ) -> Result<Reply, SourceError> {
         let query = rpc::query(
             parameters
                 .iter()
                 .map(|(name, value)| (*name, value.as_str())),
         );
         let url = format!("{}/?{query}", self.0);
-        let reply = client
-            .ask(Question::get(who, Distance::Network, url))
-            .await?;
-        answer::object(who, &reply)
+        client.ask(Question::get(who, Distance::Network, url)).await
     }
+}
+
+/// Corrects the clock by the date of an answer.
+fn learn(who: &'static str, reply: &Reply, client: &Client) -> Evidence {
+    let evidence = if answer::refuses_the_time(reply) {
+        Evidence::Refusal
+    } else {
+        Evidence::Answer
+    };
+    if let Some(date) = reply.date() {
+        client.clock().learn(date, Timestamp::now(), evidence, who);
+    }
+    evidence
 }
 
 impl Role {
@@ -133,9 +169,11 @@ impl Role {
         sts: &Sts,
         client: &Client,
     ) -> Result<Grant, SourceError> {
-        let nonce = format!("{:032x}", fastrand::u128(..));
-        let parameters = self.signed(base, Timestamp::now(), nonce);
-        sts.ask(ASSUME_ROLE, &parameters, client).await
+        let signed = |now| {
+            let nonce = format!("{:032x}", fastrand::u128(..));
+            Ok(self.signed(base, now, nonce))
+        };
+        sts.ask(ASSUME_ROLE, signed, client).await
     }
 
     /// The parameters in the order the vendor's SDK sends them, `Signature` last.
@@ -224,9 +262,9 @@ mod tests {
                 external_id: vector.parameter("ExternalId"),
             };
             let base = Grant::lasting(
-                vector.access_key_id.clone(),
-                vector.access_key_secret.clone(),
-                vector.parameter("SecurityToken"),
+                &vector.access_key_id,
+                &vector.access_key_secret,
+                vector.parameter("SecurityToken").as_deref(),
             );
             let now = text("Timestamp").parse().unwrap();
             let signed = role.signed(&base.credentials, now, text("SignatureNonce"));

@@ -122,7 +122,7 @@ async fn every_source_says_what_it_lacks() {
 async fn an_expired_credential_is_not_handed_out_and_the_whole_chain_is_asked_again() {
     let (_folder, _file, config) = files("good");
     let provider = provider(&config, &VARIABLES);
-    let grant = answer::Grant::lasting("STS.x".to_owned(), "s".to_owned(), None);
+    let grant = answer::Grant::lasting("STS.x", "s", None);
     let expires = Timestamp::now() + jiff::SignedDuration::from_millis(30);
     provider.take(Loaded {
         credentials: Arc::new(grant.credentials),

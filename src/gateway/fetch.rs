@@ -249,11 +249,14 @@ impl Gateway {
         self.unseen(outcome)
     }
 
-    /// Fetches again behind everybody's back, but not on behalf of what came in a circle.
+    /// Fetches again in the background, once a second at most, and not on behalf of a request that came in a circle.
     pub(super) fn revalidate(&self, key: &ImageKey, seen: &Known, asker: Asker<'_>) {
         let Ok(onward) = self.parts.upstream.onward(asker.headers) else {
             return;
         };
+        if matches!(seen, Known::Image(entry, _) if !entry.begin_refresh(Instant::now())) {
+            return;
+        }
         let fetch = self.parts.cache.fetch(
             key,
             seen,

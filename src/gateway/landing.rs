@@ -45,7 +45,7 @@ pub(super) fn land(answer: upstream::Answer, verbose: bool, policy: &Policy) -> 
         fields,
         request_id: reply.headers.get(X_ACS_REQUEST_ID).cloned(),
         date: reply.date(),
-        cache_control: reply.header(header::CACHE_CONTROL.as_str()).to_owned(),
+        cache_control: reply.list(header::CACHE_CONTROL.as_str()),
         parent,
         body: reply.body,
         sent,

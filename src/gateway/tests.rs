@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Empty};
 use parking_lot::Mutex;
 use tower::service_fn;
@@ -11,6 +11,7 @@ use tower::util::BoxCloneSyncService;
 
 use super::*;
 use crate::auth;
+use crate::cache::freshness::OriginCacheControl;
 use crate::cache::{self, Policy};
 use crate::credentials::{self, Provider, SourceName};
 use crate::transport::{Connection, Reply, TransportError};
@@ -25,6 +26,8 @@ enum Mood {
     Throttling,
     RefusingTheKey,
     Silent,
+    /// With an image that it wants nobody to keep.
+    Unkeepable,
 }
 
 struct World {
@@ -35,6 +38,10 @@ struct World {
 
 impl World {
     async fn new() -> Self {
+        Self::with(Policy::default()).await
+    }
+
+    async fn with(policy: Policy) -> Self {
         let (mood, calls) = (
             Arc::new(Mutex::new(Mood::Well)),
             Arc::new(AtomicU64::new(0)),
@@ -63,7 +70,7 @@ impl World {
         let upstream = Upstream::new(origin, config, transport, credentials, Arc::clone(&metrics));
         let cache = Cache::new(
             &cache::Config::default(),
-            Policy::default(),
+            policy,
             Arc::clone(&metrics),
             tasks.clone(),
         );
@@ -142,6 +149,13 @@ async fn answer(mood: Mood) -> Result<Reply, TransportError> {
     match mood {
         // Without times the ttl is a minute at most: every minute's question finds a stale answer.
         Mood::Well => reply(200, HeaderMap::new(), r#"{"Name":"well"}"#),
+        Mood::Unkeepable => {
+            let never = [(
+                header::CACHE_CONTROL,
+                "no-cache, max-age=0".parse().unwrap(),
+            )];
+            reply(200, never.into_iter().collect(), r#"{"Name":"well"}"#)
+        }
         Mood::Gone => Err(TransportError::Connection(
             "dns error: no such host".to_owned(),
         )),
@@ -162,6 +176,34 @@ async fn answer(mood: Mood) -> Result<Reply, TransportError> {
             r#"{"Code":"InvalidSecurityToken.Expired"}"#,
         ),
         Mood::Silent => std::future::pending().await,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_is_refreshed_in_the_background_once_a_second_whatever_its_ttl() {
+    let policy = Policy {
+        origin_cache_control: OriginCacheControl::Respect,
+        ..Policy::default()
+    };
+    for mood in [Mood::Unkeepable, Mood::Gone] {
+        let world = World::with(policy.clone()).await;
+        *world.mood.lock() = Mood::Unkeepable;
+        assert_eq!(
+            world.ask(0).await.1,
+            "pai-image-gateway; fwd=uri-miss; stored"
+        );
+        *world.mood.lock() = mood;
+        for _ in 0..1000 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            let (status, cache_status) = world.ask(0).await;
+            assert_eq!(status, StatusCode::OK, "{mood:?} {cache_status}");
+        }
+        // Ten seconds; where the origin is gone, each refresh makes up to three attempts.
+        let (calls, most) = (world.calls.load(Ordering::SeqCst), 1 + 10 * 3);
+        assert!((2..=most).contains(&calls), "{mood:?} {calls}");
+        if mood == Mood::Unkeepable {
+            assert!((9..=10).contains(&calls), "{calls}");
+        }
     }
 }
 

@@ -1,12 +1,12 @@
 //! What an attempt tells those who watch: counts, the log, the latest troubles; and our own clock.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::{Attempt, Upstream, UpstreamError, Verdict, retry};
 use crate::api::Action;
+use crate::clock::Evidence;
 use crate::metrics::Metrics;
 use crate::telemetry::told;
 use crate::transport::Reply;
@@ -17,19 +17,10 @@ impl Upstream {
         let (Verdict::Credential(error), Some(date)) = (verdict, reply.date()) else {
             return;
         };
-        if error.code != "InvalidTimeStamp.Expired" {
-            return;
+        if error.code.starts_with("InvalidTimeStamp.") {
+            let (clock, server) = (self.credentials.clock(), self.origin.host());
+            clock.learn(date, received, Evidence::Refusal, server);
         }
-        let offset = date.duration_since(received);
-        self.clock_offset_ms.store(
-            i64::try_from(offset.as_millis()).unwrap_or(0),
-            Ordering::Relaxed,
-        );
-        self.metrics.clock_offset.set(offset.as_secs_f64());
-        tracing::warn!(
-            offset_seconds = offset.as_secs_f64(),
-            "this clock differs from the origin's; signing by the origin's"
-        );
     }
 
     /// Tells how an attempt ended to whoever counts, reads the log or looks at `/status`.

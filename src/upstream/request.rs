@@ -1,12 +1,10 @@
 //! What goes on the wire: built from nothing, and signed at its own moment with its own nonce.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use http::{Request, header};
 use http_body_util::Full;
-use jiff::{SignedDuration, Timestamp};
 
 use super::{Onward, Origin, Upstream, UpstreamError};
 use crate::api::Call;
@@ -49,8 +47,8 @@ impl Upstream {
             action: call.operation.action(),
             body,
         };
-        let offset = SignedDuration::from_millis(self.clock_offset_ms.load(Ordering::Relaxed));
-        let headers = signing::sign(&draft, &credentials, Timestamp::now() + offset, &nonce());
+        let now = self.credentials.clock().now();
+        let headers = signing::sign(&draft, &credentials, now, &nonce());
         request(&self.origin, draft, headers)
             .map_err(|error| UpstreamError::Transport(Arc::new(error)))
     }

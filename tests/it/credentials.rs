@@ -1,6 +1,7 @@
 //! Where the central credential comes from: what each source is asked, word for word, and what becomes
 //! of its answer. Servers in this process stand in for the vendor's.
 
+mod clock;
 mod gateway;
 mod metadata;
 mod profiles;
@@ -116,7 +117,7 @@ async fn a_role_is_taken_on_by_oidc_token_with_the_sdks_own_request() {
         "GET /?Action=AssumeRoleWithOIDC&Format=JSON&Version=2015-04-01&DurationSeconds=3600\
          &RoleArn=acs%3Aram%3A%3A123456789012%3Arole%2Fpai%20images\
          &OIDCProviderArn=acs%3Aram%3A%3A123456789012%3Aoidc-provider%2Fack\
-         &OIDCToken=eyJh.bGci%2B%2F%3D%0A&RoleSessionName=alice&Timestamp={date}&Policy=%7B%7D"
+         &OIDCToken=eyJh.bGci%2B%2F%3D&RoleSessionName=alice&Timestamp={date}&Policy=%7B%7D"
     );
     assert_eq!(asked.line(), expected);
     assert_eq!(asked.header("host"), Some(sts.host().as_str()));

@@ -322,7 +322,8 @@ async fn a_stale_image_is_found_and_fetched_again_meanwhile() {
     .await;
     let id = Store::id(1);
     assert_eq!(resolve(&gateway, &[&id]).await[0]["Status"], "found");
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    // Nothing is refreshed in the background within a second of its fetch.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
     assert_eq!(resolve(&gateway, &[&id]).await[0]["Status"], "found");
     gateway.await_fetches(&id, 2).await;
     let labels = [("operation", "Resolve"), ("outcome", "hit")];

@@ -104,6 +104,27 @@ fn the_origins_directives_shorten_and_are_obeyed_as_set() {
         decide(Cap, "no-store, No-Cache"),
         (3600, Source::Heuristic, true)
     );
+    for blanket in [
+        "max-age=0",
+        "s-maxage=0",
+        "private, max-age=0, must-revalidate",
+        // Spring Security's default.
+        "no-cache, no-store, max-age=0, must-revalidate",
+    ] {
+        assert_eq!(decide(Cap, blanket), (3600, Source::Heuristic, true));
+        assert_eq!(decide(Ignore, blanket).0, 3600);
+        assert_eq!(decide(Respect, blanket).0, 0, "{blanket}");
+        assert!(Policy::default().ignores(Directives::parse(blanket)));
+    }
+    for (mixed, cap, respect) in [
+        ("s-maxage=0, max-age=600", 600, 0),
+        ("no-cache, max-age=5", 5, 0),
+        ("max-age=0, s-maxage=60", 60, 60),
+    ] {
+        assert_eq!(decide(Cap, mixed).0, cap, "{mixed}");
+        assert_eq!(decide(Respect, mixed).0, respect, "{mixed}");
+    }
+    assert!(!Policy::default().ignores(Directives::parse("max-age=5")));
     assert_eq!(decide(Respect, "no-cache"), (0, Source::Origin, true));
     assert_eq!(
         decide(Respect, "no-store"),
@@ -177,7 +198,7 @@ proptest! {
         policy in spans(), modified in time(), created in time(), date in time(), verbose: bool, draw in 0.0..1.0f64,
         max_age in prop::option::of(0u64..10_000),
     ) {
-        let directives = Directives { max_age: max_age.map(Duration::from_secs), ..Directives::default() };
+        let directives = max_age.map_or_else(Directives::default, |age| Directives::parse(&format!("max-age={age}")));
         let date = date.unwrap_or(Timestamp::UNIX_EPOCH);
         let decision = policy.decide(&Evidence { modified, created, date, verbose, directives, draw, parent: None });
         prop_assert!(decision.ttl <= decision.ceiling);

@@ -63,6 +63,7 @@ async fn the_metadata_services_first_version_is_asked_where_the_second_fails() {
         let config = Config {
             source: SourceName::Ecs,
             ecs_endpoint: metadata.url(),
+            ecs_imdsv1: true,
             ..Config::default()
         };
         assert_eq!(load(&config, &environment).await, stood_in());
@@ -73,14 +74,14 @@ async fn the_metadata_services_first_version_is_asked_where_the_second_fails() {
 }
 
 #[tokio::test]
-async fn the_first_version_can_be_forbidden_by_setting_and_by_variable() {
+async fn the_first_version_is_off_and_a_variable_forbids_it_whatever_is_set() {
     for forbid in [&[][..], &[("ALIBABA_CLOUD_IMDSV1_DISABLED", "true")]] {
         let metadata = old_metadata(404, 200).await;
         let config = Config {
             source: SourceName::Ecs,
             ecs_endpoint: metadata.url(),
             ecs_role_name: Some("node".to_owned()),
-            ecs_imdsv1: !forbid.is_empty(),
+            ecs_imdsv1: Config::default().ecs_imdsv1 || !forbid.is_empty(),
             ..Config::default()
         };
         let told = refusal(&config, &variables(forbid)).await;
@@ -95,7 +96,6 @@ async fn a_metadata_service_that_does_not_answer_costs_two_seconds() {
     let config = Config {
         source: SourceName::Ecs,
         ecs_endpoint: format!("http://{}", silent.local_addr().unwrap()),
-        ecs_imdsv1: false,
         ..Config::default()
     };
     let begun = Instant::now();

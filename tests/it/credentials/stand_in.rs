@@ -67,6 +67,21 @@ impl StandIn {
     pub(crate) async fn start(
         rule: impl Fn(&Asked) -> (u16, String) + Send + Sync + 'static,
     ) -> Self {
+        Self::serve(None, rule).await
+    }
+
+    /// One whose answers carry a `Date`, so many seconds ahead of this machine's clock.
+    pub(crate) async fn dated(
+        ahead: i64,
+        rule: impl Fn(&Asked) -> (u16, String) + Send + Sync + 'static,
+    ) -> Self {
+        Self::serve(Some(ahead), rule).await
+    }
+
+    async fn serve(
+        ahead: Option<i64>,
+        rule: impl Fn(&Asked) -> (u16, String) + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -74,7 +89,7 @@ impl StandIn {
         let accepting = tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                tokio::spawn(answer(stream, Arc::clone(&rule), Arc::clone(&seen)));
+                tokio::spawn(answer(stream, ahead, Arc::clone(&rule), Arc::clone(&seen)));
             }
         });
         Self {
@@ -115,7 +130,7 @@ impl Drop for StandIn {
 }
 
 /// Answers one request and closes.
-async fn answer(stream: TcpStream, rule: Rule, seen: Arc<Mutex<Vec<Asked>>>) {
+async fn answer(stream: TcpStream, ahead: Option<i64>, rule: Rule, seen: Arc<Mutex<Vec<Asked>>>) {
     let mut stream = BufReader::new(stream);
     let mut lines = Vec::new();
     loop {
@@ -144,8 +159,13 @@ async fn answer(stream: TcpStream, rule: Rule, seen: Arc<Mutex<Vec<Asked>>>) {
     let (status, body) = rule(&asked);
     seen.lock().push(asked);
     let length = body.len();
-    let head =
-        format!("HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+    let date = ahead.map_or_else(String::new, |ahead| {
+        let date = Timestamp::now() + SignedDuration::from_secs(ahead);
+        format!("date: {}\r\n", httpdate::fmt_http_date(date.into()))
+    });
+    let head = format!(
+        "HTTP/1.1 {status} X\r\n{date}connection: close\r\ncontent-length: {length}\r\n\r\n"
+    );
     // Who asked may have given up by now.
     drop(stream.write_all(format!("{head}{body}").as_bytes()).await);
     drop(stream.shutdown().await);

@@ -1,0 +1,121 @@
+//! This machine's wall clock, corrected by the origin's and STS's.
+//!
+//! A request is refused when its timestamp is more than 15 minutes from the server's clock, and a credential's
+//! expiration is a moment on the server's clock too. One offset serves all of it: the dates of signatures for the
+//! origin and for STS, and the judgement whether a credential has expired.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::metrics::Metrics;
+
+/// STS's `Date` corrects the clock only beyond this: the header is in whole seconds and travels for some.
+const TOLERANCE: SignedDuration = SignedDuration::from_secs(30);
+
+/// Wall clock with an offset that answers of the vendor's servers correct.
+#[derive(Debug, Default)]
+pub struct Clock {
+    offset_ms: AtomicI64,
+    metrics: Option<Arc<Metrics>>,
+}
+
+/// Reason for which a server's date is compared with the clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Evidence {
+    /// The server refused a request for its timestamp: its date counts, whatever the difference.
+    Refusal,
+    /// The server answered: its date counts where the difference matters.
+    Answer,
+}
+
+impl Clock {
+    /// A clock without an offset, which it will export.
+    #[must_use]
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        Self {
+            offset_ms: AtomicI64::new(0),
+            metrics: Some(metrics),
+        }
+    }
+
+    /// Time by the corrected clock.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.corrected(Timestamp::now())
+    }
+
+    /// Compares a server's date with `received`, this machine's uncorrected time of its answer, and takes the
+    /// difference as the new offset where the evidence is good enough. Exports the offset and logs a change.
+    pub fn learn(&self, date: Timestamp, received: Timestamp, evidence: Evidence, server: &str) {
+        let Some(offset) = correction(self.offset(), date.duration_since(received), evidence)
+        else {
+            return;
+        };
+        let milliseconds = i64::try_from(offset.as_millis()).unwrap_or(0);
+        self.offset_ms.store(milliseconds, Ordering::Relaxed);
+        if let Some(metrics) = &self.metrics {
+            metrics.clock_offset.set(offset.as_secs_f64());
+        }
+        tracing::warn!(
+            offset_seconds = offset.as_secs_f64(),
+            server,
+            "this machine's clock is wrong: signatures and expirations go by the server's date; set the clock by NTP"
+        );
+    }
+
+    fn offset(&self) -> SignedDuration {
+        SignedDuration::from_millis(self.offset_ms.load(Ordering::Relaxed))
+    }
+
+    fn corrected(&self, time: Timestamp) -> Timestamp {
+        time.checked_add(self.offset()).unwrap_or(time)
+    }
+}
+
+/// The new offset, or `None` to keep the one in use.
+fn correction(
+    current: SignedDuration,
+    measured: SignedDuration,
+    evidence: Evidence,
+) -> Option<SignedDuration> {
+    match evidence {
+        Evidence::Refusal => Some(measured),
+        Evidence::Answer => ((measured - current).abs() > TOLERANCE).then_some(measured),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn learned(seconds: &[(i64, Evidence)]) -> i64 {
+        let clock = Clock::default();
+        let received = Timestamp::from_second(1_800_000_000).unwrap();
+        for (ahead, evidence) in seconds {
+            let date = received + SignedDuration::from_secs(*ahead);
+            clock.learn(date, received, *evidence, "STS");
+        }
+        clock.corrected(received).duration_since(received).as_secs()
+    }
+
+    #[test]
+    fn a_refusal_corrects_the_clock_by_any_difference() {
+        assert_eq!(learned(&[]), 0);
+        for ahead in [-1200, -1, 0, 2, 4200] {
+            assert_eq!(learned(&[(ahead, Evidence::Refusal)]), ahead);
+        }
+    }
+
+    #[test]
+    fn an_answer_corrects_the_clock_only_where_the_difference_matters() {
+        for (ahead, expected) in [(29, 0), (-30, 0), (31, 31), (-4200, -4200)] {
+            assert_eq!(learned(&[(ahead, Evidence::Answer)]), expected);
+        }
+        let mended = [(1200, Evidence::Answer), (1190, Evidence::Answer)];
+        assert_eq!(learned(&mended), 1200);
+        let back = [(1200, Evidence::Answer), (0, Evidence::Answer)];
+        assert_eq!(learned(&back), 0);
+    }
+}
