@@ -97,8 +97,8 @@ impl<'a> Profiles<'a> {
         };
         match part.need("mode")?.as_str() {
             "AK" => Ok(Recipe::Key(part.key(None)?)),
-            "StsToken" => Ok(Recipe::Key(part.key(Some(part.need("sts_token")?))?)),
-            "RamRoleArn" => part.role(Recipe::Key(part.key(part.get("sts_token"))?)),
+            "StsToken" => Ok(Recipe::Key(part.key(Some(&part.need("sts_token")?))?)),
+            "RamRoleArn" => part.role(Recipe::Key(part.key(part.get("sts_token").as_deref())?)),
             "EcsRamRole" => Ecs::of(self.context, part.get("ram_role_name")).map(Recipe::Ecs),
             "OIDC" => part.oidc(),
             "ChainableRamRoleArn" => {
@@ -148,9 +148,9 @@ impl Part<'_> {
         self.get(key).ok_or_else(|| self.profiles.bad(missing()))
     }
 
-    fn key(&self, token: Option<String>) -> Result<Grant, SourceError> {
+    fn key(&self, token: Option<&str>) -> Result<Grant, SourceError> {
         let (id, secret) = (self.need("access_key_id")?, self.need("access_key_secret")?);
-        Ok(Grant::lasting(&id, &secret, token.as_deref()))
+        Ok(Grant::lasting(&id, &secret, token))
     }
 
     fn sts(&self) -> Sts {
