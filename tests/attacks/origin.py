@@ -151,7 +151,7 @@ class Early(Origin):
                 pass
 
 
-@row('a thousand connections that are opened and never answered')
+@row('200 images that are asked for and never answered')
 def never():
     gateway = Gateway(Origin(lambda call: [30]), 'upstream.max_in_flight=64')
     growth, told = Growth(gateway), []
