@@ -130,6 +130,9 @@ impl App {
             environment,
             Arc::clone(&metrics),
         ));
+        if settings.api.writes {
+            metrics.expose_writes();
+        }
         let upstream = Arc::new(upstream(settings, &credentials, &metrics)?);
         let cache = Arc::new(Cache::new(
             &settings.cache,

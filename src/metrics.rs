@@ -87,15 +87,15 @@ metrics! {
     pub struct Metrics {
         /// What is scraped.
         registry: Registry,
-        /// Requests answered.
+        /// Answered requests.
         requests: Counters<(Action, Outcome)> = "requests_total",
-        /// Time from the request's head to its answer; every operation but GetImage is `other`.
+        /// Seconds from a request's head to its answer's; every operation but GetImage is `other`.
         request_durations: Latencies<(Timed, Outcome)> = "request_duration_seconds",
-        /// Attempts sent to the origin.
+        /// Calls sent to the origin, each retry as its own.
         upstream_requests: Counters<(Action, CallResult)> = "upstream_requests_total",
-        /// Time from sending an attempt to its whole answer; every operation but GetImage is `other`.
+        /// Seconds from sending a call to its whole answer; every operation but GetImage is `other`.
         upstream_durations: Latencies<(Timed, CallResult)> = "upstream_request_duration_seconds",
-        /// Attempts on the wire now.
+        /// Calls to the origin that are in flight.
         pub upstream_in_flight: IntGauge = "upstream_in_flight",
         /// Attempts beyond the first.
         pub upstream_retries: IntCounter = "upstream_retries_total",
@@ -109,25 +109,25 @@ metrics! {
         pub quota_remaining: OpenGauges<QuotaScope> = "upstream_quota_remaining",
         /// Answers held.
         pub cache_entries: Gauges<Store> = "cache_entries" at 0,
-        /// What the held images weigh.
+        /// Bytes of memory that the cached images take.
         pub cache_bytes: IntGauge = "cache_bytes",
-        /// What they may weigh.
+        /// Bytes of memory that the cached images may take (`cache.max_bytes`).
         pub cache_max_bytes: IntGauge = "cache_max_bytes",
-        /// Entries that left the image store.
+        /// Images removed from the cache.
         cache_evictions: Counters<Cause> = "cache_evictions_total" at 0,
-        /// Ids that came to name another object than before.
+        /// Images whose id came back with another creation time or URI: a different object.
         pub cache_incarnations: IntCounter = "cache_incarnations_total",
-        /// Blanket no-store, no-cache, max-age=0 and s-maxage=0 of the origin that settings ignore.
+        /// Answers whose blanket no-store, no-cache, max-age=0 or s-maxage=0 was ignored (`freshness.origin_cache_control`).
         pub origin_directives_ignored: IntCounter = "origin_directives_ignored_total",
-        /// ttl of stored answers.
+        /// Seconds that stored answers stay fresh.
         pub cache_ttl: Ages = "cache_ttl_seconds",
-        /// Age of answers served from memory.
+        /// Age in seconds of answers served from memory.
         pub cache_age: Ages = "cache_age_seconds",
-        /// When the credential in use expires; +Inf for never.
+        /// Unix time at which the credential in use expires; +Inf for never, 0 before the first.
         credential_expiry: Gauge = "credential_expiry_timestamp_seconds",
         /// Attempts to load the credential.
         credential_refreshes: OpenCounters<(CredentialSource, Succeeded)> = "credential_refreshes_total",
-        /// What is added to our clock when signing.
+        /// Seconds added to this machine's clock when signing.
         pub clock_offset: Gauge = "clock_offset_seconds",
         /// Open connections.
         connections: OpenGauges<ListenerName> = "connections",
@@ -135,25 +135,25 @@ metrics! {
         connections_refused: OpenCounters<ListenerName> = "connections_refused_total",
         /// TLS handshakes on the data port.
         handshakes: Arc<OnFirstUse<Counters<Handshake>>> = "tls_handshakes_total" at 0,
-        /// When the certificate of the data port expires.
+        /// Unix time at which the certificate that the data port serves expires.
         certificate_expiry: OnFirstUse<Gauge> = "tls_certificate_expiry_timestamp_seconds",
-        /// Changes of a part's files; after an error the old ones stay in force.
+        /// Reloads of changed files, by the part that they configure; after an error the old ones stay in force.
         reloads: OpenCounters<(Part, Succeeded)> = "reloads_total",
-        /// Requests answered, by client.
+        /// Answered requests, by client.
         client_requests: OpenCounters<(ClientName, Outcome)> = "client_requests_total",
-        /// Requests whose sender was not let in.
+        /// Requests whose authentication was refused.
         sign_ins_refused: OpenCounters<Reason> = "sign_ins_refused_total",
-        /// Nonces remembered, so that no request is carried out twice.
+        /// Nonces remembered, so that no signed request is accepted twice.
         pub nonces_remembered: OnFirstUse<IntGauge> = "nonces",
-        /// Nonces forgotten before their time, because a client had too many.
+        /// Nonces dropped before they expired, because a client had too many.
         pub nonces_dropped: OnFirstUse<IntCounter> = "nonces_dropped_total",
-        /// Lines of the audit that could not be written.
+        /// Audit lines that could not be written.
         pub audit_lost: OnFirstUse<IntCounter> = "audit_lines_lost_total",
         /// Requests that ended in a panic.
         pub panics: IntCounter = "panics_total",
         /// Tasks alive: one for each connection and fetch, and a few services.
         pub tasks: IntGauge = "tasks",
-        /// Always 1.
+        /// The running version, always 1.
         build_info: OpenGauges<Version> = "build_info",
         /// Metrics of the shared cache.
         pub shared: OnFirstUse<SharedMetrics>,
@@ -189,11 +189,7 @@ impl Metrics {
         let of_get_image = |result| (Action::GetImage, result);
         self.upstream_requests
             .start(CallResult::ALL.map(of_get_image));
-        let is_upstream = |action: &Action| !matches!(action, Action::Resolve | Action::Unknown);
-        for action in Action::ALL.into_iter().filter(is_upstream) {
-            self.upstream_requests
-                .start(FAILURES.map(|result| (action, result)));
-        }
+        self.start_failures(&[Action::ListImages, Action::ListImageLabels]);
         self.request_durations
             .start([(Timed::GetImage, Outcome::Hit)]);
         self.upstream_durations
@@ -202,6 +198,24 @@ impl Metrics {
             .with_label_values(&[env!("CARGO_PKG_VERSION")])
             .set(1);
         exposition::register_process(&self.registry);
+    }
+
+    fn start_failures(&self, actions: &[Action]) {
+        for action in actions {
+            let failed = FAILURES.map(|result| (*action, result));
+            self.upstream_requests.start(failed);
+        }
+    }
+
+    /// Exposes at 0 the failures of writes, where they are passed on.
+    pub fn expose_writes(&self) {
+        self.start_failures(&[
+            Action::AddImage,
+            Action::AddImageLabels,
+            Action::RemoveImageLabels,
+            Action::PublishImage,
+            Action::RemoveImage,
+        ]);
     }
 
     /// The metrics of the listener of this name.

@@ -12,7 +12,7 @@ Generated from the declarations in `src/metrics`; do not edit. `pai-image-gatewa
 
 A series of a labelled metric is exposed from its first use, and a metric of a part that is switched off not at all; counters that alerts take rates of begin at 0. A histogram `X` is the series `X_bucket`, with a label `le`, `X_sum` and `X_count`. Labels come from enums and from the operator's files, never from a request. `/metrics` is compressed for a scraper that sends `Accept-Encoding: gzip`. [deploy/alerts.yaml](../deploy/alerts.yaml) alerts on them, [deploy/dashboards/gateway.json](../deploy/dashboards/gateway.json) draws them, [operations.md](operations.md) says what to do.
 
-| metric | type | labels | what |
+| metric | type | labels | description |
 |---|---|---|---|
 ";
 

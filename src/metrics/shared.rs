@@ -130,13 +130,13 @@ closed_labels! {
 metrics! {
     /// Metrics of the shared cache.
     pub struct SharedMetrics {
-        /// What was asked of the shared tier, and what came of it.
+        /// Commands to the shared cache, by result.
         requests: Counters<(SharedOperation, SharedResult)> = "shared_cache_requests_total",
-        /// 1 while this replica is connected to a shared tier that takes writes and has heard of every order to forget.
+        /// 1 while this replica is connected to a writable shared cache and has applied every invalidation.
         pub up: IntGauge = "shared_cache_up",
-        /// Orders to forget that the shared tier has not been told yet.
+        /// Invalidations waiting to be written to the shared cache.
         pub unheard: IntGauge = "shared_cache_unheard_orders",
-        /// Times that the log of orders did not go on where it was left, so that everything held was fetched again.
+        /// Gaps in the invalidation log, after each of which every cached entry is fetched again.
         pub discontinuities: IntCounter = "shared_cache_discontinuities_total",
     }
 }

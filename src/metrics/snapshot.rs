@@ -11,9 +11,9 @@ metrics! {
     pub struct SnapshotMetrics {
         /// Attempts to write the snapshot.
         writes: Counters<Succeeded> = "snapshot_writes_total" at 0,
-        /// Purges and writes journalled beside the snapshot before they were answered.
+        /// Invalidations journalled beside the snapshot.
         orders: Counters<Succeeded> = "snapshot_journal_writes_total" at 0,
-        /// Images restored at start, and in the snapshot last written.
+        /// Images restored at start (`loaded`) and in the latest snapshot (`written`).
         entries: Gauges<Snapshot> = "snapshot_entries" at 0,
     }
 }

@@ -12,9 +12,9 @@ closed_labels! {
 metrics! {
     /// Metrics of traces that are sent away. Every span that ended is counted once.
     pub struct TraceMetrics {
-        /// Sendings of spans to the collector.
+        /// Exports of spans to the collector.
         exports: Counters<Export> = "trace_exports_total" at 0,
-        /// Spans that ended: exported, lost in a sending that failed, or dropped for want of room.
+        /// Finished spans: exported, lost in a failed export, or dropped because the queue was full.
         spans: Counters<SpanFate> = "trace_spans_total" at 0,
     }
 }
