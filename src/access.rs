@@ -32,15 +32,17 @@ impl Access {
         tracing::info!(
             target: "access",
             operation = deed.action.as_str(),
-            image.id = deed.image.map(ImageId::as_str),
+            image_id = deed.image.map(ImageId::as_str),
             client = deed.client,
+            peer = deed.peer.to_string(),
             outcome = answer.outcome.as_str(),
+            reason = deed.refused,
             status = answer.status.as_u16(),
             age_seconds = answer.age,
             took_ms = took.as_secs_f64() * 1000.0,
-            request.id = deed.request_id,
-            origin.request.id = origin_id.and_then(|id| id.to_str().ok()),
-            trace.id = trace,
+            request_id = deed.request_id,
+            origin_request_id = origin_id.and_then(|id| id.to_str().ok()),
+            trace_id = trace,
             "request"
         );
     }

@@ -32,6 +32,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
+use crate::audit::Audit;
 use crate::auth::Authenticator;
 use crate::cache::Cache;
 use crate::credentials::Provider;
@@ -41,6 +42,7 @@ use crate::ranking::Ranking;
 use crate::response::Body;
 use crate::server::{Address, Service};
 use crate::shared::Shared;
+use crate::telemetry::Condition;
 use crate::upstream::{Upstream, UpstreamError};
 
 /// The `[admin]` settings.
@@ -100,6 +102,8 @@ impl Config {
 pub struct Admin {
     /// When the gateway started.
     pub started: Instant,
+    /// Where purges and refused tokens are written down.
+    pub audit: Option<Arc<Audit>>,
     /// Who may ask the data port.
     pub auth: Arc<Authenticator>,
     /// Whether the gateway lives, is ready, has started.
@@ -136,7 +140,7 @@ impl Service for Observe {
 }
 
 impl Service for Admin {
-    async fn answer(&self, request: Request<Incoming>, _: &Peer) -> Response<Body> {
+    async fn answer(&self, request: Request<Incoming>, peer: &Peer) -> Response<Body> {
         let (head, body) = request.into_parts();
         let path = head.uri.path();
         if let Some(response) = self.open(&head.method, path, &head.headers) {
@@ -147,6 +151,7 @@ impl Service for Admin {
             return self.page(&head.method, asset);
         }
         if let Err((status, reason)) = own_site.and_then(|()| self.admit(&head.headers)) {
+            self.note_refusal(peer, status, reason);
             return problem(status, reason);
         }
         match (&head.method, path) {
@@ -156,7 +161,7 @@ impl Service for Admin {
                 "application/toml",
                 self.settings.load().to_string(),
             ),
-            (&Method::POST, "/purge") => self.purge(&head.headers, body).await,
+            (&Method::POST, "/purge") => self.purge(&head.headers, body, peer).await,
             (&Method::GET, _) if path.starts_with("/entries/") => {
                 self.entries(path.trim_start_matches("/entries/"))
             }
@@ -257,6 +262,21 @@ impl Admin {
                     },
                 )
             }
+        }
+    }
+}
+
+impl Admin {
+    /// Counts a refusal, and writes it down in log and audit.
+    fn note_refusal(&self, peer: &Peer, status: StatusCode, reason: &'static str) {
+        self.metrics.admin_refused.inc();
+        let conditions = &self.metrics.conditions;
+        conditions.occurred(Condition::AdminTokenRefused, "admin", || {
+            format!("{reason} (peer {peer})")
+        });
+        if let Some(audit) = &self.audit {
+            let is_token = status == StatusCode::UNAUTHORIZED;
+            audit.admin_refused(peer, if is_token { "token" } else { "forbidden" });
         }
     }
 }

@@ -6,6 +6,7 @@ mod reloading;
 mod sockets;
 
 pub use limits::{forbid_core_dumps, raise_file_limit};
+pub use sockets::Sockets;
 
 use std::io;
 use std::sync::Arc;
@@ -13,14 +14,15 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use serde_json::Value;
-use tokio::time::timeout;
+use tokio::task::spawn_blocking;
+use tokio::time::{interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::Access;
 use crate::admin::{Admin, Health, Observe};
-use crate::audit::{Audit, Scribe};
-use crate::auth::{BadClients, Mode};
+use crate::audit::Audit;
+use crate::auth::BadClients;
 use crate::cache::{Cache, Keeper};
 use crate::config::{Loaded, Settings, Shutdown};
 use crate::credentials::{Environment, Provider};
@@ -35,7 +37,7 @@ use crate::traces::{BadTraces, Traces};
 use crate::transport::{self, BuildError};
 use crate::upstream::{BadOrigin, Origin, Upstream, UpstreamError};
 use reloading::Live;
-use sockets::{Sockets, listening};
+use sockets::listening;
 
 /// A gateway that runs.
 pub struct App {
@@ -60,23 +62,29 @@ pub struct App {
     rounds: Rounds,
     snapshot: Option<Arc<Keeper<UpstreamError>>>,
     traces: Option<Arc<Traces>>,
+    audit: Option<Arc<Audit>>,
 }
 
 /// What only a process of its own has.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Process {
     /// Its log's level.
     pub level: Option<Level>,
-    /// The data port's socket, opened before it started.
-    pub data: Option<Bound>,
+    /// Its sockets, bound before it started.
+    pub sockets: Option<Sockets>,
 }
 
 /// The gateway cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A listener's address is taken or not ours.
-    #[error(transparent)]
-    Bind(#[from] BindError),
+    #[error("{setting}: {cause}; {}", .cause.remedy(.setting))]
+    Bind {
+        /// The setting that names it.
+        setting: &'static str,
+        /// What the kernel said.
+        cause: BindError,
+    },
     /// A setting that names an address is no address.
     #[error("{0} is no address to listen on")]
     Address(&'static str),
@@ -121,8 +129,11 @@ impl App {
         process: Process,
     ) -> Result<Self, StartError> {
         let settings = &loaded.settings;
-        let Process { level, data } = process;
-        let sockets = Sockets::bind(settings, data)?;
+        let Process { level, sockets } = process;
+        let sockets = match sockets {
+            Some(sockets) => sockets,
+            None => Sockets::bind(settings, None)?,
+        };
         let metrics = Arc::new(Metrics::new());
         let calls = TaskTracker::new();
         let credentials = Arc::new(Provider::new(
@@ -154,11 +165,13 @@ impl App {
         let shown = Arc::new(ArcSwap::from_pointee(loaded.to_toml()));
         let live = Live {
             cache: Arc::clone(&cache),
-            level,
+            level: level.clone(),
             shown: Arc::clone(&shown),
         };
         reloading::settings(loaded, live, &metrics, &services, &rounds).await;
-        let (audit, scribe) = audit(settings, &metrics).await.map_err(StartError::Audit)?;
+        let audit = Audit::open(&settings.audit, Arc::clone(&metrics))
+            .map_err(StartError::Audit)?
+            .map(Arc::new);
         let traces = Traces::open(&settings.traces, environment, &metrics)?.map(Arc::new);
         let ranking = Arc::new(Ranking::new());
         let gateway = Gateway::new(
@@ -173,7 +186,7 @@ impl App {
                 upstream: Arc::clone(&upstream),
                 metrics: Arc::clone(&metrics),
                 ranking: Arc::clone(&ranking),
-                audit,
+                audit: audit.clone(),
                 access: Access::from_config(&settings.log),
                 traces: traces.clone(),
                 tasks: calls.clone(),
@@ -186,6 +199,7 @@ impl App {
         let health = Arc::new(Health::default());
         let admin = Arc::new(Admin {
             started: Instant::now(),
+            audit: audit.clone(),
             auth: Arc::clone(&auth),
             health: Arc::clone(&health),
             metrics: Arc::clone(&metrics),
@@ -209,13 +223,9 @@ impl App {
         if let Some(shared) = &shared {
             shared.ready(FIRST_CONNECTION).await;
         }
-        let (reporting, reported) = (stop.clone(), Arc::clone(&metrics));
-        services.spawn(async move { reported.conditions.run(reporting).await });
+        services.spawn(report(Arc::clone(&metrics), level.clone(), stop.clone()));
         let refresh = stop.clone();
         services.spawn(async move { credentials.run(refresh).await });
-        if let Some(scribe) = scribe {
-            services.spawn(scribe.run(stop.clone()));
-        }
         if let Some(snapshot) = &snapshot {
             services.spawn(Arc::clone(snapshot).run(stop.clone()));
         }
@@ -260,6 +270,7 @@ impl App {
             rounds,
             snapshot,
             traces,
+            audit,
         })
     }
 
@@ -304,21 +315,18 @@ impl App {
         if let Some(snapshot) = self.snapshot {
             snapshot.close().await;
         }
+        if let Some(audit) = self.audit {
+            let last = spawn_blocking(move || audit.flush(LAST_RECORDS));
+            if last.await.is_err() {
+                tracing::error!("the last records of the audit may be missing");
+            }
+        }
         tracing::info!(connections_cut = left, "stopped");
     }
 }
 
-/// The audit and who writes it, where clients sign in and one is wanted.
-async fn audit(
-    settings: &Settings,
-    metrics: &Arc<Metrics>,
-) -> io::Result<(Option<Audit>, Option<Scribe>)> {
-    if settings.auth.mode == Mode::None {
-        return Ok((None, None));
-    }
-    let opened = Audit::open(&settings.audit, Arc::clone(metrics)).await?;
-    Ok(opened.unzip())
-}
+/// Time for the audit's last records to be written.
+const LAST_RECORDS: Duration = Duration::from_secs(1);
 
 /// How long a start waits for the credential before it goes on without.
 const FIRST_CREDENTIAL: Duration = Duration::from_secs(2);
@@ -368,3 +376,18 @@ fn serve_beside<S: Service>(
         server.drain(LAST_CALLS).await;
     });
 }
+
+/// Writes the log's lines that are due by time alone, and counts those that were lost, until `stop`.
+async fn report(metrics: Arc<Metrics>, level: Option<Level>, stop: CancellationToken) {
+    let mut ticks = interval(REPORT);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        metrics.conditions.tick(tokio::time::Instant::now());
+        let lost = level.as_ref().map_or(0, Level::lost);
+        metrics
+            .log_lost
+            .inc_by(lost.saturating_sub(metrics.log_lost.get()));
+    }
+}
+
+/// How often the log is looked after.
+const REPORT: Duration = Duration::from_secs(1);

@@ -1,31 +1,38 @@
 //! The audit: one line of JSON for each request that somebody may have to answer for.
 //!
 //! Denied, missed, forced, passed and failed requests are always written; hits, and what is malformed
-//! or over budget, by sample. A request never
-//! waits for the file: lines go through a bounded queue to a task, and those that find it full are
+//! or over budget, by sample. So are refused sign-ins and refused admin tokens, at most [`REFUSALS`] a second, and
+//! every purge. A request never waits for the file: a thread of its own writes, and lines that it cannot write are
 //! counted in `audit_lines_lost_total`.
 
+mod file;
+mod rate;
+
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tokio::fs::{File, OpenOptions};
-use tokio::io::{AsyncWrite, AsyncWriteExt};
-use tokio::sync::mpsc::{Receiver, Sender, channel};
-use tokio_util::sync::CancellationToken;
 
 use crate::api::{Action, ImageId};
 use crate::metrics::Metrics;
 use crate::outcome::Outcome;
+use crate::peer::Peer;
 use crate::response::Answer;
+use crate::telemetry::{Condition, Lines, Output};
+use file::AppendFile;
+use rate::Rate;
 
-/// The `[audit]` settings; for `auth.mode = "required"`.
+/// The `[audit]` settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// `stdout`, `stderr`, `off`, or a file to append to.
+    /// `stdout`, `stderr`, `off`, or a file to append to. Purges and refused admin tokens are written always, requests
+    /// and refused sign-ins where clients sign in.
     pub to: String,
     /// Share of the hits, and of what is rejected, that is written, from 0 to 1.
     pub hits: f64,
@@ -40,23 +47,20 @@ impl Default for Config {
     }
 }
 
-/// Lines that may wait to be written: a second's worth of a busy gateway.
-const QUEUE: usize = 8192;
+/// Bytes of lines that may wait to be written: some ten thousand, a second's worth of a busy gateway.
+const MAX_WAITING: usize = 4 << 20;
+/// Refused sign-ins and admin tokens that are written each second; the next record says how many were not.
+const REFUSALS: u32 = 20;
 
 /// Where requests are noted.
 #[derive(Debug)]
 pub struct Audit {
-    lines: Sender<String>,
-    hits: f64,
-    metrics: Arc<Metrics>,
-}
-
-/// Writes what was noted. To be run as a task.
-pub struct Scribe {
-    lines: Receiver<String>,
-    metrics: Arc<Metrics>,
+    lines: Lines,
+    /// The setting, to name it in the log.
     to: String,
-    out: Box<dyn AsyncWrite + Send + Unpin>,
+    hits: f64,
+    refusals: Mutex<Rate>,
+    metrics: Arc<Metrics>,
 }
 
 /// A request that was answered.
@@ -64,72 +68,158 @@ pub struct Scribe {
 pub struct Deed<'a> {
     /// Who asked.
     pub client: &'a str,
+    /// From where.
+    pub peer: &'a Peer,
     /// What.
     pub action: Action,
     /// About which image, if about one.
     pub image: Option<&'a ImageId>,
     /// What was answered.
     pub answer: &'a Answer,
+    /// Why its sender was not let in, if so.
+    pub refused: Option<&'static str>,
     /// The gateway's own id of the answer.
     pub request_id: &'a str,
 }
 
+/// A purge that was carried out.
+#[derive(Debug, Clone, Serialize)]
+pub struct PurgeRecord {
+    /// The one image, if one was named.
+    pub image_id: Option<String>,
+    /// The workspace, if one was named.
+    pub workspace_id: Option<String>,
+    /// Whether images were kept for when the origin fails.
+    pub soft: bool,
+    /// Entries removed here.
+    pub purged: u64,
+}
+
 #[derive(Serialize)]
 struct Line<'a> {
-    time: String,
+    timestamp: String,
+    request_id: &'a str,
     client: &'a str,
+    peer: String,
     operation: &'static str,
-    image: Option<&'a str>,
+    image_id: Option<&'a str>,
     outcome: &'static str,
     decision: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    omitted: Option<u64>,
     status: u16,
     age_seconds: Option<u64>,
     origin_request_id: Option<&'a str>,
-    request_id: &'a str,
 }
+
+#[derive(Serialize)]
+struct AdminLine<'a> {
+    timestamp: String,
+    client: &'static str,
+    peer: String,
+    operation: &'static str,
+    decision: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    omitted: Option<u64>,
+    #[serde(flatten)]
+    purge: Option<&'a PurgeRecord>,
+}
+
+/// The client of an admin request: it has no name but the token.
+const ADMIN: &str = "admin";
 
 impl Audit {
     /// Opens what is written to; `None` for `off`.
     ///
     /// # Errors
-    /// When the file cannot be opened for appending.
-    pub async fn open(
-        config: &Config,
-        metrics: Arc<Metrics>,
-    ) -> io::Result<Option<(Self, Scribe)>> {
-        let out: Box<dyn AsyncWrite + Send + Unpin> = match config.to.as_str() {
+    /// When the file cannot be opened for appending, or there can be no more threads.
+    pub fn open(config: &Config, metrics: Arc<Metrics>) -> io::Result<Option<Self>> {
+        let lines = match config.to.as_str() {
             "off" => return Ok(None),
-            "stdout" => Box::new(tokio::io::stdout()),
-            "stderr" => Box::new(tokio::io::stderr()),
-            path => Box::new(append_to(path).await?),
+            // Not the buffered handle: what it held would be written at exit, however long that takes.
+            "stdout" => {
+                let stdout = std::fs::File::from(io::stdout().as_fd().try_clone_to_owned()?);
+                start(stdout, config, &metrics)?
+            }
+            "stderr" => start(io::stderr(), config, &metrics)?,
+            path => start(AppendFile::open(path)?, config, &metrics)?,
         };
         metrics.audit_lost.expose();
-        let (sender, lines) = channel(QUEUE);
-        let audit = Self {
-            lines: sender,
-            hits: config.hits,
-            metrics,
-        };
-        let scribe = Scribe {
+        Ok(Some(Self {
             lines,
-            metrics: Arc::clone(&audit.metrics),
             to: config.to.clone(),
-            out,
-        };
-        Ok(Some((audit, scribe)))
+            hits: config.hits,
+            refusals: Mutex::new(Rate::new(REFUSALS)),
+            metrics,
+        }))
     }
 
     /// Notes a request, if it is one to be noted.
     pub fn note(&self, deed: &Deed<'_>) {
-        if !self.is_noted(deed.answer.outcome) {
-            return;
-        }
-        let lost = match serde_json::to_string(&line(deed)) {
-            Ok(line) => self.lines.try_send(line + "\n").is_err(),
-            Err(_) => true,
+        let omitted = match deed.refused {
+            Some(_) => self.admit_refusal(),
+            None => self.is_noted(deed.answer.outcome).then_some(0),
         };
-        if lost {
+        if let Some(omitted) = omitted {
+            self.push(&line(deed, omitted));
+        }
+    }
+
+    /// Notes an admin request that had no valid token.
+    pub fn admin_refused(&self, peer: &Peer, reason: &'static str) {
+        if let Some(omitted) = self.admit_refusal() {
+            self.push(&AdminLine {
+                timestamp: Timestamp::now().to_string(),
+                client: ADMIN,
+                peer: peer.to_string(),
+                operation: "Admin",
+                decision: "refused",
+                reason: Some(reason),
+                omitted: (omitted > 0).then_some(omitted),
+                purge: None,
+            });
+        }
+    }
+
+    /// Notes a purge.
+    pub fn purged(&self, peer: &Peer, purge: &PurgeRecord) {
+        self.push(&AdminLine {
+            timestamp: Timestamp::now().to_string(),
+            client: ADMIN,
+            peer: peer.to_string(),
+            operation: "Purge",
+            decision: "done",
+            reason: None,
+            omitted: None,
+            purge: Some(purge),
+        });
+    }
+
+    /// Blocks until everything is written, at most for `patience`.
+    pub fn flush(&self, patience: Duration) {
+        self.lines.flush(patience);
+    }
+
+    /// Whether one more refusal is written, and how many were not since the last.
+    fn admit_refusal(&self) -> Option<u64> {
+        self.refusals.lock().admit(Instant::now())
+    }
+
+    fn push(&self, line: &impl Serialize) {
+        let queued = serde_json::to_vec(line).is_ok_and(|mut text| {
+            text.push(b'\n');
+            self.lines.push(&text)
+        });
+        if !queued {
             self.metrics.audit_lost.inc();
+            let conditions = &self.metrics.conditions;
+            conditions.occurred(Condition::AuditLost, self.to.clone(), || {
+                "they come faster than they can be written".to_owned()
+            });
         }
     }
 
@@ -148,14 +238,31 @@ impl Audit {
     }
 }
 
-fn line<'a>(deed: &Deed<'a>) -> Line<'a> {
+/// Starts the thread, which counts what it could not write, and says so.
+fn start(output: impl Output, config: &Config, metrics: &Arc<Metrics>) -> io::Result<Lines> {
+    let (to, metrics) = (config.to.clone(), Arc::clone(metrics));
+    Lines::start("audit", MAX_WAITING, output, move |written| {
+        let conditions = &metrics.conditions;
+        match written.result {
+            Ok(()) => conditions.recovered(Condition::AuditLost, to.clone()),
+            Err(error) => {
+                metrics.audit_lost.inc_by(written.lost);
+                conditions.occurred(Condition::AuditLost, to.clone(), || error.to_string());
+            }
+        }
+    })
+}
+
+fn line<'a>(deed: &Deed<'a>, omitted: u64) -> Line<'a> {
     let answer = deed.answer;
     let origin_request_id = answer.origin_request_id.as_ref();
     Line {
-        time: Timestamp::now().to_string(),
+        timestamp: Timestamp::now().to_string(),
+        request_id: deed.request_id,
         client: deed.client,
+        peer: deed.peer.to_string(),
         operation: deed.action.as_str(),
-        image: deed.image.map(ImageId::as_str),
+        image_id: deed.image.map(ImageId::as_str),
         outcome: answer.outcome.as_str(),
         decision: if answer.status.is_success() {
             "shown"
@@ -164,58 +271,10 @@ fn line<'a>(deed: &Deed<'a>) -> Line<'a> {
         } else {
             "refused"
         },
+        reason: deed.refused,
+        omitted: (omitted > 0).then_some(omitted),
         status: answer.status.as_u16(),
         age_seconds: answer.age,
         origin_request_id: origin_request_id.and_then(|id| id.to_str().ok()),
-        request_id: deed.request_id,
-    }
-}
-
-async fn append_to(path: &str) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.append(true).create(true).mode(0o600);
-    options.open(path).await
-}
-
-impl Scribe {
-    /// Writes until `stop`, then what is still there.
-    pub async fn run(mut self, stop: CancellationToken) {
-        loop {
-            let line = tokio::select! {
-                line = self.lines.recv() => line,
-                () = stop.cancelled() => {
-                    self.lines.close();
-                    self.lines.recv().await
-                }
-            };
-            let Some(line) = line else { break };
-            self.write(line).await;
-        }
-    }
-
-    /// Writes a line and those behind it. A file that log rotation has moved away is opened anew.
-    async fn write(&mut self, first: String) {
-        let mut text = first;
-        while let Ok(line) = self.lines.try_recv() {
-            text.push_str(&line);
-        }
-        if self.is_file() && !tokio::fs::try_exists(&self.to).await.unwrap_or(true) {
-            match append_to(&self.to).await {
-                Ok(file) => self.out = Box::new(file),
-                Err(error) => tracing::error!(%error, "the audit's file could not be opened anew"),
-            }
-        }
-        let written = async {
-            self.out.write_all(text.as_bytes()).await?;
-            self.out.flush().await
-        };
-        if let Err(error) = written.await {
-            tracing::error!(%error, "lines of the audit could not be written");
-            self.metrics.audit_lost.inc_by(text.lines().count() as u64);
-        }
-    }
-
-    fn is_file(&self) -> bool {
-        !matches!(self.to.as_str(), "stdout" | "stderr")
     }
 }

@@ -35,6 +35,7 @@ use serde::{Deserialize, Serialize};
 use crate::api::Action;
 use crate::metrics::Metrics;
 use crate::peer::Peer;
+use crate::telemetry::Condition;
 
 /// The `[auth]` settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -56,6 +57,17 @@ pub enum Mode {
     None,
     /// Every request carries a credential from `clients_file`.
     Required,
+}
+
+impl Mode {
+    /// The word in settings and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Required => "required",
+        }
+    }
 }
 
 impl Default for Config {
@@ -133,7 +145,10 @@ impl Authenticator {
         if let Some(refused) = refused {
             debug_assert!(Refused::REASONS.contains(&refused.reason()));
             self.metrics.sign_in_refused(refused.reason());
-            tracing::debug!(reason = refused.reason(), "a credential was refused");
+            let conditions = &self.metrics.conditions;
+            conditions.occurred(Condition::SignInsRefused, refused.reason(), || {
+                format!("peer {peer}")
+            });
         }
         signed_in
     }

@@ -20,6 +20,7 @@ use crate::config::{self, Loaded, Origins, Problems};
 use crate::credentials::Environment;
 use crate::metrics::Metrics;
 use crate::server::Address;
+use crate::telemetry::told;
 
 /// A caching, signing reverse proxy in front of Alibaba Cloud PAI's AIWorkSpace image API.
 #[derive(Debug, Parser)]
@@ -162,7 +163,7 @@ impl Cli {
         match done {
             Ok(code) => code,
             Err(error) => {
-                complain(&format!("{error:#}"));
+                complain(&told(&*error));
                 let usage = error.is::<Problems>() || error.is::<clap::Error>();
                 if usage {
                     ExitCode::from(EXIT_USAGE)

@@ -124,7 +124,7 @@ pub struct GatewayParts {
     /// Which images are asked for most.
     pub ranking: Arc<Ranking>,
     /// What is written down, if anything.
-    pub audit: Option<Audit>,
+    pub audit: Option<Arc<Audit>>,
     /// What is logged of each request, if anything.
     pub access: Option<Access>,
     /// Where traces begin, if they do.
@@ -152,7 +152,9 @@ impl Gateway {
             not_found_code: not_found_code.into(),
             anonymous,
             unauthenticated,
-            takes_notes: parts.audit.is_some() || parts.access.is_some() || parts.traces.is_some(),
+            takes_notes: (parts.audit.is_some() && parts.auth.is_required())
+                || parts.access.is_some()
+                || parts.traces.is_some(),
             waiting: Arc::new(Semaphore::new(max_in_flight as usize)),
             me: Weak::clone(me),
             parts,
@@ -179,6 +181,7 @@ impl Gateway {
             Some(traces) if signed_in.is_ok() => traces.follow(&head.headers, at),
             Some(traces) => traces.draw(at),
         };
+        let refused = signed_in.as_ref().err().map(|refused| refused.reason());
         let (principal, reply) = match signed_in {
             Ok(SignedIn {
                 principal,
@@ -192,6 +195,7 @@ impl Gateway {
                     at,
                     trace: &span,
                     id: &id,
+                    peer,
                 };
                 let reply = AssertUnwindSafe(self.reply(call, body, &asked))
                     .catch_unwind()
@@ -211,11 +215,13 @@ impl Gateway {
             let deed = Deed {
                 client: principal.as_ref().map_or(STRANGER, Principal::name),
                 action,
+                peer,
                 image: image.as_ref(),
+                refused,
                 answer: &answer,
                 request_id: id.as_str(),
             };
-            self.note(&deed, principal.is_some(), &span, at.elapsed());
+            self.note(&deed, &span, at.elapsed());
         }
         answer.into_response(id.to_header(), std::mem::take(&mut head.headers))
     }
@@ -393,6 +399,7 @@ struct Asked<'a> {
     at: Instant,
     trace: &'a Trace,
     id: &'a RequestId,
+    peer: &'a Peer,
 }
 
 /// Who asks for an image, and since when.

@@ -149,6 +149,12 @@ metrics! {
         pub nonces_dropped: OnFirstUse<IntCounter> = "nonces_dropped_total",
         /// Audit lines that could not be written.
         pub audit_lost: OnFirstUse<IntCounter> = "audit_lines_lost_total",
+        /// Log lines that could not be written, mostly because nobody read them.
+        pub log_lost: IntCounter = "log_lines_lost_total",
+        /// Admin requests without a valid token, or that another site had a browser send.
+        pub admin_refused: IntCounter = "admin_refused_total",
+        /// Purges carried out by the admin listener.
+        pub purges: IntCounter = "purges_total",
         /// Requests that ended in a panic.
         pub panics: IntCounter = "panics_total",
         /// Tasks alive: one for each connection and fetch, and a few services.

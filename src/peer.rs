@@ -1,5 +1,6 @@
 //! Who is at the other end of a connection, as far as the connection itself tells.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -22,6 +23,16 @@ impl Peer {
             || self
                 .address
                 .is_none_or(|address| address.ip().to_canonical().is_loopback())
+    }
+}
+
+/// The address as logs show it: `unix` behind a Unix socket.
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address {
+            Some(address) => address.fmt(f),
+            None => f.write_str("unix"),
+        }
     }
 }
 

@@ -2,10 +2,14 @@
 
 mod conditions;
 mod episode;
+mod lines;
+mod panics;
 
 pub use conditions::{Condition, Conditions};
+pub use lines::{Lines, Output, Position, Written};
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
+use std::time::{Duration, Instant};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -60,9 +64,30 @@ impl Config {
     }
 }
 
-/// What is logged, to be changed while it is.
+/// The process's log. Dropping it gives the last lines [`LAST_LINES`] to be written.
+#[derive(Debug)]
+pub struct Log(Level);
+
+impl Log {
+    /// The handle by which the running log is changed and watched.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        self.0.clone()
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.0.lines.flush(LAST_LINES);
+    }
+}
+
+/// A handle to the running log.
 #[derive(Debug, Clone)]
-pub struct Level(reload::Handle<EnvFilter, Registry>);
+pub struct Level {
+    filter: reload::Handle<EnvFilter, Registry>,
+    lines: Lines,
+}
 
 impl Level {
     /// Logs at another level from now on.
@@ -70,21 +95,39 @@ impl Level {
     /// # Errors
     /// What is wrong with it; the old one stays.
     pub fn set(&self, config: &Config) -> Result<(), String> {
-        self.0
+        self.filter
             .reload(config.filter()?)
             .map_err(|error| error.to_string())
     }
+
+    /// Lines that nobody took.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.lines.lost()
+    }
 }
 
-/// Starts logging to standard error. The first call counts.
+/// Bytes of lines that may wait for a reader: some thousands of lines.
+const MAX_WAITING: usize = 1 << 20;
+/// Time for the last lines to be written when the process ends.
+const LAST_LINES: Duration = Duration::from_millis(500);
+/// Shortest time between two lines about lost lines.
+const LOST_AGAIN: Duration = Duration::from_secs(60);
+
+/// Starts logging to standard error, by a thread that alone waits for its reader. The first call counts.
 ///
 /// # Errors
 /// When the level cannot be read, or logging has been started before.
-pub fn start(config: &Config) -> Result<Level, String> {
+pub fn start(config: &Config) -> Result<Log, String> {
     let (filter, handle) = reload::Layer::new(config.filter()?);
+    let queue = Lines::start("log", MAX_WAITING, io::stderr(), say_what_was_lost())
+        .map_err(|error| error.to_string())?;
+    let writer = queue.clone();
     let lines = fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(move || Line(writer.clone()))
+        .with_ansi(io::stderr().is_terminal())
+        // Its complaints would go to standard error, past the queue.
+        .log_internal_errors(false)
         .with_target(false);
     let lines = match config.format {
         Format::Text => lines.boxed(),
@@ -92,17 +135,85 @@ pub fn start(config: &Config) -> Result<Level, String> {
     };
     let started = registry().with(filter).with(lines).try_init();
     started.map_err(|error| error.to_string())?;
-    Ok(Level(handle))
+    panics::log();
+    Ok(Log(Level {
+        filter: handle,
+        lines: queue,
+    }))
 }
 
-/// An error with all its causes, on one line.
+/// One event on its way into the queue; the subscriber writes it in one call.
+struct Line(Lines);
+
+impl io::Write for Line {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Says how many lines are missing, once lines are taken again.
+fn say_what_was_lost() -> impl FnMut(Written) {
+    let (mut said, mut last) = (0, None::<Instant>);
+    move |written| {
+        let lost = written.lost_in_all;
+        let is_due = last.is_none_or(|last| last.elapsed() >= LOST_AGAIN);
+        if written.result.is_err() || lost <= said || !is_due {
+            return;
+        }
+        tracing::warn!(
+            lost = lost - said,
+            "log lines were lost before this one: standard error was not read, or could not be written"
+        );
+        (said, last) = (lost, Some(Instant::now()));
+    }
+}
+
+/// An error with all its causes, on one line; a cause that the text ends with already is not said twice.
 #[must_use]
 pub fn told(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        text.extend([": ", &error.to_string()]);
+        let more = error.to_string();
+        if !text.ends_with(&more) {
+            text.extend([": ", &more]);
+        }
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::told;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{text}")]
+    struct Link {
+        text: &'static str,
+        #[source]
+        cause: Option<Box<Self>>,
+    }
+
+    fn chain(texts: &[&'static str]) -> Option<Box<Link>> {
+        let (text, causes) = texts.split_first()?;
+        let cause = chain(causes);
+        Some(Box::new(Link { text, cause }))
+    }
+
+    #[test]
+    fn each_cause_is_told_once() {
+        for (texts, expected) in [
+            (&["a", "b", "c"][..], "a: b: c"),
+            (&["a: b: c", "b: c", "c"], "a: b: c"),
+            (&["same", "same"], "same"),
+        ] {
+            assert_eq!(told(&*chain(texts).unwrap()), expected);
+        }
+    }
 }

@@ -9,7 +9,9 @@ use serde_json::json;
 
 use super::{Admin, as_json, problem};
 use crate::api::ImageId;
+use crate::audit::PurgeRecord;
 use crate::cache::{Scope, Thoroughness};
+use crate::peer::Peer;
 use crate::response::Body;
 use crate::shared;
 
@@ -17,7 +19,12 @@ use crate::shared;
 const MAX_BODY: usize = 64 << 10;
 
 impl Admin {
-    pub(super) async fn purge(&self, headers: &HeaderMap, body: Incoming) -> Response<Body> {
+    pub(super) async fn purge(
+        &self,
+        headers: &HeaderMap,
+        body: Incoming,
+        peer: &Peer,
+    ) -> Response<Body> {
         let is_json = headers
             .get(CONTENT_TYPE)
             .is_some_and(|value| value.as_bytes().starts_with(b"application/json"));
@@ -38,10 +45,41 @@ impl Admin {
             Ok((scope, thoroughness)) => {
                 let shared = self.shared.as_ref();
                 let purged = shared::forget(shared, &self.cache, &scope, thoroughness).await;
-                tracing::info!(?scope, ?thoroughness, purged, "purged");
+                self.note_purge(peer, &record(&scope, thoroughness, purged));
                 as_json(&json!({ "purged": purged }))
             }
         }
+    }
+}
+
+impl Admin {
+    /// Counts a purge, and writes it down in log and audit.
+    fn note_purge(&self, peer: &Peer, purge: &PurgeRecord) {
+        self.metrics.purges.inc();
+        let PurgeRecord {
+            image_id,
+            workspace_id,
+            soft,
+            purged,
+        } = purge;
+        tracing::info!(%peer, image_id, workspace_id, soft, purged, "purged");
+        if let Some(audit) = &self.audit {
+            audit.purged(peer, purge);
+        }
+    }
+}
+
+fn record(scope: &Scope, thoroughness: Thoroughness, purged: u64) -> PurgeRecord {
+    let (image_id, workspace_id) = match scope {
+        Scope::Image(image) => (Some(image.as_str().to_owned()), None),
+        Scope::Workspace(workspace) => (None, Some(workspace.clone())),
+        Scope::All => (None, None),
+    };
+    PurgeRecord {
+        image_id,
+        workspace_id,
+        soft: thoroughness == Thoroughness::Soft,
+        purged,
     }
 }
 

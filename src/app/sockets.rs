@@ -4,27 +4,32 @@ use serde_json::{Value, json};
 
 use super::StartError;
 use crate::auth::Mode;
-use crate::config::Settings;
+use crate::config::{Loaded, Settings};
 use crate::server::{Address, Bound, bind};
+use crate::upstream::Origin;
 
 /// The sockets, bound before anything else starts.
-pub(super) struct Sockets {
+pub struct Sockets {
     pub(super) data: Bound,
     pub(super) admin: Bound,
     pub(super) observe: Option<Bound>,
+    was_passed_on: bool,
 }
 
 impl Sockets {
-    pub(super) fn bind(settings: &Settings, data: Option<Bound>) -> Result<Self, StartError> {
+    /// Binds what the settings name; `data` is the data port's socket where one was passed on.
+    ///
+    /// # Errors
+    /// [`StartError`] for an address that is taken, not ours or none.
+    pub fn bind(settings: &Settings, data: Option<Bound>) -> Result<Self, StartError> {
+        let was_passed_on = data.is_some();
         let backlog = settings.listen.backlog;
         let data = match data {
             Some(inherited) => may_be_open(inherited, settings)?,
             None => {
-                let address = settings.listen.address();
-                bind(
-                    &address.ok_or(StartError::Address("listen.address"))?,
-                    backlog,
-                )?
+                let (address, setting) = (settings.listen.address(), listen_setting(settings));
+                let address = address.ok_or(StartError::Address(setting))?;
+                bind_as(setting, &address, backlog)?
             }
         };
         let admin = settings
@@ -39,9 +44,40 @@ impl Sockets {
         };
         Ok(Self {
             data,
-            admin: bind(&admin, backlog)?,
-            observe: observe.map(|address| bind(&address, backlog)).transpose()?,
+            admin: bind_as(admin_setting(settings), &admin, backlog)?,
+            observe: observe
+                .map(|address| bind_as("observe.address", &address, backlog))
+                .transpose()?,
+            was_passed_on,
         })
+    }
+
+    /// Writes the log's first line: what runs here, before which origin, and where it listens.
+    pub fn announce(&self, loaded: &Loaded) {
+        let settings = &loaded.settings;
+        let region = &settings.upstream.region;
+        let origin = Origin::from_config(&settings.upstream);
+        let file = loaded
+            .files()
+            .first()
+            .map(|path| path.display().to_string());
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            commit = env!("PAI_GATEWAY_COMMIT"),
+            origin = origin.as_ref().map(Origin::host).ok(),
+            // An endpoint that is set decides alone.
+            region = settings.upstream.endpoint.is_none().then_some(region.as_str()),
+            auth_mode = settings.auth.mode.as_str(),
+            listen = %self.data.address(),
+            admin = %self.admin.address(),
+            observe = self.observe.as_ref().map(|bound| bound.address().to_string()),
+            tls = settings.listen.tls.is_on(),
+            settings_file = file.as_deref().unwrap_or("none"),
+            "pai-image-gateway starts"
+        );
+        if self.was_passed_on {
+            tracing::info!(address = %self.data.address(), "the data port's socket was passed on; listen.address does not count");
+        }
     }
 
     pub(super) fn addresses(&self) -> (Address, Address, Option<Address>) {
@@ -74,6 +110,23 @@ fn may_be_open(data: Bound, settings: &Settings) -> Result<Bound, StartError> {
     if settings.auth.mode == Mode::None && !data.address().is_local() {
         return Err(StartError::Open(data.address().clone()));
     }
-    tracing::info!(address = %data.address(), "the data port's socket was passed on; listen.address does not count");
     Ok(data)
+}
+
+fn bind_as(setting: &'static str, address: &Address, backlog: u32) -> Result<Bound, StartError> {
+    bind(address, backlog).map_err(|cause| StartError::Bind { setting, cause })
+}
+
+fn listen_setting(settings: &Settings) -> &'static str {
+    match settings.listen.unix {
+        Some(_) => "listen.unix",
+        None => "listen.address",
+    }
+}
+
+fn admin_setting(settings: &Settings) -> &'static str {
+    match settings.admin.unix {
+        Some(_) => "admin.unix",
+        None => "admin.address",
+    }
 }

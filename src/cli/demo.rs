@@ -38,7 +38,7 @@ impl Demo {
             level: "warn".to_owned(),
             ..telemetry::Config::default()
         };
-        telemetry::start(&log).map_err(anyhow::Error::msg)?;
+        let _log = telemetry::start(&log).map_err(anyhow::Error::msg)?;
         raise_file_limit(workload::GANG * 2);
         block_on(self.demonstrate())?
     }

@@ -49,7 +49,7 @@ pub(super) struct Emulate {
 
 impl Emulate {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        telemetry::start(&telemetry::Config::default()).map_err(anyhow::Error::msg)?;
+        let _log = telemetry::start(&telemetry::Config::default()).map_err(anyhow::Error::msg)?;
         let settings = self.settings()?;
         raise_file_limit(20_000);
         block_on(self.emulate(settings))?

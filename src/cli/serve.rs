@@ -9,7 +9,7 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{ConfigArgs, block_on};
-use crate::app::{App, Process, forbid_core_dumps, raise_file_limit};
+use crate::app::{App, Process, Sockets, forbid_core_dumps, raise_file_limit};
 use crate::config::Loaded;
 use crate::credentials::Environment;
 use crate::server::inherited;
@@ -27,13 +27,11 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) fn run(self, environment: &Environment) -> anyhow::Result<ExitCode> {
         let loaded = self.config.load(environment)?;
-        let level = telemetry::start(&loaded.settings.log).map_err(anyhow::Error::msg)?;
-        forbid_core_dumps();
-        raise_file_limit(loaded.settings.listen.max_connections);
+        let log = telemetry::start(&loaded.settings.log).map_err(anyhow::Error::msg)?;
         block_on(serve(
             &loaded,
             environment,
-            level,
+            log.level(),
             self.ports_file.as_deref(),
         ))?
     }
@@ -47,15 +45,16 @@ async fn serve(
 ) -> anyhow::Result<ExitCode> {
     let mut stop = StopSignal::listen()?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let app = App::start(
-        loaded,
-        environment,
-        Process {
-            level: Some(level),
-            data: inherited().context("cannot use the socket that was passed on")?,
-        },
-    )
-    .await?;
+    let inherited = inherited().context("cannot use the socket that was passed on")?;
+    let sockets = Sockets::bind(&loaded.settings, inherited)?;
+    sockets.announce(loaded);
+    forbid_core_dumps();
+    raise_file_limit(loaded.settings.listen.max_connections);
+    let process = Process {
+        level: Some(level),
+        sockets: Some(sockets),
+    };
+    let app = App::start(loaded, environment, process).await?;
     if let Some(path) = ports_file {
         write_whole(path, &app.listening().to_string())
             .with_context(|| format!("cannot write {}", path.display()))?;

@@ -4,21 +4,26 @@ use std::time::Duration;
 
 use super::Gateway;
 use crate::api::ImageId;
-use crate::audit::Deed;
+use crate::audit::{Audit, Deed};
 use crate::outcome::Outcome;
 use crate::traces::Trace;
 
 impl Gateway {
-    /// Writes down what was answered, wherever that is wanted. Who has not signed in is no matter for
-    /// the audit: nothing was shown.
-    pub(super) fn note(&self, deed: &Deed<'_>, signed_in: bool, span: &Trace, took: Duration) {
-        if let Some(audit) = self.parts.audit.as_ref().filter(|_| signed_in) {
+    /// Writes down what was answered, wherever that is wanted: in the audit where clients sign in.
+    pub(super) fn note(&self, deed: &Deed<'_>, span: &Trace, took: Duration) {
+        if let Some(audit) = self.audit() {
             audit.note(deed);
         }
         if let Some(access) = &self.parts.access {
             access.note(deed, took, span.id().as_deref());
         }
         tell(deed, span);
+    }
+
+    /// The audit of requests, which has a record of a client's name or none.
+    pub(super) fn audit(&self) -> Option<&Audit> {
+        let audit = self.parts.audit.as_deref();
+        audit.filter(|_| self.parts.auth.is_required())
     }
 }
 

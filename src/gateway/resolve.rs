@@ -28,6 +28,7 @@ use crate::api::{Action, ImageKey, Wanted};
 use crate::audit::Deed;
 use crate::auth::Principal;
 use crate::outcome::Outcome;
+use crate::peer::Peer;
 use crate::response::{self, Answer, Error, NDJSON, Resolved, Tally, Writer};
 use crate::traces::Trace;
 use crate::units::{ByteSize, Span};
@@ -66,6 +67,7 @@ struct Order {
     /// The request's `Via`.
     via: HeaderMap,
     request_id: RequestId,
+    peer: Peer,
     deadline: Instant,
 }
 
@@ -109,6 +111,7 @@ impl Gateway {
             trace: asked.trace.clone(),
             via: via(&asked.head.headers),
             request_id: *asked.id,
+            peer: asked.peer.clone(),
             deadline: Instant::now() + self.resolve.deadline.0,
         };
         let survey = self.survey(&order);
@@ -234,11 +237,13 @@ impl Gateway {
 
     /// Says so of one image; a denial is written down as if the image had been asked for alone.
     fn refuse(&self, key: &ImageKey, error: &Error, order: &Order) -> Resolved {
-        if let (Some(audit), Outcome::Denied) = (&self.parts.audit, error.outcome()) {
+        if let (Some(audit), Outcome::Denied) = (self.audit(), error.outcome()) {
             audit.note(&Deed {
                 client: order.principal.name(),
+                peer: &order.peer,
                 action: Action::Resolve,
                 image: Some(&key.image),
+                refused: None,
                 answer: &response::failure(error, order.request_id.as_str(), ""),
                 request_id: order.request_id.as_str(),
             });

@@ -17,6 +17,25 @@ use crate::peer::Peer;
 /// A connection.
 pub(super) type Stream = Either<TcpStream, UnixStream>;
 
+impl BindError {
+    /// What there is to do, where `setting` names the address.
+    #[must_use]
+    pub fn remedy(&self, setting: &str) -> String {
+        match self.cause.kind() {
+            io::ErrorKind::AddrInUse => {
+                format!("stop the process that listens there, or set {setting} to another address")
+            }
+            io::ErrorKind::AddrNotAvailable => {
+                format!("set {setting} to an address of this machine")
+            }
+            io::ErrorKind::PermissionDenied => {
+                format!("give this user the right to it, or set {setting} to another address")
+            }
+            _ => format!("set {setting} to another address"),
+        }
+    }
+}
+
 /// Where to listen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {

@@ -2,7 +2,7 @@
 //! are bounded.
 //!
 //! A part reports [`Conditions::occurred`] where the trouble occurs and [`Conditions::recovered`] where it is seen to
-//! be over; both may be called for every request. [`Conditions::run`] writes the lines that are due by time alone.
+//! be over; both may be called for every request. [`Conditions::tick`] writes the lines that are due by time alone.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -10,8 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::time::{Instant, interval};
-use tokio_util::sync::CancellationToken;
+use tokio::time::Instant;
 
 use super::episode::{Episode, Line, Rules};
 
@@ -19,8 +18,6 @@ use super::episode::{Episode, Line, Rules};
 const MAX_EPISODES: usize = 256;
 /// Longest detail in a line, in bytes.
 const MAX_DETAIL: usize = 1024;
-/// How often lines that are due by time are looked for.
-const TICK: Duration = Duration::from_secs(1);
 
 /// A trouble that the log reports as an episode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -337,15 +334,8 @@ impl Conditions {
         }
     }
 
-    /// Writes the lines that are due by time alone, until `stop`.
-    pub async fn run(&self, stop: CancellationToken) {
-        let mut ticks = interval(TICK);
-        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-            self.tick(Instant::now());
-        }
-    }
-
-    fn tick(&self, now: Instant) {
+    /// Writes the lines that are due by time alone; to be called each second.
+    pub fn tick(&self, now: Instant) {
         if self.kept.load(Ordering::Relaxed) == 0 {
             return;
         }

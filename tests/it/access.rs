@@ -52,7 +52,7 @@ async fn each_request_is_a_line_of_json() {
     let hit = &lines[1];
     for (key, value) in [
         ("operation", Value::from("GetImage")),
-        ("image.id", Store::id(1).into()),
+        ("image_id", Store::id(1).into()),
         ("client", "anonymous".into()),
         ("status", 200.into()),
         ("age_seconds", 0.into()),
@@ -60,11 +60,15 @@ async fn each_request_is_a_line_of_json() {
     ] {
         assert_eq!(hit[key], value, "{hit}");
     }
+    let peer: std::net::SocketAddr = hit["peer"].as_str().unwrap().parse().unwrap();
+    assert!(peer.ip().is_loopback(), "{hit}");
+    let timestamp: jiff::Timestamp = hit["timestamp"].as_str().unwrap().parse().unwrap();
+    assert!(timestamp <= jiff::Timestamp::now(), "{hit}");
     assert!(hit["took_ms"].as_f64().unwrap() > 0.0, "{hit}");
-    assert_eq!(hit["request.id"].as_str().unwrap().len(), 36);
-    assert!(hit["origin.request.id"].is_string(), "{hit}");
+    assert_eq!(hit["request_id"].as_str().unwrap().len(), 36);
+    assert!(hit["origin_request_id"].is_string(), "{hit}");
     assert_eq!(lines[4]["operation"], "unknown");
-    assert_eq!(lines[4]["image.id"], Value::Null);
+    assert_eq!(lines[4]["image_id"], Value::Null);
 }
 
 #[tokio::test]

@@ -238,7 +238,7 @@ async fn every_denial_is_in_the_audit_and_no_secret_is() {
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
     let fields = |line: &serde_json::Value| {
-        ["client", "outcome", "decision", "image"]
+        ["client", "outcome", "decision", "image_id"]
             .map(|name| line[name].as_str().unwrap().to_owned())
     };
     assert_eq!(fields(&lines[0]), ["chief", "miss", "shown", &Store::id(2)]);
@@ -246,6 +246,13 @@ async fn every_denial_is_in_the_audit_and_no_secret_is() {
         fields(&lines[1]),
         ["team", "denied", "denied", &Store::id(2)]
     );
+    for line in &lines {
+        let timestamp: jiff::Timestamp = line["timestamp"].as_str().unwrap().parse().unwrap();
+        assert!(timestamp <= jiff::Timestamp::now(), "{line}");
+        let peer: std::net::SocketAddr = line["peer"].as_str().unwrap().parse().unwrap();
+        assert!(peer.ip().is_loopback(), "{line}");
+        assert!(line["request_id"].is_string(), "{line}");
+    }
     assert!(lines[0]["origin_request_id"].is_string());
     assert!(lines[1]["origin_request_id"].is_null());
 }

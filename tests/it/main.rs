@@ -25,6 +25,7 @@ mod fuzz;
 mod https;
 mod layering;
 mod listener;
+mod log;
 mod malformed;
 mod metrics;
 mod outage;

@@ -215,5 +215,14 @@ async fn a_taken_port_ends_it_with_1() {
     .await;
     assert_eq!(refused.code, 1);
     let port = taken.local_addr().unwrap().to_string();
-    assert!(refused.stderr.contains(&port), "{}", refused.stderr);
+    assert_eq!(
+        refused.stderr.matches(&port).count(),
+        1,
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(refused.stderr.lines().count(), 1, "{}", refused.stderr);
+    for told in ["listen.address: ", "set listen.address to another"] {
+        assert!(refused.stderr.contains(told), "{told}: {}", refused.stderr);
+    }
 }

@@ -118,7 +118,7 @@ impl TestGateway {
         let layers = Layers::new().flags([endpoint.as_str()]).flags(flags);
         let loaded = config::load(&layers).unwrap_or_else(|problems| panic!("{problems}"));
         let process = app::Process {
-            data: setup.data,
+            sockets: Some(app::Sockets::bind(&loaded.settings, setup.data)?),
             ..app::Process::default()
         };
         let app = App::start(&loaded, &setup.environment, process).await?;

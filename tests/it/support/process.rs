@@ -77,6 +77,32 @@ impl Process {
         (process, serde_json::from_slice(&ports).unwrap())
     }
 
+    /// Starts the same with this as both its standard output and its standard error.
+    pub(crate) async fn serve_into(
+        environment: &Environment,
+        arguments: &[&str],
+        output: std::os::fd::OwnedFd,
+    ) -> (Self, Value) {
+        let folder = tempfile::tempdir().unwrap();
+        let ports_file = folder.path().join("ports");
+        let child = binary(environment, arguments)
+            .arg("--ports-file")
+            .arg(&ports_file)
+            .stdout(output.try_clone().unwrap())
+            .stderr(output)
+            .spawn()
+            .unwrap();
+        let mut process = Self { child, folder };
+        eventually("the ports file is there", async || {
+            let ended = process.child.try_wait().unwrap();
+            assert!(ended.is_none(), "{ended:?}");
+            ports_file.exists()
+        })
+        .await;
+        let ports = std::fs::read(&ports_file).unwrap();
+        (process, serde_json::from_slice(&ports).unwrap())
+    }
+
     fn spawn(environment: &Environment, arguments: &[&str], folder: TempDir) -> Self {
         let file = |name: &str| std::fs::File::create(folder.path().join(name)).unwrap();
         let input = std::fs::File::open(folder.path().join("stdin"));

@@ -1,0 +1,127 @@
+//! The file that the audit is appended to.
+
+use std::fs::{File, Metadata, OpenOptions, metadata};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::telemetry::{Output, Position};
+
+/// A file that is opened anew where log rotation has moved it away or put another in its place.
+pub(super) struct AppendFile {
+    path: PathBuf,
+    file: File,
+    is_new: bool,
+}
+
+impl AppendFile {
+    /// Opens it, or makes it, for its owner alone.
+    pub(super) fn open(path: impl AsRef<Path>) -> io::Result<Self> {
+        let path = path.as_ref();
+        Ok(Self {
+            path: path.to_owned(),
+            file: append_to(path)?,
+            is_new: true,
+        })
+    }
+
+    fn is_moved(&self) -> bool {
+        let same = |there: Metadata, open: Metadata| {
+            (there.dev(), there.ino()) == (open.dev(), open.ino())
+        };
+        match (metadata(&self.path), self.file.metadata()) {
+            (Ok(there), Ok(open)) => !same(there, open),
+            (Err(error), _) => error.kind() == io::ErrorKind::NotFound,
+            (Ok(_), Err(_)) => false,
+        }
+    }
+}
+
+/// Readable too, so that an end without a line's end is seen, and a FIFO without a reader opens at once.
+fn append_to(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).create(true).mode(0o600);
+    options.open(path)
+}
+
+/// Whether a file ends within a line, as one does whose writer ran out of disk or was killed.
+fn ends_within_a_line(file: &mut File) -> bool {
+    let is_empty = |metadata: Metadata| !metadata.is_file() || metadata.len() == 0;
+    if file.metadata().map_or(true, is_empty) {
+        return false;
+    }
+    let mut last = [b'\n'];
+    let read = file
+        .seek(SeekFrom::End(-1))
+        .and_then(|_| file.read_exact(&mut last));
+    read.is_ok() && last != [b'\n']
+}
+
+impl Write for AppendFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Output for AppendFile {
+    fn prepare(&mut self) -> io::Result<Position> {
+        if self.is_moved() {
+            (self.file, self.is_new) = (append_to(&self.path)?, true);
+        }
+        Ok(if !std::mem::replace(&mut self.is_new, false) {
+            Position::Unchanged
+        } else if ends_within_a_line(&mut self.file) {
+            Position::MidLine
+        } else {
+            Position::LineStart
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn written(file: &mut AppendFile, line: &str) -> Position {
+        let position = file.prepare().unwrap();
+        file.write_all(line.as_bytes()).unwrap();
+        position
+    }
+
+    #[test]
+    fn a_file_that_was_rotated_is_opened_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, old) = (folder.path().join("audit"), folder.path().join("old"));
+        let mut file = AppendFile::open(&path).unwrap();
+        assert_eq!(written(&mut file, "1\n"), Position::LineStart);
+        assert_eq!(written(&mut file, "2\n"), Position::Unchanged);
+        fs::rename(&path, &old).unwrap();
+        assert_eq!(written(&mut file, "3\n"), Position::LineStart);
+        fs::rename(&path, &old).unwrap();
+        fs::write(&path, "").unwrap();
+        written(&mut file, "4\n");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "4\n");
+        assert_eq!(fs::read_to_string(&old).unwrap(), "3\n");
+    }
+
+    #[test]
+    fn a_line_left_torn_by_an_earlier_process_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit");
+        for (held, position) in [
+            ("", Position::LineStart),
+            ("{}\n", Position::LineStart),
+            ("{}\n{\"timest", Position::MidLine),
+        ] {
+            fs::write(&path, held).unwrap();
+            let mut file = AppendFile::open(&path).unwrap();
+            assert_eq!(file.prepare().unwrap(), position, "{held}");
+        }
+    }
+}

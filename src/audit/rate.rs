@@ -1,0 +1,56 @@
+//! So many records a second, as a value; the rest is counted.
+
+use std::time::{Duration, Instant};
+
+/// Admits up to a limit within each second.
+#[derive(Debug)]
+pub(super) struct Rate {
+    limit: u32,
+    left: u32,
+    since: Option<Instant>,
+    omitted: u64,
+}
+
+impl Rate {
+    pub(super) const fn new(limit: u32) -> Self {
+        Self {
+            limit,
+            left: limit,
+            since: None,
+            omitted: 0,
+        }
+    }
+
+    /// Admits one more, with the number of those that were not admitted since the last that was.
+    pub(super) fn admit(&mut self, now: Instant) -> Option<u64> {
+        if self
+            .since
+            .is_none_or(|since| now >= since + Duration::from_secs(1))
+        {
+            (self.since, self.left) = (Some(now), self.limit);
+        }
+        let Some(left) = self.left.checked_sub(1) else {
+            self.omitted = self.omitted.saturating_add(1);
+            return None;
+        };
+        self.left = left;
+        Some(std::mem::take(&mut self.omitted))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_admitted_is_told_by_the_next() {
+        let start = Instant::now();
+        let mut rate = Rate::new(2);
+        let admitted: Vec<_> = (0..5).map(|_| rate.admit(start)).collect();
+        assert_eq!(admitted, [Some(0), Some(0), None, None, None]);
+        assert_eq!(rate.admit(start + Duration::from_millis(999)), None);
+        let later = start + Duration::from_secs(1);
+        assert_eq!(rate.admit(later), Some(4));
+        assert_eq!(rate.admit(later), Some(0));
+    }
+}

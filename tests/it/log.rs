@@ -1,0 +1,244 @@
+//! The log and the audit as an operator reads them, or does not.
+
+use std::io::Read;
+use std::os::fd::OwnedFd;
+
+use http::Method;
+use pai_image_gateway::emulator::{Emulator, Store};
+use pai_image_gateway::server::Address;
+use serde_json::Value;
+
+use crate::process::{flags, origin, serving, settings};
+use crate::support::{Process, address, ask, environment, eventually, path};
+
+/// A gateway process whose standard output and error nobody reads, until somebody does.
+async fn unread(emulator: &Emulator, more: &[&str]) -> (Process, Value, std::io::PipeReader) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut settings = settings(emulator);
+    settings.extend(more.iter().map(|setting| (*setting).to_owned()));
+    let arguments = [vec!["serve"], flags(&settings)].concat();
+    let output = OwnedFd::from(writer);
+    let (process, ports) = Process::serve_into(&environment(), &arguments, output).await;
+    (process, ports, reader)
+}
+
+async fn status(address: &Address, target: &str) -> http::StatusCode {
+    ask(address, Method::GET, target, &[], "").await.status
+}
+
+/// One sample of the admin listener's metrics.
+async fn sample(admin: &Address, name: &str) -> f64 {
+    let text = ask(admin, Method::GET, "/metrics", &[], "").await.text();
+    let line = text
+        .lines()
+        .find(|line| line.starts_with(&format!("{name} ")));
+    line.map_or(0.0, |line| {
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    })
+}
+
+/// More lines than a pipe and the queue before it hold.
+const MANY: usize = 6000;
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_stops_no_request_probe_or_signal() {
+    let emulator = origin().await;
+    let access = ["log.access=true", "log.access_hits=1", "log.format=json"];
+    let (mut process, ports, _reader) = unread(&emulator, &access).await;
+    let (data, admin) = (address(&ports, "listen"), address(&ports, "admin"));
+    let mut connection = crate::support::Connection::open(&data).await;
+    for _ in 0..MANY {
+        assert_eq!(connection.get(&path(&Store::id(1))).await.status, 200);
+    }
+    assert_eq!(status(&admin, "/livez").await, 200);
+    assert_eq!(status(&admin, "/readyz").await, 200);
+    eventually("the loss is counted", async || {
+        sample(&admin, "pai_gateway_log_lines_lost_total").await > 0.0
+    })
+    .await;
+    process.terminate();
+    assert_eq!(process.wait().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_log_that_is_read_again_says_how_many_lines_are_missing() {
+    let emulator = origin().await;
+    let access = ["log.access=true", "log.access_hits=1", "log.format=json"];
+    let (mut process, ports, mut reader) = unread(&emulator, &access).await;
+    let (data, admin) = (address(&ports, "listen"), address(&ports, "admin"));
+    let mut connection = crate::support::Connection::open(&data).await;
+    for _ in 0..MANY {
+        connection.get(&path(&Store::id(1))).await;
+    }
+    let lost = sample(&admin, "pai_gateway_log_lines_lost_total");
+    let _lost = lost.await;
+    let reading = std::thread::spawn(move || {
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        text
+    });
+    eventually("a line gets through", async || {
+        let before = sample(&admin, "pai_gateway_log_lines_lost_total").await;
+        connection.get(&path(&Store::id(1))).await;
+        sample(&admin, "pai_gateway_log_lines_lost_total").await <= before
+    })
+    .await;
+    process.terminate();
+    assert_eq!(process.wait().await.code(), Some(0));
+    let text = reading.join().unwrap();
+    let lines = || {
+        text.lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap())
+    };
+    let said = lines()
+        .find(|line| line["lost"].is_u64())
+        .expect("it says what is missing");
+    let requests = lines().filter(|line| line["message"] == "request").count();
+    assert!(
+        said["lost"].as_u64().unwrap() as usize + requests >= MANY,
+        "{said} {requests}"
+    );
+}
+
+#[tokio::test]
+async fn the_first_line_tells_what_runs_here_and_where_it_listens() {
+    let emulator = origin().await;
+    let (mut process, ports) = serving(&emulator, &["log.format=json"]).await;
+    process.terminate();
+    assert_eq!(process.wait().await.code(), Some(0));
+    let log = process.output("stderr");
+    let first: Value = serde_json::from_str(log.lines().next().unwrap()).unwrap();
+    for (name, value) in [
+        ("version", env!("CARGO_PKG_VERSION").into()),
+        ("origin", emulator.address().to_string().into()),
+        ("auth_mode", "none".into()),
+        ("listen", ports["listen"].clone()),
+        ("admin", ports["admin"].clone()),
+        ("settings_file", "none".into()),
+    ] {
+        assert_eq!(first[name], value, "{name}: {first}");
+    }
+    assert!(first["commit"].is_string(), "{first}");
+}
+
+#[tokio::test]
+async fn a_purge_and_a_wrong_admin_token_are_audited_logged_and_counted() {
+    let emulator = origin().await;
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(place("token"), "open sesame").unwrap();
+    let more = [
+        format!("admin.token_file={}", place("token")),
+        format!("audit.to={}", place("audit")),
+        "log.format=json".to_owned(),
+    ];
+    let more: Vec<_> = more.iter().map(String::as_str).collect();
+    let (mut process, ports) = serving(&emulator, &more).await;
+    let admin = address(&ports, "admin");
+    let purge = async |token: &str, body: &str| {
+        let headers = [
+            ("authorization", token),
+            ("content-type", "application/json"),
+        ];
+        ask(&admin, Method::POST, "/purge", &headers, body)
+            .await
+            .status
+    };
+    for _ in 0..100 {
+        assert_eq!(purge("Bearer guess", r#"{"all":true}"#).await, 401);
+    }
+    assert_eq!(
+        purge("Bearer open sesame", r#"{"image":"image-1","soft":true}"#).await,
+        200
+    );
+    assert_eq!(
+        sample(&admin, "pai_gateway_admin_refused_total").await,
+        100.0
+    );
+    assert_eq!(sample(&admin, "pai_gateway_purges_total").await, 1.0);
+    process.terminate();
+    assert_eq!(process.wait().await.code(), Some(0));
+    let audit = std::fs::read_to_string(place("audit")).unwrap();
+    let records: Vec<Value> = audit
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let (purges, refusals): (Vec<_>, Vec<_>) = records
+        .iter()
+        .partition(|record| record["operation"] == "Purge");
+    let [purged] = purges.as_slice() else {
+        panic!("{audit}")
+    };
+    assert_eq!(
+        (&purged["image_id"], &purged["soft"]),
+        (&"image-1".into(), &true.into())
+    );
+    assert!(
+        purged["peer"].as_str().unwrap().starts_with("127.0.0.1:"),
+        "{purged}"
+    );
+    assert!((1..=100).contains(&refusals.len()), "{audit}");
+    for refusal in refusals {
+        assert_eq!(
+            (&refusal["reason"], &refusal["decision"]),
+            (&"token".into(), &"refused".into())
+        );
+    }
+    let log = process.output("stderr");
+    let refused = log
+        .lines()
+        .filter(|line| line.contains("admin_token_refused"));
+    assert_eq!(refused.count(), 1, "{log}");
+    assert!(!log.contains("sesame") && !audit.contains("sesame") && !log.contains("guess"));
+}
+
+#[tokio::test]
+async fn refused_sign_ins_are_audited_and_counted_and_are_one_line_a_minute() {
+    let emulator = origin().await;
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(place("clients.toml"), "").unwrap();
+    let more = [
+        "auth.mode=required".to_owned(),
+        format!("auth.clients_file={}", place("clients.toml")),
+        format!("audit.to={}", place("audit")),
+        "log.format=json".to_owned(),
+    ];
+    let more: Vec<_> = more.iter().map(String::as_str).collect();
+    let (mut process, ports) = serving(&emulator, &more).await;
+    let (data, admin) = (address(&ports, "listen"), address(&ports, "admin"));
+    for _ in 0..100 {
+        assert_eq!(status(&data, &path(&Store::id(1))).await, 401);
+    }
+    let counted = r#"pai_gateway_sign_ins_refused_total{reason="no_credential"}"#;
+    assert_eq!(sample(&admin, counted).await, 100.0);
+    process.terminate();
+    assert_eq!(process.wait().await.code(), Some(0));
+    let log = process.output("stderr");
+    let lines: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains("sign_ins_refused"))
+        .collect();
+    assert_eq!(lines.len(), 1, "{log}");
+    assert!(lines[0].contains("127.0.0.1:"), "{log}");
+    let audit = std::fs::read_to_string(place("audit")).unwrap();
+    let records: Vec<Value> = audit
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let told: u64 = records
+        .iter()
+        .map(|record| 1 + record["omitted"].as_u64().unwrap_or(0))
+        .sum();
+    assert!(records.len() >= 20 && told <= 100, "{audit}");
+    for record in &records {
+        assert_eq!(
+            (&record["reason"], &record["outcome"]),
+            (&"no_credential".into(), &"rejected".into())
+        );
+        assert!(
+            record["peer"].as_str().unwrap().starts_with("127.0.0.1:"),
+            "{record}"
+        );
+    }
+}
