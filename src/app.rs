@@ -144,7 +144,7 @@ impl App {
         if settings.api.writes {
             metrics.expose_writes();
         }
-        let upstream = Arc::new(upstream(settings, &credentials, &metrics)?);
+        let upstream = Arc::new(upstream(settings, environment, &credentials, &metrics)?);
         let cache = Arc::new(Cache::new(
             &settings.cache,
             settings.freshness.clone(),
@@ -340,14 +340,15 @@ const LAST_CALLS: Duration = Duration::from_secs(1);
 /// Makes the way to the origin.
 ///
 /// # Errors
-/// When the origin's address or the CA file is unusable.
+/// When the origin's address, the CA file or the proxy is unusable.
 pub fn upstream(
     settings: &Settings,
+    environment: &Environment,
     credentials: &Arc<Provider>,
     metrics: &Arc<Metrics>,
 ) -> Result<Upstream, StartError> {
     let origin = Origin::from_config(&settings.upstream)?;
-    let transport = transport::connect(&settings.upstream.transport())?;
+    let transport = transport::connect(&settings.upstream.transport(environment)?)?;
     Ok(Upstream::new(
         origin,
         settings.upstream.clone(),

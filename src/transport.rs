@@ -2,6 +2,7 @@
 //!
 //! - [`connect`] makes a client out of [`Settings`]; nothing is connected before the first request.
 //! - [`connector`](self) opens a connection within its own time limit and explains why one cannot be opened.
+//! - [`Proxy`] is the way out where there is no other: each connection is a tunnel through it.
 //! - [`connection`](self) records what passed over a connection: whether a failed request met one that the
 //!   other side had closed, and a way to take a connection out of the pool.
 //! - [`Reply`] is a whole answer, its content encoding undone within bounds.
@@ -14,11 +15,13 @@ mod connection;
 mod connector;
 mod decode;
 mod error;
+mod proxy;
 mod reply;
 mod tls;
 
 pub use connection::Connection;
 pub use error::{BuildError, ConnectError, TransportError};
+pub use proxy::{BadProxy, Proxy};
 pub use reply::Reply;
 pub(crate) use tls::tls;
 
@@ -72,7 +75,9 @@ pub struct Settings {
     pub section: Section,
     /// PEM file of roots to trust instead of the system's.
     pub ca_file: Option<String>,
-    /// Time to connect, TLS included.
+    /// Proxy that connections go through.
+    pub proxy: Option<Proxy>,
+    /// Time to connect, TLS and the tunnel through a proxy included.
     pub connect_timeout: Duration,
     /// Idle connections are closed after this; zero keeps none.
     pub idle_timeout: Duration,

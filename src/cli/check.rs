@@ -86,7 +86,7 @@ async fn probe(
         environment,
         Arc::clone(&metrics),
     ));
-    let upstream = match app::upstream(&loaded.settings, &credentials, &metrics) {
+    let upstream = match app::upstream(&loaded.settings, environment, &credentials, &metrics) {
         Ok(upstream) => upstream,
         Err(error) => {
             report.bad(&error.to_string());

@@ -14,6 +14,7 @@ use std::path::Path;
 use super::Settings;
 use crate::auth::{BadClients, Mode, check_clients};
 use crate::server::Address;
+use crate::transport::{BadProxy, Proxy};
 use crate::upstream::{Kind, Origin};
 
 /// One thing that is wrong.
@@ -226,6 +227,31 @@ fn upstream(settings: &Settings, rule: &mut impl FnMut(&str, bool, &str)) {
         "write at least \"1KiB\"",
     );
     readable("upstream.ca_file", upstream.ca_file.as_deref(), rule);
+    proxy(
+        "upstream",
+        upstream.proxy.as_deref(),
+        upstream.proxy_credentials_file.as_deref(),
+        rule,
+    );
+}
+
+/// The proxy of a section, whose user and password never stand in its address.
+fn proxy(
+    section: &str,
+    proxy: Option<&str>,
+    credentials_file: Option<&str>,
+    rule: &mut impl FnMut(&str, bool, &str),
+) {
+    if let Some(Err(BadProxy(remedy))) = proxy.map(Proxy::check) {
+        rule(&format!("{section}.proxy"), false, remedy);
+    }
+    let key = format!("{section}.proxy_credentials_file");
+    rule(
+        &key,
+        credentials_file.is_none() || proxy.is_some(),
+        &format!("it belongs to {section}.proxy: set that too"),
+    );
+    readable(&key, credentials_file, rule);
 }
 
 fn readable(key: &str, path: Option<&str>, rule: &mut impl FnMut(&str, bool, &str)) {

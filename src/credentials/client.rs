@@ -1,5 +1,5 @@
-//! Short questions to STS, the metadata service and the like: no redirect, no proxy, a short answer or
-//! none. The client is made when it is first needed, so that a gateway with a static key has none.
+//! Short questions to STS, the metadata service and the like: no redirect, a short answer or none; through
+//! a proxy where the settings name one, but never to this machine or its link. The client is made when it is first needed, so that a gateway with a static key has none.
 
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
@@ -11,16 +11,18 @@ use http::{HeaderValue, Method, Request, Uri, header};
 use http_body_util::Full;
 use tower::ServiceExt;
 
-use super::{Config, SourceError};
+use super::{Config, Environment, SourceError};
 use crate::clock::Clock;
-use crate::transport::{self, BuildError, Reply, Transport, TransportError};
+use crate::transport::{self, BuildError, Proxy, Reply, Transport, TransportError};
 
 /// How far away who is asked is; decides how long to wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Distance {
     /// The metadata service, on this machine's own link.
     Link,
-    /// Anybody else.
+    /// An agent on this machine.
+    Machine,
+    /// Anybody else; behind the proxy, where there is one.
     Network,
 }
 
@@ -62,18 +64,22 @@ impl Question {
 pub(super) struct Client {
     clock: Arc<Clock>,
     plain: Plain,
-    ca_file: Option<String>,
+    config: Config,
+    environment: Environment,
     link: OnceLock<Result<Transport, Arc<BuildError>>>,
+    machine: OnceLock<Result<Transport, Arc<BuildError>>>,
     network: OnceLock<Result<Transport, Arc<BuildError>>>,
 }
 
 impl Client {
-    pub(super) fn new(config: &Config, clock: Arc<Clock>) -> Self {
+    pub(super) fn new(config: &Config, environment: &Environment, clock: Arc<Clock>) -> Self {
         Self {
             clock,
             plain: config.plain(),
-            ca_file: config.ca_file.clone(),
+            config: config.clone(),
+            environment: environment.clone(),
             link: OnceLock::new(),
+            machine: OnceLock::new(),
             network: OnceLock::new(),
         }
     }
@@ -91,7 +97,7 @@ impl Client {
         let (who, distance) = (question.who, question.distance);
         let plain = match distance {
             Distance::Link => Plain::Anywhere,
-            Distance::Network => self.plain,
+            Distance::Machine | Distance::Network => self.plain,
         };
         let url = address(&question.url, plain)
             .map_err(|BadAddress(problem)| SourceError::Address { who, problem })?;
@@ -111,6 +117,7 @@ impl Client {
     fn transport(&self, distance: Distance) -> Result<Transport, SourceError> {
         let lane = match distance {
             Distance::Link => &self.link,
+            Distance::Machine => &self.machine,
             Distance::Network => &self.network,
         };
         let made = lane.get_or_init(|| self.connect(distance).map_err(Arc::new));
@@ -118,9 +125,20 @@ impl Client {
     }
 
     fn connect(&self, distance: Distance) -> Result<Transport, BuildError> {
+        let (config, section) = (&self.config, transport::Section::Credentials);
+        let proxy = match distance {
+            Distance::Link | Distance::Machine => None,
+            Distance::Network => Proxy::of_section(
+                section,
+                config.proxy.as_deref(),
+                config.proxy_credentials_file.as_deref(),
+                &self.environment,
+            )?,
+        };
         transport::connect(&transport::Settings {
-            section: transport::Section::Credentials,
-            ca_file: self.ca_file.clone(),
+            section,
+            ca_file: config.ca_file.clone(),
+            proxy,
             connect_timeout: distance.connect(),
             // Questions come in a burst, then none for an hour; a signed one cannot be sent twice.
             idle_timeout: Duration::ZERO,
@@ -134,7 +152,7 @@ impl Distance {
     const fn connect(self) -> Duration {
         match self {
             Self::Link => Duration::from_secs(1),
-            Self::Network => Duration::from_secs(5),
+            Self::Machine | Self::Network => Duration::from_secs(5),
         }
     }
 
@@ -142,7 +160,7 @@ impl Distance {
     const fn patience(self) -> Duration {
         match self {
             Self::Link => Duration::from_secs(2),
-            Self::Network => Duration::from_secs(15),
+            Self::Machine | Self::Network => Duration::from_secs(15),
         }
     }
 }
@@ -202,6 +220,17 @@ pub(crate) fn address(text: &str, plain: Plain) -> Result<Uri, BadAddress> {
     Ok(uri)
 }
 
+/// Where an address lies, by its host alone.
+pub(super) fn distance(url: &str) -> Distance {
+    let authority = address(url, Plain::Anywhere).ok();
+    let host = authority.as_ref().and_then(Uri::host);
+    if host.is_some_and(is_loopback) {
+        Distance::Machine
+    } else {
+        Distance::Network
+    }
+}
+
 fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost")
@@ -228,6 +257,19 @@ mod tests {
         ] {
             assert!(address(remote, Plain::Loopback).is_err(), "{remote}");
             assert!(address(remote, Plain::Anywhere).is_ok(), "{remote}");
+        }
+    }
+
+    #[test]
+    fn an_agent_on_this_machine_is_never_behind_the_proxy() {
+        for (url, expected) in [
+            ("http://127.0.0.1:7777/credentials", Distance::Machine),
+            ("http://localhost", Distance::Machine),
+            ("http://[::1]:1", Distance::Machine),
+            ("https://agent.example", Distance::Network),
+            ("localhost.example", Distance::Network),
+        ] {
+            assert_eq!(distance(url), expected, "{url}");
         }
     }
 

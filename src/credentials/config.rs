@@ -49,6 +49,10 @@ pub struct Config {
     pub oauth_endpoint: Option<String>,
     /// PEM file of roots to trust instead of the system's when a credential is fetched.
     pub ca_file: Option<String>,
+    /// Proxy to STS and the like: `http://` or `https://` and a host, or `env` for the usual variables.
+    pub proxy: Option<String>,
+    /// File that holds `user:password` for the proxy.
+    pub proxy_credentials_file: Option<String>,
     /// Lets a credential be fetched over `http://` from other machines.
     pub allow_http: bool,
     /// Profile to use, in either file.
@@ -111,6 +115,8 @@ impl Default for Config {
             sts_endpoint: None,
             oauth_endpoint: None,
             ca_file: None,
+            proxy: None,
+            proxy_credentials_file: None,
             allow_http: false,
             profile: None,
             cli_config_file: None,

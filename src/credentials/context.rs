@@ -29,7 +29,7 @@ impl Context {
 
     /// With a clock that the origin's answers correct too.
     pub(super) fn timed(config: Config, environment: Environment, clock: Arc<Clock>) -> Self {
-        let client = Client::new(&config, clock);
+        let client = Client::new(&config, &environment, clock);
         Self {
             config,
             environment,

@@ -53,7 +53,7 @@ pub enum SourceError {
         problem: String,
     },
     /// The client cannot be made.
-    #[error("no credential can be fetched (credentials.ca_file)")]
+    #[error("no credential can be fetched")]
     Client(#[source] Arc<BuildError>),
     /// An address that may not or cannot be asked.
     #[error("the address of {who} cannot be used: {problem}")]

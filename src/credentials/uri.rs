@@ -2,7 +2,7 @@
 
 use super::SourceError;
 use super::answer::{self, Grant};
-use super::client::{Distance, Question};
+use super::client::{Question, distance};
 use super::context::Context;
 
 const WHO: &str = "the credentials URI";
@@ -21,7 +21,7 @@ pub(super) async fn load(context: &Context) -> Result<Grant, SourceError> {
         missing: "credentials.uri (ALIBABA_CLOUD_CREDENTIALS_URI) is not set",
         remedy: "set it to the address that answers with the credential",
     })?;
-    let question = Question::get(WHO, Distance::Network, url);
+    let question = Question::get(WHO, distance(&url), url);
     let reply = context.client.ask(question).await?;
     Grant::temporary(WHO, &answer::successful(WHO, &reply)?)
 }

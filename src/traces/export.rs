@@ -61,6 +61,7 @@ fn transport(config: &Config) -> Result<Transport, BadTraces> {
     let settings = transport::Settings {
         section: transport::Section::Traces,
         ca_file: config.ca_file.clone(),
+        proxy: None,
         connect_timeout: config.timeout.0,
         idle_timeout: Duration::from_secs(20),
         // An answer says next to nothing.

@@ -6,17 +6,19 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
-use hyper_rustls::HttpsConnectorBuilder;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
 use tokio::time::timeout;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Service, ServiceExt};
 
 use super::connection::{Recorded, Stream};
-use super::error::Peer;
+use super::error::{Peer, authority};
 use super::tls::tls;
-use super::{BuildError, ConnectError, Section, Settings};
+use super::{BuildError, ConnectError, Proxy, Section, Settings};
 
 /// Opens a stream to the host of an address.
 type Dial = BoxCloneSyncService<Uri, Box<dyn Stream>, BoxError>;
@@ -24,7 +26,9 @@ type Dial = BoxCloneSyncService<Uri, Box<dyn Stream>, BoxError>;
 /// Connector of the pool.
 #[derive(Debug, Clone)]
 pub(super) struct Connector {
-    dial: Dial,
+    direct: Dial,
+    tls: ClientConfig,
+    proxy: Option<Proxy>,
     section: Section,
     limit: Duration,
 }
@@ -33,11 +37,28 @@ impl Connector {
     /// # Errors
     /// [`BuildError`] for a CA file that cannot be used.
     pub(super) fn new(settings: &Settings) -> Result<Self, BuildError> {
+        let tls = tls(settings.ca_file.as_deref())?;
         Ok(Self {
-            dial: direct(settings)?,
+            direct: boxed(over_tls(&tls, tcp())),
+            tls,
+            proxy: settings.proxy.clone(),
             section: settings.section,
             limit: settings.connect_timeout,
         })
+    }
+
+    /// The way to an address, and the name that errors give it.
+    fn way(&self, uri: &Uri) -> (Dial, Peer) {
+        let peer = Peer::new(uri, self.section);
+        let Some(hop) = self.proxy.as_ref().and_then(|proxy| proxy.hop(uri)) else {
+            return (self.direct.clone(), peer);
+        };
+        let peer = peer.through(&hop.address);
+        let mut tunnel = Tunnel::new(hop.address, over_tls(&self.tls, tcp()));
+        if let Some(authorization) = hop.authorization {
+            tunnel = tunnel.with_auth(authorization);
+        }
+        (boxed(over_tls(&self.tls, tunnel)), peer)
     }
 }
 
@@ -51,8 +72,8 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let peer = Peer::new(&uri, self.section);
-        let (limit, dialling) = (self.limit, self.dial.clone().oneshot(uri));
+        let (dial, peer) = self.way(&uri);
+        let (limit, dialling) = (self.limit, dial.oneshot(with_port(uri)));
         Box::pin(async move {
             match timeout(limit, dialling).await {
                 Ok(Ok(stream)) => Ok(TokioIo::new(Recorded::new(stream))),
@@ -63,14 +84,20 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// Connects to the host itself.
-fn direct(settings: &Settings) -> Result<Dial, BuildError> {
-    let https = HttpsConnectorBuilder::new()
-        .with_tls_config(tls(settings.ca_file.as_deref())?)
+/// The address with its port written out: a tunnel takes 443 for granted.
+fn with_port(uri: Uri) -> Uri {
+    let mut parts = uri.clone().into_parts();
+    parts.authority = authority(&uri).parse().ok();
+    Uri::from_parts(parts).unwrap_or(uri)
+}
+
+/// Adds TLS where the address says `https`.
+fn over_tls<H>(config: &ClientConfig, inner: H) -> HttpsConnector<H> {
+    HttpsConnectorBuilder::new()
+        .with_tls_config(config.clone())
         .https_or_http()
         .enable_http1()
-        .wrap_connector(tcp());
-    Ok(boxed(https))
+        .wrap_connector(inner)
 }
 
 fn tcp() -> HttpConnector {

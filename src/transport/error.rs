@@ -55,6 +55,14 @@ pub enum BuildError {
         /// The problem with it.
         reason: String,
     },
+    /// The proxy cannot be used.
+    #[error("{key}: {reason}")]
+    Proxy {
+        /// The setting or variable.
+        key: String,
+        /// What to write instead.
+        reason: String,
+    },
     /// TLS refuses the configuration.
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
@@ -63,26 +71,29 @@ pub enum BuildError {
 /// Host that a connection is opened to.
 #[derive(Debug)]
 pub(super) struct Peer {
-    /// Host and port.
+    /// Host and port, and those of the proxy on the way.
     name: String,
+    /// Whether a proxy is on the way.
+    proxied: bool,
     section: Section,
 }
 
 impl Peer {
     /// The host of an address; `section` holds the settings that lead to it.
     pub(super) fn new(uri: &Uri, section: Section) -> Self {
-        let default = if uri.scheme() == Some(&Scheme::HTTP) {
-            80
-        } else {
-            443
-        };
-        let (host, port) = (
-            uri.host().unwrap_or_default(),
-            uri.port_u16().unwrap_or(default),
-        );
         Self {
-            name: format!("{host}:{port}"),
+            name: authority(uri),
+            proxied: false,
             section,
+        }
+    }
+
+    /// The same, behind the proxy at this address.
+    pub(super) fn through(self, proxy: &Uri) -> Self {
+        Self {
+            name: format!("{} through the proxy {}", self.name, authority(proxy)),
+            proxied: true,
+            ..self
         }
     }
 
@@ -110,6 +121,7 @@ impl Peer {
                 "this port does not speak TLS: write the port that does, or http:// with {section}.allow_http = true"
             ),
             Some(_) => "no version or cipher of TLS 1.2 or 1.3 suits both sides".to_owned(),
+            None if self.proxied => self.past_proxy(error),
             None if is_lookup(error) => {
                 format!("check the host's spelling and the DNS here{}", self.proxy())
             }
@@ -135,7 +147,30 @@ impl Peer {
         }
     }
 
+    /// A tunnel that was not opened; hyper-util's errors are told apart by their words alone.
+    fn past_proxy(&self, error: &(dyn Error + 'static)) -> String {
+        let (section, said) = (self.section.as_str(), told(error));
+        if said.contains("proxy authorization required") {
+            format!(
+                "give {section}.proxy_credentials_file a user and password that the proxy takes"
+            )
+        } else if said.contains("unsuccessful") {
+            // A few say 401 or 403 to a wrong password.
+            format!(
+                "the proxy refuses the tunnel: allow CONNECT to this host and port there, and check {section}.proxy_credentials_file"
+            )
+        } else {
+            format!("check {section}.proxy and the network up to there")
+        }
+    }
+
     fn route(&self) -> String {
+        if self.proxied {
+            return format!(
+                "check {}.proxy and the network behind it",
+                self.section.as_str()
+            );
+        }
         format!("check the address and the network{}", self.proxy())
     }
 
@@ -146,6 +181,17 @@ impl Peer {
             Section::Traces => "",
         }
     }
+}
+
+/// Host and port of an address; the port is the scheme's where none is written.
+pub(super) fn authority(uri: &Uri) -> String {
+    let default = if uri.scheme() == Some(&Scheme::HTTP) {
+        80
+    } else {
+        443
+    };
+    let (host, port) = (uri.host().unwrap_or_default(), uri.port_u16());
+    format!("{host}:{}", port.unwrap_or(default))
 }
 
 /// Reads why a request got no answer.

@@ -44,6 +44,7 @@ fn client(max_body: u64) -> Transport {
     connect(&Settings {
         section: Section::Upstream,
         ca_file: None,
+        proxy: None,
         connect_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(20),
         max_body,

@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::transport::{Section, Settings};
+use crate::credentials::Environment;
+use crate::transport::{BuildError, Proxy, Section, Settings};
 use crate::units::{ByteSize, Span};
 
 /// The `[upstream]` settings.
@@ -22,6 +23,10 @@ pub struct Config {
     pub allow_http: bool,
     /// PEM file of roots to trust instead of the system's.
     pub ca_file: Option<String>,
+    /// Proxy to the origin: `http://` or `https://` and a host, or `env` for the usual variables.
+    pub proxy: Option<String>,
+    /// File that holds `user:password` for the proxy.
+    pub proxy_credentials_file: Option<String>,
     /// Time to connect, TLS included.
     pub connect_timeout: Span,
     /// Time for one attempt, answer included.
@@ -83,6 +88,8 @@ impl Default for Config {
             endpoint: None,
             allow_http: false,
             ca_file: None,
+            proxy: None,
+            proxy_credentials_file: None,
             connect_timeout: Span::secs(3),
             attempt_timeout: Span::secs(5),
             deadline: Span::secs(10),
@@ -112,15 +119,24 @@ impl Default for Config {
 }
 
 impl Config {
-    /// What the transport to the origin is made with.
-    #[must_use]
-    pub fn transport(&self) -> Settings {
-        Settings {
+    /// Settings of the transport to the origin. `environment` is where `proxy = "env"` looks.
+    ///
+    /// # Errors
+    /// [`BuildError`] for a proxy that cannot be used.
+    pub fn transport(&self, environment: &Environment) -> Result<Settings, BuildError> {
+        let (proxy, file) = (&self.proxy, &self.proxy_credentials_file);
+        Ok(Settings {
+            proxy: Proxy::of_section(
+                Section::Upstream,
+                proxy.as_deref(),
+                file.as_deref(),
+                environment,
+            )?,
             section: Section::Upstream,
             ca_file: self.ca_file.clone(),
             connect_timeout: self.connect_timeout.0,
             idle_timeout: self.idle_timeout.0,
             max_body: self.max_body.0,
-        }
+        })
     }
 }

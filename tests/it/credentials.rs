@@ -5,7 +5,7 @@ mod clock;
 mod gateway;
 mod metadata;
 mod profiles;
-mod stand_in;
+pub(crate) mod stand_in;
 
 use std::path::Path;
 use std::sync::Arc;

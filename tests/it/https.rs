@@ -5,6 +5,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use http::Request;
+use http_body_util::Full;
+use pai_image_gateway::transport::{self, Proxy};
 use rcgen::CertifiedKey;
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
@@ -13,11 +16,12 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt;
 
-use crate::support::{Setup, TestGateway};
+use crate::support::{DEADLINE, Setup, TestGateway};
 
 /// Ends TLS in front of an emulator, as the real origin's load balancer does.
-struct Front {
+pub(crate) struct Front {
     address: SocketAddr,
     origin: Arc<OnceLock<SocketAddr>>,
     handshakes: Arc<AtomicU64>,
@@ -27,7 +31,7 @@ struct Front {
 
 impl Front {
     /// With a certificate for `localhost`, which is also the root to trust.
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let CertifiedKey { cert, signing_key } =
             rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let folder = TempDir::new().unwrap();
@@ -61,6 +65,20 @@ impl Front {
     }
 
     async fn gateway(&self, host: &str, ca_file: Option<&Path>) -> TestGateway {
+        self.gateway_with(host, ca_file, |_| {}).await
+    }
+
+    /// Host and port, with this host's name.
+    pub(crate) fn name(&self, host: &str) -> String {
+        format!("{host}:{}", self.address.port())
+    }
+
+    pub(crate) async fn gateway_with(
+        &self,
+        host: &str,
+        ca_file: Option<&Path>,
+        change: impl FnOnce(&mut Setup),
+    ) -> TestGateway {
         let gateway = TestGateway::start(|setup: &mut Setup| {
             setup.set(
                 "upstream.endpoint",
@@ -70,13 +88,35 @@ impl Front {
             if let Some(path) = ca_file {
                 setup.set("upstream.ca_file", path.to_str().unwrap());
             }
+            change(setup);
         })
         .await;
         self.origin.set(gateway.emulator.address()).unwrap();
         gateway
     }
 
-    fn ca_file(&self) -> std::path::PathBuf {
+    /// Words of a transport that cannot connect to this.
+    pub(crate) async fn refusal(
+        &self,
+        host: &str,
+        ca_file: Option<&Path>,
+        proxy: Option<Proxy>,
+    ) -> String {
+        let settings = transport::Settings {
+            section: transport::Section::Upstream,
+            ca_file: ca_file.map(|path| path.to_str().unwrap().to_owned()),
+            proxy,
+            connect_timeout: DEADLINE,
+            idle_timeout: DEADLINE,
+            max_body: 1 << 20,
+        };
+        let client = transport::connect(&settings).unwrap();
+        let request = Request::get(format!("https://{}/", self.name(host)));
+        let request = request.body(Full::default()).unwrap();
+        client.oneshot(request).await.unwrap_err().to_string()
+    }
+
+    pub(crate) fn ca_file(&self) -> std::path::PathBuf {
         self.folder.path().join("ca.pem")
     }
 }
@@ -125,6 +165,10 @@ async fn an_origin_with_an_unknown_root_is_not_asked() {
     let answer = gateway.image(&gateway.emulator.store().ids(1)[0]).await;
     assert_eq!((answer.status.as_u16(), gateway.calls()), (503, 0));
     assert_eq!(answer.json()["Code"], "Gateway.UpstreamUnavailable");
+    let told = front.refusal("localhost", None, None).await;
+    let expected = format!("cannot connect to {}: ", front.name("localhost"));
+    assert!(told.starts_with(&expected), "{told}");
+    assert!(told.contains("upstream.ca_file"), "{told}");
 }
 
 #[tokio::test]
@@ -133,4 +177,10 @@ async fn an_origin_with_another_name_is_not_asked() {
     let gateway = front.gateway("127.0.0.1", Some(&front.ca_file())).await;
     let answer = gateway.image(&gateway.emulator.store().ids(1)[0]).await;
     assert_eq!((answer.status.as_u16(), gateway.calls()), (503, 0));
+    let authority = front.ca_file();
+    let told = front.refusal("127.0.0.1", Some(&authority), None).await;
+    assert!(
+        told.contains("the certificate is of another host"),
+        "{told}"
+    );
 }

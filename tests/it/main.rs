@@ -35,6 +35,7 @@ mod parent;
 mod pipelining;
 mod probes;
 mod process;
+mod proxy;
 mod purge;
 mod reload;
 mod resolve;

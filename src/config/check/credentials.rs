@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::readable;
+use super::{proxy, readable};
 use crate::credentials::{Config, Plain, SourceName, address};
 use crate::units::Span;
 
@@ -44,6 +44,12 @@ pub(super) fn check(credentials: &Config, rule: &mut impl FnMut(&str, bool, &str
     for (key, path) in files {
         readable(&format!("credentials.{key}"), path.as_deref(), rule);
     }
+    proxy(
+        "credentials",
+        credentials.proxy.as_deref(),
+        credentials.proxy_credentials_file.as_deref(),
+        rule,
+    );
 }
 
 fn roles(credentials: &Config, rule: &mut impl FnMut(&str, bool, &str)) {
@@ -150,6 +156,8 @@ mod tests {
             config.sts_endpoint = some("https://sts.example.com/path");
             config.ecs_endpoint = "ftp://x".to_owned();
             config.oidc_token_file = some("/no/such/file");
+            config.proxy = some("http://user:hunter2@proxy.example");
+            config.proxy_credentials_file = some("/no/such/file");
         });
         let expected = [
             "access_key_id",
@@ -161,6 +169,8 @@ mod tests {
             "sts_endpoint",
             "ecs_endpoint",
             "oidc_token_file",
+            "proxy",
+            "proxy_credentials_file",
         ];
         assert_eq!(keys, expected);
     }
