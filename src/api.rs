@@ -6,9 +6,11 @@
 
 mod body;
 mod error;
+mod label_path;
 mod query;
 mod resolve;
 mod route;
+mod write_body;
 
 pub use body::{Accessibility, ImageFields, NotAnObject, Ownership, parse_timestamp};
 pub use error::{ErrorBody, OriginError};
@@ -16,6 +18,7 @@ pub use query::Query;
 pub(crate) use query::{RESERVED, encode};
 pub use resolve::Wanted;
 pub use route::{Call, Misrouted};
+pub use write_body::check_keys;
 
 use std::fmt;
 

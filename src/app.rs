@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 use crate::access::Access;
 use crate::admin::{Admin, Health, Observe};
 use crate::audit::Audit;
-use crate::auth::BadClients;
+use crate::auth::{BadClients, Mode};
 use crate::cache::{Cache, Keeper};
 use crate::config::{Loaded, Settings, Shutdown};
 use crate::credentials::{Environment, Provider};
@@ -35,7 +35,7 @@ use crate::shared::{Follower, Shared};
 use crate::telemetry::{Level, told};
 use crate::traces::{BadTraces, Traces};
 use crate::transport::{self, BuildError};
-use crate::upstream::{BadOrigin, Origin, Upstream, UpstreamError};
+use crate::upstream::{self, BadOrigin, Origin, Upstream, UpstreamError};
 use reloading::Live;
 use sockets::listening;
 
@@ -115,6 +115,13 @@ pub enum StartError {
     /// The admin token cannot be read.
     #[error("admin.token_file: {0}")]
     Token(io::Error),
+    /// Writes cannot be authorized behind this parent gateway.
+    #[error(
+        "api.writes: a write is authorized on the image as the origin has it now, which a parent gateway asks for only \
+         on behalf of a key with the permission refresh: grant get and refresh to this gateway's key in the parent's \
+         clients file, or set api.writes = false"
+    )]
+    WritesUnjudged,
 }
 
 impl App {
@@ -197,6 +204,7 @@ impl App {
             services.spawn(follower.run(stop.clone()));
         }
         let health = Arc::new(Health::default());
+        let asked = Arc::clone(&upstream);
         let admin = Arc::new(Admin {
             started: Instant::now(),
             audit: audit.clone(),
@@ -220,6 +228,7 @@ impl App {
                 );
             }
         }
+        check_writes(settings, &asked).await?;
         if let Some(shared) = &shared {
             shared.ready(FIRST_CONNECTION).await;
         }
@@ -327,6 +336,28 @@ impl App {
 
 /// Time for the audit's last records to be written.
 const LAST_RECORDS: Duration = Duration::from_secs(1);
+
+/// Refuses `api.writes` behind a parent gateway that answers this one from memory, where clients sign in.
+/// A parent that does not answer keeps nothing from starting: each write finds out for itself.
+async fn check_writes(settings: &Settings, upstream: &Upstream) -> Result<(), StartError> {
+    let is_judged = settings.api.writes && settings.auth.mode == Mode::Required;
+    if !is_judged || upstream.kind() != upstream::Kind::Gateway {
+        return Ok(());
+    }
+    match timeout(FIRST_ANSWER, upstream.may_refresh()).await {
+        Ok(Some(true)) => Ok(()),
+        Ok(Some(false)) => Err(StartError::WritesUnjudged),
+        Ok(None) | Err(_) => {
+            tracing::warn!(
+                "the parent gateway does not say whether this gateway's key may refresh there, which writes need"
+            );
+            Ok(())
+        }
+    }
+}
+
+/// How long a start waits for a parent gateway's answer before it goes on without.
+const FIRST_ANSWER: Duration = Duration::from_secs(2);
 
 /// How long a start waits for the credential before it goes on without.
 const FIRST_CREDENTIAL: Duration = Duration::from_secs(2);

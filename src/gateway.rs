@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! classify → sign in → may it be asked? → GetImage:  look up → plan → (fetch) → reveal → image
-//!                                         reads:     ask the origin → reveal → answer
-//!                                         writes:    reveal the image → ask the origin → invalidate → answer
+//!                                         reads:     may it be searched? → ask the origin → answer
+//!                                         writes:    ask for the image as it is now → ask the origin → invalidate → answer
 //!                                         Resolve:   each image as a GetImage → one answer
 //! ```
 //!
@@ -21,6 +21,7 @@ mod request_id;
 mod resolve;
 mod search;
 mod tiers;
+mod write_access;
 
 pub use resolve::Config as ResolveConfig;
 

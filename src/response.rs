@@ -69,7 +69,10 @@ impl Answer {
     pub fn into_response(self, id: HeaderValue, used: HeaderMap) -> Response<Body> {
         let mut headers = used;
         headers.clear();
-        headers.insert(CONTENT_TYPE, self.body.content_type());
+        // There is no content to have a type.
+        if self.status != StatusCode::NO_CONTENT {
+            headers.insert(CONTENT_TYPE, self.body.content_type());
+        }
         headers.insert(X_PAI_GATEWAY_REQUEST_ID, id);
         if let Some(seconds) = self.age {
             headers.insert(AGE, AGES.header(seconds));
@@ -115,13 +118,14 @@ pub fn negative(negative: &Negative, host: &str, outcome: Outcome, status: Cache
     }
 }
 
-/// Hands on what the origin answered.
+/// Hands on what the origin answered, with its own 2xx status.
 #[must_use]
 pub fn passed(reply: Reply) -> Answer {
+    let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::OK);
     Answer {
         cache_status: Some(CacheStatus::Bypass),
         origin_request_id: reply.headers.get(X_ACS_REQUEST_ID).cloned(),
-        ..Answer::new(Outcome::Passthrough, StatusCode::OK, reply.body)
+        ..Answer::new(Outcome::Passthrough, status, reply.body)
     }
 }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use super::Malformed;
+use super::{Action, Malformed};
 
 /// Everything but RFC 3986's unreserved characters (§2.3).
 pub(crate) const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
@@ -44,17 +44,41 @@ impl Query {
             .any(|(name, value)| name == wanted && !value.is_empty())
     }
 
-    /// Drops `RegionId`, which aliyun-python-sdk-core adds to every call: the endpoint decides the
-    /// region, so the parameter is neither part of a cache key nor sent upstream.
+    /// Returns a parameter's value, or `None` where it is missing or empty: the API takes an empty
+    /// value for no condition.
+    #[must_use]
+    pub fn value(&self, wanted: &str) -> Option<&str> {
+        self.pairs()
+            .find(|(name, value)| *name == wanted && !value.is_empty())
+            .map(|(_, value)| value)
+    }
+
+    /// Sets a parameter in place of what it was.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.0.retain(|(other, _)| other != name);
+        self.0.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Keeps the parameters of one operation, and drops `RegionId`, which aliyun-python-sdk-core adds to
+    /// every call: the endpoint decides the region, so it is neither part of a cache key nor sent on.
+    ///
+    /// A name is known in the API's own spelling alone. One that differs in case, or a name that comes
+    /// twice, could mean one thing to the policy here and another to the origin.
     ///
     /// # Errors
-    /// [`Malformed`] if it is there twice.
-    pub(super) fn without_region(mut self) -> Result<Self, Malformed> {
-        let before = self.0.len();
-        self.0.retain(|(name, _)| name != "RegionId");
-        if before - self.0.len() > 1 {
-            return Err(Malformed::new("RegionId must be given once"));
+    /// [`Malformed`] for a parameter that is not in `known`, or that is given twice.
+    pub(super) fn only(mut self, action: Action, known: &[&str]) -> Result<Self, Malformed> {
+        for (at, (name, _)) in self.0.iter().enumerate() {
+            if name != REGION && !known.contains(&name.as_str()) {
+                return Err(unknown(action, known));
+            }
+            if self.0.iter().take(at).any(|(other, _)| other == name) {
+                return Err(Malformed(format!("{name} must be given once")));
+            }
         }
+        self.0.retain(|(name, _)| name != REGION);
         Ok(self)
     }
 
@@ -81,6 +105,20 @@ impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Query {
                 .map(|(name, value)| (name.into(), value.into()))
                 .collect(),
         )
+    }
+}
+
+/// Accepted on every operation, and sent on by none.
+const REGION: &str = "RegionId";
+
+fn unknown(action: Action, known: &[&str]) -> Malformed {
+    let action = action.as_str();
+    match known {
+        [] => Malformed(format!("{action} has no parameters")),
+        known => Malformed(format!(
+            "{action} has these parameters: {}",
+            known.join(", ")
+        )),
     }
 }
 

@@ -3,7 +3,7 @@
 use http::Method;
 
 use super::query::decode;
-use super::{Action, ImageId, ImageKey, Malformed, Operation, Query, RESOLVE};
+use super::{Action, ImageId, ImageKey, Malformed, Operation, Query, RESOLVE, label_path};
 
 /// A request understood: what to do, and the query to pass on with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,7 +66,7 @@ impl Call {
 
     fn parse(action: Action, route: &Route<'_>, query: &str) -> Result<Self, Malformed> {
         let image = || parse_image(route.image);
-        let query = Query::parse(query)?.without_region()?;
+        let query = Query::parse(query)?.only(action, parameters(action))?;
         let operation = match action {
             Action::GetImage => {
                 return Ok(Self::get_image(ImageKey {
@@ -79,15 +79,67 @@ impl Call {
             Action::AddImage => Operation::AddImage,
             Action::AddImageLabels => Operation::AddImageLabels(image()?),
             Action::RemoveImageLabels => {
-                Operation::RemoveImageLabels(image()?, decode(route.labels)?.into_owned())
+                let keys = decode(route.labels)?.into_owned();
+                label_path::check(&keys)?;
+                Operation::RemoveImageLabels(image()?, keys)
             }
             Action::PublishImage => Operation::PublishImage(image()?),
             Action::RemoveImage => Operation::RemoveImage(image()?),
-            Action::Resolve if query.pairs().next().is_none() => Operation::Resolve,
-            Action::Resolve => return Err(Malformed::new("Resolve has no parameters")),
+            Action::Resolve => Operation::Resolve,
             Action::Unknown => return Err(Malformed::new("no such operation")),
         };
+        check_length(&operation, &query)?;
         Ok(Self { operation, query })
+    }
+}
+
+/// The longest path and query that are sent upstream, in bytes once escaped. Common proxies refuse a
+/// request line beyond 8 KiB (nginx's `large_client_header_buffers`, Apache's `LimitRequestLine`) with
+/// a page that says nothing about the API.
+const MAX_TARGET: usize = 8000;
+
+fn check_length(operation: &Operation, query: &Query) -> Result<(), Malformed> {
+    if operation.path().len() + 1 + query.canonical().len() <= MAX_TARGET {
+        return Ok(());
+    }
+    Err(Malformed(format!(
+        "path and query must not be longer than {MAX_TARGET} bytes, escaped"
+    )))
+}
+
+/// The query parameters of each operation, in the API's spelling. Source: the SDKs' models and the
+/// vendor's pages of 2021-02-04.
+const fn parameters(action: Action) -> &'static [&'static str] {
+    match action {
+        Action::GetImage => &["Verbose"],
+        Action::ListImages => &[
+            "Accessibility",
+            "ImageUri",
+            "Labels",
+            "Name",
+            "Options",
+            "Order",
+            "PageNumber",
+            "PageSize",
+            "Query",
+            "SortBy",
+            "Verbose",
+            "WorkspaceId",
+        ],
+        Action::ListImageLabels => &[
+            "ImageId",
+            "LabelFilter",
+            "LabelKeys",
+            "Region",
+            "WorkspaceId",
+        ],
+        Action::AddImage
+        | Action::AddImageLabels
+        | Action::RemoveImageLabels
+        | Action::PublishImage
+        | Action::RemoveImage
+        | Action::Resolve
+        | Action::Unknown => &[],
     }
 }
 
@@ -174,22 +226,12 @@ fn parse_image(segment: &str) -> Result<ImageId, Malformed> {
 }
 
 fn parse_verbose(query: &Query) -> Result<bool, Malformed> {
-    let mut verbose = None;
-    for (name, value) in query.pairs() {
-        if name != "Verbose" {
-            return Err(Malformed::new("GetImage has one parameter, Verbose"));
-        }
-        let value = match value {
-            "" => false,
-            _ if value.eq_ignore_ascii_case("true") => true,
-            _ if value.eq_ignore_ascii_case("false") => false,
-            _ => return Err(Malformed::new("Verbose must be true or false")),
-        };
-        if verbose.replace(value).is_some() {
-            return Err(Malformed::new("Verbose must be given once"));
-        }
+    match query.value("Verbose") {
+        None => Ok(false),
+        Some(value) if value.eq_ignore_ascii_case("true") => Ok(true),
+        Some(value) if value.eq_ignore_ascii_case("false") => Ok(false),
+        Some(_) => Err(Malformed::new("Verbose must be true or false")),
     }
-    Ok(verbose.unwrap_or(false))
 }
 
 #[cfg(test)]
@@ -314,6 +356,81 @@ mod tests {
             let call = Call::classify(&method, path, Some(&twice));
             assert!(matches!(call, Err(Misrouted::Malformed(..))), "{twice}");
         }
+    }
+
+    /// Every operation with all that it takes, as the SDKs write it.
+    const COMPLETE: [(Method, &str, &str); 8] = [
+        (Method::GET, "/api/v1/images/i", "Verbose=True"),
+        (
+            Method::GET,
+            "/api/v1/images",
+            "Accessibility=PUBLIC&ImageUri=r%2Fx%3A1.0&Labels=system.chipType%3DGPU%2Csystem.official%3Dtrue\
+             &Name=tensor+flow~%2A%2B%25%2F%E4%B8%AD&Options=&Order=DESC&PageNumber=1&PageSize=20&Query=abc\
+             &SortBy=GmtCreateTime&Verbose=True&WorkspaceId=15945",
+        ),
+        (
+            Method::GET,
+            "/api/v1/image/labels",
+            "ImageId=i&LabelFilter=x%3Dy&LabelKeys=a%2Cb&Region=cn-hangzhou&WorkspaceId=1",
+        ),
+        (Method::POST, "/api/v1/images", ""),
+        (Method::POST, "/api/v1/images/i/labels", ""),
+        (Method::DELETE, "/api/v1/images/i/labels/k", ""),
+        (Method::PUT, "/api/v1/images/i/publish", ""),
+        (Method::DELETE, "/api/v1/images/i", ""),
+    ];
+
+    fn is_malformed(method: &Method, path: &str, query: &str) -> bool {
+        let call = Call::classify(method, path, Some(query));
+        matches!(call, Err(Misrouted::Malformed(..)))
+    }
+
+    #[test]
+    fn parameters_are_the_apis_own_each_once() {
+        for (method, path, query) in COMPLETE {
+            assert!(!is_malformed(&method, path, query), "{path} {query}");
+            for other in [
+                "X=1",
+                "x",
+                "imageid=i",
+                "WORKSPACEID=1",
+                "%57orkspaceid=1",
+                "Verbose%20=1",
+            ] {
+                let with = format!("{query}&{other}");
+                assert!(is_malformed(&method, path, &with), "{path} {with}");
+            }
+            for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+                let (name, _) = pair.split_once('=').unwrap();
+                for again in [
+                    pair,
+                    name,
+                    &format!("%{:02x}{}=9", name.as_bytes()[0], &name[1..]),
+                ] {
+                    assert!(
+                        is_malformed(&method, path, &format!("{query}&{again}")),
+                        "{path} {again}"
+                    );
+                }
+                let lower = format!("{}=1", name.to_lowercase());
+                assert!(is_malformed(&method, path, &lower), "{path} {lower}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_too_long_for_a_request_line_is_refused() {
+        let images = "/api/v1/images";
+        let of = |name: &str, times| format!("Name={}", name.repeat(times));
+        let fits = MAX_TARGET - images.len() - "?Name=".len();
+        assert!(!is_malformed(&Method::GET, images, &of("x", fits)));
+        assert!(is_malformed(&Method::GET, images, &of("x", fits + 1)));
+        // Escaped, each is three bytes or nine.
+        assert!(is_malformed(&Method::GET, images, &of("*", 3500)));
+        assert!(is_malformed(&Method::GET, images, &of("中", 1000)));
+        let key = |length| format!("/api/v1/images/i/labels/{}", "%2a".repeat(length));
+        assert!(!is_malformed(&Method::DELETE, &key(2000), ""));
+        assert!(is_malformed(&Method::DELETE, &key(2700), ""));
     }
 
     #[test]

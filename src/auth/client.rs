@@ -8,7 +8,7 @@ use secrecy::SecretString;
 
 use super::nonces::Nonces;
 use super::{Budget, Grant, Permission};
-use crate::api::{Ownership, Query};
+use crate::api::Ownership;
 use crate::cache::Entry;
 use crate::metrics::ClientMetrics;
 use crate::signing::VerifyingKey;
@@ -95,12 +95,6 @@ impl Principal {
     pub fn may(&self, permission: Permission) -> bool {
         self.grant()
             .is_none_or(|grant| grant.permissions.contains(&permission))
-    }
-
-    /// Whether it may ask this search.
-    #[must_use]
-    pub fn may_search(&self, query: &Query) -> bool {
-        self.grant().is_none_or(|grant| grant.may_search(query))
     }
 
     /// Whether it may see an image of such ownership: the one decision on every answer.

@@ -118,33 +118,6 @@ impl Grant {
             (Some(Accessibility::Private), Some(false)) | (None, _) => false,
         }
     }
-
-    /// Whether a search may be asked: within one workspace that the client holds, or anywhere by who
-    /// holds all.
-    #[must_use]
-    pub fn may_search(&self, query: &Query) -> bool {
-        let mut asked = query
-            .pairs()
-            .filter(|(name, _)| *name == "WorkspaceId")
-            .map(|(_, value)| value)
-            .filter(|value| !value.is_empty());
-        match (asked.next(), asked.next()) {
-            (None, _) => self.workspaces == Scope::All,
-            (Some(workspace), None) => self.workspaces.holds(workspace),
-            // Two parsers could take either.
-            (Some(_), Some(_)) => false,
-        }
-    }
-
-    /// Whether every image that a search can find may be seen, so that its counts tell nothing that
-    /// its pages do not.
-    #[must_use]
-    pub fn sees_all_of(&self, query: &Query) -> bool {
-        let value = |wanted| query.pairs().find(|(name, _)| *name == wanted);
-        let public = matches!(value("Accessibility"), Some((_, "PUBLIC")));
-        let within = value("WorkspaceId").is_some_and(|(_, value)| !value.is_empty());
-        (public || self.users == Scope::All) && (within || self.official)
-    }
 }
 
 #[cfg(test)]
@@ -272,27 +245,5 @@ mod tests {
             let grant = grant(workspaces, users, official);
             assert_eq!(grant.shows(&image), seen, "{grant:?} {image:?}");
         }
-    }
-
-    #[test]
-    fn a_search_stays_within_what_is_held() {
-        let query = |raw: &str| Query::parse(raw).unwrap();
-        let (one, all) = (grant(&["1"], &[], true), grant(&["*"], &["*"], true));
-        for (raw, one_may) in [
-            ("WorkspaceId=1", true),
-            ("WorkspaceId=2", false),
-            ("WorkspaceId=", false),
-            ("", false),
-            ("WorkspaceId=1&WorkspaceId=2", false),
-            ("WorkspaceId=2&WorkspaceId=1", false),
-            ("workspaceid=1", false),
-        ] {
-            assert_eq!(one.may_search(&query(raw)), one_may, "{raw}");
-        }
-        assert!(all.may_search(&query("")) && all.may_search(&query("WorkspaceId=9")));
-        assert!(!one.sees_all_of(&query("WorkspaceId=1")));
-        assert!(one.sees_all_of(&query("WorkspaceId=1&Accessibility=PUBLIC")));
-        assert!(all.sees_all_of(&query("")));
-        assert!(!grant(&["*"], &["*"], false).sees_all_of(&query("")));
     }
 }

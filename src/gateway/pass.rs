@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::demand::Demand;
 use super::manner::Alone;
 use super::{Asked, BoxError, Gateway, landing, search};
-use crate::api::{Call, ImageFields, ImageId, ImageKey, Malformed, Operation};
+use crate::api::{Call, ImageFields, ImageId, ImageKey, Malformed, Operation, check_keys};
 use crate::auth::Grant;
 use crate::cache::{Scope, Thoroughness};
 use crate::outcome::Outcome;
@@ -21,13 +21,15 @@ use crate::upstream::{self, Said, UpstreamError};
 
 impl Gateway {
     /// Asks the origin to search, within what the client may see.
-    pub(super) async fn read(&self, call: Call, asked: &Asked<'_>) -> Result<Answer, Error> {
+    pub(super) async fn read(&self, mut call: Call, asked: &Asked<'_>) -> Result<Answer, Error> {
         let onward = self.parts.upstream.onward(&asked.head.headers)?;
         let image = labelled_image(&call)?;
-        if let Some(grant) = asked.principal.grant() {
-            match &image {
-                Some(image) => self.must_see(image, asked).await?,
-                None => may_search(grant, &call)?,
+        let grant = asked.principal.grant();
+        if let Some(grant) = grant {
+            match (&image, &call.operation) {
+                (Some(image), _) => self.must_see(image, asked).await?,
+                (None, Operation::ListImages) => call.query = search::admit(grant, call.query)?,
+                (None, _) => search::admit_labels(grant, &call.query)?,
             }
         }
         let _waiting = self.wait_in_line()?;
@@ -43,15 +45,16 @@ impl Gateway {
                 asked.trace,
             )
             .await;
-        let mut reply = self.passed(answer, image.is_some(), asked)?;
-        if let (Operation::ListImages, Some(grant)) = (&call.operation, asked.principal.grant()) {
-            reply.body = search::reveal(reply.body, grant, &call.query)?;
+        let reply = self.passed(answer, image.is_some(), asked)?;
+        if let (Operation::ListImages, Some(grant)) = (&call.operation, grant) {
+            search::check(&reply.body, grant)?;
         }
         Ok(response::passed(reply))
     }
 
     /// Passes a write on, in a task of its own: once begun it is finished and its image forgotten,
-    /// whatever comes of it and whoever still waits. The image must be one that the client may see.
+    /// whatever comes of it and whoever still waits. The image must be one that the client may see as
+    /// the origin has it now. A write costs one miss, however it ends.
     pub(super) async fn write<B>(
         &self,
         call: Call,
@@ -65,13 +68,14 @@ impl Gateway {
         let _waiting = self.wait_in_line()?;
         let body = self.collect(body).await?;
         asked.proof.check(&body)?;
+        check_keys(call.operation.action(), &body)?;
+        asked.principal.spend_miss().map_err(Error::OverBudget)?;
         if let Some(grant) = asked.principal.grant() {
             match call.operation.image() {
-                Some(image) => self.must_see(image, asked).await?,
+                Some(image) => self.must_see_now(image, grant, asked).await?,
                 None => self.may_add(grant, &body, asked).await?,
             }
         }
-        asked.principal.spend_miss().map_err(Error::OverBudget)?;
         let about_one = call.operation.image().is_some();
         let (upstream, cache, shared) = (
             Arc::clone(&self.parts.upstream),
@@ -127,8 +131,8 @@ impl Gateway {
             .map(drop)
     }
 
-    /// AddImage is judged on the workspace its body names, and on the image, should it name one that
-    /// there is already.
+    /// Judges AddImage on the workspace its body names, and on the image, should it name one that there
+    /// is already.
     async fn may_add(&self, grant: &Grant, body: &[u8], asked: &Asked<'_>) -> Result<(), Error> {
         let fields = ImageFields::parse(body)
             .map_err(|_| Malformed::new("the body must be one JSON object"))?;
@@ -144,7 +148,7 @@ impl Gateway {
         let Some(image) = landing::chosen_id(body)? else {
             return Ok(());
         };
-        match self.must_see(&image, asked).await {
+        match self.must_see_now(&image, grant, asked).await {
             Err(Error::Unseen { outcome, .. }) if outcome != Outcome::Denied => Ok(()),
             judged => judged,
         }
@@ -174,20 +178,6 @@ fn labelled_image(call: &Call) -> Result<Option<ImageId>, Error> {
     if call.operation != Operation::ListImageLabels {
         return Ok(None);
     }
-    let mut ids = call.query.pairs().filter(|(name, _)| *name == "ImageId");
-    match (ids.next(), ids.next()) {
-        (None | Some((_, "")), None) => Ok(None),
-        (Some((_, id)), None) => Ok(Some(ImageId::parse(id)?)),
-        (_, Some(_)) => Err(Malformed::new("ImageId must be given once").into()),
-    }
-}
-
-fn may_search(grant: &Grant, call: &Call) -> Result<(), Error> {
-    if grant.may_search(&call.query) {
-        Ok(())
-    } else {
-        Err(Error::Forbidden(
-            "this client searches its own workspaces alone: name one as WorkspaceId",
-        ))
-    }
+    let image = call.query.value("ImageId").map(ImageId::parse);
+    Ok(image.transpose()?)
 }

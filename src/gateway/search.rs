@@ -1,198 +1,317 @@
-//! What a client may see of a page of ListImages.
+//! Searches: ListImages, and ListImageLabels without an ImageId.
 //!
-//! A page goes out untouched to who may see everything that the search can find. A search that fits on
-//! one page goes out without what may not be seen, its TotalCount lowered to match. Any other would
-//! count images on pages that cannot be judged here, so it is refused: a page that lies about how many
-//! there are breaks whoever pages through it.
+//! A search is authorized before it is sent, by the request and the client's grant alone. Whether it is
+//! answered therefore tells nothing about images that the client may not see, and neither does
+//! `TotalCount`, which the origin counts over all that a search finds:
+//!
+//! 1. a client that sees everything the search can find gets the page as it came;
+//! 2. a client that sees PUBLIC images alone in a workspace it holds has `Accessibility=PUBLIC` added;
+//! 3. a search for official images (`Labels` with `system.official=true`) needs only `official`;
+//! 4. any other search is 403, whatever it would find.
+//!
+//! No page is filtered. An item that the client may not see shows that the origin does not search as its
+//! documentation says, so the page is an invalid response.
 
+use std::borrow::Cow;
 use std::fmt;
 
-use bytes::Bytes;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::api::{ImageFields, Query};
-use crate::auth::Grant;
+use crate::auth::{Grant, Scope};
 use crate::response::Error;
 use crate::upstream::UpstreamError;
 
-const WHOLE_WORKSPACE: &str = "this page may count images that this client may not see: ask with Accessibility=PUBLIC \
-     and a WorkspaceId, or for a page that holds all there are";
+const NARROWER: &str = "this search could find images that this client may not see: name a WorkspaceId that it holds, \
+     with Accessibility=PUBLIC, or ask for Labels=system.official=true";
+const WHOLE_WORKSPACE: &str = "labels are listed to clients that see every image of the workspace: name one as \
+     WorkspaceId, or an ImageId";
 
-/// The page as it may be shown.
+/// Returns the query to send for a ListImages of this client.
 ///
 /// # Errors
-/// [`Error::Forbidden`] where no truthful page can be made.
-pub(super) fn reveal(body: Bytes, grant: &Grant, query: &Query) -> Result<Bytes, Error> {
-    let page = Page::parse(&body).ok_or(UpstreamError::Unreadable)?;
-    let seen: Vec<&RawValue> = page
-        .images
-        .iter()
-        .copied()
-        .filter(|image| is_seen(image, grant))
-        .collect();
-    let all = seen.len() == page.images.len();
-    if all && grant.sees_all_of(query) {
-        return Ok(body);
+/// [`Error::Forbidden`] by rule 4.
+pub(super) fn admit(grant: &Grant, query: Query) -> Result<Query, Error> {
+    let (workspace, accessibility) = (query.value("WorkspaceId"), query.value("Accessibility"));
+    if sees_all(grant, workspace, accessibility) {
+        return Ok(query);
     }
-    let first = query
-        .pairs()
-        .all(|(name, value)| name != "PageNumber" || matches!(value, "" | "1"));
-    if !first || page.total != page.images.len() {
-        return Err(Error::Forbidden(WHOLE_WORKSPACE));
+    let holds = workspace.is_some_and(|id| grant.workspaces.holds(id));
+    let sees_public_alone = matches!(&grant.users, Scope::Only(users) if users.is_empty());
+    if holds && sees_public_alone && accessibility.is_none() {
+        return Ok(query.with("Accessibility", "PUBLIC"));
     }
-    if all {
-        return Ok(body);
+    if grant.official && is_for_official(&query) {
+        return Ok(query);
     }
-    Ok(page.with(&seen).into())
+    Err(Error::Forbidden(NARROWER))
 }
 
-fn is_seen(image: &RawValue, grant: &Grant) -> bool {
-    ImageFields::parse(image.get().as_bytes()).is_ok_and(|fields| grant.shows(&fields.ownership))
-}
-
-/// A page's fields in their order, as they were written.
-struct Page<'a> {
-    fields: Vec<(String, &'a RawValue)>,
-    images: Vec<&'a RawValue>,
-    total: usize,
-}
-
-const IMAGES: &str = "Images";
-const TOTAL: &str = "TotalCount";
-
-impl<'a> Page<'a> {
-    /// `None` for what is no page, or one that two parsers could read differently.
-    fn parse(body: &'a [u8]) -> Option<Self> {
-        let mut json = serde_json::Deserializer::from_slice(body);
-        let fields = json.deserialize_map(Fields).ok()?;
-        json.end().ok()?;
-        let one = |wanted: &str| {
-            let mut found = fields.iter().filter(|(name, _)| name == wanted);
-            found.next().filter(|_| found.next().is_none())
-        };
-        let images = serde_json::from_str(one(IMAGES)?.1.get()).ok()?;
-        let total = serde_json::from_str(one(TOTAL)?.1.get()).ok()?;
-        Some(Self {
-            fields,
-            images,
-            total,
-        })
-    }
-
-    /// The page with these images alone.
-    fn with(&self, images: &[&RawValue]) -> String {
-        let images: Vec<&str> = images.iter().map(|image| image.get()).collect();
-        let fields = self.fields.iter().map(|(name, value)| {
-            let name_text = serde_json::Value::from(name.as_str());
-            match name.as_str() {
-                IMAGES => format!("{name_text}:[{}]", images.join(",")),
-                TOTAL => format!("{name_text}:{}", images.len()),
-                _ => format!("{name_text}:{}", value.get()),
-            }
-        });
-        format!("{{{}}}", fields.collect::<Vec<_>>().join(","))
+/// Authorizes a ListImageLabels that names no image: its labels may be those of any image.
+///
+/// # Errors
+/// [`Error::Forbidden`] unless the client sees all of the workspace.
+pub(super) fn admit_labels(grant: &Grant, query: &Query) -> Result<(), Error> {
+    if sees_all(grant, query.value("WorkspaceId"), None) {
+        Ok(())
+    } else {
+        Err(Error::Forbidden(WHOLE_WORKSPACE))
     }
 }
 
-struct Fields;
+/// Checks that each item of a page may be seen.
+///
+/// # Errors
+/// [`UpstreamError::Unreadable`] if one may not, or if two parsers could read the page differently.
+pub(super) fn check(page: &[u8], grant: &Grant) -> Result<(), UpstreamError> {
+    let images = images(page).ok_or(UpstreamError::Unreadable)?;
+    let is_seen = |image: &&RawValue| {
+        ImageFields::parse(image.get().as_bytes())
+            .is_ok_and(|fields| grant.shows(&fields.ownership))
+    };
+    if images.iter().all(is_seen) {
+        Ok(())
+    } else {
+        tracing::debug!("a page of ListImages has an image that the search must not find");
+        Err(UpstreamError::Unreadable)
+    }
+}
 
-impl<'de> Visitor<'de> for Fields {
-    type Value = Vec<(String, &'de RawValue)>;
+/// Whether a client sees every image that matches.
+fn sees_all(grant: &Grant, workspace: Option<&str>, accessibility: Option<&str>) -> bool {
+    let private = accessibility == Some("PUBLIC") || grant.users == Scope::All;
+    match workspace {
+        Some(id) => private && grant.workspaces.holds(id),
+        None => {
+            let official = accessibility == Some("PRIVATE") || grant.official;
+            private && official && grant.workspaces == Scope::All
+        }
+    }
+}
+
+/// Whether every image found is labelled official. Labels are `Key=Value,Key=Value`, all of which must
+/// match; the key given twice could be read either way.
+fn is_for_official(query: &Query) -> bool {
+    let labels = query.value("Labels").unwrap_or("").split(',');
+    let named = labels.filter(|label| {
+        let key = label.split('=').next().unwrap_or("");
+        key.trim().eq_ignore_ascii_case("system.official")
+    });
+    named.eq(["system.official=true"])
+}
+
+/// The items of a page, if it is one object with one list of them.
+fn images(page: &[u8]) -> Option<Vec<&RawValue>> {
+    let mut json = serde_json::Deserializer::from_slice(page);
+    let images = json.deserialize_map(Images).ok()?;
+    json.end().ok()?;
+    images
+}
+
+struct Images;
+
+impl<'de> Visitor<'de> for Images {
+    type Value = Option<Vec<&'de RawValue>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut fields = Vec::new();
-        while let Some(field) = map.next_entry()? {
-            fields.push(field);
+        let (mut images, mut times) = (None, 0);
+        while let Some(name) = map.next_key::<Cow<'_, str>>()? {
+            if name == "Images" {
+                images = Some(map.next_value()?);
+                times += 1;
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
         }
-        Ok(fields)
+        Ok(images.filter(|_| times == 1))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
-    use crate::auth::Scope;
 
-    const PAGE: &str = r#"{"RequestId":"R","TotalCount":2,"Images":[{"WorkspaceId":"1","Accessibility":"PUBLIC","Size":18446744073709551615},{"WorkspaceId":"1","Accessibility":"PRIVATE","UserId":"u"}],"New":1.50}"#;
-
-    fn grant(users: Scope) -> Grant {
-        Grant {
-            permissions: BTreeSet::new(),
-            workspaces: Scope::Only(["1".into()].into()),
-            users,
-            official: false,
+    fn scope(ids: &[&str]) -> Scope {
+        match ids {
+            ["*"] => Scope::All,
+            ids => Scope::Only(ids.iter().map(|id| (*id).into()).collect()),
         }
     }
 
-    fn page(body: &str, users: Scope, query: &str) -> Result<String, Error> {
-        let query = Query::parse(query).unwrap();
-        let shown = reveal(
-            Bytes::copy_from_slice(body.as_bytes()),
-            &grant(users),
-            &query,
-        )?;
-        Ok(String::from_utf8(shown.to_vec()).unwrap())
+    fn grant(workspaces: &[&str], users: &[&str], official: bool) -> Grant {
+        Grant {
+            permissions: [].into(),
+            workspaces: scope(workspaces),
+            users: scope(users),
+            official,
+        }
     }
 
-    fn nobody() -> Scope {
-        Scope::Only(BTreeSet::new())
-    }
-
-    #[test]
-    fn who_sees_all_gets_the_page_as_it_is() {
-        let many = PAGE.replace(":2,", ":99,");
-        assert_eq!(
-            page(&many, Scope::All, "WorkspaceId=1&PageNumber=3").unwrap(),
-            many
-        );
+    /// The query as it is sent, or `403`.
+    fn sent(grant: &Grant, query: &str) -> String {
+        admit(grant, Query::parse(query).unwrap())
+            .map_or_else(|_| "403".to_owned(), |query| query.canonical())
     }
 
     #[test]
-    fn a_whole_search_goes_out_without_what_is_not_seen_and_counts_so() {
-        assert_eq!(
-            page(PAGE, nobody(), "WorkspaceId=1").unwrap(),
-            r#"{"RequestId":"R","TotalCount":1,"Images":[{"WorkspaceId":"1","Accessibility":"PUBLIC","Size":18446744073709551615}],"New":1.50}"#
-        );
-        let mine = Scope::Only(["u".into()].into());
-        assert_eq!(page(PAGE, mine, "WorkspaceId=1").unwrap(), PAGE);
+    fn a_search_is_admitted_by_the_contracts_rules() {
+        const ONE: &[&str] = &["1"];
+        const ALL: &[&str] = &["*"];
+        const OFFICIAL: &str = "Labels=system.official%3Dtrue";
+        let public = "Accessibility=PUBLIC&WorkspaceId=1";
+        for (grant, query, expected) in [
+            // Everything that the search can find.
+            (grant(ALL, ALL, true), "", ""),
+            (grant(ALL, ALL, true), "WorkspaceId=9", "WorkspaceId=9"),
+            (grant(ALL, ALL, false), "WorkspaceId=9", "WorkspaceId=9"),
+            (grant(ALL, ALL, false), "", "403"),
+            (grant(ALL, ALL, false), "Accessibility=PUBLIC", "403"),
+            (
+                grant(ALL, ALL, false),
+                "Accessibility=PRIVATE",
+                "Accessibility=PRIVATE",
+            ),
+            (
+                grant(ALL, &["u"], true),
+                "Accessibility=PUBLIC",
+                "Accessibility=PUBLIC",
+            ),
+            (grant(ALL, &["u"], true), "", "403"),
+            (
+                grant(ONE, ALL, false),
+                "WorkspaceId=1&PageNumber=3",
+                "PageNumber=3&WorkspaceId=1",
+            ),
+            (grant(ONE, ALL, true), "", "403"),
+            (grant(ONE, &["u"], false), public, public),
+            // PUBLIC images alone.
+            (grant(ONE, &[], false), "WorkspaceId=1", public),
+            (grant(ONE, &[], false), public, public),
+            (
+                grant(ONE, &[], false),
+                "WorkspaceId=1&Accessibility=",
+                public,
+            ),
+            (
+                grant(ALL, &[], false),
+                "WorkspaceId=9",
+                "Accessibility=PUBLIC&WorkspaceId=9",
+            ),
+            (grant(ONE, &["u"], false), "WorkspaceId=1", "403"),
+            (
+                grant(ONE, &[], false),
+                "WorkspaceId=1&Accessibility=PRIVATE",
+                "403",
+            ),
+            (
+                grant(ONE, &[], false),
+                "WorkspaceId=1&Accessibility=public",
+                "403",
+            ),
+            (grant(ONE, &[], false), "WorkspaceId=2", "403"),
+            (grant(ONE, &[], false), "WorkspaceId=", "403"),
+            (grant(ONE, &[], false), "", "403"),
+            // Official images.
+            (grant(&[], &[], true), OFFICIAL, OFFICIAL),
+            (grant(&[], &[], false), OFFICIAL, "403"),
+            (
+                grant(&[], &[], true),
+                "Labels=a%3D1%2Csystem.official%3Dtrue",
+                "Labels=a%3D1%2Csystem.official%3Dtrue",
+            ),
+            (
+                grant(&[], &[], true),
+                "Labels=system.official%3Dfalse",
+                "403",
+            ),
+            (grant(&[], &[], true), "Labels=system.official%3D%2A", "403"),
+            (
+                grant(&[], &[], true),
+                "Labels=xsystem.official%3Dtrue",
+                "403",
+            ),
+            (
+                grant(&[], &[], true),
+                "Labels=system.official%3Dtrue%2Csystem.official%3Dfalse",
+                "403",
+            ),
+            (
+                grant(&[], &[], true),
+                "Labels=System.Official%3Dfalse%2Csystem.official%3Dtrue",
+                "403",
+            ),
+            (grant(&[], &[], true), "Name=system.official%3Dtrue", "403"),
+        ] {
+            assert_eq!(sent(&grant, query), expected, "{grant:?} {query}");
+        }
     }
 
     #[test]
-    fn a_part_of_a_search_that_cannot_be_judged_is_refused() {
-        let many = PAGE.replace(":2,", ":99,");
-        let forbidden = |page: Result<String, Error>| matches!(page, Err(Error::Forbidden(_)));
-        assert!(forbidden(page(&many, nobody(), "WorkspaceId=1")));
-        assert!(forbidden(page(
-            PAGE,
-            nobody(),
-            "WorkspaceId=1&PageNumber=2"
-        )));
-        // The origin shows another workspace's image although one was named.
-        let foreign = many.replace("\"1\"", "\"2\"");
-        assert!(forbidden(page(&foreign, Scope::All, "WorkspaceId=1")));
+    fn labels_are_listed_to_who_sees_all_of_the_workspace() {
+        let may =
+            |grant: &Grant, query: &str| admit_labels(grant, &Query::parse(query).unwrap()).is_ok();
+        for (grant, query, expected) in [
+            (grant(&["*"], &["*"], true), "", true),
+            (grant(&["*"], &["*"], false), "", false),
+            (grant(&["1"], &["*"], false), "WorkspaceId=1", true),
+            (grant(&["1"], &["*"], false), "WorkspaceId=2", false),
+            (grant(&["1"], &[], true), "WorkspaceId=1", false),
+            (
+                grant(&["*"], &[], true),
+                "LabelFilter=system.official%3Dtrue",
+                false,
+            ),
+        ] {
+            assert_eq!(may(&grant, query), expected, "{grant:?} {query}");
+        }
+    }
+
+    #[test]
+    fn a_page_with_an_item_that_may_not_be_seen_is_invalid() {
+        const PUBLIC: &str = r#"{"WorkspaceId":"1","Accessibility":"PUBLIC"}"#;
+        let judge = |items: &str| {
+            let page =
+                format!(r#"{{"RequestId":"R","TotalCount":99,"Images":[{items}],"New":1.50}}"#);
+            check(page.as_bytes(), &grant(&["1"], &["u"], false)).is_ok()
+        };
+        assert!(judge(""));
+        assert!(judge(PUBLIC));
+        assert!(judge(
+            r#"{"WorkspaceId":"1","Accessibility":"PRIVATE","UserId":"u"}"#
+        ));
+        for hidden in [
+            r#"{"WorkspaceId":"1","Accessibility":"PRIVATE","UserId":"v"}"#,
+            r#"{"WorkspaceId":"2","Accessibility":"PUBLIC"}"#,
+            r#"{"WorkspaceId":null,"Accessibility":"PUBLIC"}"#,
+            r#"{"WorkspaceId":"1"}"#,
+            r#"{"WorkspaceId":"1","WorkspaceId":"1","Accessibility":"PUBLIC"}"#,
+            "1",
+            "null",
+        ] {
+            assert!(!judge(hidden), "{hidden}");
+            assert!(!judge(&format!("{PUBLIC},{hidden}")), "{hidden}");
+        }
     }
 
     #[test]
     fn what_can_be_read_in_two_ways_is_no_page() {
+        let all = grant(&["*"], &["*"], true);
         for body in [
             "[]",
             "{}",
             r#"{"Images":[],"TotalCount":0,"Images":[]}"#,
             r#"{"Images":{},"TotalCount":0}"#,
-            r#"{"Images":[],"TotalCount":-1}"#,
+            r#"{"Images":null}"#,
+            r#"{"Images":[]}x"#,
         ] {
-            let page = page(body, Scope::All, "");
-            assert!(
-                matches!(page, Err(Error::Upstream(UpstreamError::Unreadable))),
-                "{body}"
-            );
+            let judged = check(body.as_bytes(), &all);
+            assert!(matches!(judged, Err(UpstreamError::Unreadable)), "{body}");
         }
+        assert!(check(br#"{"Images":[]}"#, &all).is_ok());
     }
 }

@@ -144,7 +144,10 @@ const fn failure(error: &UpstreamError) -> Option<Failure> {
         | UpstreamError::Shed
         | UpstreamError::NoCredential
         | UpstreamError::Parent(
-            ParentFault::Overloaded | ParentFault::Credential | ParentFault::Circle,
+            ParentFault::Overloaded
+            | ParentFault::NotCached
+            | ParentFault::Credential
+            | ParentFault::Circle,
         ) => None,
     }
 }

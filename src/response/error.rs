@@ -166,7 +166,9 @@ impl Error {
                 UpstreamError::HeldBack
                 | UpstreamError::Transport(_)
                 | UpstreamError::Server(_)
-                | UpstreamError::Parent(ParentFault::Unavailable | ParentFault::Overloaded)
+                | UpstreamError::Parent(
+                    ParentFault::Unavailable | ParentFault::Overloaded | ParentFault::NotCached,
+                )
                 | UpstreamError::NoCredential => plain(
                     StatusCode::SERVICE_UNAVAILABLE,
                     "Gateway.UpstreamUnavailable",

@@ -3,12 +3,15 @@
 //! A parent has tried for itself, within its own retries, breaker and deadlines. So what it says in its own codes is
 //! final: to try again here would multiply its attempts by ours, and those of each gateway before us.
 
+use bytes::Bytes;
 use http::header::{CACHE_CONTROL, VIA};
 use http::{HeaderMap, HeaderValue};
 
-use super::{Upstream, Verdict};
-use crate::api::{Operation, OriginError};
+use super::{Upstream, UpstreamError, Verdict};
+use crate::api::{Call, ImageId, ImageKey, Operation, OriginError};
 use crate::outcome::CallResult;
+use crate::priority::{Priority, Urgency};
+use crate::traces::Trace;
 use crate::transport::Reply;
 use crate::via::{Circle, Hops};
 
@@ -19,6 +22,8 @@ pub struct Onward {
     pub hops: Hops,
     /// Whether the parent is to ask the origin anew. It does so only for a key that may refresh there.
     pub anew: bool,
+    /// Whether the parent is to answer from memory or not at all. It does so only for such a key, too.
+    pub only_if_cached: bool,
 }
 
 /// Why a parent gateway has no answer, by its own code.
@@ -33,6 +38,9 @@ pub enum ParentFault {
     /// It has too many connections.
     #[error("the parent gateway has too many connections")]
     Overloaded,
+    /// It has no copy, and was told not to ask for one.
+    #[error("the parent gateway has no copy")]
+    NotCached,
     /// Its origin's answer is none.
     #[error("the parent gateway cannot read the origin's answer")]
     Unreadable,
@@ -52,6 +60,7 @@ impl ParentFault {
     pub const fn result(self) -> CallResult {
         match self {
             Self::Timeout => CallResult::Timeout,
+            Self::NotCached => CallResult::ClientError,
             Self::Unavailable
             | Self::Overloaded
             | Self::Unreadable
@@ -78,6 +87,7 @@ impl ParentFault {
         Some(match code.strip_prefix("Gateway.")? {
             "UpstreamTimeout" => Self::Timeout,
             "Overloaded" => Self::Overloaded,
+            "NotCached" => Self::NotCached,
             "InvalidUpstreamResponse" => Self::Unreadable,
             "CredentialRejected" => Self::Credential,
             "LoopDetected" => Self::Circle,
@@ -119,8 +129,34 @@ impl Upstream {
             ),
             Circle::TooLong => tracing::debug!("a request came through too many gateways"),
         })?;
-        let anew = false;
-        Ok(Onward { hops, anew })
+        Ok(Onward {
+            hops,
+            ..Onward::default()
+        })
+    }
+
+    /// Asks a parent gateway whether our key may refresh there, by an `only-if-cached` for an id that no image
+    /// has: heeded, it is 504 at once; ignored, the parent asks the origin. `None` where the parent does not say.
+    pub async fn may_refresh(&self) -> Option<bool> {
+        let image = ImageId::parse(&format!("no-image-{:032x}", fastrand::u128(..))).ok()?;
+        let call = Call::get_image(ImageKey {
+            image,
+            verbose: false,
+        });
+        let onward = Onward {
+            only_if_cached: true,
+            ..Onward::default()
+        };
+        let urgency = Urgency::new(Priority::Miss);
+        let answer = self
+            .send(&call, Bytes::new(), &urgency, &onward, &Trace::none())
+            .await;
+        match answer {
+            Err(UpstreamError::Parent(ParentFault::NotCached)) => Some(true),
+            // Or it may not read images there, either.
+            Ok(_) | Err(UpstreamError::Credential(_)) => Some(false),
+            Err(_) => None,
+        }
     }
 
     /// Writes what a parent is told. Beside the signature, as `traceparent` is.
@@ -131,6 +167,9 @@ impl Upstream {
         headers.insert(VIA, instance.header(&onward.hops));
         if onward.anew {
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        }
+        if onward.only_if_cached {
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("only-if-cached"));
         }
     }
 }
@@ -175,6 +214,7 @@ mod tests {
                 Some(ParentFault::Credential),
             ),
             (508, "Gateway.LoopDetected", Some(ParentFault::Circle)),
+            (504, "Gateway.NotCached", Some(ParentFault::NotCached)),
             (500, "Gateway.Internal", Some(ParentFault::Unavailable)),
             (503, "ServiceUnavailable", None),
             (502, "", None),

@@ -228,6 +228,7 @@ mod tests {
             ParentFault::Timeout,
             ParentFault::Unavailable,
             ParentFault::Overloaded,
+            ParentFault::NotCached,
             ParentFault::Unreadable,
             ParentFault::Credential,
             ParentFault::Circle,

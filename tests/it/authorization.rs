@@ -141,7 +141,7 @@ async fn an_image_is_added_to_a_workspace_that_is_held() {
 }
 
 #[tokio::test]
-async fn a_search_shows_what_may_be_seen_and_counts_truly() {
+async fn a_search_is_answered_by_what_its_client_may_see_at_all() {
     let guarded = Guarded::usual().await;
     let (chief, team) = (Signer::chief(), Signer::team());
     let list = async |signer: &Signer, query: &str| {
@@ -154,27 +154,45 @@ async fn a_search_shows_what_may_be_seen_and_counts_truly() {
     let listed = all.found();
     let lists = listed.as_object().unwrap().values();
     assert_eq!(lists.filter(|field| field.is_array()).count(), 1);
-    let public = list(&team, "WorkspaceId=15945&Accessibility=PUBLIC&PageSize=5").await;
-    assert_eq!(public.status, 200, "{public:?}");
     for (query, status) in [
         ("", 403),
         ("WorkspaceId=20817", 403),
-        ("WorkspaceId=15945&WorkspaceId=20817", 403),
-        ("WorkspaceId=15945&PageSize=2", 403),
+        ("WorkspaceId=15945&Accessibility=PRIVATE", 403),
+        ("Labels=system.official%3Dtrue", 403),
+        ("WorkspaceId=15945&WorkspaceId=15945", 400),
+        (
+            "WorkspaceId=15945&Accessibility=PUBLIC&Accessibility=PRIVATE",
+            400,
+        ),
+        ("WorkspaceId=15945&accessibility=PUBLIC", 400),
+        ("WorkspaceId=15945&PageSize=2", 200),
         ("WorkspaceId=15945&PageSize=1000", 200),
+        ("WorkspaceId=15945&RegionId=cn-hangzhou", 200),
     ] {
         let answer = list(&team, query).await;
         assert_eq!(answer.status.as_u16(), status, "{query}");
     }
-    let whole = list(&team, "WorkspaceId=15945&PageSize=1000").await.found();
-    let images = whole["Images"].as_array().unwrap();
-    assert_eq!(whole["TotalCount"], images.len());
+    // What is hidden is neither shown nor counted, whatever the page.
+    let asked = list(
+        &team,
+        "WorkspaceId=15945&Accessibility=PUBLIC&PageSize=1000",
+    )
+    .await;
+    let public = asked.found();
+    let images = public["Images"].as_array().unwrap();
     assert!(!images.is_empty());
     assert!(
         images
             .iter()
             .all(|image| image["Accessibility"] == "PUBLIC")
     );
+    for query in [
+        "WorkspaceId=15945&PageSize=2&PageNumber=3",
+        "WorkspaceId=15945&PageNumber=99",
+    ] {
+        let page = list(&team, query).await.found();
+        assert_eq!(page["TotalCount"], images.len(), "{query}");
+    }
 }
 
 #[tokio::test]
@@ -193,7 +211,8 @@ async fn labels_of_one_image_are_shown_to_who_sees_it() {
         labels(&format!("ImageId={0}&ImageId={0}", Store::id(1))).await,
         400
     );
-    assert_eq!(labels("WorkspaceId=15945").await, 200);
+    // PRIVATE images of its workspace have labels too.
+    assert_eq!(labels("WorkspaceId=15945").await, 403);
     assert_eq!(labels("WorkspaceId=20817").await, 403);
     assert_eq!(labels("").await, 403);
 }

@@ -51,4 +51,6 @@ mod traces;
 mod unix;
 mod vectors;
 mod wire;
+mod worlds;
+mod write_access;
 mod writes;

@@ -46,7 +46,13 @@ async fn without_permission_there_the_parents_answer_comes_with_its_age_once_a_s
 #[tokio::test]
 async fn without_permission_here_nothing_is_passed_on() {
     let (parent, folder) = (StandIn::start(|_| Told::image(5, "")).await, clients());
-    let child = parent.child(|setup| guard(setup, folder.path())).await;
+    let child = parent
+        .child(|setup| {
+            guard(setup, folder.path());
+            // Which would ask the parent at start.
+            setup.set("api.writes", "false");
+        })
+        .await;
     let demand = async |signer: Signer| {
         let target = path("image-a");
         let mut signed = signer.sign(&Method::GET, &target, "");

@@ -157,7 +157,13 @@ async fn too_many_hops_tell_nothing_of_what_may_not_be_seen() {
     })
     .await;
     let folder = clients();
-    let child = parent.child(|setup| guard(setup, folder.path())).await;
+    let child = parent
+        .child(|setup| {
+            guard(setup, folder.path());
+            // Which would ask the parent at start.
+            setup.set("api.writes", "false");
+        })
+        .await;
     let ask = async |signer: Signer, id: &str, via: &str| {
         let target = path(id);
         let mut signed = signer.sign(&Method::GET, &target, "");

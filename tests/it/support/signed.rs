@@ -112,13 +112,17 @@ impl Signer {
     /// The headers of a signed request.
     pub(crate) fn sign(&self, method: &Method, target: &str, body: &str) -> Vec<(String, String)> {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let call = Call::classify(method, path, Some(query)).unwrap();
+        // A request that is refused names what it meant, too.
+        let action = Call::classify(method, path, Some(query)).map_or_else(
+            |misrouted| misrouted.action(),
+            |call| call.operation.action(),
+        );
         let draft = Draft {
             method: method.clone(),
             host: self.host.clone(),
             path: path.to_owned(),
             query: Query::parse(query).unwrap().canonical(),
-            action: call.operation.action(),
+            action,
             body: Bytes::copy_from_slice(body.as_bytes()),
         };
         let nonce = format!("{:032x}", fastrand::u128(..));

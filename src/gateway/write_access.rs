@@ -1,0 +1,217 @@
+//! Who may write an image: judged on the image as the origin has it now.
+//!
+//! A cached copy may be PUBLIC while the image has become somebody's own. So a write is authorized on a
+//! GetImage of its own that is sent after the write arrived: no cache, shared fetch, negative entry or
+//! interval between forced refreshes comes before it, and nothing of it is stored. Behind a parent gateway
+//! the request says `no-cache`, and what the parent tells of the answer's age decides.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::AGE;
+use tokio::time::{Instant, sleep};
+
+use super::{Asked, Gateway};
+use crate::api::{Call, ImageId, ImageKey};
+use crate::auth::Grant;
+use crate::cache::Parent;
+use crate::outcome::Outcome;
+use crate::priority::{Priority, Urgency};
+use crate::response::{CACHE_STATUS, Error};
+use crate::upstream::{self, Kind, Onward, Said, UpstreamError};
+
+/// How often a parent is asked: it refreshes an image at most once a second, and shares its fetches.
+const ATTEMPTS: u32 = 3;
+/// Longer than a parent's interval between forced refreshes of one image.
+const PAUSE: Duration = Duration::from_millis(1100);
+
+const REMEDY: &str = "the parent gateway answers from memory, on which no write is authorized: its operator can grant \
+     refresh to this gateway's key";
+
+impl Gateway {
+    /// Lets on only who may see the image as it is now.
+    ///
+    /// # Errors
+    /// [`Error::Unseen`] for an image that is not there or may not be seen, alike in time and price.
+    pub(super) async fn must_see_now(
+        &self,
+        image: &ImageId,
+        grant: &Grant,
+        asked: &Asked<'_>,
+    ) -> Result<(), Error> {
+        let call = Call::get_image(ImageKey {
+            image: image.clone(),
+            verbose: false,
+        });
+        let onward = Onward {
+            anew: true,
+            ..self.parts.upstream.onward(&asked.head.headers)?
+        };
+        let urgency = Urgency::new(Priority::Miss);
+        let mut attempt = 1;
+        loop {
+            let sending =
+                self.parts
+                    .upstream
+                    .send(&call, Bytes::new(), &urgency, &onward, asked.trace);
+            let answer = sending.await?;
+            match judge(&answer, grant, asked.at, attempt) {
+                Access::Granted => return Ok(()),
+                Access::Denied(outcome) => return Err(self.unseen(outcome)),
+                Access::Unknown if attempt == ATTEMPTS => return Err(unusable(&answer)),
+                Access::Unknown => sleep(PAUSE).await,
+            }
+            attempt += 1;
+        }
+    }
+}
+
+/// What an answer says about a client's access.
+#[derive(Debug, PartialEq, Eq)]
+enum Access {
+    Granted,
+    Denied(Outcome),
+    /// The answer may be from before the write.
+    Unknown,
+}
+
+/// Judges an answer to the `attempt`-th request. A parent's first denial is never believed: a not-found has
+/// no age, and an image that is hidden must not be denied sooner than one that is missing.
+fn judge(answer: &upstream::Answer, grant: &Grant, arrival: Instant, attempt: u32) -> Access {
+    let is_sure = answer.from == Kind::Api || attempt > 1;
+    match &answer.said {
+        Said::Ok(_) if !is_from_after(arrival, answer) => Access::Unknown,
+        Said::Ok(fields) if grant.shows(&fields.ownership) => Access::Granted,
+        Said::Ok(_) if is_sure => Access::Denied(Outcome::Denied),
+        // The first request made the parent ask at the latest a second later.
+        Said::NotFound(_) | Said::Forbidden(_) if is_sure => Access::Denied(Outcome::Passthrough),
+        Said::Ok(_) | Said::NotFound(_) | Said::Forbidden(_) => Access::Unknown,
+    }
+}
+
+/// Whether the origin gave this image in answer to a request that was sent after `arrival`. A parent's `Age`
+/// counts whole seconds from when it sent its own request.
+fn is_from_after(arrival: Instant, answer: &upstream::Answer) -> bool {
+    if answer.from == Kind::Api {
+        return true;
+    }
+    let status = answer.reply.header(CACHE_STATUS.as_str());
+    let age = Parent::read(answer.reply.header(AGE.as_str()), status).age;
+    let is_its_own =
+        status.contains("fwd=") && !status.contains("hit") && !status.contains("collapsed");
+    let oldest = age + Duration::from_secs(1);
+    (is_its_own && age.is_zero()) || answer.sent.checked_sub(oldest) >= Some(arrival)
+}
+
+/// Says why a parent's answer authorizes nothing.
+fn unusable(answer: &upstream::Answer) -> Error {
+    if answer
+        .reply
+        .header(CACHE_STATUS.as_str())
+        .contains("detail=")
+    {
+        UpstreamError::HeldBack.into()
+    } else {
+        Error::Forbidden(REMEDY)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+    use crate::api::{Accessibility, ImageFields, OriginError, Ownership};
+    use crate::auth::Scope;
+    use crate::transport::Reply;
+
+    /// An answer to a request that was sent so many milliseconds after the write arrived.
+    fn answer(from: Kind, said: Said, after: u64, age: &str, status: &str) -> upstream::Answer {
+        let header = |text: &str| HeaderValue::from_str(text).unwrap();
+        let headers = [(AGE, header(age)), (CACHE_STATUS, header(status))];
+        upstream::Answer {
+            said,
+            reply: Reply {
+                status: 200,
+                headers: headers.into_iter().collect(),
+                body: Bytes::new(),
+                connection: crate::transport::Connection::default(),
+            },
+            sent: Instant::now() + Duration::from_millis(after),
+            took: Duration::ZERO,
+            received: jiff::Timestamp::UNIX_EPOCH,
+            from,
+        }
+    }
+
+    fn image(accessibility: Accessibility) -> Said {
+        Said::Ok(ImageFields {
+            ownership: Ownership {
+                accessibility: Some(accessibility),
+                workspace: Some("1".into()),
+                user: None,
+            },
+            ..ImageFields::default()
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_parents_answer_must_be_from_after_the_write() {
+        let own = "pai-image-gateway; fwd=request; stored";
+        let joined = "pai-image-gateway; fwd=uri-miss; collapsed";
+        let hit = "pai-image-gateway; hit; ttl=30";
+        let failed = "pai-image-gateway; hit; ttl=-500; detail=origin-error";
+        // The parent's own parent answered from memory.
+        let above = "pai-image-gateway; hit; ttl=30, pai-image-gateway; fwd=request; stored";
+        for (after, age, status, expected) in [
+            (0, "0", own, true),
+            (0, "0", "pai-image-gateway; fwd=uri-miss; stored", true),
+            (0, "1", own, false),
+            (0, "0", joined, false),
+            (1100, "0", joined, true),
+            (1100, "1", joined, false),
+            (0, "0", hit, false),
+            (1100, "0", hit, true),
+            (1100, "1", hit, false),
+            (2200, "1", hit, true),
+            (2200, "600", failed, false),
+            (0, "0", above, false),
+            (2200, "7", above, false),
+            (0, "", "", false),
+        ] {
+            let said = image(Accessibility::Public);
+            let answer = answer(Kind::Gateway, said, after, age, status);
+            let judged = is_from_after(Instant::now(), &answer);
+            assert_eq!(judged, expected, "{after} {age} {status}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hidden_image_is_denied_when_a_missing_one_is() {
+        let grant = Grant {
+            permissions: [].into(),
+            workspaces: Scope::Only(["1".into()].into()),
+            users: Scope::Only([].into()),
+            official: false,
+        };
+        let judge = |from, said, attempt| {
+            let own = "pai-image-gateway; fwd=request; stored";
+            let answer = answer(from, said, 0, "0", own);
+            judge(&answer, &grant, Instant::now(), attempt)
+        };
+        let missing = || Said::NotFound(OriginError::parse(404, b"{}"));
+        for (from, attempt) in [(Kind::Api, 1), (Kind::Gateway, 2)] {
+            let hidden = judge(from, image(Accessibility::Private), attempt);
+            assert_eq!(hidden, Access::Denied(Outcome::Denied));
+            let missing = judge(from, missing(), attempt);
+            assert_eq!(missing, Access::Denied(Outcome::Passthrough));
+        }
+        for said in [image(Accessibility::Private), missing()] {
+            assert_eq!(judge(Kind::Gateway, said, 1), Access::Unknown);
+        }
+        for from in [Kind::Api, Kind::Gateway] {
+            let seen = judge(from, image(Accessibility::Public), 1);
+            assert_eq!(seen, Access::Granted);
+        }
+    }
+}
