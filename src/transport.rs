@@ -23,7 +23,7 @@ pub use connection::Connection;
 pub use error::{BuildError, ConnectError, TransportError};
 pub use proxy::{BadProxy, Proxy};
 pub use reply::Reply;
-pub(crate) use tls::tls;
+pub(crate) use tls::{roots, tls, trust};
 
 use std::time::Duration;
 

@@ -9,7 +9,7 @@ use tokio::time::{error::Elapsed, timeout};
 use super::connection::{Connection, Unconnected, connect};
 use super::leading::{PUT, RELEASE, RENEW};
 use super::nonces::RECORD;
-use super::reading::GET;
+use super::reading::{GET, LONGEST_VALUE};
 use super::{Shared, milliseconds};
 use crate::api::{ImageId, ImageKey};
 
@@ -55,7 +55,7 @@ impl Shared {
         connection.subscribe(&news).await?;
         let mut get = GET.key(self.names.image(&key));
         get.key(self.names.no(&key.image)).key(&lease);
-        get.arg(TOKEN).arg(life).arg(0).arg(0);
+        get.arg(TOKEN).arg(life).arg(0).arg(0).arg(LONGEST_VALUE);
         let _got: Value = get.invoke_async(connection).await?;
         let mut renew = RENEW.key(&lease);
         renew.arg(TOKEN).arg(life);
@@ -74,6 +74,11 @@ impl Shared {
         );
         nonce.arg(0).arg(life);
         let _recorded: u8 = nonce.invoke_async(connection).await?;
+        let mut length = redis::cmd("STRLEN");
+        length
+            .arg(self.names.image(&key))
+            .exec_async(connection)
+            .await?;
         let _proved = self.prove_and_read(connection, None).await?;
         self.try_log(&key, connection).await
     }

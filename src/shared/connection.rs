@@ -2,24 +2,31 @@
 //! cluster.
 
 use std::io;
+use std::sync::Arc;
 
 use redis::aio::{AsyncPushSender, ConnectionLike, MultiplexedConnection};
 use redis::cluster::ClusterClientBuilder;
 use redis::cluster_async::ClusterConnection;
 use redis::{
-    AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionAddr, ConnectionInfo,
+    AsyncConnectionConfig, ClientTlsConfig, Cmd, ConnectionAddr, ConnectionInfo,
     IntoConnectionInfo, Pipeline, ProtocolVersion, RedisError, RedisFuture, RedisResult,
     TlsCertificates, Value,
 };
 use tokio::fs;
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
 
-use super::Config;
+use super::{Config, socket};
+use crate::transport::BuildError;
 
 /// A connection; clones share it.
 #[derive(Clone)]
 pub(super) enum Connection {
-    /// To a server.
-    One(MultiplexedConnection),
+    /// To a server, and the task that writes and reads.
+    One(
+        MultiplexedConnection,
+        #[expect(dead_code, reason = "the task ends when it is dropped")] Arc<Driver>,
+    ),
     /// To the nodes of a cluster; it finds its way back to them by itself.
     Cluster(ClusterConnection),
 }
@@ -33,7 +40,28 @@ pub(super) enum Unconnected {
         error: io::Error,
     },
     #[error(transparent)]
+    Socket(#[from] io::Error),
+    #[error(transparent)]
+    Tls(#[from] BuildError),
+    #[error(transparent)]
     Server(#[from] RedisError),
+}
+
+/// The task of a connection, which ends with the last clone of it.
+pub(super) struct Driver(AbortHandle);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Files in PEM form, as they are now.
+pub(super) struct Pem {
+    /// Roots to trust instead of the system's.
+    pub(super) roots: Option<Vec<u8>>,
+    /// Certificate and key.
+    pub(super) identity: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 /// Connects and signs in. Files are read anew each time. `push` hears the news that is subscribed to.
@@ -43,7 +71,7 @@ pub(super) async fn connect(
     push: impl AsyncPushSender,
 ) -> Result<Connection, Unconnected> {
     let info = with_secrets(url.into_connection_info()?, config).await?;
-    let certificates = certificates(config).await?;
+    let pem = Pem::read(config).await?;
     let is_tls = matches!(info.addr(), ConnectionAddr::TcpTls { .. });
     if config.cluster {
         let mut builder = ClusterClientBuilder::new([info])
@@ -53,25 +81,25 @@ pub(super) async fn connect(
             .connection_timeout(config.connect_timeout.0)
             .response_timeout(config.connect_timeout.0);
         if is_tls {
-            builder = builder.certs(certificates);
+            builder = builder.certs(pem.certificates());
         }
         let connection = builder.build()?.get_async_connection().await?;
         return Ok(Connection::Cluster(connection));
     }
-    let client = if is_tls {
-        Client::build_with_tls(info, certificates)?
-    } else {
-        Client::open(info)?
-    };
     let how = AsyncConnectionConfig::new()
         .set_push_sender(push)
-        .set_connection_timeout(Some(config.connect_timeout.0))
         // Whoever sends a command has a deadline of his own.
         .set_response_timeout(None);
-    let connection = client
-        .get_multiplexed_async_connection_with_config(&how)
-        .await?;
-    Ok(Connection::One(connection))
+    let connecting = async {
+        let stream = socket::open(info.addr(), &pem).await?;
+        let settings = info.redis_settings();
+        Ok::<_, Unconnected>(MultiplexedConnection::new_with_config(settings, stream, how).await?)
+    };
+    let late = |_| io::Error::from(io::ErrorKind::TimedOut);
+    let connecting = timeout(config.connect_timeout.0, connecting);
+    let (connection, driver) = connecting.await.map_err(late)??;
+    let driver = Driver(tokio::spawn(driver).abort_handle());
+    Ok(Connection::One(connection, Arc::new(driver)))
 }
 
 async fn with_secrets(
@@ -94,18 +122,27 @@ async fn with_secrets(
     Ok(info.set_redis_settings(settings))
 }
 
-async fn certificates(config: &Config) -> Result<TlsCertificates, Unconnected> {
-    let cert = read("shared_cache.cert_file", &config.cert_file).await?;
-    let key = read("shared_cache.key_file", &config.key_file).await?;
-    Ok(TlsCertificates {
-        client_tls: cert
-            .zip(key)
-            .map(|(client_cert, client_key)| ClientTlsConfig {
+impl Pem {
+    async fn read(config: &Config) -> Result<Self, Unconnected> {
+        let cert = read("shared_cache.cert_file", &config.cert_file).await?;
+        let key = read("shared_cache.key_file", &config.key_file).await?;
+        Ok(Self {
+            roots: read("shared_cache.ca_file", &config.ca_file).await?,
+            identity: cert.zip(key),
+        })
+    }
+
+    /// The same as a cluster's client takes it.
+    fn certificates(self) -> TlsCertificates {
+        let identity = self.identity;
+        TlsCertificates {
+            client_tls: identity.map(|(client_cert, client_key)| ClientTlsConfig {
                 client_cert,
                 client_key,
             }),
-        root_cert: read("shared_cache.ca_file", &config.ca_file).await?,
-    })
+            root_cert: self.roots,
+        }
+    }
 }
 
 async fn read(
@@ -122,7 +159,7 @@ impl Connection {
     /// Hears a channel from now on.
     pub(super) async fn subscribe(&mut self, channel: &str) -> RedisResult<()> {
         match self {
-            Self::One(connection) => connection.subscribe(channel).await,
+            Self::One(connection, _) => connection.subscribe(channel).await,
             Self::Cluster(connection) => connection.subscribe(channel).await,
         }
     }
@@ -131,7 +168,7 @@ impl Connection {
 impl ConnectionLike for Connection {
     fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
         match self {
-            Self::One(connection) => connection.req_packed_command(cmd),
+            Self::One(connection, _) => connection.req_packed_command(cmd),
             Self::Cluster(connection) => connection.req_packed_command(cmd),
         }
     }
@@ -143,14 +180,14 @@ impl ConnectionLike for Connection {
         count: usize,
     ) -> RedisFuture<'a, Vec<Value>> {
         match self {
-            Self::One(connection) => connection.req_packed_commands(pipeline, offset, count),
+            Self::One(connection, _) => connection.req_packed_commands(pipeline, offset, count),
             Self::Cluster(connection) => connection.req_packed_commands(pipeline, offset, count),
         }
     }
 
     fn get_db(&self) -> i64 {
         match self {
-            Self::One(connection) => connection.get_db(),
+            Self::One(connection, _) => connection.get_db(),
             Self::Cluster(connection) => connection.get_db(),
         }
     }

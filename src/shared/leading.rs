@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use redis::Script;
 use tokio::time::sleep;
 
+use super::reading::LONGEST_VALUE;
 use super::{Failure, Lease, Shared, milliseconds, value};
 use crate::cache::{Landed, Policy};
 use crate::metrics::SharedOperation;
@@ -63,7 +64,9 @@ impl Shared {
         let value = lease.began.and_then(|(reading, position)| {
             value::encode(&to, key, landed, policy, &reading, position)
         });
-        let Some(value) = value.filter(|_| !life.is_zero()) else {
+        let is_short = |value: &Vec<u8>| value.len() <= LONGEST_VALUE;
+        let value = value.filter(|value| is_short(value) && !life.is_zero());
+        let Some(value) = value else {
             return self.release(lease, None).await;
         };
         let put = self.commands.run(async |mut connection| {

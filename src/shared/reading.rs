@@ -42,6 +42,10 @@ impl State {
     }
 }
 
+/// Bytes of a value. An image has about 1 KiB; what is longer is not stored, and what lies there and is
+/// longer is none of ours.
+pub(super) const LONGEST_VALUE: usize = 4 << 20;
+
 /// The greatest age that is asked for: longer than anything is kept.
 const MAX_AGE: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -84,6 +88,7 @@ impl Shared {
                     .arg(milliseconds(self.config.lease.0))
                     .arg(milliseconds(oldest))
                     .arg(u8::from(overlook))
+                    .arg(LONGEST_VALUE)
                     .invoke_async::<(u64, u8, Vec<u8>, Vec<u8>, i64)>(&mut connection)
                     .await?;
                 Ok((asked, reply))

@@ -1,55 +1,69 @@
 //! Certificates that the other side must show.
 
+use std::fmt::Display;
 use std::fs;
-use std::io;
 use std::sync::Arc;
 
+use rustls::client::WantsClientCert;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt;
 
 use super::BuildError;
 
 /// Trusts the given CA file alone, else the system's roots, else (an image without any) Mozilla's.
 pub(crate) fn tls(ca_file: Option<&str>) -> Result<ClientConfig, BuildError> {
+    let roots = ca_file.map(read_roots).transpose()?;
+    Ok(trust(roots)?.with_no_client_auth())
+}
+
+/// Begins a client's configuration that trusts these roots alone, or the system's, or Mozilla's.
+pub(crate) fn trust(
+    roots: Option<RootCertStore>,
+) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, BuildError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = || {
         ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
     };
-    if let Some(path) = ca_file {
-        return Ok(builder()?
-            .with_root_certificates(read_roots(path)?)
-            .with_no_client_auth());
+    if let Some(roots) = roots {
+        return Ok(builder()?.with_root_certificates(roots));
     }
     match builder()?.with_platform_verifier() {
-        Ok(builder) => Ok(builder.with_no_client_auth()),
+        Ok(builder) => Ok(builder),
         Err(error) => {
             tracing::info!(%error, "no system roots to trust; using Mozilla's");
             let roots = webpki_roots::TLS_SERVER_ROOTS.to_vec();
-            Ok(builder()?
-                .with_root_certificates(RootCertStore { roots })
-                .with_no_client_auth())
+            Ok(builder()?.with_root_certificates(RootCertStore { roots }))
         }
     }
 }
 
 fn read_roots(path: &str) -> Result<RootCertStore, BuildError> {
-    let bad = |reason: String| BuildError::CaFile {
-        path: path.to_owned(),
-        reason,
-    };
-    let pem = fs::read(path).map_err(|error: io::Error| bad(error.to_string()))?;
+    let pem = fs::read(path).map_err(|error| bad(path, &error))?;
+    roots(path, &pem)
+}
+
+/// Reads the roots that a file in PEM form holds.
+///
+/// # Errors
+/// [`BuildError::CaFile`] where it holds none, or one that cannot be read.
+pub(crate) fn roots(path: &str, pem: &[u8]) -> Result<RootCertStore, BuildError> {
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|error| bad(error.to_string()))?;
-        roots
-            .add(certificate)
-            .map_err(|error| bad(error.to_string()))?;
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|error| bad(path, &error))?;
+        roots.add(certificate).map_err(|error| bad(path, &error))?;
     }
     if roots.is_empty() {
-        return Err(bad("it holds no certificate in PEM form".to_owned()));
+        return Err(bad(path, &"it holds no certificate in PEM form"));
     }
     Ok(roots)
+}
+
+fn bad(path: &str, reason: &dyn Display) -> BuildError {
+    BuildError::CaFile {
+        path: path.to_owned(),
+        reason: reason.to_string(),
+    }
 }

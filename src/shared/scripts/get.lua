@@ -1,12 +1,17 @@
 -- Reads what is held of an image, or makes the caller the one who fetches it, in one step.
--- KEYS: image, no, lease.   ARGV: token, lease in ms, greatest age taken in ms, "1" to overlook what is held.
+-- KEYS: image, no, lease.   ARGV: token, lease in ms, greatest age taken in ms, "1" to overlook what is held,
+-- greatest length of a value.
 -- Returns { clock in ms, state, held, mark, ms }. States: 0 it is fresh · 1 the lease is the caller's ·
 -- 2 another has the lease, for so many ms yet · 3 who had it failed, as the mark tells. What is held and not
 -- fresh comes with the last three.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
--- What is of another type, or said to be sent later than now, is none of ours or of another clock.
+-- What is of another type, too long, or said to be sent later than now, is none of ours or of another clock.
 local function text(key)
+  local length = redis.pcall('STRLEN', key)
+  if type(length) == 'number' and length > tonumber(ARGV[5]) then
+    return nil
+  end
   local value = redis.pcall('GET', key)
   return type(value) == 'string' and value or nil
 end

@@ -51,6 +51,26 @@ async fn a_value_that_is_foreign_or_of_another_version_is_a_miss_and_is_replaced
 }
 
 #[tokio::test]
+async fn a_value_that_is_too_long_is_a_miss_and_the_connection_stays() {
+    let Some((fleet, key)) = filled().await else {
+        return;
+    };
+    let beyond = ["SETRANGE", &key, "5000000", "x"];
+    fleet.redis.command(&beyond).await;
+    let newcomer = replica(&fleet.origin, &fleet.redis.url(), |_| {}).await;
+    super::await_up(&newcomer, 1.0).await;
+    assert_eq!(newcomer.image(&an_image()).await.status, 200);
+    assert_eq!(fleet.origin.fetches(&an_image()), 2);
+    assert_eq!(super::count(&newcomer, "orders", "error").await, 0.0);
+    fleet.await_keys(":image", 1).await;
+    crate::support::eventually("it is replaced", async || {
+        let length = fleet.redis.command(&["STRLEN", &key]).await;
+        length.parse::<usize>().unwrap() < 5_000_000
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_damaged_value_is_a_miss() {
     let Some((fleet, key)) = filled().await else {
         return;
@@ -77,6 +97,15 @@ async fn a_key_of_another_type_is_a_miss_and_is_replaced() {
     .await;
 }
 
+/// Asks until the origin has been asked a second time: a key is refreshed once a second at most.
+async fn refetched(fleet: &Fleet) {
+    crate::support::eventually("the origin is asked again", async || {
+        fleet.ask_each(&an_image()).await;
+        fleet.origin.fetches(&an_image()) == 2
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_log_that_is_gone_makes_everything_be_fetched_again() {
     let Some((fleet, _)) = filled().await else {
@@ -96,7 +125,7 @@ async fn a_log_that_is_gone_makes_everything_be_fetched_again() {
         "{stale:?}"
     );
     // The value in the server is from before, too.
-    replica.await_fetches(&an_image(), 2).await;
+    refetched(&fleet).await;
     crate::support::eventually("it is fresh again", async || {
         let answer = replica.image(&an_image()).await;
         answer.cache_status().contains("; hit; ttl=") && !answer.cache_status().contains("detail")
@@ -123,7 +152,7 @@ async fn an_entry_that_cannot_be_read_may_have_ordered_anything() {
         answer.cache_status().contains("detail=revalidating"),
         "{answer:?}"
     );
-    fleet.replicas[0].await_fetches(&an_image(), 2).await;
+    refetched(&fleet).await;
     // And the log is followed on.
     let newcomer = replica(&fleet.origin, &fleet.redis.url(), |_| {}).await;
     super::await_up(&newcomer, 1.0).await;
