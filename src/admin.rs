@@ -53,7 +53,7 @@ pub struct Config {
     pub address: String,
     /// Path of a Unix socket to listen on instead.
     pub unix: Option<String>,
-    /// File with the token to ask for.
+    /// File with the bearer token that the admin pages need.
     pub token_file: Option<String>,
 }
 

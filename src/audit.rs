@@ -31,10 +31,10 @@ use rate::Rate;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// `stdout`, `stderr`, `off`, or a file to append to. Purges and refused admin tokens are written always, requests
-    /// and refused sign-ins where clients sign in.
+    /// Destination of the audit lines: `stdout`, `stderr`, `off`, or a file to append to. Purges and refused admin
+    /// tokens are always written, requests and refused sign-ins where clients sign in.
     pub to: String,
-    /// Share of the hits, and of what is rejected, that is written, from 0 to 1.
+    /// Share of hits and of rejected requests that is written, from 0 to 1.
     pub hits: f64,
 }
 

@@ -41,9 +41,9 @@ use crate::telemetry::Condition;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Whether clients must sign in.
+    /// Authentication of clients.
     pub mode: Mode,
-    /// Where the clients' keys and permissions are, for `required`.
+    /// File with the clients, their keys and permissions, for `required`.
     pub clients_file: String,
     /// Nonces remembered for each client, of the last 30 minutes.
     pub nonces_per_client: u32,
@@ -117,7 +117,7 @@ impl Authenticator {
         Ok(Self { clients, metrics })
     }
 
-    /// Whether clients must sign in.
+    /// Authentication of clients.
     #[must_use]
     pub const fn is_required(&self) -> bool {
         self.clients.is_some()

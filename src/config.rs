@@ -45,19 +45,19 @@ pub struct Settings {
     pub upstream: upstream::Config,
     /// The central credential.
     pub credentials: credentials::Config,
-    /// How long answers are kept.
+    /// Lifetime of cached answers.
     pub freshness: cache::Policy,
-    /// How much is kept.
+    /// Size of the cache.
     pub cache: cache::Config,
-    /// What a fleet shares.
+    /// Cache that a fleet shares.
     pub shared_cache: shared::Config,
-    /// What is answered.
+    /// Operations on the data port.
     pub api: gateway::Config,
-    /// Many images in one go.
+    /// Requests for many images.
     pub resolve: gateway::ResolveConfig,
-    /// Who may ask.
+    /// Authentication of clients.
     pub auth: auth::Config,
-    /// What is written down about who asked.
+    /// Audit of requests.
     pub audit: audit::Config,
     /// Files that are read again.
     pub reload: reload::Config,
@@ -73,9 +73,9 @@ pub struct Settings {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Shutdown {
-    /// How long requests are still accepted after readiness has fallen.
+    /// Time that requests are still accepted after readiness has fallen.
     pub lame_duck: Span,
-    /// How long connections get to finish after that.
+    /// Time that connections get to finish after `lame_duck`.
     pub drain: Span,
 }
 

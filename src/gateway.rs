@@ -68,15 +68,15 @@ use request_id::RequestId;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Whether AddImage, AddImageLabels, RemoveImageLabels, PublishImage and RemoveImage are passed on.
+    /// Passes AddImage, AddImageLabels, RemoveImageLabels, PublishImage and RemoveImage on.
     pub writes: bool,
-    /// How long a request waits for a fetch. Node's SDK gives up after 3 s.
+    /// Time that a request waits for a fetch. Node's SDK gives up after 3 s.
     pub wait: Span,
-    /// How long it waits when it could be answered with a stale image instead.
+    /// Time that a request waits for a fetch where a stale image could answer it.
     pub wait_with_stale: Span,
     /// Longest body read from a client.
     pub max_body: ByteSize,
-    /// Time for a client's body to come.
+    /// Time for a client's whole body to arrive.
     pub body_timeout: Span,
 }
 

@@ -24,7 +24,7 @@ use crate::units::Span;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// How often files are looked at for a change.
+    /// Time between two looks at the files for a change.
     pub interval: Span,
 }
 

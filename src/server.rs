@@ -45,17 +45,17 @@ pub struct Config {
     pub unix: Option<String>,
     /// The socket's permissions, in octal.
     pub unix_mode: String,
-    /// Connections at once; one more is answered 503 and closed, on a TLS port only closed.
+    /// Number of open connections; one more is answered 503 and closed, on a TLS port only closed.
     pub max_connections: u32,
-    /// Requests that may wait at once; one more is answered 429. Hits do not wait.
+    /// Number of requests that may wait at once; one more is answered 429. Hits do not wait.
     pub max_in_flight: u32,
-    /// Connections the kernel holds until they are accepted.
+    /// Connections that the kernel queues until they are accepted.
     pub backlog: u32,
-    /// Longest request head.
+    /// Bytes of the longest request head.
     pub max_head: ByteSize,
-    /// Time for a request's head to come, from its first byte.
+    /// Time for a request's head to arrive, from its first byte.
     pub head_timeout: Span,
-    /// Idle connections are closed after this. SDKs lose a request when it is short.
+    /// Time after which an idle connection is closed. SDKs lose a request when it is short.
     pub idle_timeout: Span,
     /// Encryption; off unless its files are named.
     pub tls: TlsConfig,

@@ -23,11 +23,11 @@ use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, registry, reload}
 pub struct Config {
     /// `error`, `warn`, `info`, `debug` or `trace`, or directives such as `info,pai_image_gateway::upstream=debug`.
     pub level: String,
-    /// How a line looks.
+    /// Format of a line.
     pub format: Format,
-    /// Whether a line is written for each request, under the target `access`.
+    /// Writes a line for each request, under the target `access`.
     pub access: bool,
-    /// Share of the requests answered from memory that get one, from 0 to 1.
+    /// Share of the requests answered from memory that get an access line, from 0 to 1.
     pub access_hits: f64,
 }
 

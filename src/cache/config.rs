@@ -12,13 +12,13 @@ use crate::units::{ByteSize, Span};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Memory for images: bodies and all that is kept beside them.
+    /// Bytes of memory for cached images, bodies and bookkeeping.
     pub max_bytes: ByteSize,
-    /// How many negative answers are kept.
+    /// Number of negative answers (not found, forbidden) that are kept.
     pub max_negative: u64,
-    /// File that images are saved to, for the next start.
+    /// File that cached images are saved to, for the next start.
     pub snapshot: Option<String>,
-    /// How often they are.
+    /// Time between snapshots, if anything has changed.
     pub snapshot_interval: Span,
 }
 

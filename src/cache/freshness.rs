@@ -35,9 +35,9 @@ const MIN_DELTA: f64 = 0.02;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Policy {
-    /// Share of the quiet time that an answer lives.
+    /// Share of the time since the image's last change that an answer stays fresh.
     pub factor: f64,
-    /// Shortest ttl the heuristic gives.
+    /// Shortest ttl.
     pub min: Span,
     /// Longest ttl of `Verbose=false`.
     pub max: Span,
@@ -47,17 +47,17 @@ pub struct Policy {
     pub fallback: Span,
     /// Share of the ttl that is drawn away at random, so that equals do not expire together.
     pub jitter: f64,
-    /// Shortest time a stale answer serves while it is fetched again.
+    /// Shortest time that a stale answer is served while it is fetched again.
     pub stale_while_revalidate_min: Span,
-    /// Longest time of the same.
+    /// Longest time that a stale answer is served while it is fetched again.
     pub stale_while_revalidate_max: Span,
-    /// How long a stale answer serves while the origin fails.
+    /// Time that a stale answer is served while the origin fails.
     pub stale_if_error: Span,
-    /// How long "there is no such image" is kept.
+    /// Time that a not-found answer is kept.
     pub not_found: Span,
-    /// How long "you may not see this image" is kept.
+    /// Time that a forbidden answer is kept.
     pub forbidden: Span,
-    /// What the origin's own `Cache-Control` counts.
+    /// Effect of the origin's `Cache-Control`.
     pub origin_cache_control: OriginCacheControl,
 }
 

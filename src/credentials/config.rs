@@ -11,7 +11,7 @@ use crate::units::Span;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Which sources are asked.
+    /// Sources that are asked for the credential.
     pub source: SourceName,
     /// The key's id, for `static`; else it is looked for in `access_key_id_file`.
     pub access_key_id: Option<String>,
@@ -21,31 +21,31 @@ pub struct Config {
     pub access_key_secret_file: Option<String>,
     /// File with the token of a temporary key.
     pub security_token_file: Option<String>,
-    /// How often a credential without expiration is read again.
+    /// Time between two loads of a credential that does not expire.
     pub refresh: Span,
-    /// Role that `oidc` takes on.
+    /// ARN of the role that `oidc` assumes.
     pub oidc_role_arn: Option<String>,
-    /// Identity provider that the OIDC token is of.
+    /// ARN of the identity provider that issued the OIDC token.
     pub oidc_provider_arn: Option<String>,
     /// File with the OIDC token.
     pub oidc_token_file: Option<String>,
-    /// Role to take on with whatever credential the source gives.
+    /// ARN of a role to assume with whatever credential the source gives.
     pub assume_role_arn: Option<String>,
-    /// What the assumed role's trust policy may ask for.
+    /// External id that the assumed role's trust policy asks for.
     pub external_id: Option<String>,
     /// Name of the session in the account's audit log.
     pub role_session_name: Option<String>,
-    /// How long a role is taken on.
+    /// Duration of an assumed role's session.
     pub role_duration: Span,
-    /// Policy, in JSON, that narrows the last role taken on.
+    /// Policy, in JSON, that narrows the last assumed role.
     pub policy: Option<String>,
     /// Region whose STS is asked.
     pub sts_region: Option<String>,
     /// Asks the region's STS by its VPC address.
     pub sts_vpc: bool,
-    /// Asked instead of the region's STS.
+    /// URL that is asked instead of the region's STS.
     pub sts_endpoint: Option<String>,
-    /// Asked instead of the vendor's OAuth servers.
+    /// URL that is asked instead of the vendor's OAuth servers.
     pub oauth_endpoint: Option<String>,
     /// PEM file of roots to trust instead of the system's when a credential is fetched.
     pub ca_file: Option<String>,
@@ -55,19 +55,19 @@ pub struct Config {
     pub proxy_credentials_file: Option<String>,
     /// Lets a credential be fetched over `http://` from other machines.
     pub allow_http: bool,
-    /// Profile to use, in either file.
+    /// Profile to use in `cli_config_file` or `credentials_file`.
     pub profile: Option<String>,
-    /// The vendor's command line's own file.
+    /// Configuration file of the vendor's command line.
     pub cli_config_file: Option<String>,
     /// The SDKs' credentials file.
     pub credentials_file: Option<String>,
-    /// Role of the ECS instance; asked for when not set.
+    /// Role of the ECS instance; the instance is asked for it where this is not set.
     pub ecs_role_name: Option<String>,
-    /// Where the metadata service is.
+    /// URL of the ECS metadata service.
     pub ecs_endpoint: String,
     /// Falls back to the metadata service's first version, which needs no token.
     pub ecs_imdsv1: bool,
-    /// Address that answers with a credential.
+    /// URL that answers with a credential.
     pub uri: Option<String>,
 }
 

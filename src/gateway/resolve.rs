@@ -38,13 +38,13 @@ use crate::upstream::UpstreamError;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Ids that one request may name.
+    /// Number of ids that one request may name.
     pub max_ids: u32,
-    /// Images that are waited for at once, for each request.
+    /// Number of images that one request waits for at once.
     pub concurrency: u32,
-    /// What has not come by then has failed.
+    /// Time after which an image that has not arrived counts as failed.
     pub deadline: Span,
-    /// Longest answer.
+    /// Bytes of the longest answer.
     pub max_answer: ByteSize,
 }
 

@@ -34,11 +34,11 @@ use crate::units::Span;
 pub struct Config {
     /// PEM file of the certificate and those between it and its root, in this order.
     pub cert_file: Option<String>,
-    /// PEM file of its key.
+    /// PEM file of the certificate's key.
     pub key_file: Option<String>,
     /// PEM file of the roots by which clients' certificates are verified; without it none is asked for.
     pub client_ca_file: Option<String>,
-    /// Time for a handshake.
+    /// Time for a TLS handshake.
     pub handshake_timeout: Span,
 }
 

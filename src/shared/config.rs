@@ -10,9 +10,9 @@ use crate::units::Span;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Where Redis or Valkey is; nothing is shared without it. Never with a password in it.
+    /// URL of Redis or Valkey, without a password; nothing is shared without it.
     pub url: Option<String>,
-    /// Whether the URL is of one node of a cluster.
+    /// Treats the URL as one node of a cluster.
     pub cluster: bool,
     /// The user to sign in as, where it is not `default`.
     pub username: Option<String>,
@@ -20,23 +20,23 @@ pub struct Config {
     pub password_file: Option<String>,
     /// PEM file of roots to trust instead of the system's.
     pub ca_file: Option<String>,
-    /// PEM files of this gateway's own certificate and key, where the server asks for them.
+    /// PEM file of this gateway's certificate, where the server asks for one.
     pub cert_file: Option<String>,
-    /// See `cert_file`.
+    /// PEM file of the key of `cert_file`.
     pub key_file: Option<String>,
-    /// What every key, and the channel, starts with: one for each account whose images are shared.
+    /// Prefix of every key and of the channel: one for each account whose images are shared.
     pub prefix: String,
     /// Time for one command.
     pub timeout: Span,
     /// Time to connect, TLS and sign-in included.
     pub connect_timeout: Span,
-    /// How long a replica that says nothing more keeps the others from fetching.
+    /// Time that a replica which has died keeps the others from fetching its image.
     pub lease: Span,
-    /// Commands that fail or are late in a row after which none is sent.
+    /// Number of failed or late commands in a row after which none is sent.
     pub breaker_failures: u32,
-    /// For how long, at first; twice as long after each probe that fails.
+    /// Time that no command is sent, at first; it doubles with each failed probe.
     pub breaker_pause: Span,
-    /// How long at most.
+    /// Longest time that no command is sent.
     pub breaker_max_pause: Span,
 }
 

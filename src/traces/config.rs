@@ -16,17 +16,17 @@ pub struct Config {
     pub endpoint: Option<String>,
     /// PEM file of roots to trust instead of the system's.
     pub ca_file: Option<String>,
-    /// The name that spans come under.
+    /// Service name of the spans.
     pub service: Option<String>,
     /// Share of the requests without a `traceparent` that are traced, from 0 to 1.
     pub sample: f64,
-    /// Whether the origin is sent a `traceparent`.
+    /// Sends a `traceparent` to the origin.
     pub forward: bool,
-    /// How often spans are sent.
+    /// Time between two exports of spans.
     pub interval: Span,
-    /// Time for one sending, answer included.
+    /// Time for one export, answer included.
     pub timeout: Span,
-    /// Spans that wait to be sent; more are lost.
+    /// Number of spans that may wait to be exported; more are lost.
     pub max_queue: u32,
 }
 

@@ -11,13 +11,13 @@ use crate::units::{ByteSize, Span};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// What is asked.
+    /// Kind of origin.
     pub kind: Kind,
-    /// Region whose endpoint is asked; see [`Origin::of_region`](super::Origin::of_region).
+    /// Region whose endpoint is asked, as the vendor's SDK resolves it.
     pub region: String,
     /// Infix of the regional endpoint, such as `vpc`; empty for the public one.
     pub network: String,
-    /// Asked instead of the region's endpoint.
+    /// URL that is asked instead of the region's endpoint.
     pub endpoint: Option<String>,
     /// Allows `http://`: signatures then travel in the clear.
     pub allow_http: bool,
@@ -33,27 +33,27 @@ pub struct Config {
     pub attempt_timeout: Span,
     /// Time for all attempts of one call.
     pub deadline: Span,
-    /// Idle connections are closed after this; the origin closes at 25 s.
+    /// Time after which an idle connection is closed; the origin closes at 25 s.
     pub idle_timeout: Span,
-    /// Longest answer read.
+    /// Bytes of the longest answer that is read.
     pub max_body: ByteSize,
     /// Retries per hundred calls that go without; ten a second are always allowed.
     pub retry_percent: u8,
-    /// Calls on the wire at once.
+    /// Number of calls in flight.
     pub max_in_flight: u32,
-    /// Calls that wait for their turn; one more is refused.
+    /// Number of calls that may wait for their turn; one more is refused.
     pub max_queue: u32,
-    /// Failures in a row after which calls are held back.
+    /// Number of failures in a row after which calls are held back.
     pub breaker_failures: u32,
-    /// How long they are, at first; twice as long after each probe that fails.
+    /// Time that calls are held back, at first; it doubles with each failed probe.
     pub breaker_pause: Span,
-    /// How long at most.
+    /// Longest time that calls are held back.
     pub breaker_max_pause: Span,
     /// Code of the not-found answer the gateway makes itself.
     pub not_found_code: String,
-    /// Codes (`*` matches any text) that say authoritatively that there is no such image.
+    /// Codes (`*` matches any text) of an authoritative not-found answer.
     pub not_found_codes: Vec<String>,
-    /// Codes that speak of our credential and so never reach a client.
+    /// Codes about the gateway's own credential, which never reach a client.
     pub credential_codes: Vec<String>,
 }
 
