@@ -45,6 +45,7 @@ use tokio_util::task::TaskTracker;
 use crate::api::{ImageId, ImageKey};
 use crate::metrics::{Metrics, Store};
 use crate::priority::{Priority, Urgency};
+use crate::telemetry::Condition;
 use flight::{Boarding, Flights};
 use images::Images;
 use snapshot::Journal;
@@ -304,7 +305,10 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
             return Arc::clone(entry);
         }
         self.metrics.cache_incarnations.inc();
-        tracing::warn!(image.id = %key.image, "the id names another object than before: created or located differently");
+        let conditions = &self.metrics.conditions;
+        conditions.occurred(Condition::ImageReplaced, "", || {
+            format!("image_id {}", key.image)
+        });
         Arc::new(entry.shortened(self.policy.load().min.0))
     }
 

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::metrics::Metrics;
+use crate::telemetry::Condition;
 
 /// STS's `Date` corrects the clock only beyond this: the header is in whole seconds and travels for some.
 const TOLERANCE: SignedDuration = SignedDuration::from_secs(30);
@@ -57,12 +58,11 @@ impl Clock {
         self.offset_ms.store(milliseconds, Ordering::Relaxed);
         if let Some(metrics) = &self.metrics {
             metrics.clock_offset.set(offset.as_secs_f64());
+            let conditions = &metrics.conditions;
+            conditions.occurred(Condition::ClockWrong, server.to_owned(), || {
+                format!("off by {:.3} s", offset.as_secs_f64())
+            });
         }
-        tracing::warn!(
-            offset_seconds = offset.as_secs_f64(),
-            server,
-            "this machine's clock is wrong: signatures and expirations go by the server's date; set the clock by NTP"
-        );
     }
 
     fn offset(&self) -> SignedDuration {

@@ -56,7 +56,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::signing::Credentials;
-use crate::telemetry::told;
+use crate::telemetry::{Condition, told};
 use schedule::Schedule;
 
 /// A credential with where it came from and how long it holds.
@@ -220,6 +220,8 @@ impl Provider {
             );
         }
         *self.last_error.lock() = None;
+        let conditions = &self.metrics.conditions;
+        conditions.recovered(Condition::CredentialMissing, "");
         self.current.store(Some(Arc::new(loaded)));
         let (clocks, period) = ((Instant::now(), now), self.context.config.refresh.0);
         self.schedule.lock().succeeded(clocks, renewal, period);
@@ -234,14 +236,14 @@ impl Provider {
         loop {
             self.until_due().await;
             if self.load().await.is_err() {
-                let error = self.last_error.lock().clone();
-                match self.lack() {
-                    None => tracing::warn!(
-                        error,
-                        "the credential could not be renewed; the last good one signs until it expires"
-                    ),
-                    Some(lack) => tracing::error!(error, "nothing can be signed: {lack}"),
-                }
+                let conditions = &self.metrics.conditions;
+                conditions.occurred(Condition::CredentialMissing, "", || {
+                    let error = self.last_error.lock().clone().unwrap_or_default();
+                    let state = self
+                        .lack()
+                        .unwrap_or("the last good one signs until it expires");
+                    format!("{error}; {state}")
+                });
             }
         }
     }

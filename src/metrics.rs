@@ -226,14 +226,14 @@ impl Metrics {
 
     /// The metrics of the listener of this name.
     #[must_use]
-    pub fn listener(&self, name: &str) -> ListenerMetrics {
+    pub fn listener(&self, name: &'static str) -> ListenerMetrics {
         ListenerMetrics::new(self, name)
     }
 
     /// Counts changes of this part's files.
     #[must_use]
     pub fn reloads(&self, part: &'static str) -> ReloadMetrics {
-        ReloadMetrics::new(&self.reloads, part)
+        ReloadMetrics::new(&self.reloads, part, self.conditions.clone())
     }
 
     /// The metrics of the client of this name, which comes from the operator's file.

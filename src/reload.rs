@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::metrics::ReloadMetrics;
+use crate::telemetry::{Condition, Conditions};
 use crate::units::Span;
 
 /// The `[reload]` settings.
@@ -119,7 +120,7 @@ impl<F: Fn() -> Vec<PathBuf>> Watch<F> {
             if self.has_changed().await || asked {
                 let loaded = load();
                 metrics.reloaded(&loaded);
-                self.tell(&loaded);
+                self.tell(&loaded, &metrics.conditions);
             }
         }
     }
@@ -132,14 +133,15 @@ impl<F: Fn() -> Vec<PathBuf>> Watch<F> {
         changed
     }
 
-    fn tell<E: fmt::Display>(&self, loaded: &Result<(), E>) {
+    fn tell<E: fmt::Display>(&self, loaded: &Result<(), E>, conditions: &Conditions) {
         match loaded {
-            Ok(()) => tracing::info!(part = self.part, "reloaded"),
-            Err(error) => tracing::warn!(
-                part = self.part,
-                %error,
-                "changed files cannot be used, what was loaded before stays: mend them, no restart is needed"
-            ),
+            Ok(()) => {
+                tracing::info!(part = self.part, "reloaded");
+                conditions.recovered(Condition::ReloadFails, self.part);
+            }
+            Err(error) => {
+                conditions.occurred(Condition::ReloadFails, self.part, || error.to_string());
+            }
         }
     }
 }

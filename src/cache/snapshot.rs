@@ -38,6 +38,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{Cache, Config};
+use crate::telemetry::Condition;
 use file::{Draft, beside};
 use format::{Head, encode};
 
@@ -138,10 +139,18 @@ impl<E: Clone + Send + Sync + 'static> Keeper<E> {
             match result {
                 Ok(images) => {
                     *written = changes;
+                    let conditions = &keeper.cache.metrics.conditions;
+                    conditions.recovered(Condition::SnapshotFails, "snapshot");
                     tracing::debug!(snapshot = %keeper.path.display(), images, "snapshot written");
                 }
                 Err(error) => {
-                    tracing::warn!(snapshot = %keeper.path.display(), %error, "the snapshot could not be written: the one before it, if any, stays");
+                    let conditions = &keeper.cache.metrics.conditions;
+                    conditions.occurred(Condition::SnapshotFails, "snapshot", || {
+                        format!(
+                            "{}: {error}; the one before it, if any, stays",
+                            keeper.path.display()
+                        )
+                    });
                 }
             }
         });

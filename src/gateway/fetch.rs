@@ -18,6 +18,7 @@ use crate::cache::{Fetch, Fetched, Freshness, Known, Landed, Seat};
 use crate::outcome::Outcome;
 use crate::priority::{Priority, Urgency};
 use crate::response::{CacheStatus, Error};
+use crate::telemetry::Condition;
 use crate::traces::Step;
 use crate::upstream::{Onward, UpstreamError};
 
@@ -111,8 +112,10 @@ impl Gateway {
                 }
                 Some(Ok(Err(error))) => error,
                 Some(Err(lost)) => {
-                    tracing::error!(error = %lost, "a fetch panicked");
-                    self.parts.metrics.panics.inc();
+                    let metrics = &self.parts.metrics;
+                    let conditions = &metrics.conditions;
+                    conditions.occurred(Condition::Panics, "fetch", || lost.to_string());
+                    metrics.panics.inc();
                     return Err(Error::Internal);
                 }
                 None => UpstreamError::Timeout,

@@ -6,12 +6,17 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge};
 
 use super::label::closed_labels;
 use super::{Counters, Metrics, OnFirstUse, Succeeded};
+use crate::telemetry::Conditions;
 
 closed_labels!(Handshake => "result");
 
 /// The metrics of one listener.
 #[derive(Debug, Clone)]
 pub struct ListenerMetrics {
+    /// The listener's name: `data`, `admin` or `observe`.
+    pub name: &'static str,
+    /// Recurring troubles, for the log.
+    pub conditions: Conditions,
     /// Open connections.
     pub open: IntGauge,
     /// Connections refused at the limit.
@@ -33,13 +38,17 @@ pub enum Handshake {
 /// Counts changes of one part's files.
 #[derive(Debug, Clone)]
 pub struct ReloadMetrics {
+    /// Recurring troubles, for the log.
+    pub conditions: Conditions,
     ok: IntCounter,
     error: IntCounter,
 }
 
 impl ListenerMetrics {
-    pub(super) fn new(metrics: &Metrics, name: &str) -> Self {
+    pub(super) fn new(metrics: &Metrics, name: &'static str) -> Self {
         Self {
+            name,
+            conditions: metrics.conditions.clone(),
             open: metrics.connections.with_label_values(&[name]),
             refused: metrics.connections_refused.with_label_values(&[name]),
             handshakes: Arc::clone(&metrics.handshakes),
@@ -66,9 +75,13 @@ impl Handshake {
 }
 
 impl ReloadMetrics {
-    pub(super) fn new(reloads: &IntCounterVec, part: &str) -> Self {
+    pub(super) fn new(reloads: &IntCounterVec, part: &str, conditions: Conditions) -> Self {
         let [ok, error] = ["ok", "error"].map(|result| reloads.with_label_values(&[part, result]));
-        Self { ok, error }
+        Self {
+            conditions,
+            ok,
+            error,
+        }
     }
 
     /// Counts one change of the part's files.

@@ -22,6 +22,7 @@ use super::orders::{Entry, Order, Position, Unreadable, Untold};
 use super::{Shared, whole};
 use crate::cache::{Cache, Scope, Thoroughness};
 use crate::metrics::{SharedOperation, SharedResult};
+use crate::telemetry::{Condition, told};
 
 /// The log is read at least so often.
 const INTERVAL: Duration = Duration::from_millis(300);
@@ -43,8 +44,6 @@ pub struct Follower<E: Clone + Send + Sync + 'static> {
     broken: Option<Position>,
     /// What was ordered up to here has been done.
     obeyed: Option<Position>,
-    /// That there is no connection is in the log already.
-    told: bool,
 }
 
 /// Why following came to an end.
@@ -76,7 +75,6 @@ impl<E: Clone + Send + Sync + 'static> Follower<E> {
             floor: None,
             broken: None,
             obeyed: None,
-            told: false,
         }
     }
 
@@ -140,8 +138,10 @@ impl<E: Clone + Send + Sync + 'static> Follower<E> {
         self.shared.commands.connect(Some(connection.clone()));
         self.shared.metrics.shared.up.set(1);
         self.shared.up.send_replace(true);
-        self.told = false;
-        tracing::info!("connected to the shared tier");
+        self.shared
+            .metrics
+            .conditions
+            .recovered(Condition::SharedTierLost, "");
     }
 
     fn lose(&mut self, lost: &Lost) {
@@ -153,12 +153,9 @@ impl<E: Clone + Send + Sync + 'static> Follower<E> {
         self.shared.waiting.wake_all();
         if was_up {
             self.cache.trust_since(Some(Instant::now()));
-            tracing::warn!(error = %lost, "the shared tier is lost: what is held counts as stale until it is back");
-        } else if !std::mem::replace(&mut self.told, true) {
-            tracing::warn!(error = %lost, "no connection to the shared tier: going on without it, and trying again");
-        } else {
-            tracing::debug!(error = %lost, "still no connection to the shared tier");
         }
+        let conditions = &self.shared.metrics.conditions;
+        conditions.occurred(Condition::SharedTierLost, "", || told(lost));
     }
 
     /// Reads the log to its end and does what it says.

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -62,6 +63,10 @@ pub enum Condition {
     SpansLost,
     /// Ids that come to name another object than before.
     ImageReplaced,
+    /// Requests that this gateway sent to its parent come back to it.
+    GatewayLoop,
+    /// This machine's clock differs from a server's; by server.
+    ClockWrong,
 }
 
 /// How serious a condition is for the operator.
@@ -100,6 +105,8 @@ impl Condition {
             Self::SnapshotFails => "snapshot_fails",
             Self::SpansLost => "spans_lost",
             Self::ImageReplaced => "image_replaced",
+            Self::GatewayLoop => "gateway_loop",
+            Self::ClockWrong => "clock_wrong",
         }
     }
 
@@ -186,6 +193,14 @@ impl Condition {
                 "an id names another object than before: created or located differently",
                 "nothing needs doing; the new object is served",
             ),
+            Self::ClockWrong => (
+                "this machine's clock is wrong: signatures and expirations go by the server's date",
+                "set the clock by NTP",
+            ),
+            Self::GatewayLoop => (
+                "requests of this gateway come back to it",
+                "set upstream.endpoint, here or at a parent, to a gateway nearer to the origin",
+            ),
         }
     }
 
@@ -212,6 +227,8 @@ impl Condition {
             Self::SnapshotFails => "the snapshot is written again",
             Self::SpansLost => "the collector takes spans again",
             Self::ImageReplaced => "no id changed its object for a minute",
+            Self::ClockWrong => "the correction of the clock did not change for a minute",
+            Self::GatewayLoop => "no request came back to this gateway for a minute",
         }
     }
 
@@ -220,6 +237,7 @@ impl Condition {
             Self::CredentialRefused
             | Self::CredentialMissing
             | Self::Panics
+            | Self::GatewayLoop
             | Self::AuditLost
             | Self::SnapshotFails => Severity::Error,
             Self::OriginThrottles
@@ -233,6 +251,7 @@ impl Condition {
             | Self::AdminTokenRefused
             | Self::ReloadFails
             | Self::SpansLost
+            | Self::ClockWrong
             | Self::ImageReplaced => Severity::Warn,
             Self::PlainOnTlsPort | Self::HandshakesFail | Self::SignInsRefused => Severity::Info,
         }
@@ -249,7 +268,9 @@ impl Condition {
             | Self::AdminTokenRefused
             | Self::Panics
             | Self::SpansLost
-            | Self::ImageReplaced => Rules {
+            | Self::ImageReplaced
+            | Self::ClockWrong
+            | Self::GatewayLoop => Rules {
                 settle: Duration::ZERO,
                 quiet: Some(QUIET),
             },
@@ -278,9 +299,12 @@ const QUIET: Duration = Duration::from_secs(60);
 /// A recovery of the origin is reported after so long without a relapse.
 const SETTLE: Duration = Duration::from_secs(2);
 
-/// Every episode of one gateway.
+/// Every episode of one gateway; clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Conditions(Arc<Episodes>);
+
 #[derive(Debug, Default)]
-pub struct Conditions {
+struct Episodes {
     episodes: Mutex<HashMap<Key, Reported>>,
     /// Episodes kept, so that a recovery costs one load while nothing is wrong.
     kept: AtomicUsize,
@@ -305,7 +329,7 @@ impl Conditions {
         detail: impl FnOnce() -> String,
     ) {
         let (key, now) = ((condition, subject.into()), Instant::now());
-        let mut episodes = self.episodes.lock();
+        let mut episodes = self.0.episodes.lock();
         if episodes.len() >= MAX_EPISODES && !episodes.contains_key(&key) {
             return;
         }
@@ -318,16 +342,16 @@ impl Conditions {
             reported.detail = bounded(detail());
             write(condition, &subject, line, &reported.detail);
         }
-        self.kept.store(episodes.len(), Ordering::Relaxed);
+        self.0.kept.store(episodes.len(), Ordering::Relaxed);
     }
 
     /// Reports that a trouble is over. Costs one atomic load while none is there.
     pub fn recovered(&self, condition: Condition, subject: impl Into<Cow<'static, str>>) {
-        if self.kept.load(Ordering::Relaxed) == 0 {
+        if self.0.kept.load(Ordering::Relaxed) == 0 {
             return;
         }
         let key = (condition, subject.into());
-        if let Some(reported) = self.episodes.lock().get_mut(&key)
+        if let Some(reported) = self.0.episodes.lock().get_mut(&key)
             && let Some(line) = reported.episode.recovered(Instant::now())
         {
             write(condition, &key.1, line, &reported.detail);
@@ -336,17 +360,17 @@ impl Conditions {
 
     /// Writes the lines that are due by time alone; to be called each second.
     pub fn tick(&self, now: Instant) {
-        if self.kept.load(Ordering::Relaxed) == 0 {
+        if self.0.kept.load(Ordering::Relaxed) == 0 {
             return;
         }
-        let mut episodes = self.episodes.lock();
+        let mut episodes = self.0.episodes.lock();
         episodes.retain(|(condition, subject), reported| {
             if let Some(line) = reported.episode.due(now) {
                 write(*condition, subject, line, &reported.detail);
             }
             !reported.episode.is_over(now)
         });
-        self.kept.store(episodes.len(), Ordering::Relaxed);
+        self.0.kept.store(episodes.len(), Ordering::Relaxed);
     }
 }
 
@@ -407,14 +431,14 @@ mod tests {
         for _ in 0..1000 {
             conditions.occurred(Condition::TlsOnPlainPort, "data", String::new);
         }
-        assert_eq!(conditions.episodes.lock().len(), 1);
+        assert_eq!(conditions.0.episodes.lock().len(), 1);
         tokio::time::advance(QUIET).await;
         conditions.tick(Instant::now());
-        assert_eq!(conditions.episodes.lock().len(), 1, "its end is new");
+        assert_eq!(conditions.0.episodes.lock().len(), 1, "its end is new");
         tokio::time::advance(QUIET).await;
         conditions.tick(Instant::now());
-        assert_eq!(conditions.episodes.lock().len(), 0);
-        assert_eq!(conditions.kept.load(Ordering::Relaxed), 0);
+        assert_eq!(conditions.0.episodes.lock().len(), 0);
+        assert_eq!(conditions.0.kept.load(Ordering::Relaxed), 0);
     }
 
     #[test]
@@ -423,7 +447,7 @@ mod tests {
         for subject in 0..2 * MAX_EPISODES {
             conditions.occurred(Condition::ReloadFails, subject.to_string(), String::new);
         }
-        assert_eq!(conditions.episodes.lock().len(), MAX_EPISODES);
+        assert_eq!(conditions.0.episodes.lock().len(), MAX_EPISODES);
     }
 
     #[test]

@@ -5,20 +5,19 @@
 //! awaited on that thread; the request, its timer and its connection live on the runtime.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use opentelemetry_http::{HttpClient, HttpError};
-use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tower::ServiceExt;
 
 use crate::metrics::{Export, Metrics};
-use crate::telemetry::told;
+use crate::telemetry::{Condition, told};
 use crate::transport::Transport;
 
 /// Sends on the runtime it was made on.
@@ -28,11 +27,7 @@ pub(super) struct Courier {
     transport: Transport,
     timeout: Duration,
     metrics: Arc<Metrics>,
-    complained: Mutex<Option<Instant>>,
 }
-
-/// How often a collector that fails is told of.
-const COMPLAINT_EVERY: Duration = Duration::from_secs(60);
 
 impl Courier {
     /// To be called on the runtime that is to send. A sending takes `timeout` at most.
@@ -42,7 +37,6 @@ impl Courier {
             transport,
             timeout,
             metrics,
-            complained: Mutex::default(),
         }
     }
 
@@ -52,15 +46,10 @@ impl Courier {
         if result == Export::Ok {
             return;
         }
-        let mut complained = self.complained.lock();
-        if complained.is_none_or(|last| last.elapsed() >= COMPLAINT_EVERY) {
-            *complained = Some(Instant::now());
-            tracing::warn!(
-                result = result.as_str(),
-                reason,
-                "the collector does not take spans; those that cannot be sent are lost"
-            );
-        }
+        let conditions = &self.metrics.conditions;
+        conditions.occurred(Condition::SpansLost, "", || {
+            format!("{}: {reason}", result.as_str())
+        });
     }
 }
 

@@ -11,6 +11,7 @@ use super::{Upstream, UpstreamError, Verdict};
 use crate::api::{Call, ImageId, ImageKey, Operation, OriginError};
 use crate::outcome::CallResult;
 use crate::priority::{Priority, Urgency};
+use crate::telemetry::Condition;
 use crate::traces::Trace;
 use crate::transport::Reply;
 use crate::via::{Circle, Hops};
@@ -121,14 +122,16 @@ impl Upstream {
         let Some(instance) = &self.instance else {
             return Ok(Onward::default());
         };
-        let hops = instance.receive(headers).inspect_err(|circle| match circle {
-            // Nobody can make up this gateway's name.
-            Circle::Returned => tracing::error!(
-                origin = self.origin.host(),
-                "requests of this gateway come back to it: upstream.endpoint, here or at a parent, leads here"
-            ),
-            Circle::TooLong => tracing::debug!("a request came through too many gateways"),
-        })?;
+        let hops = instance
+            .receive(headers)
+            .inspect_err(|circle| match circle {
+                // Nobody can make up this gateway's name.
+                Circle::Returned => {
+                    let (conditions, origin) = (&self.metrics.conditions, self.origin.host());
+                    conditions.occurred(Condition::GatewayLoop, "", || format!("origin {origin}"));
+                }
+                Circle::TooLong => tracing::debug!("a request came through too many gateways"),
+            })?;
         Ok(Onward {
             hops,
             ..Onward::default()

@@ -17,6 +17,7 @@ use super::file::{Draft, beside, read_private, remove};
 use super::orders::{Journalled, decode, encode_head, encode_order};
 use crate::cache::purge::{Scope, Thoroughness};
 use crate::metrics::Metrics;
+use crate::telemetry::Condition;
 
 /// The journal of one snapshot. Everything here blocks.
 #[derive(Debug)]
@@ -112,14 +113,23 @@ impl Journal {
         let mut books = self.books.lock();
         let appended = books.append(scope, thoroughness);
         self.metrics.snapshot.journalled(&appended);
-        let Err(error) = appended else { return };
+        let conditions = &self.metrics.conditions;
+        let Err(error) = appended else {
+            return conditions.recovered(Condition::SnapshotFails, "journal");
+        };
         books.lost += 1;
         match remove(&self.snapshot) {
             Ok(()) => {
-                tracing::error!(journal = %self.path.display(), %error, "a purge could not be journalled: the snapshot was removed, so that it cannot bring back what was purged");
+                conditions.occurred(Condition::SnapshotFails, "journal", || {
+                    let journal = self.path.display();
+                    format!("{journal}: {error}; the snapshot was removed, so that it cannot bring back what was purged")
+                });
             }
             Err(stuck) => {
-                tracing::error!(snapshot = %self.snapshot.display(), %error, %stuck, "a purge could not be journalled nor the snapshot removed: remove it by hand, or a restart brings back what was purged");
+                conditions.occurred(Condition::SnapshotFails, "journal", || {
+                    let snapshot = self.snapshot.display();
+                    format!("{error}; {snapshot} could not be removed either ({stuck}): remove it by hand, or a restart brings back what was purged")
+                });
             }
         }
     }
