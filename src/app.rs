@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 use crate::access::Access;
 use crate::admin::{Admin, Health, Observe};
 use crate::audit::Audit;
-use crate::auth::{BadClients, Mode};
+use crate::auth::{Authenticator, BadClients, Mode};
 use crate::cache::{Cache, Keeper};
 use crate::config::{Loaded, Settings, Shutdown};
 use crate::credentials::{Environment, Provider};
@@ -61,6 +61,7 @@ pub struct App {
     services: TaskTracker,
     rounds: Rounds,
     snapshot: Option<Arc<Keeper<UpstreamError>>>,
+    auth: Arc<Authenticator>,
     traces: Option<Arc<Traces>>,
     audit: Option<Arc<Audit>>,
 }
@@ -168,7 +169,8 @@ impl App {
         );
         let rounds = Rounds::new(settings.reload.interval.0, stop.clone());
         let tls = reloading::tls(settings, &metrics, &services, &rounds).await?;
-        let auth = reloading::authenticator(settings, &metrics, &services, &rounds).await?;
+        let auth =
+            reloading::authenticator(settings, environment, &metrics, &services, &rounds).await?;
         let shown = Arc::new(ArcSwap::from_pointee(loaded.to_toml()));
         let live = Live {
             cache: Arc::clone(&cache),
@@ -278,6 +280,7 @@ impl App {
             services,
             rounds,
             snapshot,
+            auth,
             traces,
             audit,
         })
@@ -330,6 +333,7 @@ impl App {
                 tracing::error!("the last records of the audit may be missing");
             }
         }
+        self.auth.close().await;
         tracing::info!(connections_cut = left, "stopped");
     }
 }

@@ -15,6 +15,7 @@ mod nonces;
 mod policy;
 mod refused;
 mod sign_in;
+mod writes;
 
 pub use budget::Budget;
 pub use client::{Client, Principal, Seen, Unseen};
@@ -22,6 +23,7 @@ pub use clients::{BadClients, Clients, Issued, NewClient, NotIssued};
 pub use policy::{Grant, Permission, Scope};
 pub use refused::Refused;
 pub use sign_in::{BodyProof, SignedIn};
+pub use writes::{WriteProof, place};
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -36,6 +38,9 @@ use crate::api::Action;
 use crate::metrics::Metrics;
 use crate::peer::Peer;
 use crate::telemetry::Condition;
+use crate::units::ByteSize;
+use nonces::Nonces;
+use writes::Writes;
 
 /// The `[auth]` settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -47,6 +52,10 @@ pub struct Config {
     pub clients_file: String,
     /// Nonces remembered for each client, of the last 30 minutes.
     pub nonces_per_client: u32,
+    /// What the nonces of all clients take together.
+    pub nonces_max_bytes: ByteSize,
+    /// File that the nonces of writes are journalled in.
+    pub write_journal: Option<String>,
 }
 
 /// Whether clients must sign in.
@@ -76,6 +85,8 @@ impl Default for Config {
             mode: Mode::None,
             clients_file: "clients.toml".to_owned(),
             nonces_per_client: 200_000,
+            nonces_max_bytes: ByteSize(64 << 20),
+            write_journal: None,
         }
     }
 }
@@ -91,26 +102,34 @@ pub struct Authenticator {
 struct Keyring {
     current: ArcSwap<Clients>,
     path: PathBuf,
-    nonces_per_client: u32,
+    nonces: Arc<Nonces>,
+    writes: Writes,
 }
 
 impl Authenticator {
-    /// Lets everybody in as `anonymous`, or reads who may come in.
+    /// Lets everybody in as `anonymous`, or reads who may come in. The nonces of writes are journalled at
+    /// `journal`, where writes are let in at all.
     ///
     /// # Errors
     /// [`BadClients`]: everything that is wrong with the clients' file.
-    pub fn open(config: &Config, metrics: Arc<Metrics>) -> Result<Self, BadClients> {
+    pub fn open(
+        config: &Config,
+        journal: Option<&Path>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, BadClients> {
         let clients = match config.mode {
             Mode::None => None,
             Mode::Required => {
                 metrics.expose_authentication(&Refused::REASONS);
                 let path = PathBuf::from(&config.clients_file);
-                let clients = Clients::load(&path, config.nonces_per_client, None)?;
+                let nonces = Nonces::new(config);
+                let clients = Clients::load(&path, &nonces, None)?;
                 clients.count_with(&metrics);
                 Some(Keyring {
                     current: ArcSwap::from_pointee(clients),
                     path,
-                    nonces_per_client: config.nonces_per_client,
+                    nonces,
+                    writes: Writes::open(journal, &metrics, Timestamp::now()),
                 })
             }
         };
@@ -143,14 +162,47 @@ impl Authenticator {
             Err(refused) => Some(*refused),
         };
         if let Some(refused) = refused {
-            debug_assert!(Refused::REASONS.contains(&refused.reason()));
-            self.metrics.sign_in_refused(refused.reason());
-            let conditions = &self.metrics.conditions;
-            conditions.occurred(Condition::SignInsRefused, refused.reason(), || {
-                format!("peer {peer}")
-            });
+            self.count_refused(refused, || format!("peer {peer}"));
         }
         signed_in
+    }
+
+    /// Makes sure that a signed write reaches the origin at most once, over restarts too: its nonce is on
+    /// disk when this returns. `is_shared` says that a fleet's record is asked besides, which then decides
+    /// about the date.
+    ///
+    /// # Errors
+    /// [`Refused`], which is counted here: the write must not be sent.
+    pub async fn claim_write(
+        &self,
+        proof: &WriteProof,
+        now: Timestamp,
+        is_shared: bool,
+    ) -> Result<(), Refused> {
+        let Some(keyring) = &self.clients else {
+            return Ok(());
+        };
+        let claimed = keyring.writes.claim(proof, now, is_shared).await;
+        claimed.inspect_err(|refused| self.count_write_refused(*refused))
+    }
+
+    /// Counts a signed write that is refused after its signature was verified.
+    pub fn count_write_refused(&self, refused: Refused) {
+        self.count_refused(refused, || "a signed write".to_owned());
+    }
+
+    fn count_refused(&self, refused: Refused, detail: impl FnOnce() -> String) {
+        debug_assert!(Refused::REASONS.contains(&refused.reason()));
+        self.metrics.sign_in_refused(refused.reason());
+        let conditions = &self.metrics.conditions;
+        conditions.occurred(Condition::SignInsRefused, refused.reason(), detail);
+    }
+
+    /// Lets go of the journal of writes. None is let in any more.
+    pub async fn close(&self) {
+        if let Some(keyring) = &self.clients {
+            keyring.writes.close().await;
+        }
     }
 
     /// The files that the clients are made of: the clients' file and the secrets it names.
@@ -173,7 +225,7 @@ impl Authenticator {
             return Ok(());
         };
         let old = keyring.current.load_full();
-        let clients = Clients::load(&keyring.path, keyring.nonces_per_client, Some(&old))?;
+        let clients = Clients::load(&keyring.path, &keyring.nonces, Some(&old))?;
         clients.count_with(&self.metrics);
         for name in old.names().filter(|name| !clients.has(name)) {
             self.metrics.forget_client(name);
@@ -185,7 +237,7 @@ impl Authenticator {
     /// Brings the gauges up to date that nothing else moves.
     pub fn export(&self) {
         if let Some(keyring) = &self.clients {
-            let nonces = keyring.current.load().nonces();
+            let nonces = keyring.nonces.len();
             self.metrics
                 .nonces_remembered
                 .set(i64::try_from(nonces).unwrap_or(i64::MAX));
@@ -198,5 +250,5 @@ impl Authenticator {
 /// # Errors
 /// [`BadClients`]: everything that is wrong.
 pub fn check_clients(path: &Path) -> Result<(), BadClients> {
-    Clients::load(path, 1, None).map(drop)
+    Clients::load(path, &Nonces::new(&Config::default()), None).map(drop)
 }

@@ -16,6 +16,7 @@ mod framing;
 mod landing;
 mod manner;
 mod notes;
+mod once;
 mod pass;
 mod request_id;
 mod resolve;
@@ -47,7 +48,9 @@ use tokio_util::task::TaskTracker;
 use crate::access::Access;
 use crate::api::{Action, Call, ImageKey, Malformed, Misrouted, Operation};
 use crate::audit::{Audit, Deed};
-use crate::auth::{Authenticator, BodyProof, Permission, Principal, Seen, SignedIn, Unseen};
+use crate::auth::{
+    Authenticator, BodyProof, Permission, Principal, Seen, SignedIn, Unseen, WriteProof,
+};
 use crate::cache::{Cache, freshness};
 use crate::metrics::{ClientMetrics, Metrics};
 use crate::outcome::Outcome;
@@ -187,12 +190,14 @@ impl Gateway {
             Ok(SignedIn {
                 principal,
                 body: proof,
+                write,
                 ..
             }) => {
                 let asked = Asked {
                     head: &head,
                     principal: &principal,
                     proof: &proof,
+                    write: write.as_ref(),
                     at,
                     trace: &span,
                     id: &id,
@@ -397,6 +402,8 @@ struct Asked<'a> {
     head: &'a Parts,
     principal: &'a Principal,
     proof: &'a BodyProof,
+    /// What makes a signed write the one that it is.
+    write: Option<&'a WriteProof>,
     at: Instant,
     trace: &'a Trace,
     id: &'a RequestId,

@@ -21,6 +21,7 @@ pub mod metrics;
 pub mod outcome;
 pub mod peer;
 pub mod priority;
+mod private_file;
 pub mod ranking;
 pub mod reload;
 pub mod response;

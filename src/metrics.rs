@@ -147,6 +147,8 @@ metrics! {
         pub nonces_remembered: OnFirstUse<IntGauge> = "nonces",
         /// Nonces dropped before they expired, because a client had too many.
         pub nonces_dropped: OnFirstUse<IntCounter> = "nonces_dropped_total",
+        /// Nonces of writes journalled before their write was sent.
+        pub write_journal: Arc<OnFirstUse<Counters<Succeeded>>> = "write_journal_writes_total" at 0,
         /// Audit lines that could not be written.
         pub audit_lost: OnFirstUse<IntCounter> = "audit_lines_lost_total",
         /// Log lines that could not be written, mostly because nobody read them.

@@ -1,15 +1,17 @@
 //! What is read again while the gateway runs: certificates, clients, and the settings that can be
 //! taken over.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 
-use crate::auth::{Authenticator, BadClients};
+use crate::auth::{self, Authenticator, BadClients};
 use crate::cache::Cache;
 use crate::config::{Changes, Loaded, Settings};
+use crate::credentials::Environment;
 use crate::metrics::Metrics;
 use crate::reload::{Rounds, Watch};
 use crate::server::{BadFiles, Tls};
@@ -42,11 +44,17 @@ pub(super) async fn tls(
 /// Reads who may come in, and again whenever it changes.
 pub(super) async fn authenticator(
     settings: &Settings,
+    environment: &Environment,
     metrics: &Arc<Metrics>,
     tasks: &TaskTracker,
     rounds: &Rounds,
 ) -> Result<Arc<Authenticator>, BadClients> {
-    let auth = Arc::new(Authenticator::open(&settings.auth, Arc::clone(metrics))?);
+    let journal = settings
+        .api
+        .writes
+        .then(|| write_journal(settings, environment));
+    let auth = Authenticator::open(&settings.auth, journal.as_deref(), Arc::clone(metrics))?;
+    let auth = Arc::new(auth);
     if auth.is_required() {
         let files = Arc::clone(&auth);
         let watch = Watch::begin("clients", move || files.files()).await;
@@ -57,6 +65,17 @@ pub(super) async fn authenticator(
         rounds.spawn(tasks, watch, move || reloaded.reload(), counts);
     }
     Ok(auth)
+}
+
+/// The file that write nonces are journalled in.
+fn write_journal(settings: &Settings, environment: &Environment) -> PathBuf {
+    let state_folder = environment.get("STATE_DIRECTORY").map(String::as_str);
+    auth::place(
+        settings.auth.write_journal.as_deref(),
+        settings.cache.snapshot.as_deref(),
+        state_folder,
+        &settings.auth.clients_file,
+    )
 }
 
 /// What takes settings over while it runs.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use compact_str::CompactString;
 use secrecy::SecretString;
 
-use super::nonces::Nonces;
+use super::nonces::KeyNonces;
 use super::{Budget, Grant, Permission};
 use crate::api::Ownership;
 use crate::cache::Entry;
@@ -27,7 +27,8 @@ pub struct Client {
     pub(super) token: Option<SecretString>,
     pub(super) requests: Arc<Budget>,
     pub(super) misses: Arc<Budget>,
-    pub(super) nonces: Arc<Nonces>,
+    /// What its key has used, if it signs.
+    pub(super) nonces: Option<KeyNonces>,
     pub(super) counted: OnceLock<ClientMetrics>,
 }
 

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use compact_str::CompactString;
 
 use super::client::Client;
+use super::nonces::Nonces;
 use crate::metrics::Metrics;
 pub use issue::{Issued, NewClient, NotIssued};
 
@@ -49,13 +50,13 @@ struct Proofs {
 
 impl Clients {
     /// Reads a clients' file and the secrets it names; those paths count from its folder. Who was a
-    /// client `before` keeps the nonces and budgets it has used up.
+    /// client `before` keeps the budgets it has used up; `nonces` go by key.
     ///
     /// # Errors
     /// [`BadClients`].
-    pub fn load(
+    pub(in crate::auth) fn load(
         path: &Path,
-        nonces_per_client: u32,
+        nonces: &Arc<Nonces>,
         before: Option<&Self>,
     ) -> Result<Self, BadClients> {
         let text = std::fs::read_to_string(path).map_err(|error| {
@@ -65,20 +66,20 @@ impl Clients {
             )])
         })?;
         let folder = path.parent().unwrap_or(Path::new(""));
-        Self::parse(&text, folder, nonces_per_client, before)
+        Self::parse(&text, folder, nonces, before)
     }
 
     /// Reads the text of a clients' file.
     ///
     /// # Errors
     /// [`BadClients`].
-    pub fn parse(
+    pub(in crate::auth) fn parse(
         text: &str,
         folder: &Path,
-        nonces_per_client: u32,
+        nonces: &Arc<Nonces>,
         before: Option<&Self>,
     ) -> Result<Self, BadClients> {
-        let read = read::read(text, folder, nonces_per_client).map_err(BadClients)?;
+        let read = read::read(text, folder, nonces).map_err(BadClients)?;
         let mut clients = Self {
             by_name: HashMap::new(),
             by_key: HashMap::new(),
@@ -143,14 +144,6 @@ impl Clients {
         &self.secret_files
     }
 
-    /// How many nonces are remembered.
-    pub(super) fn nonces(&self) -> usize {
-        self.by_name
-            .values()
-            .map(|client| client.nonces.len())
-            .sum()
-    }
-
     pub(super) fn by_key(&self, access_key_id: &str) -> Option<&Arc<Client>> {
         self.by_key.get(access_key_id)
     }
@@ -172,12 +165,9 @@ impl Clients {
 }
 
 impl Client {
-    /// Takes over what the same client has used up under the file before: its nonces where its key is
-    /// the same, its budgets where their rates are.
+    /// Takes over the budgets that the same client has used up under the file before, where their rates
+    /// are the same.
     fn inherit(&mut self, before: &Self) {
-        if self.access_key_id == before.access_key_id {
-            self.nonces = Arc::clone(&before.nonces);
-        }
         for (mine, theirs) in [
             (&mut self.requests, &before.requests),
             (&mut self.misses, &before.misses),

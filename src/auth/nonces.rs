@@ -1,216 +1,320 @@
-//! The nonces a client has used of late, so that no request is carried out twice.
+//! The nonces of signed requests, so that no request is carried out twice.
 //!
-//! A request's date holds for 15 minutes either way, so 30 minutes of memory are enough. One exception:
-//! aiohttp sends a GET once more, byte by byte, when a pooled connection closes under it; that is
-//! answered once more within 10 seconds. The memory is this replica's own.
+//! They are kept by access key, whatever becomes of the client's name or of the clients' file. A request's
+//! date holds for 15 minutes either way, so 30 minutes of memory are enough. One exception: aiohttp sends
+//! a GET once more, byte by byte, when a pooled connection closes under it; that is answered once more
+//! within 10 seconds. The memory is this replica's own; a write is recorded by [`super::writes`] besides.
+//!
+//! Both bounds, for one key and for all together, act alike: for a GET the oldest GET is forgotten, the
+//! one of the key with the most nonces where all together have too many; a write is refused, and its
+//! nonce is never forgotten early.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, Hash, Hasher};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
+use compact_str::CompactString;
 use foldhash::fast::RandomState;
-use http::Method;
 use http::request::Parts;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::Refused;
+use super::{Config, Refused};
 
-/// How long a nonce is remembered.
-const MEMORY: Duration = Duration::from_secs(30 * 60);
-/// How long a resend may follow.
-const RESEND: Duration = Duration::from_secs(10);
+/// Most bytes that one nonce takes, by measurement: 33 to 73 are held for each, 103 while a table grows.
+const BYTES: u64 = 104;
+/// How long a nonce is remembered, in ticks: 30 minutes, and one tick for what rounding takes away.
+const MEMORY: u32 = 30 * 60 * TICKS + 1;
+/// How long a resend may follow, in ticks.
+const RESEND: u32 = 10 * TICKS;
+/// Ticks a second. 31 bits of them last for six years.
+const TICKS: u32 = 10;
 
-/// A request as far as a repetition shows: keyed hashes of 64 bits.
+/// A request as far as a repetition shows: keyed hashes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Print {
-    /// Of the nonce; each client has a memory of its own.
-    pub(super) nonce: u64,
+    /// Of the nonce; each key has a memory of its own.
+    nonce: u64,
     /// Of the whole head.
-    pub(super) head: u64,
+    head: u32,
     /// Whether it changes nothing.
-    pub(super) is_get: bool,
+    is_get: bool,
 }
 
+/// The memory of all keys.
 #[derive(Debug)]
 pub(super) struct Nonces {
-    capacity: usize,
+    per_key: usize,
+    in_all: usize,
+    used: AtomicUsize,
+    by_key: Mutex<HashMap<CompactString, Arc<Memory>>>,
+    /// Tick of the last sweep.
+    swept: AtomicU32,
+    began: Instant,
     /// Drawn at random, so that nobody outside can make two requests look alike.
     hasher: RandomState,
+}
+
+/// The nonces of one key.
+#[derive(Debug, Clone)]
+pub(super) struct KeyNonces {
+    all: Arc<Nonces>,
+    own: Arc<Memory>,
+}
+
+#[derive(Debug, Default)]
+struct Memory {
+    /// As many as `seen` holds; to be looked at without its lock.
+    count: AtomicUsize,
     seen: Mutex<Seen>,
 }
 
 #[derive(Debug, Default)]
 struct Seen {
     noted: HashMap<u64, Noted, RandomState>,
-    by_age: VecDeque<(Instant, u64)>,
+    /// Oldest first.
+    reads: VecDeque<u64>,
+    writes: VecDeque<u64>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Noted {
-    at: Instant,
-    head: u64,
-    may_come_again: bool,
+    head: u32,
+    /// Ticks since the start, and in the lowest bit whether it may come again.
+    at_and_again: u32,
 }
 
-/// What noting a nonce cost.
+/// Cost of noting a nonce.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Room {
     /// Nothing.
     Enough,
-    /// The oldest nonce was forgotten before its time.
+    /// A nonce was forgotten before its time.
     Made,
 }
 
 impl Nonces {
-    pub(super) fn new(capacity: u32) -> Self {
-        Self {
-            capacity: capacity as usize,
+    pub(super) fn new(config: &Config) -> Arc<Self> {
+        let in_all = config.nonces_max_bytes.0 / BYTES;
+        Arc::new(Self {
+            per_key: config.nonces_per_client as usize,
+            in_all: usize::try_from(in_all).unwrap_or(usize::MAX),
+            used: AtomicUsize::new(0),
+            by_key: Mutex::default(),
+            swept: AtomicU32::new(0),
+            began: Instant::now(),
             hasher: RandomState::default(),
-            seen: Mutex::default(),
+        })
+    }
+
+    /// The memory of a key, which is kept while a client has the key or a nonce is in it.
+    pub(super) fn of(self: &Arc<Self>, access_key_id: &str) -> KeyNonces {
+        let mut by_key = self.by_key.lock();
+        by_key.retain(|_, memory| Arc::strong_count(memory) > 1 || memory.len() > 0);
+        KeyNonces {
+            all: Arc::clone(self),
+            own: Arc::clone(by_key.entry(access_key_id.into()).or_default()),
         }
     }
 
+    /// How many are remembered.
+    pub(super) fn len(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    fn tick(&self, now: Instant) -> u32 {
+        let since = now.saturating_duration_since(self.began);
+        let ticks = since.as_millis() * u128::from(TICKS) / 1000;
+        u32::try_from(ticks).unwrap_or(u32::MAX) & (u32::MAX >> 1)
+    }
+
+    fn try_take(&self) -> bool {
+        let take = |used| (used < self.in_all).then_some(used + 1);
+        let taken = self
+            .used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        taken.is_ok()
+    }
+
+    /// Forgets what is old, at most once a second, since it looks at every key.
+    fn sweep(&self, tick: u32) {
+        let last = self.swept.swap(tick, Ordering::Relaxed);
+        if last != 0 && tick.saturating_sub(last) < TICKS {
+            self.swept.store(last, Ordering::Relaxed);
+            return;
+        }
+        for memory in self.by_key.lock().values() {
+            memory.forget_old(&mut memory.seen.lock(), tick, self);
+        }
+    }
+
+    /// Forgets the oldest GET of the key that has the most nonces.
+    fn forget_of_the_largest(&self) {
+        let largest = {
+            let by_key = self.by_key.lock();
+            let largest = by_key.values().max_by_key(|memory| memory.len());
+            largest.cloned()
+        };
+        if let Some(memory) = largest {
+            memory.forget_oldest_read(&mut memory.seen.lock(), self);
+        }
+    }
+}
+
+impl KeyNonces {
+    /// Whether both are of one key.
+    #[cfg(test)]
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.own, &other.own)
+    }
+
     /// A request's print.
-    pub(super) fn print(&self, head: &Parts, nonce: &str) -> Print {
-        let mut whole = self.hasher.build_hasher();
+    pub(super) fn print(&self, head: &Parts, nonce: &str, is_get: bool) -> Print {
+        let mut whole = self.all.hasher.build_hasher();
         head.method.hash(&mut whole);
         head.uri.hash(&mut whole);
         for (name, value) in &head.headers {
             name.as_str().hash(&mut whole);
             value.as_bytes().hash(&mut whole);
         }
+        let whole = whole.finish();
         Print {
-            nonce: self.hasher.hash_one(nonce),
-            head: whole.finish(),
-            is_get: head.method == Method::GET,
+            nonce: self.all.hasher.hash_one(nonce),
+            head: (whole ^ (whole >> 32)) as u32,
+            is_get,
         }
-    }
-
-    /// How many are remembered.
-    pub(super) fn len(&self) -> usize {
-        self.seen.lock().by_age.len()
     }
 
     /// Notes a verified request's nonce.
     ///
     /// # Errors
-    /// [`Refused::NonceUsed`] for a repetition, [`Refused::NoncesFull`] for a write that cannot be
-    /// remembered without forgetting another.
+    /// [`Refused::NonceUsed`] for a repetition, [`Refused::NoncesFull`] for a write that finds no room.
     pub(super) fn note(&self, print: Print, now: Instant) -> Result<Room, Refused> {
-        let mut seen = self.seen.lock();
-        seen.forget_old(now);
-        if let Some(noted) = seen.noted.get_mut(&print.nonce) {
-            let again = noted.may_come_again
-                && noted.head == print.head
-                && now.saturating_duration_since(noted.at) <= RESEND;
-            noted.may_come_again = false;
-            return if again {
-                Ok(Room::Enough)
-            } else {
-                Err(Refused::NonceUsed)
-            };
-        }
+        let tick = self.all.tick(now);
         let mut room = Room::Enough;
-        if seen.by_age.len() >= self.capacity {
-            if !print.is_get {
-                return Err(Refused::NoncesFull);
+        for _ in 0..ATTEMPTS {
+            let mut seen = self.own.seen.lock();
+            self.own.forget_old(&mut seen, tick, &self.all);
+            if let Some(noted) = seen.noted.get_mut(&print.nonce) {
+                return noted.come_again(print, tick);
             }
-            seen.forget_oldest();
-            room = Room::Made;
+            if seen.len() >= self.all.per_key {
+                if !print.is_get {
+                    return Err(Refused::NoncesFull);
+                }
+                room = Room::Made;
+                if !self.own.forget_oldest_read(&mut seen, &self.all) {
+                    // Nothing but writes: this GET is the one that is forgotten.
+                    return Ok(room);
+                }
+            }
+            if self.all.try_take() {
+                seen.insert(print, tick);
+                self.own.count.store(seen.len(), Ordering::Relaxed);
+                return Ok(room);
+            }
+            drop(seen);
+            self.all.sweep(tick);
+            if self.all.len() >= self.all.in_all {
+                if !print.is_get {
+                    return Err(Refused::NoncesFull);
+                }
+                room = Room::Made;
+                self.all.forget_of_the_largest();
+            }
         }
-        seen.by_age.push_back((now, print.nonce));
-        let noted = Noted {
-            at: now,
-            head: print.head,
-            may_come_again: print.is_get,
-        };
-        seen.noted.insert(print.nonce, noted);
-        Ok(room)
+        // Others took the room that was made.
+        if print.is_get {
+            Ok(Room::Made)
+        } else {
+            Err(Refused::NoncesFull)
+        }
+    }
+}
+
+impl Memory {
+    fn len(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    fn forget_old(&self, seen: &mut Seen, tick: u32, all: &Nonces) {
+        let before = seen.len();
+        seen.forget_old(tick);
+        self.forgot(before - seen.len(), seen, all);
+    }
+
+    fn forget_oldest_read(&self, seen: &mut Seen, all: &Nonces) -> bool {
+        let oldest = seen.reads.pop_front();
+        if let Some(nonce) = oldest {
+            seen.noted.remove(&nonce);
+            self.forgot(1, seen, all);
+        }
+        oldest.is_some()
+    }
+
+    fn forgot(&self, number: usize, seen: &Seen, all: &Nonces) {
+        if number > 0 {
+            all.used.fetch_sub(number, Ordering::Relaxed);
+            self.count.store(seen.len(), Ordering::Relaxed);
+        }
     }
 }
 
 impl Seen {
-    fn forget_old(&mut self, now: Instant) {
-        while self
-            .by_age
-            .front()
-            .is_some_and(|(at, _)| now.saturating_duration_since(*at) > MEMORY)
-        {
-            self.forget_oldest();
-        }
+    fn len(&self) -> usize {
+        self.noted.len()
     }
 
-    fn forget_oldest(&mut self) {
-        if let Some((_, oldest)) = self.by_age.pop_front() {
-            self.noted.remove(&oldest);
+    fn insert(&mut self, print: Print, tick: u32) {
+        let queue = if print.is_get {
+            &mut self.reads
+        } else {
+            &mut self.writes
+        };
+        queue.push_back(print.nonce);
+        let noted = Noted {
+            head: print.head,
+            at_and_again: tick << 1 | u32::from(print.is_get),
+        };
+        self.noted.insert(print.nonce, noted);
+    }
+
+    fn forget_old(&mut self, tick: u32) {
+        for queue in [&mut self.reads, &mut self.writes] {
+            while let Some(nonce) = queue.front() {
+                let at = self.noted.get(nonce).map_or(0, |noted| noted.at());
+                if tick.saturating_sub(at) <= MEMORY {
+                    break;
+                }
+                self.noted.remove(nonce);
+                queue.pop_front();
+            }
         }
     }
 }
+
+impl Noted {
+    const fn at(self) -> u32 {
+        self.at_and_again >> 1
+    }
+
+    /// Judges a request whose nonce this was. Only the first repetition may be a resend.
+    fn come_again(&mut self, print: Print, tick: u32) -> Result<Room, Refused> {
+        let may_come = self.at_and_again & 1 == 1
+            && self.head == print.head
+            && tick.saturating_sub(self.at()) <= RESEND;
+        self.at_and_again &= !1;
+        if may_come {
+            Ok(Room::Enough)
+        } else {
+            Err(Refused::NonceUsed)
+        }
+    }
+}
+
+/// How often room is looked for, where others take what was made.
+const ATTEMPTS: usize = 4;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn print(nonce: u64, head: u64, is_get: bool) -> Print {
-        Print {
-            nonce,
-            head,
-            is_get,
-        }
-    }
-
-    #[test]
-    fn a_get_comes_once_more_byte_by_byte_within_ten_seconds() {
-        let nonces = Nonces::new(10);
-        let now = Instant::now();
-        let later = now + RESEND;
-        assert_eq!(nonces.note(print(1, 7, true), now), Ok(Room::Enough));
-        assert_eq!(nonces.note(print(1, 7, true), later), Ok(Room::Enough));
-        assert_eq!(
-            nonces.note(print(1, 7, true), later),
-            Err(Refused::NonceUsed)
-        );
-        assert_eq!(nonces.note(print(2, 7, true), now), Ok(Room::Enough));
-        let late = later + Duration::from_millis(1);
-        assert_eq!(
-            nonces.note(print(2, 7, true), late),
-            Err(Refused::NonceUsed)
-        );
-        assert_eq!(nonces.note(print(3, 7, true), now), Ok(Room::Enough));
-        assert_eq!(nonces.note(print(3, 8, true), now), Err(Refused::NonceUsed));
-    }
-
-    #[test]
-    fn a_write_never_comes_again() {
-        let nonces = Nonces::new(10);
-        let now = Instant::now();
-        assert_eq!(nonces.note(print(1, 7, false), now), Ok(Room::Enough));
-        assert_eq!(
-            nonces.note(print(1, 7, false), now),
-            Err(Refused::NonceUsed)
-        );
-        let end = now + MEMORY;
-        assert_eq!(
-            nonces.note(print(1, 7, false), end),
-            Err(Refused::NonceUsed)
-        );
-        let after = end + Duration::from_secs(1);
-        assert_eq!(nonces.note(print(1, 7, false), after), Ok(Room::Enough));
-    }
-
-    #[test]
-    fn memory_is_bounded_and_never_at_a_writes_cost() {
-        let nonces = Nonces::new(2);
-        let now = Instant::now();
-        for nonce in 1..=2 {
-            assert_eq!(nonces.note(print(nonce, 0, false), now), Ok(Room::Enough));
-        }
-        assert_eq!(
-            nonces.note(print(3, 0, false), now),
-            Err(Refused::NoncesFull)
-        );
-        assert_eq!(nonces.note(print(3, 0, true), now), Ok(Room::Made));
-        assert_eq!(nonces.len(), 2);
-    }
-}
+mod tests;

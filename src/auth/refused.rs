@@ -50,6 +50,11 @@ pub enum Refused {
     /// Too many nonces to remember one more write's.
     #[error("too many requests in the last 30 minutes to tell a repeated write from a new one")]
     NoncesFull,
+    /// The nonce of a write cannot be recorded, so it was not sent.
+    #[error(
+        "the nonce of this write cannot be recorded now, so the write was not sent: sign and send it again later"
+    )]
+    NotRecorded,
     /// The key goes with a security token.
     #[error("SecurityToken is mandatory for this action.")]
     NoToken,
@@ -63,7 +68,7 @@ pub enum Refused {
 
 impl Refused {
     /// Every [`Refused::reason`], so that each is counted from 0.
-    pub const REASONS: [&str; 17] = [
+    pub const REASONS: [&str; 18] = [
         "no_credential",
         "unreadable",
         "unsigned",
@@ -78,6 +83,7 @@ impl Refused {
         "body",
         "nonce_used",
         "nonces_full",
+        "not_recorded",
         "no_token",
         "wrong_token",
         "exposed",
@@ -101,6 +107,7 @@ impl Refused {
             Self::Body => "body",
             Self::NonceUsed => "nonce_used",
             Self::NoncesFull => "nonces_full",
+            Self::NotRecorded => "not_recorded",
             Self::NoToken => "no_token",
             Self::WrongToken => "wrong_token",
             Self::Exposed(_) => "exposed",

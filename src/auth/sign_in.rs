@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::named::{Covered, Header, Named};
 use super::nonces::Room;
-use super::{Client, Clients, Principal, Refused};
+use super::{Client, Clients, Principal, Refused, WriteProof};
 use crate::api::{self, Action};
 use crate::peer::Peer;
 use crate::signing::{self, Algorithm, Lines, WINDOW_SECONDS, hex, roa};
@@ -28,6 +28,8 @@ pub struct SignedIn {
     pub principal: Principal,
     /// What its body must be.
     pub body: BodyProof,
+    /// What makes a signed write unique; nothing for a read, or where the connection vouches.
+    pub write: Option<WriteProof>,
     /// Why its signature was passed over, where the key was not issued here and a client certificate
     /// decided.
     pub(super) foreign_key: Option<Refused>,
@@ -63,6 +65,7 @@ impl SignedIn {
         Self {
             principal: Principal::Anonymous,
             body: BodyProof::Unsigned,
+            write: None,
             foreign_key: None,
         }
     }
@@ -171,7 +174,7 @@ fn by_acs3(
     let signed = |header| covered.value(named, header);
     let (date, nonce) = (signed(Header::Date)?, signed(Header::Nonce)?);
     let hash = signed(Header::Hash)?;
-    check_date(parse_acs_date(date), now)?;
+    let date = check_date(parse_acs_date(date), now)?;
     check_version(signed(Header::Version)?)?;
     check_action(signed(Header::Action)?, action)?;
     check_token(client, named, || signed(Header::Token))?;
@@ -197,7 +200,16 @@ fn by_acs3(
         )
         .is_ok()
     });
-    finish(client, genuine, head, Some(nonce), body)
+    let signature = authorization.signature().ok_or(Refused::Mismatch)?;
+    let signed = Signed {
+        client,
+        access_key_id: authorization.access_key_id,
+        date,
+        nonce: Some(nonce),
+        signature: &signature,
+        body,
+    };
+    signed.finish(genuine, head, action)
 }
 
 fn by_roa(
@@ -220,7 +232,7 @@ fn by_roa(
     let date = httpdate::parse_http_date(signed(Header::HttpDate)?)
         .ok()
         .and_then(|date| Timestamp::try_from(date).ok());
-    check_date(date, now)?;
+    let date = check_date(date, now)?;
     // Older SDKs send neither: the method and the path decide, and both are signed.
     if let Some(version) = named.once(Header::Version)? {
         check_version(version)?;
@@ -249,33 +261,64 @@ fn by_roa(
         )
         .is_ok()
     });
-    finish(client, genuine, head, nonce, BodyProof::Unsigned)
+    let signature = authorization.signature().map_err(|_| Refused::Mismatch)?;
+    let signed = Signed {
+        client,
+        access_key_id: authorization.access_key_id,
+        date,
+        nonce,
+        signature: &signature,
+        body: BodyProof::Unsigned,
+    };
+    signed.finish(genuine, head, action)
 }
 
-/// What both signatures end with; the nonce counts only for who has signed.
-fn finish(
-    client: &Arc<Client>,
-    genuine: bool,
-    head: &Parts,
-    nonce: Option<&str>,
+/// A request whose signature has been read.
+struct Signed<'a> {
+    client: &'a Arc<Client>,
+    access_key_id: &'a str,
+    date: Timestamp,
+    nonce: Option<&'a str>,
+    signature: &'a [u8],
     body: BodyProof,
-) -> Result<SignedIn, Refused> {
-    if !genuine {
-        return Err(Refused::Mismatch);
+}
+
+impl Signed<'_> {
+    /// Ends both ways to sign in. The nonce counts only for who has signed.
+    fn finish(self, genuine: bool, head: &Parts, action: Action) -> Result<SignedIn, Refused> {
+        if !genuine {
+            return Err(Refused::Mismatch);
+        }
+        let Some(nonce) = self.nonce else {
+            return Ok(self.signed_in(None));
+        };
+        self.note(head, nonce)?;
+        let proof = action
+            .is_write()
+            .then(|| WriteProof::new(self.access_key_id, nonce, self.signature, self.date));
+        Ok(self.signed_in(proof))
     }
-    if let Some(nonce) = nonce
-        && client
-            .nonces
-            .note(client.nonces.print(head, nonce), Instant::now())?
-            == Room::Made
-        && let Some(counted) = client.counted.get()
-    {
-        counted.nonce_dropped();
+
+    fn note(&self, head: &Parts, nonce: &str) -> Result<(), Refused> {
+        let Some(nonces) = &self.client.nonces else {
+            return Ok(());
+        };
+        let print = nonces.print(head, nonce, is_read(&head.method));
+        if nonces.note(print, Instant::now())? == Room::Made
+            && let Some(counted) = self.client.counted.get()
+        {
+            counted.nonce_dropped();
+        }
+        Ok(())
     }
-    Ok(SignedIn {
-        body,
-        ..SignedIn::without_signature(Arc::clone(client))
-    })
+
+    fn signed_in(self, write: Option<WriteProof>) -> SignedIn {
+        SignedIn {
+            body: self.body,
+            write,
+            ..SignedIn::without_signature(Arc::clone(self.client))
+        }
+    }
 }
 
 fn known<'a>(clients: &'a Clients, access_key_id: &str) -> Result<&'a Arc<Client>, Refused> {
@@ -294,11 +337,11 @@ fn parse_acs_date(text: &str) -> Option<Timestamp> {
     text.parse().ok().filter(|_| plain)
 }
 
-fn check_date(date: Option<Timestamp>, now: Timestamp) -> Result<(), Refused> {
+fn check_date(date: Option<Timestamp>, now: Timestamp) -> Result<Timestamp, Refused> {
     let date = date.ok_or(Refused::BadDate)?;
     let off = now.as_second().abs_diff(date.as_second());
     if off <= WINDOW_SECONDS.unsigned_abs() {
-        Ok(())
+        Ok(date)
     } else {
         Err(Refused::Expired)
     }

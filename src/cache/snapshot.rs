@@ -15,13 +15,12 @@
 //! version, of another origin, or without the journal of its own generation is refused: a line in the
 //! log says so and the gateway starts cold. Nothing here fails a request.
 
-mod file;
 mod format;
 mod journal;
 mod orders;
 mod restore;
 
-pub(in crate::cache) use file::folder;
+pub(in crate::cache) use crate::private_file::folder;
 pub(in crate::cache) use journal::Journal;
 
 use std::fs::{File, TryLockError};
@@ -38,8 +37,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{Cache, Config};
+use crate::private_file::{Draft, beside};
 use crate::telemetry::Condition;
-use file::{Draft, beside};
 use format::{Head, encode};
 
 /// How long a stop waits for the last snapshot.

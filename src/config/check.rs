@@ -141,6 +141,11 @@ fn authentication(settings: &Settings, rule: &mut impl FnMut(&str, bool, &str)) 
         "write a number above 0",
     );
     rule(
+        "auth.nonces_max_bytes",
+        auth.nonces_max_bytes.0 >= 1024,
+        "write 1KiB or more",
+    );
+    rule(
         "audit.hits",
         (0.0..=1.0).contains(&settings.audit.hits),
         "write a share from 0 to 1, such as 0.001",

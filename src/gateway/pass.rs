@@ -76,6 +76,7 @@ impl Gateway {
                 None => self.may_add(grant, &body, asked).await?,
             }
         }
+        self.claim_write(asked).await?;
         let about_one = call.operation.image().is_some();
         let (upstream, cache, shared) = (
             Arc::clone(&self.parts.upstream),

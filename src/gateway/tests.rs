@@ -74,7 +74,8 @@ impl World {
             Arc::clone(&metrics),
             tasks.clone(),
         );
-        let auth = Authenticator::open(&auth::Config::default(), Arc::clone(&metrics)).unwrap();
+        let auth =
+            Authenticator::open(&auth::Config::default(), None, Arc::clone(&metrics)).unwrap();
         let parts = GatewayParts {
             auth: Arc::new(auth),
             shared: None,

@@ -83,6 +83,7 @@ impl Error {
     #[must_use]
     pub const fn outcome(&self) -> Outcome {
         match self {
+            Self::NotLetIn(Refused::NotRecorded) => Outcome::Error,
             Self::Misrouted(_)
             | Self::Malformed(_)
             | Self::BodyTooLong(_)
@@ -210,6 +211,10 @@ const fn sign_in(refused: Refused) -> (StatusCode, &'static str) {
         Refused::Action => (bad, "InvalidParameter"),
         Refused::NonceUsed => (bad, "SignatureNonceUsed"),
         Refused::NoncesFull => (StatusCode::TOO_MANY_REQUESTS, "Throttling"),
+        Refused::NotRecorded => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Gateway.UpstreamUnavailable",
+        ),
         Refused::NoToken => (bad, "MissingSecurityToken"),
         Refused::WrongToken => (bad, "InvalidSecurityToken.Malformed"),
         Refused::Exposed(_) => (StatusCode::FORBIDDEN, "Gateway.Forbidden"),

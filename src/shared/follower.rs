@@ -178,7 +178,13 @@ impl<E: Clone + Send + Sync + 'static> Follower<E> {
                     continue;
                 }
                 None if page.is_empty() => {
-                    timeout(longest, self.begin_anew(connection)).await??;
+                    let nonces = if self.broken.is_some() {
+                        Completeness::Lost
+                    } else {
+                        Completeness::New
+                    };
+                    let begun = self.begin_anew(connection, nonces);
+                    timeout(longest, begun).await??;
                     continue;
                 }
                 Some(_) | None => {}
@@ -187,7 +193,8 @@ impl<E: Clone + Send + Sync + 'static> Follower<E> {
             if length < PAGE {
                 if self.broken.is_some() {
                     // Values may have come back with an older log, so it begins anew, for all.
-                    timeout(longest, self.begin_anew(connection)).await??;
+                    let begun = self.begin_anew(connection, Completeness::Lost);
+                    timeout(longest, begun).await??;
                     self.broken = None;
                     continue;
                 }
@@ -200,10 +207,12 @@ impl<E: Clone + Send + Sync + 'static> Follower<E> {
     }
 
     /// Begins the log anew, and before it the record of write nonces, which may have been lost with it.
-    async fn begin_anew(&self, connection: &mut Connection) -> RedisResult<()> {
-        self.shared
-            .begin_write_nonces(connection, Completeness::Lost)
-            .await?;
+    async fn begin_anew(
+        &self,
+        connection: &mut Connection,
+        nonces: Completeness,
+    ) -> RedisResult<()> {
+        self.shared.begin_write_nonces(connection, nonces).await?;
         self.shared.write(connection, Order::Begin).await?;
         Ok(())
     }

@@ -92,7 +92,11 @@ impl Shared {
         connection: &mut impl ConnectionLike,
         completeness: Completeness,
     ) -> RedisResult<()> {
-        let anew = u8::from(completeness == Completeness::Lost);
+        let anew: u8 = match completeness {
+            Completeness::Assumed => 0,
+            Completeness::Lost => 1,
+            Completeness::New => 2,
+        };
         let mut begin = BEGIN.key(self.names.write_nonces_since());
         begin.arg(anew).invoke_async(connection).await
     }
@@ -105,4 +109,6 @@ pub(super) enum Completeness {
     Assumed,
     /// The log does not go on, so nonces may be missing too.
     Lost,
+    /// There is no log, and this replica has seen none: the fleet begins, and its first writes may go.
+    New,
 }

@@ -38,6 +38,7 @@ mod process;
 mod proxy;
 mod purge;
 mod reload;
+mod replay;
 mod resolve;
 mod secrets;
 mod shared;

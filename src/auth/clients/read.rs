@@ -38,7 +38,7 @@ const KEYS: [&str; 12] = [
 /// Names that metrics use for requests of no client.
 const RESERVED: [&str; 2] = ["anonymous", "unauthenticated"];
 
-pub(super) fn read(text: &str, folder: &Path, nonces: u32) -> Result<Read, Vec<String>> {
+pub(super) fn read(text: &str, folder: &Path, nonces: &Arc<Nonces>) -> Result<Read, Vec<String>> {
     // The error itself would quote the line, and with it perhaps a secret.
     let file: Table = text.parse().map_err(|error: toml::de::Error| {
         let before = error.span().map_or(0, |span| span.start);
@@ -114,7 +114,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn client(&mut self, nonces: u32) -> (Client, Proofs) {
+    fn client(&mut self, nonces: &Arc<Nonces>) -> (Client, Proofs) {
         self.unknown_keys();
         let name = self.name();
         let access_key_id = self.access_key_id();
@@ -153,12 +153,12 @@ impl Reader<'_> {
         let client = Client {
             name,
             grant: self.grant(),
-            access_key_id,
             keys,
             token,
             requests: Arc::new(Budget::new(self.rate("requests_per_second"))),
             misses: Arc::new(Budget::new(self.rate("misses_per_second"))),
-            nonces: Arc::new(Nonces::new(nonces)),
+            nonces: access_key_id.as_deref().map(|id| nonces.of(id)),
+            access_key_id,
             counted: OnceLock::new(),
         };
         (client, proofs)

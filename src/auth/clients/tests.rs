@@ -10,9 +10,14 @@ fn folder() -> TempDir {
     folder
 }
 
+fn nonces() -> Arc<Nonces> {
+    Nonces::new(&crate::auth::Config::default())
+}
+
 fn problems(text: &str) -> Vec<String> {
     let folder = folder();
-    Clients::parse(text, folder.path(), 9, None).map_or_else(|BadClients(bad)| bad, |_| Vec::new())
+    Clients::parse(text, folder.path(), &nonces(), None)
+        .map_or_else(|BadClients(bad)| bad, |_| Vec::new())
 }
 
 const SCHEDULER: &str = r#"
@@ -30,7 +35,7 @@ misses_per_second = 20
 #[test]
 fn the_documented_client_is_read() {
     let folder = folder();
-    let clients = Clients::parse(SCHEDULER, folder.path(), 9, None).unwrap();
+    let clients = Clients::parse(SCHEDULER, folder.path(), &nonces(), None).unwrap();
     let client = clients.by_key("GWSCHEDULER").unwrap();
     assert_eq!((client.name.as_str(), client.keys.len()), ("scheduler", 2));
     assert!(client.grant.official && client.grant.workspaces.holds("15945"));
@@ -108,8 +113,8 @@ fn all_mistakes_are_told_at_once() {
 
 #[test]
 fn who_stays_keeps_nonces_and_budgets() {
-    let folder = folder();
-    let load = |text: &str, before| Clients::parse(text, folder.path(), 9, before).unwrap();
+    let (folder, memory) = (folder(), nonces());
+    let load = |text: &str, before| Clients::parse(text, folder.path(), &memory, before).unwrap();
     let old = load(SCHEDULER, None);
     let same = load(SCHEDULER, Some(&old));
     let other = load(
@@ -121,7 +126,10 @@ fn who_stays_keeps_nonces_and_budgets() {
     let shares = |new: &Clients| {
         let (one, two) = (&old.by_name["scheduler"], &new.by_name["scheduler"]);
         (
-            Arc::ptr_eq(&one.nonces, &two.nonces),
+            one.nonces
+                .as_ref()
+                .unwrap()
+                .is(two.nonces.as_ref().unwrap()),
             Arc::ptr_eq(&one.misses, &two.misses),
         )
     };
@@ -129,6 +137,10 @@ fn who_stays_keeps_nonces_and_budgets() {
         (shares(&same), shares(&other)),
         ((true, true), (false, false))
     );
+    // Nonces go by key, whatever its client is called.
+    let renamed = load(&SCHEDULER.replace("\"scheduler\"", "\"other\""), Some(&old));
+    let of = |clients: &Clients| clients.by_key["GWSCHEDULER"].nonces.clone().unwrap();
+    assert!(of(&old).is(&of(&renamed)));
 }
 
 /// The example beside the settings, as an operator would copy it.
@@ -137,6 +149,6 @@ fn the_example_file_is_sound() {
     let folder = folder();
     std::fs::write(folder.path().join("scheduler.secret"), "secret").unwrap();
     let text = include_str!("../../../config/clients.toml");
-    let clients = Clients::parse(text, folder.path(), 9, None).unwrap();
+    let clients = Clients::parse(text, folder.path(), &nonces(), None).unwrap();
     assert_eq!(clients.names().count(), 2);
 }

@@ -13,10 +13,10 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::file::{Draft, beside, read_private, remove};
 use super::orders::{Journalled, decode, encode_head, encode_order};
 use crate::cache::purge::{Scope, Thoroughness};
 use crate::metrics::Metrics;
+use crate::private_file::{Draft, beside, read_private, remove};
 use crate::telemetry::Condition;
 
 /// The journal of one snapshot. Everything here blocks.

@@ -7,7 +7,6 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-use super::file::{Unread, read_private};
 use super::format::{Head, decode};
 use super::journal::{self, Journal};
 use super::orders::Journalled;
@@ -15,6 +14,7 @@ use crate::api::ImageKey;
 use crate::cache::entry::Entry;
 use crate::cache::saved::{Revival, Saved};
 use crate::cache::{Cache, Policy};
+use crate::private_file::{Unread, read_private};
 
 /// An image that was asked for so much later than now is one whose age nobody knows.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);

@@ -8,13 +8,13 @@ use jiff::SignedDuration;
 use tempfile::TempDir;
 use tokio_util::task::TaskTracker;
 
-use super::file::{Unread, read_private};
 use super::*;
 use crate::api::{ImageFields, ImageId, ImageKey};
 use crate::cache::freshness::Directives;
 use crate::cache::saved::Saved;
 use crate::cache::{Arrival, Entry, Freshness, Known, Parent, Policy, Scope, Thoroughness};
 use crate::metrics::Metrics;
+use crate::private_file::{Unread, read_private};
 
 fn head() -> Head {
     Head {

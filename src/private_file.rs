@@ -9,7 +9,7 @@ use rustix::process::geteuid;
 
 /// Why a file is not read.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Unread {
+pub(crate) enum Unread {
     #[error("there is none")]
     Missing,
     #[error("it is not a regular file")]
@@ -18,7 +18,7 @@ pub(super) enum Unread {
     Mode(u32),
     #[error("it belongs to user {0}, not to the one this program runs as")]
     Owner(u32),
-    #[error("it has {0} bytes, more than cache.max_bytes can have brought about")]
+    #[error("it has {0} bytes, more than the program can have written")]
     TooLong(u64),
     #[error("it cannot be read: {0}")]
     Io(io::Error),
@@ -28,7 +28,7 @@ pub(super) enum Unread {
 ///
 /// # Errors
 /// [`Unread`] for any other file; what is judged is the open file, not its name.
-pub(super) fn read_private(path: &Path, limit: u64) -> Result<Vec<u8>, Unread> {
+pub(crate) fn read_private(path: &Path, limit: u64) -> Result<Vec<u8>, Unread> {
     // Opening a pipe would wait for its other end, so what is no file is not opened at all.
     let named = fs::symlink_metadata(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Unread::Missing,
@@ -62,7 +62,7 @@ fn judge(metadata: &Metadata, limit: u64) -> Result<(), Unread> {
 }
 
 /// A whole file beside the one it is to replace. Dropping it unplaced removes it.
-pub(super) struct Draft {
+pub(crate) struct Draft {
     target: PathBuf,
     draft: Option<PathBuf>,
     file: File,
@@ -70,7 +70,7 @@ pub(super) struct Draft {
 
 impl Draft {
     /// Writes a draft, mode 0600, down to the disk.
-    pub(super) fn write(
+    pub(crate) fn write(
         target: &Path,
         content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> io::Result<Self> {
@@ -99,7 +99,7 @@ impl Draft {
     }
 
     /// Puts it in the place of its target, for good, and returns the file, open for writing.
-    pub(super) fn place(mut self) -> io::Result<File> {
+    pub(crate) fn place(mut self) -> io::Result<File> {
         let replaced = fs::symlink_metadata(&self.target);
         if replaced.is_ok_and(|metadata| !metadata.is_file()) {
             return Err(io::Error::other("what is there is not a regular file"));
@@ -124,7 +124,7 @@ impl Drop for Draft {
 }
 
 /// Removes a file for good; that it is not there is as well.
-pub(super) fn remove(path: &Path) -> io::Result<()> {
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed.and_then(|()| File::open(folder(path))?.sync_all()),
@@ -132,14 +132,14 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
 }
 
 /// A file's name with something after it.
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
 
 /// The folder a file is in.
-pub(in crate::cache) fn folder(path: &Path) -> &Path {
+pub(crate) fn folder(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         Some(_) | None => Path::new("."),

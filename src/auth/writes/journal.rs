@@ -1,0 +1,274 @@
+//! The journal of write nonces: each on disk before its write is sent, read at the next start.
+//!
+//! ```text
+//! journal = magic[8] version:u32 0:u32 record*
+//! record  = fingerprint[16] fingerprint[16] date:i64 sum[8]      little-endian; date in seconds
+//! ```
+//!
+//! The sum is the first eight bytes of a SHA-256 over the fields before it. A record that breaks off at the
+//! end belongs to a write that was never sent, and is cut off. Once the file is twice as long as what is
+//! remembered it is written anew. The file `….lock` beside it is held by the one process that uses it.
+
+use std::fs::{File, TryLockError};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use super::WriteProof;
+use crate::metrics::{Counters, Metrics, OnFirstUse, Succeeded};
+use crate::private_file::{Draft, Unread, beside, read_private};
+
+/// A write as it is journalled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Record {
+    pub(super) fingerprints: [[u8; 16]; 2],
+    /// The signed date, in seconds since 1970.
+    pub(super) date: i64,
+}
+
+/// What was found in the journal.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Contents {
+    /// There was none.
+    New,
+    /// Every write that was sent by who kept it.
+    Whole(Vec<Record>),
+    /// What is left; others may have been in it.
+    Damaged(Vec<Record>),
+}
+
+/// An open journal. One append at a time; a disk that hangs holds up one thread alone.
+#[derive(Debug)]
+pub(in crate::auth) struct Journal {
+    state: Arc<tokio::sync::Mutex<State>>,
+    writes: Arc<OnFirstUse<Counters<Succeeded>>>,
+}
+
+#[derive(Debug)]
+struct State {
+    path: PathBuf,
+    /// Positioned behind the last whole record; nothing after a failure that left it in doubt.
+    file: Option<File>,
+    records: usize,
+    /// Nothing once it is closed.
+    lock: Option<File>,
+}
+
+impl Record {
+    pub(super) fn of(proof: &WriteProof) -> Self {
+        Self {
+            fingerprints: proof.fingerprints.map(|whole| {
+                let mut half = [0; 16];
+                half.copy_from_slice(&whole[..16]);
+                half
+            }),
+            date: proof.date.as_second(),
+        }
+    }
+
+    fn encode(self, bytes: &mut Vec<u8>) {
+        let start = bytes.len();
+        bytes.extend(self.fingerprints.as_flattened());
+        bytes.extend(self.date.to_le_bytes());
+        let sum = sum(&bytes[start..]);
+        bytes.extend(sum);
+    }
+
+    fn decode(bytes: &[u8; RECORD]) -> Option<Self> {
+        let (content, sealed) = bytes.split_last_chunk::<SUM>()?;
+        let (first, rest) = content.split_first_chunk()?;
+        let (second, date) = rest.split_first_chunk()?;
+        (sum(content) == *sealed).then_some(Self {
+            fingerprints: [*first, *second],
+            date: i64::from_le_bytes(date.try_into().ok()?),
+        })
+    }
+}
+
+impl Contents {
+    pub(super) fn into_records(self) -> Vec<Record> {
+        match self {
+            Self::New => Vec::new(),
+            Self::Whole(records) | Self::Damaged(records) => records,
+        }
+    }
+}
+
+/// Reads what a journal holds.
+pub(super) fn decode(bytes: &[u8]) -> Contents {
+    let Some(records) = bytes.strip_prefix(&head()) else {
+        // A file that was made and not filled before the process ended is a new one.
+        return if bytes.len() < HEAD && head().starts_with(bytes) {
+            Contents::New
+        } else {
+            Contents::Damaged(Vec::new())
+        };
+    };
+    let read: Vec<_> = records.as_chunks().0.iter().map(Record::decode).collect();
+    let good = || read.iter().flatten().copied().collect::<Vec<_>>();
+    // What a crash tore is at the end, behind every record whose write was sent.
+    let whole = read.iter().take_while(|record| record.is_some()).count();
+    if good().len() == whole {
+        Contents::Whole(good())
+    } else {
+        Contents::Damaged(good())
+    }
+}
+
+impl Journal {
+    /// Takes the journal at `path` for this process, reads it, and makes it fit to be appended to.
+    pub(super) fn open(
+        path: &Path,
+        most: usize,
+        metrics: &Metrics,
+    ) -> io::Result<(Self, Contents)> {
+        let lock = lock(path)?;
+        let limit = (HEAD + RECORD * (COMPACT * most + SLACK + 1)) as u64;
+        let contents = match read_private(path, limit) {
+            Ok(bytes) => decode(&bytes),
+            Err(Unread::Missing) => Contents::New,
+            Err(Unread::Io(error)) => return Err(error),
+            Err(error) => return Err(io::Error::other(error.to_string())),
+        };
+        if let Contents::Damaged(left) = &contents {
+            tracing::error!(journal = %path.display(), left = left.len(), "the journal of write nonces is damaged: writes dated before this start and 5 s more are refused, for one may have been sent already");
+        }
+        let mut state = State {
+            path: path.to_owned(),
+            file: None,
+            records: 0,
+            lock: Some(lock),
+        };
+        let records = match &contents {
+            Contents::New => &Vec::new(),
+            Contents::Whole(records) | Contents::Damaged(records) => records,
+        };
+        state.rewrite(records)?;
+        let journal = Self {
+            state: Arc::new(tokio::sync::Mutex::new(state)),
+            writes: Arc::clone(&metrics.write_journal),
+        };
+        metrics.write_journal.expose();
+        Ok((journal, contents))
+    }
+
+    /// Writes a record down to the disk. `all` are those to keep should the file be written anew, this
+    /// one among them.
+    ///
+    /// # Errors
+    /// Where it may not be there: its write must not be sent.
+    pub(super) async fn append(
+        &self,
+        record: Record,
+        all: impl FnOnce() -> Vec<Record> + Send + 'static,
+    ) -> Result<(), ()> {
+        let state = Arc::clone(&self.state);
+        let appending = async {
+            let mut state = state.lock_owned().await;
+            let appending = spawn_blocking(move || state.append(record, all));
+            appending
+                .await
+                .unwrap_or_else(|error| Err(io::Error::other(error)))
+        };
+        let appended = timeout(DEADLINE, appending).await;
+        let appended = appended.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        self.writes.of((&appended).into()).inc();
+        appended.map_err(|error| {
+            tracing::error!(%error, "the nonce of a write could not be journalled, so the write was not sent: see that the disk of auth.write_journal has room and answers");
+        })
+    }
+
+    /// Lets go of the file, for the next process.
+    pub(super) async fn close(&self) {
+        if let Ok(mut state) = timeout(DEADLINE, self.state.lock()).await {
+            state.file = None;
+            state.lock = None;
+        }
+    }
+}
+
+impl State {
+    fn append(&mut self, record: Record, all: impl FnOnce() -> Vec<Record>) -> io::Result<()> {
+        if self.lock.is_none() {
+            return Err(io::Error::other("it is closed"));
+        }
+        // Taken, so that a failure leaves nothing to append to.
+        if let Some(mut file) = self.file.take() {
+            let mut bytes = Vec::with_capacity(RECORD);
+            record.encode(&mut bytes);
+            file.write_all(&bytes)?;
+            file.sync_data()?;
+            self.file = Some(file);
+            self.records += 1;
+            if self.records <= SLACK {
+                return Ok(());
+            }
+        }
+        let all = all();
+        if self.file.is_none() || self.records > COMPACT * all.len() + SLACK {
+            self.rewrite(&all)?;
+        }
+        Ok(())
+    }
+
+    fn rewrite(&mut self, records: &[Record]) -> io::Result<()> {
+        let mut bytes = Vec::with_capacity(HEAD + RECORD * records.len());
+        bytes.extend(head());
+        for record in records {
+            record.encode(&mut bytes);
+        }
+        let draft = Draft::write(&self.path, |out| out.write_all(&bytes))?;
+        let mut file = draft.place()?;
+        file.seek(SeekFrom::End(0))?;
+        self.file = Some(file);
+        self.records = records.len();
+        Ok(())
+    }
+}
+
+/// Takes the journal for this process. One that is being replaced lets go within a moment.
+fn lock(path: &Path) -> io::Result<File> {
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(beside(path, ".lock"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(io::Error::other("another process uses it")),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+fn head() -> [u8; HEAD] {
+    let mut head = [0; HEAD];
+    head[..8].copy_from_slice(b"PAINONC\n");
+    head[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    head
+}
+
+fn sum(content: &[u8]) -> [u8; SUM] {
+    let mut sum = [0; SUM];
+    sum.copy_from_slice(&digest::digest(&digest::SHA256, content).as_ref()[..SUM]);
+    sum
+}
+
+const VERSION: u32 = 1;
+const HEAD: usize = 16;
+const SUM: usize = 8;
+const RECORD: usize = 16 + 16 + 8 + SUM;
+/// The file is written anew when it holds so many times what is remembered, and so many records more.
+const COMPACT: usize = 2;
+const SLACK: usize = 1024;
+/// Time for one record to reach the disk. Clients give up after three seconds.
+const DEADLINE: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests;
