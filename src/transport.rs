@@ -15,6 +15,7 @@ mod connection;
 mod connector;
 mod decode;
 mod error;
+mod framing;
 mod proxy;
 mod reply;
 mod tls;

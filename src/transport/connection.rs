@@ -13,6 +13,8 @@ use hyper_util::client::legacy::connect::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::framing::Head;
+
 /// A byte stream to another host, encrypted or not.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
@@ -85,17 +87,31 @@ impl Progress {
         }
     }
 
-    fn read(&self, bytes: usize) {
+    fn read(&self, bytes: usize) -> Part {
         if bytes > 0 && self.is_silent.swap(false, Ordering::Relaxed) {
             self.answers.fetch_add(1, Ordering::Relaxed);
+            Part::Head
+        } else {
+            Part::Rest
         }
     }
+}
+
+/// What a read brings of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// Its first bytes.
+    Head,
+    /// Later ones.
+    Rest,
 }
 
 /// A stream that records its [`Progress`].
 pub(super) struct Recorded {
     stream: Box<dyn Stream>,
     progress: Arc<Progress>,
+    /// The answer that is coming, up to the end of its head.
+    head: Head,
 }
 
 impl Recorded {
@@ -103,6 +119,7 @@ impl Recorded {
         Self {
             stream: Box::new(stream),
             progress: Arc::default(),
+            head: Head::default(),
         }
     }
 }
@@ -121,7 +138,13 @@ impl AsyncRead for Recorded {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        self.progress.read(buffer.filled().len() - before);
+        let bytes = &buffer.filled()[before..];
+        if self.progress.read(bytes.len()) == Part::Head {
+            self.head = Head::default();
+        }
+        if let Err(ambiguous) = self.head.read(bytes) {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, ambiguous)));
+        }
         read
     }
 }
