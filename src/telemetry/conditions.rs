@@ -81,6 +81,33 @@ enum Severity {
 }
 
 impl Condition {
+    /// Every condition.
+    #[cfg(test)]
+    const ALL: [Self; 22] = [
+        Self::OriginThrottles,
+        Self::OriginFails,
+        Self::OriginUnreachable,
+        Self::CredentialRefused,
+        Self::CredentialMissing,
+        Self::BreakerOpen,
+        Self::SharedTierLost,
+        Self::TlsOnPlainPort,
+        Self::PlainOnTlsPort,
+        Self::HandshakesFail,
+        Self::ConnectionsRefused,
+        Self::AcceptFails,
+        Self::SignInsRefused,
+        Self::AdminTokenRefused,
+        Self::ReloadFails,
+        Self::Panics,
+        Self::AuditLost,
+        Self::SnapshotFails,
+        Self::SpansLost,
+        Self::ImageReplaced,
+        Self::GatewayLoop,
+        Self::ClockWrong,
+    ];
+
     /// The name in the log's field `condition`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -424,6 +451,16 @@ fn write(condition: Condition, subject: &str, line: Line, detail: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_operators_manual_has_each_line_and_its_remedy() {
+        let manual = include_str!("../../docs/operations.md");
+        for condition in Condition::ALL {
+            let ((began, remedy), name) = (condition.began(), condition.as_str());
+            let row = format!("| `{name}` | {began} | {} | {remedy} |", condition.ended());
+            assert!(manual.contains(&row), "{row}");
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn an_episode_is_kept_until_nothing_is_left_to_report() {
