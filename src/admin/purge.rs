@@ -1,11 +1,14 @@
 //! `POST /purge`.
 
+use std::time::Duration;
+
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::json;
+use tokio::time::timeout;
 
 use super::{Admin, as_json, problem};
 use crate::api::ImageId;
@@ -17,6 +20,8 @@ use crate::shared;
 
 /// Longest order read.
 const MAX_BODY: usize = 64 << 10;
+/// Time for an order to come.
+const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Admin {
     pub(super) async fn purge(
@@ -34,11 +39,20 @@ impl Admin {
                 "write Content-Type: application/json",
             );
         }
-        let Ok(body) = Limited::new(body, MAX_BODY).collect().await else {
-            return problem(
-                StatusCode::BAD_REQUEST,
-                "the order is too long or broke off",
-            );
+        let body = match timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await {
+            Ok(Ok(body)) => body,
+            Ok(Err(_)) => {
+                return problem(
+                    StatusCode::BAD_REQUEST,
+                    "the order is too long or broke off",
+                );
+            }
+            Err(_) => {
+                return problem(
+                    StatusCode::REQUEST_TIMEOUT,
+                    "the order did not come in time",
+                );
+            }
         };
         match read_order(&body.to_bytes()) {
             Err(reason) => problem(StatusCode::BAD_REQUEST, reason),

@@ -2,6 +2,9 @@
 
 use http::Method;
 use pai_image_gateway::emulator::Store;
+use pai_image_gateway::server::Address;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 use crate::support::{TestGateway, ask, path, shut_down};
 
@@ -123,4 +126,17 @@ async fn an_order_that_is_not_json_by_its_type_is_refused() {
         assert_eq!(answer.status, 415, "{content_type}");
     }
     assert_eq!(held(&gateway).await, [0, 1, 2, 3]);
+}
+
+#[tokio::test]
+async fn an_order_that_stops_halfway_is_not_waited_for() {
+    let gateway = TestGateway::usual().await;
+    let Address::Tcp(admin) = gateway.app.admin else {
+        panic!("a TCP port")
+    };
+    let mut stream = TcpStream::connect(admin).await.unwrap();
+    let head = "POST /purge HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let received = crate::listener::rest(&mut stream).await;
+    assert!(received.starts_with("HTTP/1.1 408 "), "{received}");
 }
