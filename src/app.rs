@@ -5,7 +5,7 @@ mod limits;
 mod reloading;
 mod sockets;
 
-pub use limits::{forbid_core_dumps, raise_file_limit};
+pub use limits::{connections_allowed, forbid_core_dumps, raise_file_limit};
 pub use sockets::Sockets;
 
 use std::io;
@@ -30,11 +30,12 @@ use crate::gateway::{Gateway, GatewayParts};
 use crate::metrics::Metrics;
 use crate::ranking::Ranking;
 use crate::reload::Rounds;
-use crate::server::{self, Address, BadFiles, BindError, Bound, Server, Service};
+use crate::server::{self, Address, BadFiles, BindError, Bound, Policy, Server, Service};
 use crate::shared::{Follower, Shared};
 use crate::telemetry::{Level, told};
 use crate::traces::{BadTraces, Traces};
 use crate::transport::{self, BuildError};
+use crate::units::Span;
 use crate::upstream::{self, BadOrigin, Origin, Upstream, UpstreamError};
 use reloading::Live;
 use sockets::listening;
@@ -73,6 +74,8 @@ pub struct Process {
     pub level: Option<Level>,
     /// Its sockets, bound before it started.
     pub sockets: Option<Sockets>,
+    /// Connections that its limit of open files leaves to the data port; `None` for what the settings say.
+    pub max_connections: Option<u32>,
 }
 
 /// The gateway cannot start.
@@ -137,7 +140,11 @@ impl App {
         process: Process,
     ) -> Result<Self, StartError> {
         let settings = &loaded.settings;
-        let Process { level, sockets } = process;
+        let Process {
+            level,
+            sockets,
+            max_connections,
+        } = process;
         let sockets = match sockets {
             Some(sockets) => sockets,
             None => Sockets::bind(settings, None)?,
@@ -241,12 +248,14 @@ impl App {
             services.spawn(Arc::clone(snapshot).run(stop.clone()));
         }
         let (data, admin_address, observe) = sockets.addresses();
-        let server = Server::new(
-            gateway,
-            settings.listen.clone(),
-            tls,
-            metrics.listener("data"),
-        );
+        let mut listen = settings.listen.clone();
+        listen.max_connections = max_connections.unwrap_or(listen.max_connections);
+        let policy = match settings.auth.mode {
+            Mode::None => Policy::Refuse,
+            Mode::Required => Policy::Share,
+        };
+        let counts = metrics.listener("data");
+        let server = Server::with_policy(gateway, listen, tls, counts, policy);
         services.spawn(Arc::clone(&server).accept(sockets.data, close.clone()));
         serve_beside(
             &services,
@@ -372,6 +381,12 @@ const FIRST_CONNECTION: Duration = Duration::from_millis(500);
 /// What calls under way get when nobody waits for them any more.
 const LAST_CALLS: Duration = Duration::from_secs(1);
 
+/// Connections on each of the admin and observe listeners: a few probes, scrapers and browsers.
+const BESIDE_CONNECTIONS: u32 = 64;
+
+/// Idle time of such a connection; whoever asks there again opens another.
+const BESIDE_IDLE: Span = Span::secs(10);
+
 /// Makes the way to the origin.
 ///
 /// # Errors
@@ -402,10 +417,11 @@ fn serve_beside<S: Service>(
     metrics: crate::metrics::ListenerMetrics,
 ) {
     let config = server::Config {
-        max_connections: 256,
+        max_connections: BESIDE_CONNECTIONS,
+        idle_timeout: BESIDE_IDLE,
         ..server::Config::default()
     };
-    let server = Server::new(service, config, None, metrics);
+    let server = Server::with_policy(service, config, None, metrics, Policy::Idlest);
     let stop = stop.clone();
     services.spawn(async move {
         Arc::clone(&server).accept(bound, stop).await;

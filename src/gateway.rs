@@ -229,7 +229,11 @@ impl Gateway {
             };
             self.note(&deed, &span, at.elapsed());
         }
-        answer.into_response(id.to_header(), std::mem::take(&mut head.headers))
+        let mut response = answer.into_response(id.to_header(), std::mem::take(&mut head.headers));
+        if principal.is_none() {
+            response.extensions_mut().insert(response::Unauthenticated);
+        }
+        response
     }
 
     fn count(&self, action: Action, outcome: Outcome, principal: Option<&Principal>, at: Instant) {

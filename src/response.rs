@@ -97,6 +97,11 @@ impl Answer {
     }
 }
 
+/// Extension of a response to a request whose sender did not sign in where that is required: the
+/// listener grants its connection less.
+#[derive(Debug, Clone, Copy)]
+pub struct Unauthenticated;
+
 /// Answers with an image from memory.
 #[must_use]
 pub fn image(seen: Seen<'_>, age: Duration, outcome: Outcome, status: CacheStatus) -> Answer {

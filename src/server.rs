@@ -3,9 +3,13 @@
 mod guard;
 mod http2;
 mod listener;
+mod minutely;
+mod places;
+mod stall;
 mod tls;
 
 pub use listener::{Address, BindError, Bound, bind, bind_tcp, inherited};
+pub use places::Policy;
 pub use tls::{BadFile, BadFiles, Config as TlsConfig, Tls, read as read_tls};
 
 use std::convert::Infallible;
@@ -23,17 +27,19 @@ use prometheus::IntGauge;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{sleep, timeout};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::metrics::{Handshake, ListenerMetrics};
 use crate::peer::Peer;
-use crate::response::Body;
+use crate::response::{Body, Unauthenticated};
 use crate::units::{ByteSize, Span};
-use guard::{Guard, Phase};
+use guard::{BodyLength, Guard, Limits, Phase};
 use listener::Stream;
+use minutely::Minutely;
+use places::{Place, Places};
 
 /// The `[listen]` settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -53,10 +59,12 @@ pub struct Config {
     pub backlog: u32,
     /// Bytes of the longest request head.
     pub max_head: ByteSize,
-    /// Time for a request's head to arrive, from its first byte.
+    /// Time for a request's head to arrive, from its first byte; also for the first byte of a connection.
     pub head_timeout: Span,
     /// Time after which an idle connection is closed. SDKs lose a request when it is short.
     pub idle_timeout: Span,
+    /// Time after which a client that takes no byte of its response is closed.
+    pub write_timeout: Span,
     /// Encryption; off unless its files are named.
     pub tls: TlsConfig,
 }
@@ -73,6 +81,7 @@ impl Default for Config {
             max_head: ByteSize(16 << 10),
             head_timeout: Span::secs(5),
             idle_timeout: Span::secs(75),
+            write_timeout: Span::secs(10),
             tls: TlsConfig::default(),
         }
     }
@@ -105,8 +114,10 @@ pub struct Server<S> {
     tls: Option<Arc<Tls>>,
     metrics: ListenerMetrics,
     connections: TaskTracker,
-    permits: Arc<Semaphore>,
+    places: Arc<Places>,
     refusals: Arc<Semaphore>,
+    tls_hellos: Minutely,
+    accept_errors: Minutely,
     closing: AtomicBool,
     goaway: CancellationToken,
     close: CancellationToken,
@@ -120,7 +131,7 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 impl<S: Service> Server<S> {
-    /// A server of no connections yet; a plain one without `tls`.
+    /// A server of no connections yet; a plain one without `tls`. Beyond its connections it refuses.
     #[must_use]
     pub fn new(
         service: Arc<S>,
@@ -128,15 +139,29 @@ impl<S: Service> Server<S> {
         tls: Option<Arc<Tls>>,
         metrics: ListenerMetrics,
     ) -> Arc<Self> {
-        let permits = Arc::new(Semaphore::new(config.max_connections as usize));
+        Self::with_policy(service, config, tls, metrics, Policy::Refuse)
+    }
+
+    /// The same with another rule for the connection that makes room.
+    #[must_use]
+    pub fn with_policy(
+        service: Arc<S>,
+        config: Config,
+        tls: Option<Arc<Tls>>,
+        metrics: ListenerMetrics,
+        policy: Policy,
+    ) -> Arc<Self> {
+        let places = Places::new(config.max_connections as usize, policy);
         Arc::new(Self {
             service,
             config,
             tls,
             metrics,
             connections: TaskTracker::new(),
-            permits,
+            places,
             refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
+            tls_hellos: Minutely::default(),
+            accept_errors: Minutely::default(),
             closing: AtomicBool::new(false),
             goaway: CancellationToken::new(),
             close: CancellationToken::new(),
@@ -149,31 +174,34 @@ impl<S: Service> Server<S> {
             let (stream, peer) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
+                    if let Some(count) = self.accept_errors.count(Instant::now()) {
+                        tracing::warn!(%error, count, "a connection could not be accepted");
+                    }
                     sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
             };
             let server = Arc::clone(&self);
-            match Arc::clone(&self.permits).try_acquire_owned() {
-                Ok(permit) => self.connections.spawn(server.serve(stream, peer, permit)),
-                Err(_) => self.connections.spawn(server.refuse(stream)),
+            match self.places.take(&peer, &self.close, Instant::now()) {
+                Some(place) => self.connections.spawn(server.serve(stream, peer, place)),
+                None => self.connections.spawn(server.refuse(stream)),
             };
         }
     }
 
-    async fn serve(self: Arc<Self>, stream: Stream, peer: Peer, permit: OwnedSemaphorePermit) {
+    async fn serve(self: Arc<Self>, stream: Stream, peer: Peer, place: Place) {
         self.metrics.open.inc();
-        let _open = Open(&self.metrics.open, permit);
+        let _open = Open(&self.metrics.open);
         match &self.tls {
-            None => self.http1(stream, &peer).await,
+            None => self.http1(stream, &peer, &place).await,
             // Boxed, so that a plain connection's task does not grow by what TLS needs.
-            Some(tls) => Box::pin(self.encrypted(tls, stream, peer)).await,
+            Some(tls) => Box::pin(self.encrypted(tls, stream, peer, place)).await,
         }
     }
 
-    async fn encrypted(self: &Arc<Self>, tls: &Tls, stream: Stream, mut peer: Peer) {
-        let Some(shaken) = self.close.run_until_cancelled(tls.accept(stream)).await else {
+    async fn encrypted(self: &Arc<Self>, tls: &Tls, stream: Stream, mut peer: Peer, place: Place) {
+        let shaking = self.end_of(&place).run_until_cancelled(tls.accept(stream));
+        let Some(shaken) = shaking.await else {
             return;
         };
         let stream = match shaken {
@@ -185,20 +213,26 @@ impl<S: Service> Server<S> {
         peer.encrypted = true;
         peer.names = tls::client_names(session);
         if session.alpn_protocol() == Some(b"h2") {
-            self.http2(stream, peer).await;
+            self.http2(stream, peer, place).await;
         } else {
-            self.http1(stream, &peer).await;
+            self.http1(stream, &peer, &place).await;
         }
     }
 
-    async fn http1(&self, stream: impl AsyncRead + AsyncWrite + Unpin, peer: &Peer) {
-        let guard = Guard::new(
-            stream,
-            self.config.head_timeout.0,
-            self.config.idle_timeout.0,
-        );
+    /// Cancelled when this connection must end.
+    fn end_of<'a>(&'a self, place: &'a Place) -> &'a CancellationToken {
+        place.leave().unwrap_or(&self.close)
+    }
+
+    async fn http1(&self, stream: impl AsyncRead + AsyncWrite + Unpin, peer: &Peer, place: &Place) {
+        let limits = Limits {
+            head: self.config.head_timeout.0,
+            idle: self.config.idle_timeout.0,
+            write: self.config.write_timeout.0,
+        };
+        let guard = Guard::new(stream, limits);
         let phase = guard.phase();
-        let service = service_fn(|request| self.answer(request, peer, &phase));
+        let service = service_fn(|request| self.answer(request, peer, place, &phase));
         let connection = http1::Builder::new()
             .max_buf_size(usize::try_from(self.config.max_head.0).unwrap_or(usize::MAX))
             // The guard does both time-outs, without a timer for each request.
@@ -210,13 +244,27 @@ impl<S: Service> Server<S> {
         let served = tokio::select! {
             biased;
             served = connection.as_mut() => served,
-            () = self.close.cancelled() => {
+            () = self.end_of(place).cancelled() => {
+                if place.is_evicted() {
+                    return;
+                }
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
         };
-        if let Err(error) = served {
+        if phase.was_tls_hello() {
+            self.tell_of_tls();
+        } else if let Err(error) = served {
             tracing::debug!(%error, "a connection ended early");
+        }
+    }
+
+    fn tell_of_tls(&self) {
+        if let Some(count) = self.tls_hellos.count(Instant::now()) {
+            tracing::warn!(
+                count,
+                "a client speaks TLS to this plain port: set protocol to \"http\" in its SDK's Config, or put TLS in front"
+            );
         }
     }
 
@@ -224,10 +272,13 @@ impl<S: Service> Server<S> {
         &self,
         request: Request<Incoming>,
         peer: &Peer,
+        place: &Place,
         phase: &Phase,
     ) -> Result<Response<Body>, Infallible> {
-        phase.request_begins(!request.body().is_end_stream());
+        phase.request_begins(length_of(request.body()));
+        place.request_begins();
         let mut response = self.service.answer(request, peer).await;
+        place.request_ends(is_let_in(&response));
         if self.closing.load(Ordering::Relaxed) {
             response
                 .headers_mut()
@@ -284,15 +335,25 @@ impl<S: Service> Server<S> {
 }
 
 /// Counts a connection as open for as long as it lives.
-struct Open<'a>(
-    &'a IntGauge,
-    #[expect(dead_code, reason = "held, and given back on drop")] OwnedSemaphorePermit,
-);
+struct Open<'a>(&'a IntGauge);
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
         self.0.dec();
     }
+}
+
+fn length_of(body: &Incoming) -> BodyLength {
+    match body.size_hint().exact() {
+        _ if body.is_end_stream() => BodyLength::None,
+        Some(length) => BodyLength::Known(length),
+        None => BodyLength::Chunked,
+    }
+}
+
+/// Whether the request's sender was let in, as far as the service asks that.
+fn is_let_in(response: &Response<Body>) -> bool {
+    response.extensions().get::<Unauthenticated>().is_none()
 }
 
 const OVERLOADED: &str = concat!(

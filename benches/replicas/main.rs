@@ -46,7 +46,7 @@ fn main() -> Outcome<ExitCode> {
     if !options.bench {
         return Ok(ExitCode::SUCCESS);
     }
-    raise_file_limit(options.sockets());
+    raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;

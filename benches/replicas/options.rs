@@ -101,12 +101,6 @@ impl Options {
         }
     }
 
-    /// Both ends of every connection are in this process, and each gateway has some to elsewhere.
-    pub(crate) fn sockets(&self) -> u32 {
-        let each = 2 * self.connections + 64;
-        u32::try_from(self.replicas() * each).unwrap_or(u32::MAX)
-    }
-
     /// The settings of every gateway beside its addresses.
     pub(crate) fn settings(&self, tier: Tier) -> Vec<String> {
         let fixed = [

@@ -12,24 +12,70 @@ pub fn forbid_core_dumps() {
     }
 }
 
-/// Lets this process open as many files as it may, and warns when that is too few for `connections`.
-pub fn raise_file_limit(connections: u32) {
+/// Raises the limit of open files as far as it goes, and returns it; `None` for no limit.
+pub fn raise_file_limit() -> Option<u64> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(
+    let raised = setrlimit(
         Resource::Nofile,
         Rlimit {
             current: maximum,
             maximum,
         },
-    ) {
-        tracing::warn!(%error, "the limit of open files could not be raised");
+    );
+    match raised {
+        Ok(()) => maximum,
+        Err(error) => {
+            tracing::warn!(%error, "the limit of open files could not be raised");
+            current
+        }
     }
-    let (granted, wanted) = (maximum.or(current), u64::from(connections) + 512);
-    if granted.is_some_and(|granted| granted < wanted) {
+}
+
+/// Connections that the data port may hold under this limit of open files: at most `wanted`, and no more
+/// than is left beside what the gateway needs for itself, so that neither probes nor calls to the origin
+/// ever lack a descriptor.
+#[must_use]
+pub fn connections_allowed(limit: Option<u64>, wanted: u32) -> u32 {
+    let granted = limit.map_or(wanted, |limit| connections_within(limit, wanted));
+    if granted < wanted {
         tracing::warn!(
+            open_files = limit,
+            max_connections = wanted,
             granted,
-            wanted,
-            "too few open files allowed for listen.max_connections: raise the limit (ulimit -n)"
+            "listen.max_connections is lowered to what the limit of open files leaves: raise that limit \
+             (ulimit -n, LimitNOFILE) to max_connections + {RESERVED}"
         );
+    }
+    granted
+}
+
+/// Connections that a limit of open files leaves to the data port: all but [`RESERVED`], or half of a
+/// limit that is smaller than twice as much.
+fn connections_within(limit: u64, wanted: u32) -> u32 {
+    let left = limit - RESERVED.min(limit / 2);
+    u32::try_from(left).map_or(wanted, |left| left.min(wanted))
+}
+
+/// Descriptors for everything but the data port's connections: calls to the origin (256), the admin and
+/// observe listeners (64 each), refusals (64), and files, timers, pipes and the shared cache.
+const RESERVED: u64 = 512;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gateway_keeps_descriptors_for_itself() {
+        for (limit, wanted, granted) in [
+            (1_048_576, 20_000, 20_000),
+            (u64::MAX, 20_000, 20_000),
+            (20_512, 20_000, 20_000),
+            (20_511, 20_000, 19_999),
+            (1024, 20_000, 512),
+            (256, 20_000, 128),
+            (1024, 100, 100),
+        ] {
+            assert_eq!(connections_within(limit, wanted), granted, "{limit}");
+        }
     }
 }

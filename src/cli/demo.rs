@@ -39,7 +39,7 @@ impl Demo {
             ..telemetry::Config::default()
         };
         let _log = telemetry::start(&log).map_err(anyhow::Error::msg)?;
-        raise_file_limit(workload::GANG * 2);
+        raise_file_limit();
         block_on(self.demonstrate())?
     }
 

@@ -51,7 +51,7 @@ impl Emulate {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let _log = telemetry::start(&telemetry::Config::default()).map_err(anyhow::Error::msg)?;
         let settings = self.settings()?;
-        raise_file_limit(20_000);
+        raise_file_limit();
         block_on(self.emulate(settings))?
     }
 

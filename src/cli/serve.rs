@@ -1,15 +1,19 @@
 //! `serve`: the gateway, until it is told to stop.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
+use rustix::fs::OFlags;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{ConfigArgs, block_on};
-use crate::app::{App, Process, Sockets, forbid_core_dumps, raise_file_limit};
+use crate::app::{App, Process, Sockets, connections_allowed, forbid_core_dumps, raise_file_limit};
 use crate::config::Loaded;
 use crate::credentials::Environment;
 use crate::server::inherited;
@@ -49,10 +53,11 @@ async fn serve(
     let sockets = Sockets::bind(&loaded.settings, inherited)?;
     sockets.announce(loaded);
     forbid_core_dumps();
-    raise_file_limit(loaded.settings.listen.max_connections);
+    let wanted = loaded.settings.listen.max_connections;
     let process = Process {
         level: Some(level),
         sockets: Some(sockets),
+        max_connections: Some(connections_allowed(raise_file_limit(), wanted)),
     };
     let app = App::start(loaded, environment, process).await?;
     if let Some(path) = ports_file {
@@ -104,13 +109,68 @@ impl StopSignal {
     }
 }
 
-/// Whoever sees the file sees all of it. A pipe or a terminal is written to as it is.
+/// Writes a file that is complete whenever it can be seen. A pipe or a terminal is written to directly.
+/// No symbolic link is followed: whoever may write to the folder must not choose which file the gateway
+/// overwrites.
+///
+/// # Errors
+/// When `path` is a symbolic link, or cannot be written.
 pub(super) fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
-    if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
-        return std::fs::write(path, format!("{text}\n"));
+    let there = std::fs::symlink_metadata(path).ok();
+    let kind = there.map(|metadata| metadata.file_type());
+    match kind {
+        Some(kind) if kind.is_symlink() => Err(std::io::Error::other(
+            "it is a symbolic link, and none is followed: name the file itself",
+        )),
+        Some(kind) if !kind.is_file() => {
+            let flags = i32::try_from(OFlags::NOFOLLOW.bits()).map_err(std::io::Error::other)?;
+            let mut pipe = OpenOptions::new()
+                .write(true)
+                .custom_flags(flags)
+                .open(path)?;
+            writeln!(pipe, "{text}")
+        }
+        Some(_) | None => replace(path, text),
     }
+}
+
+/// Puts a new file in place of `path` by renaming, which follows no link either.
+fn replace(path: &Path, text: &str) -> std::io::Result<()> {
     let mut draft = path.as_os_str().to_owned();
     draft.push(".draft");
-    std::fs::write(&draft, text)?;
+    // Left over from a start that was cut short, or put there by somebody else.
+    match std::fs::remove_file(&draft) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&draft)?;
+    file.write_all(text.as_bytes())?;
     std::fs::rename(&draft, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_and_no_link_is_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let read = |name: &str| std::fs::read_to_string(path(name)).unwrap();
+        std::fs::write(path("precious"), "kept").unwrap();
+        std::fs::write(path("ports"), "old").unwrap();
+        symlink("precious", path("link")).unwrap();
+        symlink("precious", path("ports.draft")).unwrap();
+        write_whole(&path("ports"), "new").unwrap();
+        assert!(write_whole(&path("link"), "new").is_err());
+        assert_eq!(
+            (read("ports"), read("precious")),
+            ("new".into(), "kept".into())
+        );
+    }
 }

@@ -1,25 +1,30 @@
 //! A connection that does not wait for ever, and knows a TLS hello when it sees one.
 //!
 //! Between requests a connection may idle for long; once the first byte of a head is there, the rest
-//! must follow soon. Both limits share one timer a connection, armed when a read finds nothing and
-//! looked at only when it fires: a request that comes whole costs no timer at all.
+//! must follow soon, and so must the first byte of all. These limits share one timer a connection, armed
+//! when a read finds nothing and looked at only when it fires: a request that comes whole costs no timer
+//! at all. A client that takes nothing of its answer is closed by a limit of its own ([`Stall`]), and
+//! nothing more is read from it meanwhile.
+
+mod heads;
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::stall::Stall;
+pub(super) use heads::BodyLength;
+use heads::Heads;
+
 const IDLE: u8 = 0;
 const HEAD: u8 = 1;
 const SERVING: u8 = 2;
-
-/// What a head ends with.
-const HEAD_END: [u8; 4] = *b"\r\n\r\n";
 
 /// First byte of a TLS record that carries a handshake (RFC 8446 §5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -31,14 +36,18 @@ pub(super) struct Phase(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     phase: AtomicU8,
-    had_body: AtomicBool,
+    body: AtomicU64,
+    /// Whether the request's head lay in the buffer before its predecessor was answered.
+    pipelined: AtomicBool,
+    tls_hello: AtomicBool,
 }
 
 impl Phase {
-    /// A whole head has come, with or without a body to follow.
-    pub(super) fn request_begins(&self, has_body: bool) {
-        self.0.had_body.store(has_body, Ordering::Relaxed);
-        self.0.phase.store(SERVING, Ordering::Relaxed);
+    /// A whole head has come; this is the body that follows it.
+    pub(super) fn request_begins(&self, body: BodyLength) {
+        let before = self.0.phase.swap(SERVING, Ordering::Relaxed);
+        self.0.pipelined.store(before != HEAD, Ordering::Relaxed);
+        self.0.body.store(body.to_bits(), Ordering::Relaxed);
     }
 
     /// Its answer is ready.
@@ -49,6 +58,11 @@ impl Phase {
     /// Its answer is being made until this is dropped.
     pub(super) fn serving(&self) -> Serving {
         Serving(self.clone())
+    }
+
+    /// Whether the connection was closed because it began with a TLS hello.
+    pub(super) fn was_tls_hello(&self) -> bool {
+        self.0.tls_hello.load(Ordering::Relaxed)
     }
 }
 
@@ -62,32 +76,41 @@ impl Drop for Serving {
     }
 }
 
-/// A stream under both limits.
+/// Time limits of a connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// From a head's first byte to its last, and from the connection's begin to the first byte.
+    pub(super) head: Duration,
+    /// Between two requests.
+    pub(super) idle: Duration,
+    /// Within which a client takes at least one byte of what is sent.
+    pub(super) write: Duration,
+}
+
+/// A stream under these limits.
 #[derive(Debug)]
 pub(super) struct Guard<S> {
     stream: S,
     phase: Phase,
     untouched: bool,
-    stalled: bool,
-    tail: [u8; 4],
+    heads: Heads,
     since: Instant,
-    head: Duration,
-    idle: Duration,
+    limits: Limits,
     timer: Option<Pin<Box<Sleep>>>,
+    stall: Stall,
 }
 
 impl<S> Guard<S> {
-    pub(super) fn new(stream: S, head: Duration, idle: Duration) -> Self {
+    pub(super) fn new(stream: S, limits: Limits) -> Self {
         Self {
             stream,
             phase: Phase::default(),
             untouched: true,
-            stalled: false,
-            tail: HEAD_END,
+            heads: Heads::default(),
             since: Instant::now(),
-            head,
-            idle,
             timer: None,
+            stall: Stall::new(limits.write.min(limits.idle)),
+            limits,
         }
     }
 
@@ -99,9 +122,7 @@ impl<S> Guard<S> {
     fn note(&mut self, bytes: &[u8]) -> io::Result<()> {
         let [first, ..] = bytes else { return Ok(()) };
         if std::mem::replace(&mut self.untouched, false) && *first == TLS_HANDSHAKE {
-            tracing::warn!(
-                "a client speaks TLS to this plain port: set protocol to \"http\" in its SDK's Config, or put TLS in front"
-            );
+            self.phase.0.tls_hello.store(true, Ordering::Relaxed);
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 "a TLS hello on a plain port",
@@ -110,7 +131,9 @@ impl<S> Guard<S> {
         let begins = match self.phase.0.phase.load(Ordering::Relaxed) {
             IDLE => {
                 self.phase.0.phase.store(HEAD, Ordering::Relaxed);
-                !self.holds_part_of_a_head()
+                let excess = self.excess();
+                self.heads.begin(*first, excess);
+                excess == 0
             }
             // Pipelined: perhaps the next head's first bytes.
             SERVING => true,
@@ -119,39 +142,41 @@ impl<S> Guard<S> {
         if begins {
             self.since = Instant::now();
         }
-        let fresh = &bytes[bytes.len().saturating_sub(HEAD_END.len())..];
-        self.tail.rotate_left(fresh.len());
-        self.tail[HEAD_END.len() - fresh.len()..].copy_from_slice(fresh);
+        self.heads.read(bytes);
         Ok(())
     }
 
-    /// Whether what was read ends within a head: a request without a body ends with an empty line.
-    fn holds_part_of_a_head(&self) -> bool {
-        self.tail != HEAD_END && !self.phase.0.had_body.load(Ordering::Relaxed)
+    /// Bytes of the next head that came with the request before.
+    fn excess(&self) -> u64 {
+        let shared = &self.phase.0;
+        let body = BodyLength::from_bits(shared.body.load(Ordering::Relaxed));
+        let pipelined = shared.pipelined.load(Ordering::Relaxed);
+        self.heads.excess(body, pipelined)
     }
 
-    /// A client that takes no answers is idle too: its time runs from the last byte it took.
+    /// A client that takes its answer in pieces is not idle meanwhile.
     fn unless_stalled<T>(
         &mut self,
         written: Poll<io::Result<T>>,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<T>> {
-        let was_stalled = std::mem::replace(&mut self.stalled, written.is_pending());
-        if written.is_pending() {
-            return self.poll_overdue(context).map(Err);
+        if written.is_ready() && !self.stall.waits() {
+            return written;
         }
-        if was_stalled {
-            self.since = Instant::now();
-        }
-        written
+        self.since = Instant::now();
+        self.stall.check(written, context)
     }
 
-    /// Nothing to read or to write: fails once the phase has lasted too long.
+    /// Nothing to read: fails once the phase has lasted too long.
     fn poll_overdue(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
         loop {
             let phase = self.phase.0.phase.load(Ordering::Relaxed);
-            let in_head = phase == HEAD || (phase == IDLE && self.holds_part_of_a_head());
-            let limit = if in_head { self.head } else { self.idle };
+            let in_head = self.untouched || phase == HEAD || (phase == IDLE && self.excess() > 0);
+            let limit = if in_head {
+                self.limits.head.min(self.limits.idle)
+            } else {
+                self.limits.idle
+            };
             let due = self.since + limit;
             let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
             if timer.deadline() > due {
@@ -176,6 +201,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        // Requests of a client that takes no answers wait with it, and wake with the write.
+        if self.stall.waits() {
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
         match Pin::new(&mut self.stream).poll_read(context, buffer) {
             Poll::Ready(read) => {
@@ -204,7 +233,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guard<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        let shut = Pin::new(&mut self.stream).poll_shutdown(context);
+        self.unless_stalled(shut, context)
     }
 
     fn poll_write_vectored(

@@ -17,10 +17,12 @@ use hyper::service::{Service as HyperService, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::task::TaskTracker;
 
-use super::{Server, Service};
+use super::places::Place;
+use super::stall::Watched;
+use super::{Config, Server, Service, is_let_in};
 use crate::peer::Peer;
 use crate::response::Body;
 
@@ -34,22 +36,26 @@ const LAST_READ: Duration = Duration::from_secs(10);
 
 impl<S: Service> Server<S> {
     /// Serves one connection until it ends; its streams have ended with it.
-    pub(super) async fn http2<I>(self: &Arc<Self>, stream: I, peer: Peer)
+    pub(super) async fn http2<I>(self: &Arc<Self>, stream: I, peer: Peer, place: Place)
     where
         I: AsyncRead + AsyncWrite + Unpin,
     {
-        let (activity, peer) = (Arc::new(Activity::new()), Arc::new(peer));
+        let activity = Arc::new(Activity::new());
+        let ends = Arc::new((peer, place));
         let service = service_fn(|request: Request<Incoming>| {
-            let (server, peer) = (Arc::clone(self), Arc::clone(&peer));
+            let (server, ends) = (Arc::clone(self), Arc::clone(&ends));
             let open = Arc::clone(&activity).request();
             async move {
-                let response: Response<Body> = server.service.answer(request, &peer).await;
+                let (peer, place) = &*ends;
+                let response: Response<Body> = server.service.answer(request, peer).await;
+                place.request_ends(is_let_in(&response));
                 if let Body::Lines(lines) = response.body() {
                     lines.hold(open);
                 }
                 Ok::<_, Infallible>(response)
             }
         });
+        let write = self.config.write_timeout.0.min(self.config.idle_timeout.0);
         let streams = Streams(TaskTracker::new());
         let connection = Builder::new(streams.clone())
             .timer(TokioTimer::new())
@@ -57,8 +63,9 @@ impl<S: Service> Server<S> {
             .max_header_list_size(u32::try_from(self.config.max_head.0).unwrap_or(u32::MAX))
             .keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT)
-            .serve_connection(TokioIo::new(stream), service);
-        self.drive(std::pin::pin!(connection), &activity).await;
+            .serve_connection(TokioIo::new(Watched::new(stream, write)), service);
+        self.drive(std::pin::pin!(connection), &activity, &ends.1)
+            .await;
         streams.0.close();
         streams.0.wait().await;
     }
@@ -69,6 +76,7 @@ impl<S: Service> Server<S> {
         &self,
         mut connection: Pin<&mut Connection<TokioIo<I>, H, Streams>>,
         activity: &Activity,
+        place: &Place,
     ) where
         I: AsyncRead + AsyncWrite + Unpin,
         H: HyperService<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
@@ -78,7 +86,8 @@ impl<S: Service> Server<S> {
             biased;
             served = connection.as_mut() => Some(served),
             () = self.goaway.cancelled() => None,
-            () = activity.idle_for(self.config.idle_timeout.0) => None,
+            () = activity.idle(&self.config) => None,
+            () = self.end_of(place).cancelled() => return,
         };
         let served = match served {
             Some(served) => served,
@@ -119,6 +128,7 @@ struct Activity(Mutex<Requests>);
 struct Requests {
     open: usize,
     ended: Instant,
+    has_begun: bool,
 }
 
 /// A request that is open until this is dropped: until its answer has been made, or it is cancelled.
@@ -129,19 +139,35 @@ impl Activity {
         Self(Mutex::new(Requests {
             open: 0,
             ended: Instant::now(),
+            has_begun: false,
         }))
     }
 
     fn request(self: Arc<Self>) -> Open {
-        self.0.lock().open += 1;
+        let mut requests = self.0.lock();
+        requests.open += 1;
+        requests.has_begun = true;
+        drop(requests);
         Open(self)
+    }
+
+    /// Until no request has come in the time for a first one, or none has been open for the idle time.
+    async fn idle(&self, config: &Config) {
+        let (begun, idle) = (Instant::now(), config.idle_timeout.0);
+        sleep(config.head_timeout.0.min(idle)).await;
+        if self.0.lock().has_begun {
+            self.idle_since(begun, idle).await;
+        }
     }
 
     /// Until no request has been open for so long, from now on.
     async fn idle_for(&self, limit: Duration) {
-        let begun = Instant::now();
+        self.idle_since(Instant::now(), limit).await;
+    }
+
+    async fn idle_since(&self, begun: Instant, limit: Duration) {
         loop {
-            let Requests { open, ended } = *self.0.lock();
+            let Requests { open, ended, .. } = *self.0.lock();
             let now = Instant::now();
             let since = if open > 0 { now } else { ended.max(begun) };
             let due = since + limit;

@@ -18,7 +18,7 @@ const CROWD: usize = 10_000;
 /// Own connections for all where the limit of open files allows two ends for each in one process;
 /// else each of fewer connections carries several requests, pipelined.
 fn connections() -> usize {
-    raise_file_limit(0);
+    raise_file_limit();
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let both_ends = usize::try_from(limit).unwrap_or(usize::MAX) / 2;
     let room = both_ends.saturating_sub(1000).clamp(1, CROWD);
@@ -101,7 +101,7 @@ async fn ten_thousand_first_requests_cost_one_call() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_first_clients_of_a_process_cost_one_call() {
     let _alone = ONE_CROWD.lock().await;
-    raise_file_limit(0);
+    raise_file_limit();
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let clients = CROWD.min(usize::try_from(limit).unwrap_or(CROWD).saturating_sub(1000));
     println!("{clients} clients, each with a connection of its own");

@@ -112,6 +112,16 @@ async fn idle_connections_are_closed() {
 }
 
 #[tokio::test]
+async fn a_connection_that_never_asks_is_closed_long_before_one_that_has() {
+    let gateway = patient_but("listen.head_timeout", "200ms").await;
+    let mut asked = gateway.connect().await;
+    assert_eq!(asked.get(&path(&Store::id(1))).await.status, 200);
+    let mut silent = open(&gateway).await;
+    assert_eq!(rest(&mut silent).await, "");
+    assert_eq!(asked.get(&path(&Store::id(1))).await.status, 200);
+}
+
+#[tokio::test]
 async fn a_connection_that_waits_for_its_answer_is_not_idle() {
     let gateway = patient_but("listen.idle_timeout", "150ms").await;
     let slow = FaultKind::Latency(Duration::from_millis(700));

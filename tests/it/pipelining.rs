@@ -80,6 +80,59 @@ async fn a_second_head_that_does_not_end_is_closed() {
     assert_eq!(received.matches("HTTP/1.1 200 OK\r\n").count(), 1);
 }
 
+/// A Resolve of the first image.
+fn resolve(more: &str) -> String {
+    let body = format!(r#"{{"ImageIds":["{}"]}}"#, Store::id(1));
+    let head = format!("Host: gateway\r\nContent-Length: {}\r\n{more}", body.len());
+    format!("POST /gateway/v1/resolve HTTP/1.1\r\n{head}\r\n{body}")
+}
+
+#[tokio::test]
+async fn half_a_head_behind_a_body_is_closed_like_any_other() {
+    let gateway = patient_but("listen.head_timeout", "200ms").await;
+    let chunked = "POST /gateway/v1/resolve HTTP/1.1\r\nHost: gateway\r\nTransfer-Encoding: chunked\r\n\r\n\
+                   12\r\n{\"ImageIds\":[\"a\"]}\r\n0\r\n\r\n";
+    for whole in [resolve(""), resolve("") + &resolve(""), chunked.to_owned()] {
+        let mut stream = open(&gateway).await;
+        stream
+            .write_all((whole + "GET /").as_bytes())
+            .await
+            .unwrap();
+        let received = timeout(Duration::from_secs(10), rest(&mut stream)).await;
+        let received = received.expect("the second head is not waited for");
+        assert!(received.starts_with("HTTP/1.1 200 OK\r\n"), "{received}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_sent_a_body_may_idle() {
+    let gateway = patient_but("listen.head_timeout", "100ms").await;
+    let mut stream = open(&gateway).await;
+    for _ in 0..2 {
+        let asked = resolve("");
+        let (head, body) = asked.split_at(asked.len() - 10);
+        for piece in [head, body] {
+            stream.write_all(piece.as_bytes()).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        hear(&mut stream, "Results").await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    let last = request(&Store::id(2), "Connection: close\r\n");
+    stream.write_all(last.as_bytes()).await.unwrap();
+    hear(&mut stream, &Store::id(2)).await;
+}
+
+#[tokio::test]
+async fn who_takes_no_answer_is_closed_long_before_who_is_idle() {
+    let gateway = patient_but("listen.write_timeout", "300ms").await;
+    let mut stream = open_deaf(&gateway).await;
+    let requests = "GET /nowhere HTTP/1.1\r\nHost: gateway\r\n\r\n".repeat(1000);
+    let sending = async { while stream.write_all(requests.as_bytes()).await.is_ok() {} };
+    let closed = timeout(Duration::from_secs(20), sending).await;
+    assert!(closed.is_ok(), "the connection is held open");
+}
+
 /// A connection that takes next to no answers.
 async fn open_deaf(gateway: &TestGateway) -> TcpStream {
     let Address::Tcp(address) = gateway.app.data else {

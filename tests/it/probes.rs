@@ -4,7 +4,12 @@ use http::Method;
 use pai_image_gateway::credentials::Environment;
 use pai_image_gateway::emulator::{Fault, FaultKind, Store};
 
-use crate::support::TestGateway;
+use pai_image_gateway::server::Address;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use crate::process::{flags, origin, settings};
+use crate::support::{Process, TestGateway, address, ask, environment, sample};
 
 async fn probe(gateway: &TestGateway, target: &str) -> u16 {
     let answer = gateway.admin(Method::GET, target, "").await;
@@ -33,6 +38,50 @@ async fn without_a_credential_it_lives_but_is_not_ready() {
     let status = gateway.page("/status").await;
     assert_eq!(status["ready"], false);
     assert!(status["credential"]["last_error"].is_string());
+}
+
+#[tokio::test]
+async fn a_probe_is_answered_whoever_holds_connections_open() {
+    let gateway = TestGateway::with("observe.address", "127.0.0.1:0").await;
+    let observe = address(&gateway.app.listening(), "observe");
+    for listener in [&gateway.app.admin, &observe] {
+        let Address::Tcp(port) = listener else {
+            panic!("a TCP port")
+        };
+        let mut held = Vec::new();
+        for n in 0..200 {
+            let mut silent = TcpStream::connect(port).await.unwrap();
+            if n % 2 == 0 {
+                silent.write_all(b"GET /livez HTTP/1.1\r\n").await.unwrap();
+            }
+            held.push(silent);
+        }
+        let answer = ask(listener, Method::GET, "/livez", &[], "").await;
+        assert_eq!(answer.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_probe_is_answered_where_few_files_may_be_open() {
+    let emulator = origin().await;
+    let settings = settings(&emulator);
+    let arguments = [vec!["serve"], flags(&settings)].concat();
+    let (_process, ports) = Process::serve_within(256, &environment(), &arguments).await;
+    let Address::Tcp(data) = address(&ports, "listen") else {
+        panic!("a TCP port")
+    };
+    let mut held = Vec::new();
+    for _ in 0..300 {
+        held.push(TcpStream::connect(data).await.unwrap());
+    }
+    let admin = address(&ports, "admin");
+    for target in ["/livez", "/readyz"] {
+        assert_eq!(ask(&admin, Method::GET, target, &[], "").await.status, 200);
+    }
+    let exposition = ask(&admin, Method::GET, "/metrics", &[], "").await.text();
+    let labels = [("listener", "data")];
+    let open = sample(&exposition, "pai_gateway_connections", &labels);
+    assert!(open <= 128.0, "{open}");
 }
 
 #[tokio::test]

@@ -19,6 +19,11 @@ pub(super) fn check(listen: &Config, rule: &mut impl FnMut(&str, bool, &str)) {
         listen.max_head.0 >= 8192,
         "write at least \"8KiB\": SDK heads need it",
     );
+    rule(
+        "listen.write_timeout",
+        !listen.write_timeout.0.is_zero(),
+        "write a duration above 0, such as \"10s\"",
+    );
     if listen.tls.is_on() {
         rule(
             "listen.tls.cert_file",

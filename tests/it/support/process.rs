@@ -62,11 +62,37 @@ pub(crate) struct Process {
 impl Process {
     /// Starts a command that listens, and waits until it does.
     pub(crate) async fn serve(environment: &Environment, arguments: &[&str]) -> (Self, Value) {
+        Self::listening(binary(environment, arguments)).await
+    }
+
+    /// The same with at most so many open files.
+    pub(crate) async fn serve_within(
+        open_files: u32,
+        environment: &Environment,
+        arguments: &[&str],
+    ) -> (Self, Value) {
+        let limited = format!("ulimit -n {open_files} && exec \"$0\" \"$@\"");
+        let inner = binary(environment, arguments);
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", &limited])
+            .arg(inner.get_program())
+            .args(inner.get_args())
+            .env_clear()
+            .envs(
+                inner
+                    .get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            )
+            .stdin(Stdio::null());
+        Self::listening(command).await
+    }
+
+    async fn listening(mut command: Command) -> (Self, Value) {
         let folder = tempfile::tempdir().unwrap();
         let ports_file = folder.path().join("ports");
-        let mut arguments = arguments.to_vec();
-        arguments.extend(["--ports-file", ports_file.to_str().unwrap()]);
-        let mut process = Self::spawn(environment, &arguments, folder);
+        command.arg("--ports-file").arg(&ports_file);
+        let mut process = Self::run(command, folder);
         eventually("the ports file is there", async || {
             let ended = process.child.try_wait().unwrap();
             assert!(ended.is_none(), "{ended:?}: {}", process.output("stderr"));
@@ -104,9 +130,13 @@ impl Process {
     }
 
     fn spawn(environment: &Environment, arguments: &[&str], folder: TempDir) -> Self {
+        Self::run(binary(environment, arguments), folder)
+    }
+
+    fn run(mut command: Command, folder: TempDir) -> Self {
         let file = |name: &str| std::fs::File::create(folder.path().join(name)).unwrap();
         let input = std::fs::File::open(folder.path().join("stdin"));
-        let child = binary(environment, arguments)
+        let child = command
             .stdin(input.map_or_else(|_| Stdio::null(), Stdio::from))
             .stdout(file("stdout"))
             .stderr(file("stderr"))

@@ -280,6 +280,7 @@ pub(super) fn slow() -> Vec<Row> {
     let found = format!("GET {} HTTP/1.1\r\nHost: g\r\n\r\n", path(&Store::id(1)));
     let nowhere = "GET /nowhere HTTP/1.1\r\nHost: g\r\n\r\n";
     let write = "POST /api/v1/images HTTP/1.1\r\nHost: g\r\n";
+    let held = format!(r#"{{"ImageIds":["{}"]}}"#, Store::id(1));
     let dripping = |head: &str| -> Vec<String> {
         let drops = std::iter::repeat_n("a".to_owned(), 10);
         std::iter::once(head.to_owned()).chain(drops).collect()
@@ -308,6 +309,15 @@ pub(super) fn slow() -> Vec<Row> {
         patient(
             "a request and half of another",
             [found.clone() + &found[..30]],
+            FOUND,
+        ),
+        patient(
+            "a Resolve and half of another request",
+            [format!(
+                "POST {RESOLVE} HTTP/1.1\r\nHost: g\r\nContent-Length: {}\r\n\r\n{held}{}",
+                held.len(),
+                &found[..30]
+            )],
             FOUND,
         ),
         patient("a TLS hello", [b"\x16\x03\x01\x02\x00\x01"], CLOSED),
