@@ -129,7 +129,7 @@ pub enum Operation {
 }
 
 /// The operation's name alone, as `x-acs-action`, metrics and logs spell it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(
     missing_docs,
     reason = "the variants are the API's own operation names"

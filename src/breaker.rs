@@ -69,6 +69,9 @@ pub enum Signal {
     Failed,
     /// It asks for a pause.
     Throttled(Duration),
+    /// The call ended, and says nothing about what this breaker stands for. A probe that ends so is repeated after
+    /// the same pause.
+    Inconclusive,
     /// Nobody learnt how it ended.
     Abandoned,
 }
@@ -153,8 +156,14 @@ impl Breaker {
                 self.throttled_until = self.throttled_until.max(Some(until));
                 self.open_until = self.open_until.max(Some(until));
             }
-            Signal::Abandoned => {}
+            Signal::Inconclusive if pass == Pass::Probe => self.open_until = Some(now + self.pause),
+            Signal::Inconclusive | Signal::Abandoned => {}
         }
+    }
+
+    /// Lets the next call probe at once, because what it failed for has changed. A pause that the origin asked for goes on.
+    pub fn probe_now(&mut self, now: Instant) {
+        self.open_until = self.open_until.min(Some(now));
     }
 
     /// Calls that were on their way when it opened do not lengthen the pause.

@@ -272,7 +272,7 @@ impl Gateway {
                 refuse_body(&body)?;
                 self.parts.ranking.note(&key.image, asked.at);
                 let demand = Demand::of(&asked.head.headers, asked.principal);
-                let alone = Alone(asked.head);
+                let alone = Alone(asked.head, asked.id);
                 self.get_image(key, demand, asked.asker(), &alone).await
             }
             Operation::ListImages | Operation::ListImageLabels => {

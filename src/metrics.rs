@@ -48,8 +48,8 @@ pub use client::ClientMetrics;
 pub use exposition::{Encoding, Exposition};
 pub use family::{ByLabel, ByText, Counters, Gauges, Latencies, OpenCounters, OpenGauges};
 pub use label::{
-    BreakerState, Cause, ClientName, CredentialSource, ListenerName, Part, QuotaScope, Reason,
-    Store, Succeeded, Timed, Version,
+    BreakerState, Cause, ClientName, CredentialSource, HoldReason, ListenerName, Part, QuotaScope,
+    Reason, Store, Succeeded, Timed, Version,
 };
 pub use latency::quantile;
 pub use listener::{Handshake, ListenerMetrics, ReloadMetrics};
@@ -101,12 +101,14 @@ metrics! {
         pub upstream_retries: IntCounter = "upstream_retries_total",
         /// Reads sent again on a new connection because the idle one had been closed; no retries.
         pub upstream_resends: IntCounter = "upstream_resends_total",
-        /// Attempts that the breaker, the queue or the quota kept from being sent.
-        pub upstream_held: IntCounter = "upstream_held_total",
-        /// 1 for where the breaker stands.
+        /// Calls that a breaker, the queue or the quota kept from being sent.
+        pub upstream_unsent: Counters<Action> = "upstream_unsent_total",
+        /// 1 while calls of an operation are held back for this reason.
+        pub upstream_held: Gauges<(Action, HoldReason)> = "upstream_held",
+        /// 1 for where the breaker stands that all operations share.
         pub breaker_state: OpenGauges<BreakerState> = "upstream_breaker_state",
         /// Calls left in the account's current period, as the origin last said.
-        pub quota_remaining: OpenGauges<QuotaScope> = "upstream_quota_remaining",
+        pub quota_remaining: Gauges<(Action, QuotaScope)> = "upstream_quota_remaining",
         /// Answers held.
         pub cache_entries: Gauges<Store> = "cache_entries" at 0,
         /// Bytes of memory that the cached images take.
@@ -197,6 +199,7 @@ impl Metrics {
         let of_get_image = |result| (Action::GetImage, result);
         self.upstream_requests
             .start(CallResult::ALL.map(of_get_image));
+        self.upstream_unsent.start([Action::GetImage]);
         self.start_failures(&[Action::ListImages, Action::ListImageLabels]);
         self.request_durations
             .start([(Timed::GetImage, Outcome::Hit)]);
@@ -212,6 +215,7 @@ impl Metrics {
         for action in actions {
             let failed = FAILURES.map(|result| (*action, result));
             self.upstream_requests.start(failed);
+            self.upstream_unsent.start([*action]);
         }
     }
 

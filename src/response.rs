@@ -116,10 +116,16 @@ pub fn image(seen: Seen<'_>, age: Duration, outcome: Outcome, status: CacheStatu
 
 /// Answers with the origin's "no".
 #[must_use]
-pub fn negative(negative: &Negative, host: &str, outcome: Outcome, status: CacheStatus) -> Answer {
+pub fn negative(
+    negative: &Negative,
+    request_id: &str,
+    host: &str,
+    outcome: Outcome,
+    status: CacheStatus,
+) -> Answer {
     Answer {
         cache_status: Some(status),
-        ..origin_error(&negative.error, host, outcome)
+        ..origin_error(&negative.error, request_id, host, outcome)
     }
 }
 
@@ -162,7 +168,7 @@ pub fn failure(error: &Error, request_id: &str, host: &str) -> Answer {
         return unseen(*outcome, code, request_id, host);
     }
     if let Error::Origin(error) | Error::Upstream(UpstreamError::Refused(error)) = error {
-        return origin_error(error, host, Outcome::Passthrough);
+        return origin_error(error, request_id, host, Outcome::Passthrough);
     }
     let error::Shape {
         status,
@@ -174,32 +180,33 @@ pub fn failure(error: &Error, request_id: &str, host: &str) -> Answer {
     let body = ErrorBody {
         request_id,
         host_id: host,
-        code,
+        code: &code,
         message: &message,
     };
     Answer {
-        retry_after,
+        retry_after: retry_after.map(|wait| error::bounded(wait, fastrand::f64())),
         allow,
         ..Answer::new(error.outcome(), status, body.to_json())
     }
 }
 
 /// The origin's complaint, less what must not leave. Its own RequestId stays: the vendor asks for it.
-fn origin_error(error: &OriginError, host: &str, outcome: Outcome) -> Answer {
+/// Without one it is ours.
+fn origin_error(error: &OriginError, ours: &str, host: &str, outcome: Outcome) -> Answer {
     let OriginError {
         status,
         code,
         message,
-        request_id,
+        request_id: theirs,
     } = error;
     let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::BAD_GATEWAY);
     let body = ErrorBody {
-        request_id,
+        request_id: if theirs.is_empty() { ours } else { theirs },
         host_id: host,
         code,
         message,
     };
-    let told = (!request_id.is_empty()).then(|| HeaderValue::from_str(request_id).ok());
+    let told = (!theirs.is_empty()).then(|| HeaderValue::from_str(theirs).ok());
     Answer {
         origin_request_id: told.flatten(),
         ..Answer::new(outcome, status, body.to_json())

@@ -7,6 +7,7 @@
 mod config;
 mod failure;
 mod gate;
+mod holds;
 mod origin;
 mod parent;
 mod protection;
@@ -23,28 +24,30 @@ pub use config::{Config, Kind};
 pub use failure::UpstreamError;
 pub use origin::{BadOrigin, Origin};
 pub use parent::{Onward, ParentFault};
+pub use protection::OperationStatus;
 pub use troubles::Trouble;
-pub use verdict::{Codes, Verdict};
+pub use verdict::{Codes, Throttle, Verdict};
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use parking_lot::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
 use tower::ServiceExt;
 
-use crate::api::{Call, ImageFields, Operation, OriginError};
+use crate::api::{Action, Call, ImageFields, OriginError};
 use crate::breaker;
 use crate::credentials::Provider;
-use crate::metrics::Metrics;
+use crate::metrics::{HoldReason, Metrics};
 use crate::priority::Urgency;
+use crate::signing::Credentials;
 use crate::traces::Trace;
 use crate::transport::{NewConnection, Reply, Transport, TransportError};
 use crate::via::Instance;
+use holds::Ending;
 use protection::Protection;
-use refusals::Refusals;
+use refusals::Subject;
 use report::InFlight;
 use retry::{Next, Retries};
 use troubles::Troubles;
@@ -99,7 +102,6 @@ pub struct Upstream {
     credentials: Arc<Provider>,
     retries: Retries,
     protection: Protection,
-    refusals: Mutex<Refusals>,
     troubles: Troubles,
     metrics: Arc<Metrics>,
 }
@@ -114,14 +116,13 @@ impl Upstream {
         credentials: Arc<Provider>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let codes = Codes::new(&config.not_found_codes, &config.credential_codes);
+        let codes = Codes::new(&config);
         let retries = Retries::new(config.retry_percent);
         let protection = Protection::new(&config);
         let instance = match config.kind {
             Kind::Api => None,
             Kind::Gateway => Some(Instance::new(fastrand::u128(..))),
         };
-        let refusals = Mutex::default();
         Self {
             origin,
             instance,
@@ -131,7 +132,6 @@ impl Upstream {
             credentials,
             retries,
             protection,
-            refusals,
             troubles: Troubles::default(),
             metrics,
         }
@@ -155,15 +155,16 @@ impl Upstream {
         self.config.deadline.0
     }
 
-    /// The word for where the breaker stands.
+    /// The word for where the breaker stands that all operations share.
     #[must_use]
     pub fn breaker(&self) -> &'static str {
         self.protection.state().as_str()
     }
 
-    /// Calls left in the account's current period, by scope, as the origin last said.
-    pub fn quota(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        self.protection.quota().into_iter()
+    /// State of each operation that has been called.
+    #[must_use]
+    pub fn operations(&self) -> Vec<(Action, OperationStatus)> {
+        self.protection.operations()
     }
 
     /// The latest attempts that went wrong, the newest first.
@@ -181,6 +182,13 @@ impl Upstream {
                 .breaker_state
                 .with_label_values(&[state.as_str()]);
             gauge.set(i64::from(state == now));
+        }
+        for (action, status) in self.protection.operations() {
+            for reason in HoldReason::ALL {
+                let is_held = status.held.contains(&reason.as_str());
+                let gauge = self.metrics.upstream_held.of((action, reason));
+                gauge.set(i64::from(is_held));
+            }
         }
     }
 
@@ -200,8 +208,15 @@ impl Upstream {
         let mut attempts = self.retries.attempts(&call.operation);
         loop {
             let step = trace.attempt(attempts.made() + 1);
+            let is_final = attempts.has_signed_again();
             let outcome = self
-                .attempt(call, body.clone(), (urgency, onward), deadline, &step)
+                .attempt(
+                    call,
+                    body.clone(),
+                    (urgency, onward, is_final),
+                    deadline,
+                    &step,
+                )
                 .await;
             traced::tell(&step, &outcome);
             drop(step);
@@ -217,19 +232,28 @@ impl Upstream {
         &self,
         call: &Call,
         body: Bytes,
-        (urgency, onward): (&Urgency, &Onward),
+        (urgency, onward, is_final): (&Urgency, &Onward, bool),
         deadline: Instant,
         trace: &Trace,
     ) -> Result<Attempt, UpstreamError> {
+        let action = call.operation.action();
         let queue = trace.step("queue");
+        if let Some(credentials) = self.credentials.current() {
+            self.protection.signs_with(&credentials);
+        }
         let admitted = self
             .protection
-            .admit(urgency, deadline)
+            .admit(Subject::of(call), urgency, &onward.client, deadline)
             .await
-            .inspect_err(|_| self.metrics.upstream_held.inc())?;
+            .inspect_err(|_| self.metrics.upstream_unsent.of(action).inc())?;
         drop(queue);
         let outcome = self.exchange(call, body, onward, deadline, trace).await;
-        admitted.tell(&outcome);
+        let is_mendable = |error: &OriginError| retry::is_mended_by_signing_again(&error.code);
+        let is_final = is_final || !outcome.as_ref().is_ok_and(|attempt| {
+            matches!(&attempt.verdict, Verdict::Credential(error) if is_mendable(error))
+        });
+        admitted.end(Ending::of(&outcome, is_final));
+        self.report_holds(action);
         outcome
     }
 
@@ -241,7 +265,11 @@ impl Upstream {
         deadline: Instant,
         trace: &Trace,
     ) -> Result<Attempt, UpstreamError> {
-        let request = self.prepare(call, body.clone(), onward, trace)?;
+        let credentials = self
+            .credentials
+            .current()
+            .ok_or(UpstreamError::NoCredential)?;
+        let request = self.prepare(call, body.clone(), onward, trace, &credentials)?;
         let exchange = trace.step("exchange");
         let sent = Instant::now();
         let deadline = deadline.min(sent + self.config.attempt_timeout.0);
@@ -250,7 +278,7 @@ impl Upstream {
         if matches!(reply, Ok(Err(TransportError::Stale(_)))) && !call.operation.is_write() {
             // The origin had closed the connection before it could see the request: no attempt was made on it.
             self.metrics.upstream_resends.inc();
-            let mut request = self.prepare(call, body, onward, trace)?;
+            let mut request = self.prepare(call, body, onward, trace, &credentials)?;
             request.extensions_mut().insert(NewConnection);
             reply = timeout_at(deadline, self.transport.clone().oneshot(request)).await;
         }
@@ -258,20 +286,14 @@ impl Upstream {
         drop(exchange);
         let outcome = match reply {
             Err(_) => Err(UpstreamError::Timeout),
-            Ok(Err(error @ (TransportError::Encoding | TransportError::TooLong))) => {
-                tracing::debug!(%error, "the origin answered with a body that cannot be read");
-                Err(UpstreamError::Unreadable)
-            }
             Ok(Err(error)) => Err(UpstreamError::Transport(Arc::new(error))),
             Ok(Ok(reply)) => {
-                let verdict = self.judge(&call.operation, &reply);
+                let verdict = self.judge(call, &reply, &credentials);
                 self.learn_clock(&verdict, &reply, received);
-                for (scope, reading) in self.protection.learn(&reply) {
-                    let remain = i64::try_from(reading.remain).unwrap_or(i64::MAX);
-                    self.metrics
-                        .quota_remaining
-                        .with_label_values(&[scope.as_str()])
-                        .set(remain);
+                let action = call.operation.action();
+                for (scope, remain) in self.protection.learn(action, &reply) {
+                    let gauge = self.metrics.quota_remaining.of((action, scope));
+                    gauge.set(i64::try_from(remain).unwrap_or(i64::MAX));
                 }
                 Ok(Attempt {
                     verdict,
@@ -286,19 +308,29 @@ impl Upstream {
         outcome
     }
 
-    fn judge(&self, operation: &Operation, reply: &Reply) -> Verdict {
+    fn judge(&self, call: &Call, reply: &Reply, signed: &Credentials) -> Verdict {
+        let operation = &call.operation;
         let of_a_parent = match self.config.kind {
             Kind::Api => None,
             Kind::Gateway => parent::judge(operation, reply),
         };
-        let verdict = of_a_parent.unwrap_or_else(|| self.codes.judge(operation, reply));
-        match (verdict, operation) {
-            (Verdict::Forbidden(error), Operation::GetImage(key))
-                if self.refusals.lock().note(&key.image, Instant::now()) =>
-            {
-                Verdict::Credential(error)
+        let verdict = of_a_parent.unwrap_or_else(|| self.codes.judge(operation, reply, signed));
+        match verdict {
+            Verdict::Unreadable => {
+                // It may be the answer to another request: the next one on this connection would be, too.
+                reply.connection.discard();
+                Verdict::Unreadable
             }
-            (verdict, _) => verdict,
+            // A parent gateway decides that for itself.
+            Verdict::Forbidden(error) if self.config.kind == Kind::Api => {
+                let subject = Subject::of(call);
+                if self.protection.concerns_the_operation(&subject) {
+                    Verdict::Permission(error)
+                } else {
+                    Verdict::Forbidden(error)
+                }
+            }
+            verdict => verdict,
         }
     }
 
@@ -317,9 +349,13 @@ impl Upstream {
             Verdict::NotFound(error) => Said::NotFound(error),
             Verdict::Forbidden(error) => Said::Forbidden(error),
             Verdict::ClientError(error) => return Err(UpstreamError::Refused(error)),
-            Verdict::Throttled(wait) => return Err(UpstreamError::Throttled(wait)),
-            Verdict::ServerError(error) => return Err(UpstreamError::Server(error)),
-            Verdict::Credential(error) => return Err(UpstreamError::Credential(error.code)),
+            Verdict::Throttled(throttle) => return Err(UpstreamError::Throttled(throttle)),
+            Verdict::ServerError(error) | Verdict::Foreign(error) => {
+                return Err(UpstreamError::Server(error));
+            }
+            Verdict::Credential(error) | Verdict::Permission(error) => {
+                return Err(UpstreamError::Credential(error.code));
+            }
             Verdict::Parent(fault) => return Err(UpstreamError::Parent(fault)),
         };
         Ok(Answer {

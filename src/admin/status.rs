@@ -31,7 +31,7 @@ impl Admin {
             "requests": requests(metrics),
             "hit_ratio": hit_ratio(metrics.requests(Some(Action::GetImage))),
             "latency_seconds": latencies(metrics),
-            "upstream": { "requests": upstream, "in_flight": metrics.upstream_in_flight.get(), "breaker": self.upstream.breaker(), "quota": quota(&self.upstream) },
+            "upstream": { "requests": upstream, "in_flight": metrics.upstream_in_flight.get(), "breaker": self.upstream.breaker(), "operations": operations(&self.upstream) },
             "recent_errors": self.upstream.troubles(),
             "connections": metrics.listener("data").open.get(),
             "top_images": top_images(&self.ranking),
@@ -50,10 +50,10 @@ fn requests(metrics: &Metrics) -> Map<String, Value> {
         .collect()
 }
 
-fn quota(upstream: &Upstream) -> Map<String, Value> {
-    upstream
-        .quota()
-        .map(|(scope, remaining)| (scope.to_owned(), remaining.into()))
+fn operations(upstream: &Upstream) -> Map<String, Value> {
+    let operations = upstream.operations().into_iter();
+    operations
+        .map(|(action, status)| (action.as_str().to_owned(), json!(status)))
         .collect()
 }
 

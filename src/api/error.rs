@@ -1,6 +1,12 @@
 //! The error shape SDKs turn into typed exceptions.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::Serialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::body::text_of;
 
 /// An error answer: always one JSON object with these four fields.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -24,33 +30,104 @@ impl ErrorBody<'_> {
     }
 }
 
-/// What the origin said was wrong, less what must not leave: its HostId, `Recommend` and
-/// `AccessDeniedDetail` (which names the central account) are never read.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+/// An error of the origin, less what must not leave: its HostId, `Recommend` and `AccessDeniedDetail` (which names the
+/// central account) are never read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OriginError {
     /// The HTTP status it came with.
-    #[serde(skip)]
     pub status: u16,
-    /// Empty when the origin gave none.
-    #[serde(alias = "code")]
+    /// Empty when the origin gave none that can be read.
     pub code: String,
-    /// Empty when the origin gave none.
-    #[serde(alias = "message")]
+    /// Empty when the origin gave none; at most [`MAX_MESSAGE`] bytes.
     pub message: String,
     /// Empty when the origin gave none.
-    #[serde(alias = "requestId")]
     pub request_id: String,
 }
 
+/// Longest Code and RequestId that are read, in bytes; a longer one counts as absent.
+const MAX_WORD: usize = 256;
+/// Longest Message that is kept, in bytes; the rest of a longer one is cut off.
+const MAX_MESSAGE: usize = 8192;
+
 impl OriginError {
-    /// Reads an error answer. A body that is no JSON object gives empty fields: the status still counts.
+    /// Reads an error answer: each field by itself, in either of its two spellings, as text or as a number. A body
+    /// that is no JSON object gives empty fields: the status still counts.
     #[must_use]
     pub fn parse(status: u16, body: &[u8]) -> Self {
+        let [code, message, request_id] = std::str::from_utf8(body)
+            .ok()
+            .and_then(fields_of)
+            .unwrap_or_default();
+        let word = |text: String| {
+            let word = text.trim();
+            if word.len() > MAX_WORD {
+                String::new()
+            } else {
+                word.to_owned()
+            }
+        };
+        let (code, request_id) = (word(code), word(request_id));
         Self {
             status,
-            ..serde_json::from_slice(body).unwrap_or_default()
+            code,
+            message: cut(message),
+            request_id,
         }
+    }
+}
+
+/// Cuts a text off after at most [`MAX_MESSAGE`] bytes, between two characters.
+fn cut(mut text: String) -> String {
+    let most = text.len().min(MAX_MESSAGE);
+    let end = (0..=most).rev().find(|at| text.is_char_boundary(*at));
+    text.truncate(end.unwrap_or(0));
+    text
+}
+
+/// Both spellings of each field. The first that is not empty counts.
+const SPELLINGS: [[&str; 2]; 3] = [
+    ["Code", "code"],
+    ["Message", "message"],
+    ["RequestId", "requestId"],
+];
+
+fn fields_of(body: &str) -> Option<[String; 3]> {
+    let mut json = serde_json::Deserializer::from_str(body);
+    let fields = json.deserialize_map(ErrorVisitor).ok()?;
+    json.end().ok()?;
+    Some(fields.map(|[first, second]| if first.is_empty() { second } else { first }))
+}
+
+/// Returns a string's text, or a number as it is written; empty for anything else, and for what is out of range.
+fn word_of(json: &RawValue) -> String {
+    if let Some(text) = text_of(json) {
+        return text.into_owned();
+    }
+    let is_number = serde_json::from_str::<serde_json::Number>(json.get()).is_ok();
+    let number = is_number.then(|| json.get().to_owned());
+    number.unwrap_or_default()
+}
+
+struct ErrorVisitor;
+
+impl<'de> Visitor<'de> for ErrorVisitor {
+    type Value = [[String; 2]; 3];
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut found = Self::Value::default();
+        while let Some((name, value)) = map.next_entry::<&RawValue, &RawValue>()? {
+            let Some(name) = text_of(name) else { continue };
+            let slots = found.iter_mut().flatten();
+            let named = SPELLINGS.iter().flatten().zip(slots);
+            for (_, slot) in named.filter(|(known, slot)| **known == name && slot.is_empty()) {
+                *slot = word_of(value);
+            }
+        }
+        Ok(found)
     }
 }
 
@@ -77,5 +154,41 @@ mod tests {
                 ..OriginError::default()
             }
         );
+    }
+
+    #[test]
+    fn each_field_is_read_by_itself() {
+        let deep = "[".repeat(500) + &"]".repeat(500);
+        for (body, code, message) in [
+            (r#"{"Code":503,"Message":"m"}"#, "503", "m"),
+            (r#"{"code":1.5,"message":"m"}"#, "1.5", "m"),
+            (r#"{"Code":"C","Message":null}"#, "C", ""),
+            (r#"{"Code":"C","Message":{"a":1}}"#, "C", ""),
+            (r#"{"Code":true,"Message":"m"}"#, "", "m"),
+            (r#"{"Code":"","code":"c","Message":"m"}"#, "c", "m"),
+            (r#"{"code":"c","Code":"C"}"#, "C", ""),
+            (r#"{"Code":null,"code":"c"}"#, "c", ""),
+            (r#"{"Code":"C","Message":"\ud800"}"#, "C", ""),
+            (r#"{"Code":"\udfff","Message":"m"}"#, "", "m"),
+            (r#"{"Code":1e999,"Message":"m"}"#, "", "m"),
+            (r#"{"Code":"C","Message":1e999}"#, "C", ""),
+            (r#"{"\ud800":1,"Code":" C "}"#, "C", ""),
+            (&format!(r#"{{"Detail":{deep},"Code":"C"}}"#), "C", ""),
+            (&format!(r#"{{"Message":{deep},"Code":"C"}}"#), "C", ""),
+            (r#"{"Code":"C"} {"#, "", ""),
+            (r#"["Code","C"]"#, "", ""),
+        ] {
+            let error = OriginError::parse(400, body.as_bytes());
+            assert_eq!((&*error.code, &*error.message), (code, message), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_of_an_error_is_bounded() {
+        let long = "\u{e9}".repeat(1 << 20);
+        let body = format!(r#"{{"Code":"{long}","Message":"{long}","RequestId":"{long}"}}"#);
+        let error = OriginError::parse(500, body.as_bytes());
+        assert_eq!((&*error.code, &*error.request_id), ("", ""));
+        assert_eq!(error.message.len(), MAX_MESSAGE);
     }
 }

@@ -103,6 +103,44 @@ fn calls_on_their_way_when_it_opened_do_not_lengthen_the_pause() {
 }
 
 #[test]
+fn a_probe_that_tells_nothing_is_repeated_after_the_same_pause() {
+    let mut now = Instant::now();
+    let mut breaker = open_at(now);
+    for _ in 0..3 {
+        now += Duration::from_secs(1);
+        call(&mut breaker, Signal::Inconclusive, now);
+        let soon = now + Duration::from_millis(999);
+        assert_eq!(breaker.admit(soon), Err(Held::Failing));
+    }
+    // While it is closed such a call neither counts nor ends a row of failures.
+    let mut closed = Breaker::new(LIMITS);
+    for signal in [
+        Signal::Failed,
+        Signal::Inconclusive,
+        Signal::Failed,
+        Signal::Inconclusive,
+        Signal::Failed,
+    ] {
+        call(&mut closed, signal, now);
+    }
+    assert_eq!(closed.state(now), State::Open);
+}
+
+#[test]
+fn one_call_probes_at_once_when_the_cause_has_changed() {
+    let now = Instant::now();
+    let mut breaker = open_at(now);
+    breaker.probe_now(now);
+    assert_eq!(breaker.admit(now), Ok(Pass::Probe));
+    assert_eq!(breaker.admit(now), Err(Held::Failing));
+    breaker.record(Pass::Probe, Signal::Failed, now);
+    assert_eq!(breaker.admit(now), Err(Held::Failing));
+    let mut closed = Breaker::new(LIMITS);
+    closed.probe_now(now);
+    assert_eq!(closed.admit(now), Ok(Pass::Call));
+}
+
+#[test]
 fn a_throttle_holds_calls_for_the_time_the_origin_names() {
     let now = Instant::now();
     let mut breaker = Breaker::new(LIMITS);

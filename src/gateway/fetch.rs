@@ -63,7 +63,8 @@ impl Gateway {
         let onward = Onward {
             anew: cause.goes_on(),
             ..self.parts.upstream.onward(asker.headers)?
-        };
+        }
+        .by(asker.principal.name());
         let _waiting = manner.place(self)?;
         let now = Instant::now();
         let deadline = match &known {
@@ -260,6 +261,7 @@ impl Gateway {
         if matches!(seen, Known::Image(entry, _) if !entry.begin_refresh(Instant::now())) {
             return;
         }
+        let onward = onward.by(asker.principal.name());
         let fetch = self.parts.cache.fetch(
             key,
             seen,

@@ -11,6 +11,7 @@ use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 
 use super::fetch::Cause;
+use super::request_id::RequestId;
 use super::{Gateway, host_of};
 use crate::auth::{Principal, Seen};
 use crate::cache::Negative;
@@ -48,8 +49,8 @@ pub(super) trait Manner {
     fn pay(&self, principal: &Principal) -> Result<(), Duration>;
 }
 
-/// By a GetImage, of which this is the head.
-pub(super) struct Alone<'a>(pub(super) &'a Parts);
+/// By a GetImage, of which these are the head and the id.
+pub(super) struct Alone<'a>(pub(super) &'a Parts, pub(super) &'a RequestId);
 
 impl Manner for Alone<'_> {
     type Told = Answer;
@@ -73,7 +74,7 @@ impl Manner for Alone<'_> {
     }
 
     fn negative(&self, negative: &Negative, outcome: Outcome, status: CacheStatus) -> Answer {
-        response::negative(negative, host_of(self.0), outcome, status)
+        response::negative(negative, self.1.as_str(), host_of(self.0), outcome, status)
     }
 
     fn priority(&self, cause: Cause) -> Priority {

@@ -23,6 +23,7 @@ impl Gateway {
     /// Asks the origin to search, within what the client may see.
     pub(super) async fn read(&self, mut call: Call, asked: &Asked<'_>) -> Result<Answer, Error> {
         let onward = self.parts.upstream.onward(&asked.head.headers)?;
+        let onward = onward.by(asked.principal.name());
         let image = labelled_image(&call)?;
         let grant = asked.principal.grant();
         if let Some(grant) = grant {
@@ -65,6 +66,7 @@ impl Gateway {
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send,
     {
         let onward = self.parts.upstream.onward(&asked.head.headers)?;
+        let onward = onward.by(asked.principal.name());
         let _waiting = self.wait_in_line()?;
         let body = self.collect(body).await?;
         asked.proof.check(&body)?;
@@ -127,9 +129,14 @@ impl Gateway {
             image: image.clone(),
             verbose: false,
         };
-        self.get_image(&key, Demand::default(), asked.asker(), &Alone(asked.head))
-            .await
-            .map(drop)
+        self.get_image(
+            &key,
+            Demand::default(),
+            asked.asker(),
+            &Alone(asked.head, asked.id),
+        )
+        .await
+        .map(drop)
     }
 
     /// Judges AddImage on the workspace its body names, and on the image, should it name one that there

@@ -220,8 +220,13 @@ impl Gateway {
             };
             let wait = match &error {
                 Error::Upstream(UpstreamError::Shed | UpstreamError::HeldBack) => pause,
-                Error::Upstream(UpstreamError::Throttled(wait)) => {
-                    wait.unwrap_or_default().max(pause)
+                Error::Upstream(UpstreamError::Throttled(throttle)) => {
+                    throttle.wait.unwrap_or_default().max(pause)
+                }
+                // Tokens come steadily, so the pause does not grow.
+                Error::OverBudget(wait) => {
+                    pause = FIRST_PAUSE / 2;
+                    *wait
                 }
                 _ => return self.refuse(key, &error, order),
             };

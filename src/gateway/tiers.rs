@@ -13,7 +13,7 @@ use crate::cache::{Cache, Entry, Fetched, Known, Landed, Policy};
 use crate::priority::Urgency;
 use crate::shared::{Begun, Failure, Lease, Shared};
 use crate::traces::Step;
-use crate::upstream::{ParentFault, UpstreamError};
+use crate::upstream::{ParentFault, Throttle, UpstreamError};
 
 /// The road of one fetch.
 pub(super) struct Tiers {
@@ -125,13 +125,14 @@ fn is_storable(landed: &Landed) -> bool {
 }
 
 /// What other replicas should know of an error: what another would only meet again.
-const fn failure(error: &UpstreamError) -> Option<Failure> {
+fn failure(error: &UpstreamError) -> Option<Failure> {
     match error {
         UpstreamError::Timeout | UpstreamError::Parent(ParentFault::Timeout) => {
             Some(Failure::Timeout)
         }
-        UpstreamError::Throttled(Some(wait)) => Some(Failure::Throttled(*wait)),
-        UpstreamError::Throttled(None) => Some(Failure::Throttled(Duration::from_secs(1))),
+        UpstreamError::Throttled(throttle) => Some(Failure::Throttled(
+            throttle.wait.unwrap_or(Duration::from_secs(1)),
+        )),
         UpstreamError::Server(_)
         | UpstreamError::Unreadable
         | UpstreamError::Parent(ParentFault::Unavailable | ParentFault::Unreadable) => {
@@ -157,7 +158,10 @@ impl From<Failure> for UpstreamError {
         match failure {
             Failure::Timeout => Self::Timeout,
             Failure::Server => Self::HeldBack,
-            Failure::Throttled(wait) => Self::Throttled(Some(wait)),
+            Failure::Throttled(wait) => Self::Throttled(Throttle {
+                code: String::new(),
+                wait: Some(wait),
+            }),
         }
     }
 }

@@ -147,6 +147,8 @@ closed_labels! {
     Store => "store",
     Cause => "cause",
     Succeeded => "result",
+    HoldReason => "reason",
+    QuotaScope => "scope",
 }
 
 open_labels! {
@@ -160,8 +162,6 @@ open_labels! {
     Reason => "reason", "see [operations.md](operations.md#paigatewaysigninsrefused)";
     /// The origin of a credential.
     CredentialSource => "source", "as `credentials.source`";
-    /// The extent of a quota.
-    QuotaScope => "scope", "`user`, `user_api`";
     /// The breaker's position.
     BreakerState => "state", "`closed`, `open`, `probing`";
     /// The version of a program.
@@ -175,6 +175,63 @@ pub enum Timed {
     GetImage,
     /// Every other operation.
     Other,
+}
+
+/// Reason why an operation is held back; the `reason` label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HoldReason {
+    /// The origin fails, or does not answer in time.
+    Failing,
+    /// The origin asked for a pause.
+    Throttled,
+    /// The credential has no permission for it.
+    Permission,
+    /// The last tenth of the account's quota is kept for clients that wait.
+    Quota,
+}
+
+impl HoldReason {
+    /// Every reason, in the order of the discriminants.
+    pub const ALL: [Self; 4] = [
+        Self::Failing,
+        Self::Throttled,
+        Self::Permission,
+        Self::Quota,
+    ];
+
+    /// The label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Failing => "failing",
+            Self::Throttled => "throttled",
+            Self::Permission => "permission",
+            Self::Quota => "quota",
+        }
+    }
+}
+
+/// Whose quota; the `scope` label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QuotaScope {
+    /// The account's calls of this operation.
+    UserApi,
+    /// The account's calls of all.
+    User,
+}
+
+impl QuotaScope {
+    /// Every scope, in the order of the discriminants.
+    pub const ALL: [Self; 2] = [Self::UserApi, Self::User];
+
+    /// The label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::UserApi => "user_api",
+            Self::User => "user",
+        }
+    }
 }
 
 /// A store of the cache.

@@ -1,5 +1,6 @@
 //! Why a request gets no answer about what it asked, and how the API's error shape says so.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use compact_str::CompactString;
@@ -70,13 +71,15 @@ pub enum Error {
 /// An error's place in the API's error shape.
 pub(super) struct Shape {
     pub(super) status: StatusCode,
-    pub(super) code: &'static str,
+    pub(super) code: Cow<'static, str>,
     pub(super) retry_after: Option<Duration>,
     pub(super) allow: Option<&'static str>,
 }
 
 /// What a throttled client is told to wait when the origin did not say.
 const DEFAULT_WAIT: Duration = Duration::from_secs(1);
+/// Longest time that a client is asked to wait.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 impl Error {
     /// The word.
@@ -125,7 +128,7 @@ impl Error {
     pub(super) fn shape(&self) -> Shape {
         let plain = |status, code| Shape {
             status,
-            code,
+            code: Cow::Borrowed(code),
             retry_after: None,
             allow: None,
         };
@@ -162,8 +165,19 @@ impl Error {
                 UpstreamError::Timeout | UpstreamError::Parent(ParentFault::Timeout) => {
                     plain(StatusCode::GATEWAY_TIMEOUT, "Gateway.UpstreamTimeout")
                 }
-                UpstreamError::Throttled(wait) => throttled(*wait),
+                UpstreamError::Throttled(throttle) => {
+                    let ours = throttled(throttle.wait);
+                    if throttle.code.is_empty() {
+                        return ours;
+                    }
+                    // The origin's own Code: retry policies by Code go on working.
+                    let code = Cow::Owned(throttle.code.clone());
+                    Shape { code, ..ours }
+                }
                 UpstreamError::Shed => throttled(None),
+                UpstreamError::Transport(error) if error.is_unreadable() => {
+                    plain(StatusCode::BAD_GATEWAY, "Gateway.InvalidUpstreamResponse")
+                }
                 UpstreamError::HeldBack
                 | UpstreamError::Transport(_)
                 | UpstreamError::Server(_)
@@ -189,6 +203,16 @@ impl Error {
                 plain(StatusCode::INTERNAL_SERVER_ERROR, "Gateway.Internal")
             }
         }
+    }
+}
+
+/// Time that a throttled client is asked to wait: at most a minute. A longer one becomes any time from half a minute
+/// to a whole one, by a `draw` from 0 to 1, so that not all come back at once.
+pub(super) fn bounded(wait: Duration, draw: f64) -> Duration {
+    if wait <= LONGEST_WAIT {
+        wait
+    } else {
+        LONGEST_WAIT.mul_f64(f64::midpoint(1.0, draw))
     }
 }
 
@@ -223,8 +247,49 @@ const fn sign_in(refused: Refused) -> (StatusCode, &'static str) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use http_body_util::BodyExt;
+
     use super::*;
     use crate::response::failure;
+    use crate::transport::TransportError;
+    use crate::upstream::Throttle;
+
+    #[test]
+    fn nobody_is_asked_to_wait_for_more_than_a_minute() {
+        let secs = Duration::from_secs;
+        assert_eq!(bounded(secs(60), 0.5), secs(60));
+        assert_eq!(
+            bounded(Duration::from_millis(1), 0.5),
+            Duration::from_millis(1)
+        );
+        for (draw, expected) in [(0.0, 30), (0.5, 45), (1.0, 60)] {
+            assert_eq!(bounded(secs(9999), draw), secs(expected));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_error_of_the_origin_without_an_id_goes_out_with_ours() {
+        let error = |id: &str| OriginError {
+            status: 404,
+            code: "C".to_owned(),
+            message: "m".to_owned(),
+            request_id: id.to_owned(),
+        };
+        for (theirs, told) in [("", "OURS"), ("THEIRS", "THEIRS")] {
+            for error in [
+                Error::Origin(error(theirs)),
+                UpstreamError::Refused(error(theirs)).into(),
+            ] {
+                let answer = failure(&error, "OURS", "host");
+                let body = answer.body.collect().await.unwrap().to_bytes();
+                let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+                assert_eq!(body["RequestId"], told);
+                assert_eq!(answer.origin_request_id.is_some(), !theirs.is_empty());
+            }
+        }
+    }
 
     /// aliyun-python-sdk-core takes `Message.split(':')[1]` of such an error, and fails without one.
     #[test]
@@ -244,7 +309,12 @@ mod tests {
 
     #[test]
     fn each_cause_has_its_status_and_code() {
-        let throttled = UpstreamError::Throttled(Some(Duration::from_millis(250)));
+        let throttle = |code: &str| {
+            UpstreamError::Throttled(Throttle {
+                code: code.to_owned(),
+                wait: Some(Duration::from_millis(250)),
+            })
+        };
         let of_a_parent = |fault| Error::from(UpstreamError::Parent(fault));
         let secret = UpstreamError::Credential("SignatureDoesNotMatch".to_owned());
         for (error, status, code) in [
@@ -263,7 +333,18 @@ mod tests {
             (Error::Overloaded, 429, "Throttling"),
             (Error::NotCached, 504, "Gateway.NotCached"),
             (Error::Internal, 500, "Gateway.Internal"),
-            (throttled.into(), 429, "Throttling"),
+            (throttle("").into(), 429, "Throttling"),
+            (throttle("Throttling.User").into(), 429, "Throttling.User"),
+            (
+                throttle("Rejected.Throttling").into(),
+                429,
+                "Rejected.Throttling",
+            ),
+            (
+                UpstreamError::Transport(Arc::new(TransportError::TooLong)).into(),
+                502,
+                "Gateway.InvalidUpstreamResponse",
+            ),
             (
                 UpstreamError::Timeout.into(),
                 504,
@@ -309,11 +390,7 @@ mod tests {
         ] {
             let answer = failure(&error, "ID", "host:1");
             assert_eq!(answer.status, status, "{error:?}");
-            assert_eq!(
-                answer.retry_after.is_some(),
-                code == "Throttling",
-                "{error:?}"
-            );
+            assert_eq!(answer.retry_after.is_some(), status == 429, "{error:?}");
             assert_eq!(error.shape().code, code);
             assert!(!error.message().contains("SignatureDoesNotMatch"));
         }

@@ -93,7 +93,7 @@ impl Resolved {
             Error::Origin(error) | Error::Upstream(UpstreamError::Refused(error)) => {
                 Self::Failed(Words::of(error))
             }
-            error => Self::Failed(Words::new(error.shape().code, &error.message())),
+            error => Self::Failed(Words::new(&error.shape().code, &error.message())),
         }
     }
 

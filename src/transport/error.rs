@@ -35,6 +35,14 @@ pub enum TransportError {
     Request(#[from] http::Error),
 }
 
+impl TransportError {
+    /// Whether a whole answer came that cannot be used.
+    #[must_use]
+    pub const fn is_unreadable(&self) -> bool {
+        matches!(self, Self::TooLong | Self::Encoding)
+    }
+}
+
 /// A connection that could not be opened.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("cannot connect to {peer}: {cause}; {remedy}")]

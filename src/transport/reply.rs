@@ -38,11 +38,39 @@ impl Reply {
         self.header("x-acs-request-id")
     }
 
-    /// How long the origin asks us to wait: a positive whole number of milliseconds, or nothing.
+    /// Whether the vendor's SDKs take the answer for a throttle, whatever its status.
+    #[must_use]
+    pub fn is_throttle(&self) -> bool {
+        self.vendors_retry_after().is_some()
+    }
+
+    /// Time to wait as the vendor's header gives it, else as the standard one does (RFC 9110 §10.2.3).
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
+        self.vendors_retry_after()
+            .or_else(|| self.standard_retry_after())
+    }
+
+    /// A positive whole number of milliseconds.
+    fn vendors_retry_after(&self) -> Option<Duration> {
         let milliseconds: u64 = self.header("x-acs-retry-after").parse().ok()?;
         (milliseconds > 0).then(|| Duration::from_millis(milliseconds))
+    }
+
+    /// Seconds, or a date that the answer's own `Date` is subtracted from.
+    fn standard_retry_after(&self) -> Option<Duration> {
+        let text = self.header(header::RETRY_AFTER.as_str());
+        let wait = match text.parse() {
+            Ok(seconds) => Duration::from_secs(seconds),
+            Err(_) => {
+                let until = httpdate::parse_http_date(text).ok()?;
+                let date = self.header(header::DATE.as_str());
+                until
+                    .duration_since(httpdate::parse_http_date(date).ok()?)
+                    .ok()?
+            }
+        };
+        (!wait.is_zero()).then_some(wait)
     }
 
     /// A header's text; empty when it is absent or no text.

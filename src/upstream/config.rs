@@ -53,8 +53,16 @@ pub struct Config {
     pub not_found_code: String,
     /// Codes (`*` matches any text) of an authoritative not-found answer.
     pub not_found_codes: Vec<String>,
+    /// Codes that refuse permission, beside every status 403 that has a Code.
+    pub forbidden_codes: Vec<String>,
+    /// Codes about the account's state rather than about what was asked: known images are answered meanwhile.
+    pub account_codes: Vec<String>,
+    /// Codes of throttles, whatever their status.
+    pub throttle_codes: Vec<String>,
     /// Codes about the gateway's own credential, which never reach a client.
     pub credential_codes: Vec<String>,
+    /// Messages that never reach a client, whatever their Code; nor does one that holds the key's id or token.
+    pub private_messages: Vec<String>,
 }
 
 /// What is asked.
@@ -103,17 +111,17 @@ impl Default for Config {
             breaker_max_pause: Span::secs(30),
             not_found_code: "ImageNotFound".to_owned(),
             not_found_codes: texts(&["*Image*NotFound", "*Image*NotExist*", "EntityNotExist*"]),
+            forbidden_codes: texts(&["Forbidden", "Forbidden.*", "NoPermission", "NoPermission.*"]),
+            account_codes: texts(&["*Overdue*", "*Arrear*", "*InDebt*", "*NotActivated*"]),
+            throttle_codes: texts(&["Throttling", "Throttling.*", "*.Throttling", "*Throttled*"]),
             credential_codes: texts(&[
-                "SignatureDoesNotMatch",
-                "SignatureNonceUsed",
-                "MissingAccessKeyId",
-                "MissingSecurityToken",
-                "InvalidAccessKeyId.*",
-                "InvalidSecurityToken.*",
-                "InvalidTimeStamp.*",
-                "Forbidden.RAM",
-                "NoPermission",
+                "*Signature*",
+                "*AccessKey*",
+                "*SecurityToken*",
+                "*TimeStamp*",
+                "*Nonce*",
             ]),
+            private_messages: texts(&["*string to sign*", "*stringtosign*", "*canonical*"]),
         }
     }
 }

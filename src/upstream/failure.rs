@@ -1,9 +1,8 @@
 //! How attempts and calls end.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::ParentFault;
+use super::{ParentFault, Throttle};
 use crate::api::OriginError;
 use crate::outcome::CallResult;
 use crate::transport::TransportError;
@@ -17,9 +16,9 @@ pub enum UpstreamError {
     /// The connection could not be made, or broke.
     #[error("the origin cannot be reached")]
     Transport(#[source] Arc<TransportError>),
-    /// The account's flow control; how long to wait, where the origin said.
+    /// The account's flow control, with the origin's own Code.
     #[error("the origin throttles")]
-    Throttled(Option<Duration>),
+    Throttled(Throttle),
     /// The origin failed.
     #[error("the origin failed with status {}", .0.status)]
     Server(OriginError),
@@ -49,9 +48,10 @@ pub enum UpstreamError {
 impl UpstreamError {
     /// The word for it; the same that its last attempt was counted under.
     #[must_use]
-    pub const fn result(&self) -> CallResult {
+    pub fn result(&self) -> CallResult {
         match self {
             Self::Timeout => CallResult::Timeout,
+            Self::Transport(error) if error.is_unreadable() => CallResult::ServerError,
             Self::Transport(_) => CallResult::Transport,
             Self::Throttled(_) | Self::Shed => CallResult::Throttled,
             Self::Server(_) | Self::Unreadable | Self::HeldBack => CallResult::ServerError,
@@ -61,17 +61,17 @@ impl UpstreamError {
         }
     }
 
-    /// Whether an older answer is better than this error: yes for every trouble between the gateway
-    /// and the origin, no where the origin said what is wrong with the request.
+    /// Whether an older answer about a known image is better than this error: yes for every trouble between the
+    /// gateway and the origin, and for every complaint that is neither a not-found nor a refusal of permission.
     #[must_use]
     pub const fn permits_stale(&self) -> bool {
         match self {
-            Self::Refused(_) => false,
             Self::Parent(fault) => fault.permits_stale(),
             Self::Timeout
             | Self::Transport(_)
             | Self::Throttled(_)
             | Self::Server(_)
+            | Self::Refused(_)
             | Self::Unreadable
             | Self::HeldBack
             | Self::Shed

@@ -1,7 +1,13 @@
-//! So many calls at once, and a bounded queue in which the most urgent goes first.
+//! A limit of calls at once, and a bounded queue in which the most urgent goes first.
+//!
+//! Among equally urgent calls the turn goes round by client, so that one client's many calls delay another's one by a
+//! single turn. When the queue is full, a client with fewer calls in it takes the place of the one with the most.
 
+use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use compact_str::CompactString;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
@@ -16,11 +22,16 @@ struct State {
     free: usize,
     max_queue: usize,
     queue: Vec<Waiting>,
+    /// Turns given so far.
+    turns: u64,
+    /// The latest turn of each client in the queue.
+    latest: HashMap<CompactString, u64>,
 }
 
 #[derive(Debug)]
 struct Waiting {
     urgency: Urgency,
+    client: CompactString,
     turn: oneshot::Sender<Permit>,
 }
 
@@ -41,6 +52,8 @@ impl Gate {
             free: at_once,
             max_queue,
             queue: Vec::new(),
+            turns: 0,
+            latest: HashMap::new(),
         })))
     }
 
@@ -48,20 +61,21 @@ impl Gate {
     ///
     /// # Errors
     /// [`Full`], at once.
-    pub(super) async fn enter(&self, urgency: &Urgency) -> Result<Permit, Full> {
+    pub(super) async fn enter(&self, urgency: &Urgency, client: &str) -> Result<Permit, Full> {
         let turn = {
             let mut state = self.0.lock();
             if state.free > 0 {
                 state.free -= 1;
                 return Ok(Permit(self.clone()));
             }
-            state.queue.retain(|waiting| !waiting.turn.is_closed());
-            if state.queue.len() >= state.max_queue {
+            state.leave();
+            if state.queue.len() >= state.max_queue && !state.make_room(client) {
                 return Err(Full);
             }
             let (turn, mine) = oneshot::channel();
             state.queue.push(Waiting {
                 urgency: urgency.clone(),
+                client: client.into(),
                 turn,
             });
             mine
@@ -69,28 +83,57 @@ impl Gate {
         turn.await.map_err(|_| Full)
     }
 
-    /// Takes the most urgent out of the queue, the first come among equals; else frees the place.
+    /// Takes the next out of the queue; else frees the place.
     fn next(&self) -> Option<oneshot::Sender<Permit>> {
         let mut state = self.0.lock();
-        state.queue.retain(|waiting| !waiting.turn.is_closed());
-        let best = state
+        state.leave();
+        let Some(place) = state.first() else {
+            state.free += 1;
+            state.latest.clear();
+            return None;
+        };
+        let waiting = state.queue.remove(place);
+        state.turns += 1;
+        let turns = state.turns;
+        state.latest.insert(waiting.client, turns);
+        Some(waiting.turn)
+    }
+}
+
+impl State {
+    /// Forgets those who no longer wait.
+    fn leave(&mut self) {
+        self.queue.retain(|waiting| !waiting.turn.is_closed());
+    }
+
+    /// The place of the most urgent; among equals of the client whose latest turn is the longest ago, the first come.
+    fn first(&self) -> Option<usize> {
+        let places = self.queue.iter().enumerate();
+        let next = places.min_by_key(|(place, waiting)| {
+            let latest = self.latest.get(&waiting.client).copied().unwrap_or(0);
+            (Reverse(waiting.urgency.now()), latest, *place)
+        });
+        next.map(|(place, _)| place)
+    }
+
+    /// Takes the latest place away from the client that has the most, if `client` has fewer by two.
+    fn make_room(&mut self, client: &str) -> bool {
+        let mut counts: HashMap<&str, usize> = HashMap::new();
+        for waiting in &self.queue {
+            *counts.entry(&waiting.client).or_default() += 1;
+        }
+        let mine = counts.get(client).copied().unwrap_or(0);
+        let most = counts.into_iter().max_by_key(|(_, count)| *count);
+        let Some((greedy, _)) = most.filter(|(_, count)| *count > mine + 1) else {
+            return false;
+        };
+        let greedy = CompactString::from(greedy);
+        let theirs = self
             .queue
             .iter()
-            .map(|waiting| waiting.urgency.now())
-            .max();
-        let first = best.and_then(|best| {
-            state
-                .queue
-                .iter()
-                .position(|waiting| waiting.urgency.now() >= best)
-        });
-        match first {
-            Some(place) => Some(state.queue.remove(place).turn),
-            None => {
-                state.free += 1;
-                None
-            }
-        }
+            .rposition(|waiting| waiting.client == greedy);
+        // Its sender is dropped with it, which tells who waits that the queue is full.
+        theirs.map(|place| self.queue.remove(place)).is_some()
     }
 }
 
@@ -120,15 +163,15 @@ mod tests {
     #[tokio::test]
     async fn the_most_urgent_goes_first_and_equals_in_turn() {
         let gate = Gate::new(1, 10);
-        let held = gate.enter(&urgency(Priority::Miss)).await.unwrap();
+        let held = gate.enter(&urgency(Priority::Miss), "a").await.unwrap();
         let (background, first, second) = (
             urgency(Priority::Background),
             urgency(Priority::Miss),
             urgency(Priority::Miss),
         );
-        let mut background = pin!(gate.enter(&background));
-        let mut first = pin!(gate.enter(&first));
-        let mut second = pin!(gate.enter(&second));
+        let mut background = pin!(gate.enter(&background, "a"));
+        let mut first = pin!(gate.enter(&first, "a"));
+        let mut second = pin!(gate.enter(&second, "a"));
         assert!(poll!(&mut background).is_pending());
         assert!(poll!(&mut first).is_pending());
         assert!(poll!(&mut second).is_pending());
@@ -146,9 +189,12 @@ mod tests {
     #[tokio::test]
     async fn urgency_that_rises_while_waiting_counts() {
         let gate = Gate::new(1, 10);
-        let held = gate.enter(&urgency(Priority::Miss)).await.unwrap();
+        let held = gate.enter(&urgency(Priority::Miss), "a").await.unwrap();
         let (forced, raised) = (urgency(Priority::Forced), urgency(Priority::Background));
-        let (mut first, mut second) = (pin!(gate.enter(&forced)), pin!(gate.enter(&raised)));
+        let (mut first, mut second) = (
+            pin!(gate.enter(&forced, "a")),
+            pin!(gate.enter(&raised, "a")),
+        );
         assert!(poll!(&mut first).is_pending() && poll!(&mut second).is_pending());
         raised.raise(Priority::Miss);
         drop(held);
@@ -159,13 +205,13 @@ mod tests {
     async fn the_queue_is_bounded_and_those_who_leave_make_room() {
         let gate = Gate::new(1, 1);
         let miss = urgency(Priority::Miss);
-        let held = gate.enter(&miss).await.unwrap();
+        let held = gate.enter(&miss, "a").await.unwrap();
         {
-            let mut waiting = pin!(gate.enter(&miss));
+            let mut waiting = pin!(gate.enter(&miss, "a"));
             assert!(poll!(&mut waiting).is_pending());
-            assert_eq!(gate.enter(&miss).await.err(), Some(Full));
+            assert_eq!(gate.enter(&miss, "a").await.err(), Some(Full));
         }
-        let mut waiting = pin!(gate.enter(&miss));
+        let mut waiting = pin!(gate.enter(&miss, "a"));
         assert!(poll!(&mut waiting).is_pending());
         drop(held);
         assert!(poll!(&mut waiting).is_ready());
@@ -175,11 +221,49 @@ mod tests {
     async fn a_turn_given_to_one_who_left_is_not_lost() {
         let gate = Gate::new(1, 2);
         let miss = urgency(Priority::Miss);
-        let held = gate.enter(&miss).await.unwrap();
-        let mut gone = Box::pin(gate.enter(&miss));
+        let held = gate.enter(&miss, "a").await.unwrap();
+        let mut gone = Box::pin(gate.enter(&miss, "a"));
         assert!(poll!(&mut gone).is_pending());
         drop(held);
         drop(gone);
-        assert!(gate.enter(&miss).await.is_ok());
+        assert!(gate.enter(&miss, "a").await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn turns_go_round_by_client_among_equals() {
+        let gate = Gate::new(1, 10);
+        let miss = urgency(Priority::Miss);
+        let held = gate.enter(&miss, "a").await.unwrap();
+        let mut many: Vec<_> = (0..4).map(|_| Box::pin(gate.enter(&miss, "a"))).collect();
+        for waiting in &mut many {
+            assert!(poll!(waiting).is_pending());
+        }
+        let mut one = Box::pin(gate.enter(&miss, "b"));
+        assert!(poll!(&mut one).is_pending());
+        // The first client's turn begins the round: it has had none while anybody waited.
+        drop(held);
+        let Poll::Ready(Ok(held)) = poll!(&mut many[0]) else {
+            panic!("the first come goes first")
+        };
+        drop(held);
+        assert!(poll!(&mut many[1]).is_pending());
+        assert!(poll!(&mut one).is_ready(), "the other client's turn");
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_has_room_for_who_has_fewer_calls_in_it() {
+        let gate = Gate::new(1, 3);
+        let miss = urgency(Priority::Miss);
+        let held = gate.enter(&miss, "a").await.unwrap();
+        let mut many: Vec<_> = (0..3).map(|_| Box::pin(gate.enter(&miss, "a"))).collect();
+        for waiting in &mut many {
+            assert!(poll!(waiting).is_pending());
+        }
+        assert_eq!(gate.enter(&miss, "a").await.err(), Some(Full));
+        let mut one = Box::pin(gate.enter(&miss, "b"));
+        assert!(poll!(&mut one).is_pending());
+        assert!(matches!(poll!(&mut many[2]), Poll::Ready(Err(Full))));
+        assert!(poll!(&mut many[1]).is_pending());
+        drop(held);
     }
 }

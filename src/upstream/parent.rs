@@ -4,6 +4,7 @@
 //! final: to try again here would multiply its attempts by ours, and those of each gateway before us.
 
 use bytes::Bytes;
+use compact_str::CompactString;
 use http::header::{CACHE_CONTROL, VIA};
 use http::{HeaderMap, HeaderValue};
 
@@ -16,15 +17,29 @@ use crate::traces::Trace;
 use crate::transport::Reply;
 use crate::via::{Circle, Hops};
 
-/// What a parent is told beside a call. The API is told nothing: no header of a client reaches it.
+/// Origin of a call: the client whose turn in the queue it takes, and what a parent gateway learns. The API learns
+/// nothing: no header of a client reaches it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Onward {
+    /// Name of the client that causes the call; empty for the gateway itself.
+    pub client: CompactString,
     /// What the request came by that the call is made for.
     pub hops: Hops,
     /// Whether the parent is to ask the origin anew. It does so only for a key that may refresh there.
     pub anew: bool,
     /// Whether the parent is to answer from memory or not at all. It does so only for such a key, too.
     pub only_if_cached: bool,
+}
+
+impl Onward {
+    /// The same, caused by this client.
+    #[must_use]
+    pub fn by(self, client: &str) -> Self {
+        Self {
+            client: client.into(),
+            ..self
+        }
+    }
 }
 
 /// Why a parent gateway has no answer, by its own code.
@@ -106,7 +121,7 @@ pub(super) fn judge(operation: &Operation, reply: &Reply) -> Option<Verdict> {
     let error = OriginError::parse(reply.status, &reply.body);
     match (reply.status, operation) {
         (403, Operation::GetImage(_)) if error.code == "Gateway.Forbidden" => {
-            Some(Verdict::Credential(error))
+            Some(Verdict::Permission(error))
         }
         (500.., _) => ParentFault::of(&error.code).map(Verdict::Parent),
         _ => None,
@@ -231,7 +246,7 @@ mod tests {
             );
         }
         let forbidden = judged(&get, 403, "Gateway.Forbidden");
-        assert!(matches!(forbidden, Some(Verdict::Credential(_))));
+        assert!(matches!(forbidden, Some(Verdict::Permission(_))));
         assert_eq!(
             judged(&Operation::ListImages, 403, "Gateway.Forbidden"),
             None

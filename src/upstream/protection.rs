@@ -1,126 +1,220 @@
-//! What stands between a call and the origin: the quota, the queue, the breaker.
+//! Admission of calls to the origin: the breakers, the quota and the queue together.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
 
 use parking_lot::Mutex;
+use secrecy::ExposeSecret;
+use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
 use super::gate::{Gate, Permit};
-use super::quota::{Quota, Reading, Scope};
-use super::{Attempt, Config, UpstreamError, Verdict};
-use crate::breaker::{self, Breaker, Held, Pass, Signal};
+use super::holds::{Ending, Holds, Passes};
+use super::refusals::Subject;
+use super::{Config, UpstreamError};
+use crate::api::Action;
+use crate::breaker::{Limits, State};
+use crate::metrics::{HoldReason, QuotaScope};
 use crate::priority::Urgency;
+use crate::signing::Credentials;
 use crate::transport::Reply;
-
-/// A throttle that names no time.
-const UNNAMED_THROTTLE: Duration = Duration::from_secs(1);
 
 /// Decides which calls go.
 #[derive(Debug)]
 pub(super) struct Protection {
     gate: Gate,
-    breaker: Mutex<Breaker>,
-    quota: Mutex<Quota>,
+    holds: Mutex<Holds>,
+    signer: Mutex<Signer>,
 }
 
-/// A call that may go. Dropped untold, it frees its place all the same.
+/// The credential that signed last, as much of it as tells another one apart.
+#[derive(Debug, Default)]
+struct Signer {
+    hasher: RandomState,
+    /// Fingerprint of id, secret and token; none before the first call.
+    print: Option<u64>,
+    is_temporary: bool,
+}
+
+/// A call that may go. Dropped without an end, it frees its place all the same.
 #[derive(Debug)]
 pub(super) struct Admitted<'a> {
-    breaker: &'a Mutex<Breaker>,
-    pass: Pass,
-    signal: Signal,
+    holds: &'a Mutex<Holds>,
+    subject: Subject,
+    passes: Passes,
+    ending: Ending,
     _permit: Permit,
+}
+
+/// State of one operation, for `/status`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OperationStatus {
+    /// Where its breaker stands.
+    pub breaker: &'static str,
+    /// Reasons why calls are held back now.
+    pub held: Vec<&'static str>,
+    /// Calls left in the account's current period by scope, as the origin last said.
+    pub quota: BTreeMap<&'static str, u64>,
 }
 
 impl Protection {
     pub(super) fn new(config: &Config) -> Self {
-        let limits = breaker::Limits {
+        let limits = Limits {
             failures: config.breaker_failures,
             pause: config.breaker_pause.0,
             max_pause: config.breaker_max_pause.0,
         };
         Self {
             gate: Gate::new(config.max_in_flight as usize, config.max_queue as usize),
-            breaker: Mutex::new(Breaker::new(limits)),
-            quota: Mutex::default(),
+            holds: Mutex::new(Holds::new(limits)),
+            signer: Mutex::default(),
+        }
+    }
+
+    /// Notes which credential signs from now on.
+    pub(super) fn signs_with(&self, credentials: &Credentials) {
+        if let Some(is_renewal) = self.signer.lock().changes_to(credentials) {
+            let now = Instant::now();
+            self.holds.lock().credential_changed(is_renewal, now);
         }
     }
 
     /// Waits for a turn. A call that would be held back afterwards does not wait first.
     pub(super) async fn admit(
         &self,
+        subject: Subject,
         urgency: &Urgency,
+        client: &str,
         deadline: Instant,
     ) -> Result<Admitted<'_>, UpstreamError> {
         let now = Instant::now();
-        if let Some(held) = self.breaker.lock().held(now) {
-            return Err(held.into());
+        {
+            let holds = self.holds.lock();
+            if let Some(error) = holds.held(&subject, now) {
+                return Err(error);
+            }
+            let quota = &holds.operation(subject.action).quota;
+            if !quota.allows(urgency.now(), now) {
+                return Err(UpstreamError::Shed);
+            }
         }
-        if !self.quota.lock().allows(urgency.now(), now) {
-            return Err(UpstreamError::Shed);
-        }
-        let turn = timeout_at(deadline, self.gate.enter(urgency)).await;
+        let turn = timeout_at(deadline, self.gate.enter(urgency, client)).await;
         let permit = turn
             .map_err(|_| UpstreamError::Timeout)?
             .map_err(|_| UpstreamError::Shed)?;
-        let pass = self.breaker.lock().admit(Instant::now())?;
+        let passes = self.holds.lock().admit(&subject, Instant::now())?;
         Ok(Admitted {
-            breaker: &self.breaker,
-            pass,
-            signal: Signal::Abandoned,
+            holds: &self.holds,
+            subject,
+            passes,
+            ending: Ending::Abandoned,
             _permit: permit,
         })
     }
 
-    /// Reads the quota off an answer.
-    pub(super) fn learn(&self, reply: &Reply) -> Vec<(Scope, Reading)> {
-        self.quota.lock().learn(reply, Instant::now())
+    /// Notes a refusal of permission, and returns whether it concerns the whole operation.
+    pub(super) fn concerns_the_operation(&self, subject: &Subject) -> bool {
+        let now = Instant::now();
+        self.holds.lock().concerns_the_operation(subject, now)
     }
 
-    /// Calls left by scope, as the origin last said.
-    pub(super) fn quota(&self) -> Vec<(&'static str, u64)> {
-        self.quota.lock().remaining().collect()
+    /// Reads the quota off an answer, and returns it by scope.
+    pub(super) fn learn(&self, action: Action, reply: &Reply) -> Vec<(QuotaScope, u64)> {
+        let mut holds = self.holds.lock();
+        let quota = &mut holds.operation_mut(action).quota;
+        let readings = quota.learn(reply, Instant::now()).into_iter();
+        readings
+            .map(|(scope, reading)| (scope, reading.remain))
+            .collect()
     }
 
-    pub(super) fn state(&self) -> breaker::State {
-        self.breaker.lock().state(Instant::now())
+    /// State of the breaker that all operations share.
+    pub(super) fn state(&self) -> State {
+        self.holds.lock().state(Instant::now())
+    }
+
+    /// States of the shared breaker and of an operation's.
+    pub(super) fn states(&self, action: Action) -> (State, State) {
+        let (holds, now) = (self.holds.lock(), Instant::now());
+        (holds.state(now), holds.operation(action).state(now))
+    }
+
+    /// State of each operation that has been called.
+    pub(super) fn operations(&self) -> Vec<(Action, OperationStatus)> {
+        let (holds, now) = (self.holds.lock(), Instant::now());
+        let used = Action::ALL
+            .into_iter()
+            .filter(|action| holds.operation(*action).is_used);
+        used.map(|action| {
+            let operation = holds.operation(action);
+            let held = HoldReason::ALL.into_iter();
+            let held = held.filter(|reason| operation.is_held(*reason, now));
+            let status = OperationStatus {
+                breaker: operation.state(now).as_str(),
+                held: held.map(HoldReason::as_str).collect(),
+                quota: operation.quota.remaining().collect(),
+            };
+            (action, status)
+        })
+        .collect()
+    }
+}
+
+impl Signer {
+    /// Takes a credential over. Returns whether it renews the former one, if it is another at all.
+    fn changes_to(&mut self, credentials: &Credentials) -> Option<bool> {
+        let token = credentials.security_token.as_ref();
+        let token = token.map(|token| token.expose_secret());
+        let secret = credentials.access_key_secret.expose_secret();
+        let parts = (credentials.access_key_id.as_str(), secret, token);
+        let print = self.hasher.hash_one(parts);
+        let before = self.print.replace(print);
+        let was_temporary = std::mem::replace(&mut self.is_temporary, token.is_some());
+        let is_another = before.is_some_and(|before| before != print);
+        is_another.then_some(was_temporary && self.is_temporary)
     }
 }
 
 impl Admitted<'_> {
-    /// Tells how the call ended.
-    pub(super) fn tell(mut self, outcome: &Result<Attempt, UpstreamError>) {
-        self.signal = match outcome {
-            Ok(attempt) => match &attempt.verdict {
-                Verdict::Throttled(wait) => Signal::Throttled(wait.unwrap_or(UNNAMED_THROTTLE)),
-                Verdict::ServerError(_) | Verdict::Unreadable => Signal::Failed,
-                Verdict::Parent(fault) if fault.is_its_own() => Signal::Failed,
-                Verdict::Ok(_)
-                | Verdict::NotFound(_)
-                | Verdict::Forbidden(_)
-                | Verdict::ClientError(_)
-                | Verdict::Credential(_)
-                | Verdict::Parent(_) => Signal::Answered,
-            },
-            Err(UpstreamError::Timeout | UpstreamError::Transport(_)) => Signal::Failed,
-            Err(_) => Signal::Abandoned,
-        };
+    /// Records how the call ended.
+    pub(super) fn end(mut self, ending: Ending) {
+        self.ending = ending;
     }
 }
 
 impl Drop for Admitted<'_> {
     fn drop(&mut self) {
-        self.breaker
-            .lock()
-            .record(self.pass, self.signal, Instant::now());
+        let mut holds = self.holds.lock();
+        holds.record(&self.subject, self.passes, &self.ending, Instant::now());
     }
 }
 
-impl From<Held> for UpstreamError {
-    fn from(held: Held) -> Self {
-        match held {
-            Held::Throttled(left) => Self::Throttled(Some(left)),
-            Held::Failing => Self::HeldBack,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn credentials(id: &str, secret: &str, token: Option<&str>) -> Credentials {
+        Credentials {
+            access_key_id: id.to_owned(),
+            access_key_secret: secret.into(),
+            security_token: token.map(Into::into),
+        }
+    }
+
+    #[test]
+    fn another_credential_is_told_from_the_same_and_from_a_renewal() {
+        let mut signer = Signer::default();
+        for (id, secret, token, expected) in [
+            ("a", "s", None, None),
+            ("a", "s", None, None),
+            ("a", "t", None, Some(false)),
+            ("STS.1", "s", Some("1"), Some(false)),
+            ("STS.2", "s", Some("2"), Some(true)),
+            ("STS.2", "s", Some("2"), None),
+            ("a", "t", None, Some(false)),
+        ] {
+            let next = credentials(id, secret, token);
+            assert_eq!(signer.changes_to(&next), expected, "{id} {token:?}");
         }
     }
 }

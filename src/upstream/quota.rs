@@ -8,38 +8,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::metrics::QuotaScope as Scope;
 use crate::priority::Priority;
 use crate::transport::Reply;
-
-/// Whose quota; the `scope` label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scope {
-    /// The account's calls of this operation.
-    UserApi,
-    /// The account's calls of all.
-    User,
-}
-
-impl Scope {
-    /// Every scope, in the order of the discriminants.
-    pub(super) const ALL: [Self; 2] = [Self::UserApi, Self::User];
-
-    /// The label.
-    #[must_use]
-    pub(super) const fn as_str(self) -> &'static str {
-        match self {
-            Self::UserApi => "user_api",
-            Self::User => "user",
-        }
-    }
-
-    const fn header(self) -> &'static str {
-        match self {
-            Self::UserApi => "x-ratelimit-user-api",
-            Self::User => "x-ratelimit-user",
-        }
-    }
-}
 
 /// One reading of a quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,8 +30,9 @@ pub(super) struct Quota([Option<Reading>; Scope::ALL.len()]);
 impl Quota {
     /// Takes the readings of an answer, and hands them on to be exported.
     pub(super) fn learn(&mut self, reply: &Reply, now: Instant) -> Vec<(Scope, Reading)> {
-        let read =
-            |scope: Scope| parse(reply.header(scope.header()), now).map(|reading| (scope, reading));
+        let read = |scope: Scope| {
+            parse(reply.header(header_of(scope)), now).map(|reading| (scope, reading))
+        };
         let readings: Vec<_> = Scope::ALL.into_iter().filter_map(read).collect();
         for (scope, reading) in &readings {
             self.0[*scope as usize] = Some(*reading);
@@ -72,6 +44,12 @@ impl Quota {
     pub(super) fn remaining(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let read = |scope: Scope| Some((scope.as_str(), self.0[scope as usize]?.remain));
         Scope::ALL.into_iter().filter_map(read)
+    }
+
+    /// Whether calls that nobody waits for are kept back.
+    #[must_use]
+    pub(super) fn is_kept(&self, now: Instant) -> bool {
+        !self.allows(Priority::Background, now)
     }
 
     /// Whether a call of this priority may still go: the last tenth of a quota is kept from what nobody
@@ -88,6 +66,13 @@ impl Quota {
             .flatten()
             .filter(|reading| now < reading.until)
             .all(|reading| reading.remain as f64 > reading.limit as f64 * kept)
+    }
+}
+
+const fn header_of(scope: Scope) -> &'static str {
+    match scope {
+        Scope::UserApi => "x-ratelimit-user-api",
+        Scope::User => "x-ratelimit-user",
     }
 }
 

@@ -6,9 +6,10 @@ use jiff::Timestamp;
 
 use super::{Attempt, Upstream, UpstreamError, Verdict, retry};
 use crate::api::Action;
+use crate::breaker::State;
 use crate::clock::Evidence;
 use crate::metrics::Metrics;
-use crate::telemetry::told;
+use crate::telemetry::{Condition, told};
 use crate::transport::Reply;
 
 impl Upstream {
@@ -23,7 +24,7 @@ impl Upstream {
         }
     }
 
-    /// Tells how an attempt ended to whoever counts, reads the log or looks at `/status`.
+    /// Counts an attempt and reports it to the log and to `/status`.
     pub(super) fn report(
         &self,
         action: Action,
@@ -36,47 +37,78 @@ impl Upstream {
         };
         self.metrics.called(action, result, took);
         self.troubles.note(action, result, outcome);
-        match outcome {
+        tracing::debug!(
+            operation = action.as_str(),
+            result = result.as_str(),
+            "an attempt ended"
+        );
+        if let Ok(Attempt {
+            verdict: Verdict::Credential(error) | Verdict::Permission(error),
+            ..
+        }) = outcome
+            && !retry::is_mended_by_signing_again(&error.code)
+        {
+            self.credentials.rejected();
+        }
+        self.report_conditions(action, outcome);
+    }
+
+    /// Reports troubles of the origin, each as an episode of the log.
+    fn report_conditions(&self, action: Action, outcome: &Result<Attempt, UpstreamError>) {
+        let (log, operation) = (&self.metrics.conditions, action.as_str());
+        let attempt = match outcome {
+            Err(UpstreamError::NoCredential) => return,
+            Err(UpstreamError::Transport(error)) if error.is_unreadable() => {
+                return log.occurred(Condition::OriginFails, operation, || told(&**error));
+            }
             Err(error) => {
-                tracing::warn!(
-                    operation = action.as_str(),
-                    error = told(error),
-                    "a call to the origin failed"
-                );
+                let host = self.origin.host().to_owned();
+                return log.occurred(Condition::OriginUnreachable, host, || told(error));
             }
-            Ok(Attempt {
-                verdict: Verdict::Credential(error),
-                ..
-            }) => {
-                tracing::error!(
-                    code = error.code,
-                    request.id = error.request_id,
-                    "the origin refuses the gateway's credential"
-                );
-                if !retry::is_mended_by_signing_again(&error.code) {
-                    self.credentials.rejected();
+            Ok(attempt) => attempt,
+        };
+        log.recovered(Condition::OriginUnreachable, self.origin.host().to_owned());
+        let detail = |code: &str| {
+            let (status, id) = (attempt.reply.status, attempt.reply.request_id());
+            format!("{operation}: status {status}, Code {code:?}, request_id {id:?}")
+        };
+        match &attempt.verdict {
+            Verdict::Throttled(throttle) => {
+                log.occurred(Condition::OriginThrottles, operation, || {
+                    detail(&throttle.code)
+                });
+            }
+            Verdict::Credential(error) if retry::is_mended_by_signing_again(&error.code) => {}
+            Verdict::Credential(error) | Verdict::Permission(error) => {
+                log.occurred(Condition::CredentialRefused, "", || detail(&error.code));
+            }
+            Verdict::ServerError(error) | Verdict::Foreign(error) => {
+                log.occurred(Condition::OriginFails, operation, || detail(&error.code));
+            }
+            Verdict::Unreadable | Verdict::Parent(_) => {
+                log.occurred(Condition::OriginFails, operation, || detail(""));
+            }
+            Verdict::Ok(_) => {
+                for condition in [Condition::OriginThrottles, Condition::OriginFails] {
+                    log.recovered(condition, operation);
                 }
+                log.recovered(Condition::CredentialRefused, "");
             }
-            Ok(Attempt {
-                verdict: Verdict::ServerError(_) | Verdict::Unreadable | Verdict::Parent(_),
-                reply,
-                ..
-            }) => {
-                let (status, id) = (reply.status, reply.request_id());
-                tracing::warn!(
-                    operation = action.as_str(),
-                    status,
-                    request.id = id,
-                    "the origin failed"
-                );
+            Verdict::NotFound(_) | Verdict::Forbidden(_) | Verdict::ClientError(_) => {
+                log.recovered(Condition::OriginFails, operation);
             }
-            Ok(attempt) => {
-                tracing::debug!(
-                    operation = action.as_str(),
-                    result = result.as_str(),
-                    status = attempt.reply.status,
-                    "the origin answered"
-                );
+        }
+    }
+
+    /// Reports where the shared breaker and that of an operation stand.
+    pub(super) fn report_holds(&self, action: Action) {
+        let (shared, operation) = self.protection.states(action);
+        for (state, subject) in [(shared, "shared"), (operation, action.as_str())] {
+            let log = &self.metrics.conditions;
+            match state {
+                State::Open => log.occurred(Condition::BreakerOpen, subject, String::new),
+                State::Closed => log.recovered(Condition::BreakerOpen, subject),
+                State::Probing => {}
             }
         }
     }

@@ -8,7 +8,7 @@ use http_body_util::Full;
 
 use super::{Onward, Origin, Upstream, UpstreamError};
 use crate::api::Call;
-use crate::signing::{self, Draft};
+use crate::signing::{self, Credentials, Draft};
 use crate::traces::Trace;
 use crate::transport::{NewConnection, TransportError};
 
@@ -20,9 +20,10 @@ impl Upstream {
         body: Bytes,
         onward: &Onward,
         trace: &Trace,
+        credentials: &Credentials,
     ) -> Result<Request<Full<Bytes>>, UpstreamError> {
         let sign = trace.step("sign");
-        let mut request = self.signed(call, body)?;
+        let mut request = self.signed(call, body, credentials)?;
         drop(sign);
         if call.operation.is_write() {
             // A pooled connection may be closed under it, and it must not be sent twice.
@@ -34,11 +35,12 @@ impl Upstream {
         Ok(request)
     }
 
-    fn signed(&self, call: &Call, body: Bytes) -> Result<Request<Full<Bytes>>, UpstreamError> {
-        let credentials = self
-            .credentials
-            .current()
-            .ok_or(UpstreamError::NoCredential)?;
+    fn signed(
+        &self,
+        call: &Call,
+        body: Bytes,
+        credentials: &Credentials,
+    ) -> Result<Request<Full<Bytes>>, UpstreamError> {
         let draft = Draft {
             method: call.operation.method(),
             host: self.origin.host().to_owned(),
@@ -48,7 +50,7 @@ impl Upstream {
             body,
         };
         let now = self.credentials.clock().now();
-        let headers = signing::sign(&draft, &credentials, now, &nonce());
+        let headers = signing::sign(&draft, credentials, now, &nonce());
         request(&self.origin, draft, headers)
             .map_err(|error| UpstreamError::Transport(Arc::new(error)))
     }

@@ -8,6 +8,7 @@ use tower::retry::budget::{Budget, TpsBudget};
 
 use super::{Attempt, UpstreamError, Verdict};
 use crate::api::Operation;
+use crate::transport::TransportError;
 
 /// Most attempts of one call.
 const MAX_ATTEMPTS: u32 = 3;
@@ -61,6 +62,11 @@ impl Retries {
 }
 
 impl Attempts {
+    /// Whether a refusal that a new signature may mend has been met already.
+    pub(super) const fn has_signed_again(&self) -> bool {
+        self.signed_again || !self.is_read
+    }
+
     /// Attempts that were judged.
     pub(super) const fn made(&self) -> u32 {
         self.made
@@ -92,7 +98,8 @@ impl Attempts {
                 verdict: Verdict::ServerError(_) | Verdict::Unreadable,
                 ..
             })
-            | Err(UpstreamError::Timeout | UpstreamError::Transport(_)) => {
+            | Err(UpstreamError::Timeout) => self.again_within(deadline, now),
+            Err(UpstreamError::Transport(error)) if !matches!(**error, TransportError::TooLong) => {
                 self.again_within(deadline, now)
             }
             Ok(attempt) => {
@@ -129,7 +136,7 @@ mod tests {
     use super::*;
     use crate::api::{ImageFields, ImageId, ImageKey, OriginError};
     use crate::transport::Reply;
-    use crate::upstream::ParentFault;
+    use crate::upstream::{ParentFault, Throttle};
 
     fn get() -> Operation {
         Operation::GetImage(ImageKey {
@@ -182,9 +189,17 @@ mod tests {
             0
         );
         assert_eq!(
-            retries(&get(), &answered(Verdict::Throttled(None)), minute),
+            retries(
+                &get(),
+                &answered(Verdict::Throttled(Throttle::default())),
+                minute
+            ),
             0
         );
+        let foreign = answered(Verdict::Foreign(OriginError::default()));
+        assert_eq!(retries(&get(), &foreign, minute), 0);
+        let too_long = Err(UpstreamError::Transport(Arc::new(TransportError::TooLong)));
+        assert_eq!(retries(&get(), &too_long, minute), 0);
         assert_eq!(
             retries(
                 &get(),

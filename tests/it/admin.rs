@@ -52,7 +52,7 @@ async fn status_has_its_shape_before_the_first_request() {
     );
     assert_eq!(
         names(&status["upstream"]),
-        ["breaker", "in_flight", "quota", "requests"]
+        ["breaker", "in_flight", "operations", "requests"]
     );
     assert_eq!(
         names(&status["cache"]),

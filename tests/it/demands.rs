@@ -101,7 +101,10 @@ async fn only_if_cached_asks_nobody() {
 async fn a_missing_image_can_be_asked_for_anew() {
     let gateway = TestGateway::usual().await;
     gateway.image("image-new").await;
-    gateway.emulator.store().put_raw("image-new", "{}");
+    gateway
+        .emulator
+        .store()
+        .put_raw("image-new", r#"{"Name":"n"}"#);
     assert_eq!(gateway.image("image-new").await.status, 404);
     eventually("the new image is found", async || {
         gateway.demand("image-new", "no-cache").await.status == 200

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
 use jiff::SignedDuration;
+use pai_image_gateway::api::Action;
 use pai_image_gateway::emulator::{Fault, FaultKind, Store};
 use serde_json::Value;
 
 use crate::support::{
-    KEY_ID, KEY_SECRET, TestGateway, denial, eventually, refusal, throttle, times,
+    KEY_ID, KEY_SECRET, TestGateway, denial, eventually, page_of_a_proxy, refusal, throttle, times,
 };
 
 fn error(status: u16, code: &str) -> (u16, String) {
@@ -44,7 +45,10 @@ async fn a_missing_image_is_missing_with_and_without_labels() {
 async fn a_missing_image_is_looked_for_again_after_a_while() {
     let gateway = TestGateway::with("freshness.not_found", "500ms").await;
     gateway.image("image-new").await;
-    gateway.emulator.store().put_raw("image-new", "{}");
+    gateway
+        .emulator
+        .store()
+        .put_raw("image-new", r#"{"Name":"n"}"#);
     eventually("the new image is found", async || {
         gateway.image("image-new").await.status == 200
     })
@@ -74,8 +78,188 @@ async fn three_forbidden_images_at_once_are_our_credentials_trouble() {
     }
     let third = gateway.image(&Store::id(3)).await;
     assert_eq!(third.error(), error(502, "Gateway.CredentialRejected"));
+    // The operation is held back, whatever is asked, until a probe succeeds.
+    let calls = gateway.calls();
+    let held = gateway.image(&Store::id(4)).await;
+    assert_eq!(held.error(), error(502, "Gateway.CredentialRejected"));
+    assert_eq!(gateway.calls(), calls);
     gateway.emulator.script(Vec::new());
-    assert_eq!(gateway.image(&Store::id(3)).await.status, 200);
+    eventually("a probe succeeds", async || {
+        gateway.image(&Store::id(3)).await.status == 200
+    })
+    .await;
+}
+
+/// Once the operation has succeeded, a refusal is about its image, whoever asks for how many.
+#[tokio::test]
+async fn forbidden_images_are_no_trouble_of_a_credential_that_has_succeeded() {
+    let gateway = TestGateway::usual().await;
+    assert_eq!(gateway.image(&Store::id(0)).await.status, 200);
+    for (index, code) in [(1, "NoPermission"), (2, "Forbidden.RAM"), (3, "Forbidden")] {
+        gateway
+            .emulator
+            .script(vec![Fault::always(refusal(403, code))]);
+        let answer = gateway.image(&Store::id(index)).await;
+        assert_eq!(answer.error(), error(403, code));
+    }
+    gateway.emulator.script(Vec::new());
+    assert_eq!(gateway.image(&Store::id(4)).await.status, 200);
+    let labels = [("result", "credential")];
+    let counted = gateway.metric("pai_gateway_upstream_requests_total", &labels);
+    assert_eq!(counted.await, 0.0);
+}
+
+#[tokio::test]
+async fn known_images_withdrawn_together_are_our_credentials_trouble() {
+    let gateway = TestGateway::with("freshness.stale_while_revalidate_max", "30s").await;
+    for index in 0..5 {
+        gateway.image(&Store::id(index)).await.found();
+        gateway.soften(&Store::id(index)).await;
+    }
+    let withdrawn = refusal(403, "Forbidden.RAM");
+    gateway.emulator.script(vec![Fault::always(withdrawn)]);
+    for index in [0, 1] {
+        let answer = gateway.image(&Store::id(index)).await;
+        assert_eq!(answer.error(), error(403, "Forbidden.RAM"));
+    }
+    // The third says that it is not about the images: from here on what is known is answered.
+    for index in [2, 3, 4, 2] {
+        gateway.image(&Store::id(index)).await.found();
+    }
+    assert_eq!(gateway.calls(), 5 + 3);
+    let held = [("operation", "GetImage"), ("reason", "permission")];
+    assert_eq!(
+        gateway.metric("pai_gateway_upstream_held", &held).await,
+        1.0
+    );
+    assert_eq!(
+        gateway.page("/status").await["upstream"]["breaker"],
+        "closed"
+    );
+}
+
+#[tokio::test]
+async fn a_refused_key_opens_the_shared_breaker_and_the_log_tells_it_once() {
+    let gateway = TestGateway::start(|setup| {
+        setup.origin.access_key_secret = "another".into();
+    })
+    .await;
+    for index in 0..50 {
+        let answer = gateway.image(&Store::id(index)).await;
+        assert_eq!(answer.error(), error(502, "Gateway.CredentialRejected"));
+    }
+    let list = gateway.get("/api/v1/images").await;
+    assert_eq!(list.error(), error(502, "Gateway.CredentialRejected"));
+    assert!(gateway.calls() <= 7, "{}", gateway.calls());
+    let status = gateway.page("/status").await;
+    assert_ne!(status["upstream"]["breaker"], "closed");
+    let operation = &status["upstream"]["operations"]["GetImage"];
+    assert_eq!(operation["held"], serde_json::json!([]));
+}
+
+/// A search that a proxy on the way refuses for its length is that search's error alone.
+#[tokio::test]
+async fn one_searchs_page_of_a_proxy_holds_back_nobody() {
+    let gateway = TestGateway::usual().await;
+    let pages = Fault {
+        operation: Some(Action::ListImages),
+        ..Fault::always(page_of_a_proxy(414))
+    };
+    gateway.emulator.script(vec![pages]);
+    for round in 0..20 {
+        let list = gateway.get("/api/v1/images").await;
+        assert_eq!(list.error(), error(503, "Gateway.UpstreamUnavailable"));
+        assert_eq!(gateway.calls(), 2 * round + 1, "a 4xx is not tried again");
+        assert_eq!(gateway.image(&Store::id(round as usize)).await.status, 200);
+    }
+    let status = gateway.page("/status").await;
+    assert_eq!(status["upstream"]["breaker"], "closed");
+}
+
+/// Failures of one operation are told apart from another's.
+#[tokio::test]
+async fn lists_and_images_break_apart() {
+    let gateway = TestGateway::usual().await;
+    let fails = Fault {
+        operation: Some(Action::ListImages),
+        ..Fault::always(refusal(503, "ServiceUnavailable"))
+    };
+    gateway.emulator.script(vec![fails]);
+    for round in 0..10 {
+        let list = gateway.get("/api/v1/images").await;
+        assert_eq!(list.error(), error(503, "Gateway.UpstreamUnavailable"));
+        assert_eq!(gateway.image(&Store::id(round)).await.status, 200);
+    }
+    let failing = [("operation", "ListImages"), ("reason", "failing")];
+    assert_eq!(
+        gateway.metric("pai_gateway_upstream_held", &failing).await,
+        1.0
+    );
+}
+
+/// A firewall's answer, a health page or an error in a 200 replaces nothing that is known.
+#[tokio::test]
+async fn a_200_that_is_no_image_replaces_nothing() {
+    for body in [
+        "{}",
+        r#"{"status":"UP"}"#,
+        r#"{"code":"503","message":"service degraded","success":false}"#,
+        r#"{"Code":"InternalError","Message":"m","RequestId":"R","HostId":"h"}"#,
+        r#"{"ImageId":"image-other","ImageUri":"u"}"#,
+    ] {
+        let gateway = TestGateway::usual().await;
+        let id = Store::id(1);
+        gateway.image(&id).await.found();
+        gateway.soften(&id).await;
+        for id in [id.as_str(), "image-new"] {
+            gateway.emulator.store().put_raw(id, body);
+        }
+        assert_eq!(
+            gateway.image(&id).await.found()["ImageId"],
+            id.as_str(),
+            "{body}"
+        );
+        let new = gateway.image("image-new").await;
+        assert!(new.status.is_server_error(), "{body} {new:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_throttle_by_another_name_is_one() {
+    let gateway = TestGateway::usual().await;
+    for code in ["Rejected.Throttling", "RequestThrottledByUser"] {
+        gateway.emulator.script(vec![times(1, refusal(400, code))]);
+        let answer = gateway.image(&Store::id(1)).await;
+        assert_eq!(answer.error(), error(429, code));
+        eventually("the window is over", async || {
+            gateway.image(&Store::id(2)).await.status == 200
+        })
+        .await;
+        gateway.purge(r#"{"all":true}"#).await;
+    }
+}
+
+/// The origin may quote what we signed under a Code that speaks of the request.
+#[tokio::test]
+async fn a_message_that_quotes_what_was_signed_is_replaced() {
+    let gateway = TestGateway::usual().await;
+    for quoted in [
+        "server string to sign is: GET".to_owned(),
+        "the Canonical form differs".to_owned(),
+        format!("the key {KEY_ID} is odd"),
+    ] {
+        let complaint = FaultKind::Status {
+            status: StatusCode::BAD_REQUEST,
+            code: Some("InvalidParameter".to_owned()),
+            message: Some(quoted.clone()),
+            headers: HeaderMap::new(),
+            access_denied_detail: false,
+        };
+        gateway.emulator.script(vec![times(1, complaint)]);
+        let answer = gateway.image(&Store::id(1)).await;
+        assert_eq!(answer.error(), error(400, "InvalidParameter"));
+        assert!(!answer.everything().contains(&quoted), "{answer:?}");
+    }
 }
 
 #[tokio::test]
@@ -132,7 +316,7 @@ async fn a_throttle_passes_on_how_long_to_wait_and_is_not_kept() {
     let wait = Some(Duration::from_millis(300));
     gateway.emulator.script(vec![times(1, throttle(wait))]);
     let answer = gateway.image(&Store::id(1)).await;
-    assert_eq!(answer.error(), error(429, "Throttling"));
+    assert_eq!(answer.error(), error(429, "Throttling.User"));
     assert_eq!(answer.header("x-acs-retry-after"), "300");
     assert_eq!(gateway.calls(), 1, "a throttle is no reason to ask again");
     let entries = format!("/entries/{}", Store::id(1));
@@ -150,7 +334,7 @@ async fn a_throttle_that_names_no_wait_gets_one() {
     let gateway = TestGateway::usual().await;
     gateway.emulator.script(vec![times(1, throttle(None))]);
     let answer = gateway.image(&Store::id(1)).await;
-    assert_eq!(answer.error(), error(429, "Throttling"));
+    assert_eq!(answer.error(), error(429, "Throttling.User"));
     assert!(answer.header("x-acs-retry-after").parse::<u64>().unwrap() > 0);
 }
 
@@ -171,8 +355,8 @@ async fn our_credentials_trouble_is_told_without_a_word_of_it() {
         (400, "InvalidSecurityToken.Expired"),
         (400, "MissingSecurityToken"),
         (400, "MissingAccessKeyId"),
-        (403, "NoPermission"),
-        (403, "Forbidden.RAM"),
+        (400, "IncompleteSignature"),
+        (403, "Forbidden.AccessKeyDisabled"),
     ]
     .into_iter()
     .enumerate()

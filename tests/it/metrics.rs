@@ -305,7 +305,7 @@ async fn promtool_finds_no_fault() {
 async fn what_is_left_of_the_accounts_quota_is_exported() {
     let gateway = TestGateway::start(|setup| setup.origin.quota_per_second = Some(1000)).await;
     gateway.image(&Store::id(1)).await.found();
-    let labels = [("scope", "user_api")];
+    let labels = [("operation", "GetImage"), ("scope", "user_api")];
     let left = gateway
         .metric("pai_gateway_upstream_quota_remaining", &labels)
         .await;

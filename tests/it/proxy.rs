@@ -26,6 +26,7 @@ const PASSWORD: &str = "proxy-password";
 
 impl Tinyproxy {
     /// Starts one that wants user and password; nothing where there is no such program, unless `CI=true`.
+    #[expect(clippy::print_stderr, reason = "a test that is left out should say so")]
     async fn start() -> Option<Self> {
         let found = std::env::var_os("PATH").and_then(|path| {
             let mut programs = std::env::split_paths(&path).map(|folder| folder.join("tinyproxy"));
@@ -45,6 +46,10 @@ impl Tinyproxy {
     }
 
     /// Nothing where somebody else has taken the port meanwhile.
+    #[expect(
+        clippy::zombie_processes,
+        reason = "it is waited for when dropped; a panic ends the tests"
+    )]
     async fn launch(program: &PathBuf) -> Option<Self> {
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = free.local_addr().unwrap().port();

@@ -60,14 +60,20 @@ async fn all_go_negative_answers_too() {
     assert_eq!(held(&gateway).await, [0; 0]);
     let cache = &gateway.page("/status").await["cache"];
     assert_eq!((&cache["entries"], &cache["bytes"]), (&0.into(), &0.into()));
-    gateway.emulator.store().put_raw("image-none", "{}");
+    gateway
+        .emulator
+        .store()
+        .put_raw("image-none", r#"{"Name":"n"}"#);
     assert_eq!(gateway.image("image-none").await.status, 200);
 }
 
 #[tokio::test]
 async fn a_missing_image_is_looked_for_again_after_its_purge() {
     let gateway = filled().await;
-    gateway.emulator.store().put_raw("image-none", "{}");
+    gateway
+        .emulator
+        .store()
+        .put_raw("image-none", r#"{"Name":"n"}"#);
     assert_eq!(gateway.image("image-none").await.status, 404);
     gateway.purge(r#"{"image":"image-none"}"#).await;
     assert_eq!(gateway.image("image-none").await.status, 200);

@@ -280,8 +280,9 @@ async fn what_the_quota_holds_back_is_tried_again() {
     let results = resolve(&gateway, &ids(60)).await;
     let statuses = each(&results, "Status");
     assert_eq!(statuses, ["found"; 60], "{results:?}");
-    let held = gateway.metric("pai_gateway_upstream_held_total", &[]).await;
-    assert!(held > 0.0);
+    let labels = [("operation", "GetImage")];
+    let unsent = gateway.metric("pai_gateway_upstream_unsent_total", &labels);
+    assert!(unsent.await > 0.0);
 }
 
 #[tokio::test]
@@ -297,7 +298,7 @@ async fn a_throttle_is_waited_out_unless_that_takes_too_long() {
     let results = resolve(&gateway, &[Store::id(1), Store::id(2)]).await;
     assert!(begun.elapsed() < Duration::from_secs(4));
     assert_eq!(each(&results, "Status"), ["found", "failed"]);
-    assert_eq!(results[1]["Code"], "Throttling");
+    assert_eq!(results[1]["Code"], "Throttling.User");
 }
 
 #[tokio::test]

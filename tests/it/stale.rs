@@ -2,7 +2,7 @@
 
 use pai_image_gateway::emulator::{Fault, FaultKind, Store};
 
-use crate::support::{TestGateway, eventually, refusal, shut_down, throttle};
+use crate::support::{TestGateway, eventually, page_of_a_proxy, refusal, shut_down, throttle};
 
 async fn with_stale_image(id: &str) -> TestGateway {
     let gateway = TestGateway::start(|setup| {
@@ -33,7 +33,13 @@ async fn a_stale_image_stands_in_for_an_origin_that_fails() {
         FaultKind::Stall(FaultKind::STALL),
         refusal(500, "InternalError"),
         refusal(400, "SignatureDoesNotMatch"),
-        refusal(403, "NoPermission"),
+        refusal(403, "Forbidden.AccessKeyDisabled"),
+        refusal(400, "OverdueAccount"),
+        refusal(403, "OverdueAccount"),
+        page_of_a_proxy(403),
+        page_of_a_proxy(404),
+        page_of_a_proxy(502),
+        refusal(200, "InternalError"),
         throttle(None),
     ] {
         let (id, name) = (Store::id(1), kind.as_str());
@@ -72,12 +78,15 @@ async fn a_softly_purged_image_is_fetched_again_while_the_origin_answers() {
 }
 
 #[tokio::test]
-async fn a_clients_own_mistake_is_told_although_there_is_a_stale_image() {
+async fn a_complaint_is_told_only_where_there_is_no_stale_image() {
     let id = Store::id(1);
     let gateway = with_stale_image(&id).await;
     let complaint = refusal(400, "InvalidParameter.Odd");
     gateway.emulator.script(vec![Fault::always(complaint)]);
-    assert_eq!(gateway.image(&id).await.error().1, "InvalidParameter.Odd");
+    let answer = gateway.image(&id).await;
+    assert!(is_stale_for_error(answer.cache_status()), "{answer:?}");
+    let unknown = gateway.image(&Store::id(2)).await;
+    assert_eq!(unknown.error().1, "InvalidParameter.Odd");
 }
 
 #[tokio::test]

@@ -288,6 +288,17 @@ pub(crate) fn refusal(status: u16, code: &str) -> FaultKind {
     }
 }
 
+/// An error without a Code, as a proxy or firewall on the way makes one.
+pub(crate) fn page_of_a_proxy(status: u16) -> FaultKind {
+    FaultKind::Status {
+        status: StatusCode::from_u16(status).unwrap(),
+        code: None,
+        message: None,
+        headers: HeaderMap::new(),
+        access_denied_detail: false,
+    }
+}
+
 /// A refusal that tells which permission was missing, and names the account.
 pub(crate) fn denial() -> FaultKind {
     FaultKind::Status {

@@ -102,7 +102,7 @@ async function underLoad(browser, emulator, gateway) {
     const share = parseFloat(await textOf(page, '#hit-ratio'));
     assert.ok(Math.abs(share - status.hit_ratio * 100) < 0.06, `${share} is not ${status.hit_ratio}`);
     assert.equal(await textOf(page, '#breaker'), status.upstream.breaker);
-    assert.equal(digits(await textOf(page, '#quota')), Math.min(...Object.values(status.upstream.quota)));
+    assert.equal(digits(await textOf(page, '#quota')), Math.min(...Object.values(status.upstream.operations).flatMap(({ quota }) => Object.values(quota))));
     assert.match(await textOf(page, '#credential-source'), new RegExp(`static · ${status.credential.access_key_id.replaceAll('*', '\\*')}`));
     assert.match(await textOf(page, '#cache-entries'), new RegExp(`^${status.cache.entries} held, \\d+ not found`));
     assert.equal(digits(await textOf(page, '#connections')), status.connections);

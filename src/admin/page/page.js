@@ -111,11 +111,14 @@ function figure(id, perSecond) {
   else at(id).replaceChildren(rate(perSecond), element('small', { text: ' /s' }));
 }
 
-function showOrigin({ breaker, in_flight: inFlight, quota }) {
-  say(at('breaker'), breaker);
-  at('tile-breaker').dataset.state = breakerState(breaker);
-  say(at('in-flight'), `${count(inFlight)} ${inFlight === 1 ? 'call' : 'calls'} in flight`);
-  const scopes = Object.entries(quota);
+function showOrigin({ breaker, in_flight: inFlight, operations }) {
+  const each = Object.entries(operations);
+  const worst = [breaker, ...each.map(([, operation]) => operation.breaker)].find((state) => state !== 'closed') ?? breaker;
+  say(at('breaker'), worst);
+  at('tile-breaker').dataset.state = breakerState(worst);
+  const held = each.flatMap(([name, operation]) => operation.held.map((reason) => `${name} ${reason}`));
+  say(at('in-flight'), [`${count(inFlight)} ${inFlight === 1 ? 'call' : 'calls'} in flight`, ...held].join(' · '));
+  const scopes = each.flatMap(([name, { quota }]) => Object.entries(quota).map(([scope, left]) => [`${name} ${scope}`, left]));
   say(at('quota'), scopes.length ? brief(Math.min(...scopes.map(([, left]) => left))) : NONE);
   const told = scopes.map(([scope, left]) => `${scope} ${brief(left)}`).join(' · ');
   say(at('quota-scope'), told || 'the origin names none');

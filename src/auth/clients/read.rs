@@ -20,6 +20,9 @@ pub(super) struct Read {
     pub(super) secret_files: Vec<PathBuf>,
 }
 
+/// Misses a second of a client whose file names none: GetImage's pace, 0.95 of the documented 50 calls a second.
+const MISSES: NonZeroU32 = NonZeroU32::new(47).expect("47 is not zero");
+
 const KEYS: [&str; 12] = [
     "name",
     "access_key_id",
@@ -150,13 +153,14 @@ impl Reader<'_> {
             tokens: self.tokens(),
             certificates: self.texts("mtls_name", usize::MAX),
         };
+        let misses = self.rate("misses_per_second").unwrap_or(MISSES);
         let client = Client {
             name,
             grant: self.grant(),
             keys,
             token,
             requests: Arc::new(Budget::new(self.rate("requests_per_second"))),
-            misses: Arc::new(Budget::new(self.rate("misses_per_second"))),
+            misses: Arc::new(Budget::new(Some(misses))),
             nonces: access_key_id.as_deref().map(|id| nonces.of(id)),
             access_key_id,
             counted: OnceLock::new(),
@@ -342,10 +346,7 @@ impl Reader<'_> {
             _ => None,
         };
         if rate.is_none() {
-            self.wrong(
-                key,
-                "write a whole number from 1 up; leave it out for no limit",
-            );
+            self.wrong(key, "write a whole number from 1 up, or leave it out");
         }
         rate
     }

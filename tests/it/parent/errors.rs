@@ -258,7 +258,7 @@ async fn a_throttle_of_the_origin_holds_for_its_time_at_the_child_too() {
     let child = family.child(PLAIN).await;
     for id in [Store::id(1), Store::id(2)] {
         let answer = child.image(&id).await;
-        assert_eq!(answer.error(), (429, "Throttling".to_owned()));
+        assert_eq!(answer.error(), (429, "Throttling.User".to_owned()));
         let left: u128 = answer.header("x-acs-retry-after").parse().unwrap();
         assert!((1..=wait.as_millis()).contains(&left), "{left}");
     }

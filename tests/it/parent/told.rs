@@ -102,7 +102,8 @@ async fn a_call_tells_the_parent_its_way_and_nothing_else_of_the_client() {
     assert_eq!(name.len(), 32);
     child.image("image-b").await.found();
     assert_eq!(parent.last("via"), format!("1.1 pai-image-gateway-{name}"));
-    child.get("/api/v1/images?WorkspaceId=1").await.found();
+    // The stand-in answers a search with an image, which is no page; what was asked is the point.
+    child.get("/api/v1/images?WorkspaceId=1").await;
     assert_eq!(parent.last("via"), format!("1.1 pai-image-gateway-{name}"));
 }
 

@@ -62,7 +62,9 @@ async fn looking(data: Address) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kill_at_any_moment_leaves_a_whole_snapshot_without_what_was_purged() {
     let (folder, emulator) = (tempfile::tempdir().unwrap(), origin().await);
-    emulator.store().put_raw(CHANGING, r#"{"Version":0}"#);
+    emulator
+        .store()
+        .put_raw(CHANGING, r#"{"Name":"n","Version":0}"#);
     let (mut restored, mut purged) = (0, 0);
     // Where no snapshot follows, the journal is all there is between a purge and the kill.
     let intervals = ["5ms", "1h", "40ms"];

@@ -1,0 +1,431 @@
+//! Breakers that hold calls back, each for its own reason, so that one operation's trouble is not another's.
+//!
+//! - shared by all operations: connect and TLS failures; refusals of the key, until a call is accepted or the
+//!   credential changes, which lets one call probe at once;
+//! - one for each operation: failures after connecting and the origin's throttle windows; and refusals of permission
+//!   for the operation as a whole;
+//! - one for each subject: a workspace that may not be searched, and an image that the origin goes on complaining
+//!   about.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::quota::Quota;
+use super::refusals::{Answered, Refusals, Subject};
+use super::{Attempt, Throttle, UpstreamError, Verdict};
+use crate::api::{Action, OriginError};
+use crate::breaker::{Breaker, Held, Limits, Pass, Signal, State};
+use crate::metrics::HoldReason;
+use crate::transport::TransportError;
+
+/// Pause after a throttle that names none.
+const UNNAMED_THROTTLE: Duration = Duration::from_secs(1);
+/// Subjects that are held back or complained about at once; beyond it none is added.
+const MAX_SUBJECTS: usize = 1024;
+
+/// Every breaker of one gateway.
+#[derive(Debug)]
+pub(super) struct Holds {
+    limits: Limits,
+    connection: Breaker,
+    key: Refusing<String>,
+    operations: [OperationHolds; Action::ALL.len()],
+    subjects: HashMap<Subject, Refusing<OriginError>>,
+    answered: Answered,
+}
+
+/// Breaker with the latest refusal that it holds calls back for.
+#[derive(Debug)]
+struct Refusing<T> {
+    breaker: Breaker,
+    refusal: T,
+}
+
+/// State of one operation.
+#[derive(Debug)]
+pub(super) struct OperationHolds {
+    calls: Breaker,
+    throttle_code: String,
+    permission: Refusing<String>,
+    refusals: Refusals,
+    pub(super) quota: Quota,
+    pub(super) is_used: bool,
+}
+
+/// Places of one call in the breakers that it passed. It must be recorded how it ended.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Passes {
+    connection: Pass,
+    key: Pass,
+    calls: Pass,
+    permission: Pass,
+    subject: Option<Pass>,
+}
+
+/// End of a call, as far as the breakers are concerned.
+#[derive(Debug, Clone)]
+pub(super) enum Ending {
+    /// The API answered about what was asked; with 200, or that there is no such image.
+    Answered {
+        /// Whether it was a 200.
+        is_success: bool,
+    },
+    /// The API complains about this request or refuses this subject.
+    Refused {
+        error: OriginError,
+        /// Whether permission is refused.
+        is_denied: bool,
+    },
+    /// The operation is not permitted to the credential.
+    NotPermitted(String),
+    /// The key, its signature or token is refused.
+    KeyRefused(String),
+    /// The origin throttles.
+    Throttled(Throttle),
+    /// The origin failed, and the connection did not.
+    Failed,
+    /// Nothing came over a connection, or it broke.
+    Silent,
+    /// Something that is not the API answered with a status below 500.
+    Foreign,
+    /// No connection could be made.
+    Unreachable,
+    /// The connection works, and nothing else is known.
+    Undecided,
+    /// Nobody learnt how it ended.
+    Abandoned,
+}
+
+impl Ending {
+    /// Reads an outcome. `is_final` is false for a refusal that a new signature may mend.
+    pub(super) fn of(outcome: &Result<Attempt, UpstreamError>, is_final: bool) -> Self {
+        match outcome {
+            Ok(attempt) => match &attempt.verdict {
+                Verdict::Ok(_) => Self::Answered { is_success: true },
+                Verdict::Forbidden(error) => Self::Refused {
+                    error: error.clone(),
+                    is_denied: true,
+                },
+                Verdict::ClientError(error) => Self::Refused {
+                    error: error.clone(),
+                    is_denied: false,
+                },
+                Verdict::Permission(error) => Self::NotPermitted(error.code.clone()),
+                Verdict::Credential(error) if is_final => Self::KeyRefused(error.code.clone()),
+                Verdict::Credential(_) => Self::Undecided,
+                Verdict::Throttled(throttle) => Self::Throttled(throttle.clone()),
+                Verdict::ServerError(_) | Verdict::Unreadable => Self::Failed,
+                Verdict::Foreign(_) => Self::Foreign,
+                Verdict::Parent(fault) if fault.is_its_own() => Self::Failed,
+                Verdict::NotFound(_) | Verdict::Parent(_) => Self::Answered { is_success: false },
+            },
+            Err(UpstreamError::Transport(error)) => match **error {
+                TransportError::Connect(_) => Self::Unreachable,
+                TransportError::TooLong => Self::Undecided,
+                TransportError::Encoding => Self::Failed,
+                TransportError::Stale(_) | TransportError::Connection(_) => Self::Silent,
+                TransportError::Request(_) => Self::Abandoned,
+            },
+            Err(UpstreamError::Timeout) => Self::Silent,
+            Err(_) => Self::Abandoned,
+        }
+    }
+
+    const fn connection(&self) -> Signal {
+        match self {
+            Self::Unreachable => Signal::Failed,
+            Self::Silent => Signal::Inconclusive,
+            Self::Abandoned => Signal::Abandoned,
+            _ => Signal::Answered,
+        }
+    }
+
+    const fn key(&self) -> Signal {
+        match self {
+            Self::KeyRefused(_) => Signal::Failed,
+            Self::Answered { .. } | Self::Refused { .. } | Self::NotPermitted(_) => {
+                Signal::Answered
+            }
+            Self::Abandoned => Signal::Abandoned,
+            _ => Signal::Inconclusive,
+        }
+    }
+
+    fn calls(&self, action: Action) -> Signal {
+        match self {
+            Self::Failed | Self::Silent => Signal::Failed,
+            // One client's odd search must not hold back another's.
+            Self::Foreign if action == Action::GetImage => Signal::Failed,
+            Self::Throttled(throttle) => {
+                Signal::Throttled(throttle.wait.unwrap_or(UNNAMED_THROTTLE))
+            }
+            Self::Answered { .. } | Self::Refused { .. } | Self::NotPermitted(_) => {
+                Signal::Answered
+            }
+            Self::Abandoned => Signal::Abandoned,
+            Self::KeyRefused(_) | Self::Foreign | Self::Unreachable | Self::Undecided => {
+                Signal::Inconclusive
+            }
+        }
+    }
+
+    /// `doubles` is false where the refused subject was never answered: asking for forbidden ids does not lengthen
+    /// the pause.
+    fn permission(&self, pass: Pass, doubles: bool) -> Signal {
+        match self {
+            Self::NotPermitted(_) if pass == Pass::Probe && !doubles => Signal::Inconclusive,
+            Self::NotPermitted(_) => Signal::Failed,
+            Self::Answered { .. } => Signal::Answered,
+            Self::Abandoned => Signal::Abandoned,
+            _ => Signal::Inconclusive,
+        }
+    }
+}
+
+impl Holds {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            connection: Breaker::new(limits),
+            key: Refusing::new(limits, String::new()),
+            operations: std::array::from_fn(|_| OperationHolds::new(limits)),
+            subjects: HashMap::new(),
+            answered: Answered::default(),
+        }
+    }
+
+    /// The reason why a call would be held back now.
+    pub(super) fn held(&self, subject: &Subject, now: Instant) -> Option<UpstreamError> {
+        if self.connection.held(now).is_some() {
+            return Some(UpstreamError::HeldBack);
+        }
+        if self.key.breaker.held(now).is_some() {
+            return Some(UpstreamError::Credential(self.key.refusal.clone()));
+        }
+        let operation = self.operation(subject.action);
+        if operation.permission.breaker.held(now).is_some() {
+            let code = operation.permission.refusal.clone();
+            return Some(UpstreamError::Credential(code));
+        }
+        match operation.calls.held(now) {
+            Some(Held::Failing) => return Some(UpstreamError::HeldBack),
+            Some(Held::Throttled(left)) => {
+                return Some(UpstreamError::Throttled(Throttle {
+                    code: operation.throttle_code.clone(),
+                    wait: Some(left),
+                }));
+            }
+            None => {}
+        }
+        let refusing = self.subjects.get(subject)?;
+        let held = refusing.breaker.held(now);
+        held.map(|_| UpstreamError::Refused(refusing.refusal.clone()))
+    }
+
+    /// Lets a call go, or says why not.
+    pub(super) fn admit(
+        &mut self,
+        subject: &Subject,
+        now: Instant,
+    ) -> Result<Passes, UpstreamError> {
+        if let Some(error) = self.held(subject, now) {
+            return Err(error);
+        }
+        let all = |_: Held| UpstreamError::HeldBack;
+        let connection = self.connection.admit(now).map_err(all)?;
+        let key = self.key.breaker.admit(now).map_err(all)?;
+        let operation = self.operation_mut(subject.action);
+        let calls = operation.calls.admit(now).map_err(all)?;
+        let permission = operation.permission.breaker.admit(now).map_err(all)?;
+        let subject = match self.subjects.get_mut(subject) {
+            Some(refusing) => Some(refusing.breaker.admit(now).map_err(all)?),
+            None => None,
+        };
+        Ok(Passes {
+            connection,
+            key,
+            calls,
+            permission,
+            subject,
+        })
+    }
+
+    /// Learns how an admitted call ended.
+    pub(super) fn record(
+        &mut self,
+        subject: &Subject,
+        passes: Passes,
+        ending: &Ending,
+        now: Instant,
+    ) {
+        let was_answered = self.answered.has(subject);
+        self.connection
+            .record(passes.connection, ending.connection(), now);
+        self.key.breaker.record(passes.key, ending.key(), now);
+        if let Ending::KeyRefused(code) = ending {
+            self.key.refusal.clone_from(code);
+        }
+        let operation = self.operation_mut(subject.action);
+        operation.record(subject.action, passes, ending, was_answered, now);
+        if let Ending::Answered { is_success: true } = ending {
+            self.answered.note(subject);
+        }
+        self.record_subject(subject, passes, ending, now);
+    }
+
+    /// A refusal of a search and repeated complaints about an image are kept; a complaint about a search is that
+    /// search's alone, and a refusal of an image is remembered by the cache.
+    fn record_subject(&mut self, subject: &Subject, passes: Passes, ending: &Ending, now: Instant) {
+        let pass = passes.subject.unwrap_or(Pass::Call);
+        match ending {
+            Ending::Answered { .. } => {
+                self.subjects.remove(subject);
+            }
+            Ending::Refused { error, is_denied } if subject.keeps(*is_denied) => {
+                if !self.subjects.contains_key(subject) && !self.has_room(now) {
+                    return;
+                }
+                let mut limits = self.limits;
+                if *is_denied {
+                    limits.failures = 1;
+                }
+                let refusing = self.subjects.entry(subject.clone());
+                let refusing = refusing.or_insert_with(|| Refusing::new(limits, error.clone()));
+                refusing.refusal.clone_from(error);
+                refusing.breaker.record(pass, Signal::Failed, now);
+            }
+            _ => {
+                let signal = match ending {
+                    Ending::Abandoned => Signal::Abandoned,
+                    _ => Signal::Inconclusive,
+                };
+                if let Some(refusing) = self.subjects.get_mut(subject) {
+                    refusing.breaker.record(pass, signal, now);
+                }
+            }
+        }
+    }
+
+    /// Makes room by forgetting the subjects that are not held back.
+    fn has_room(&mut self, now: Instant) -> bool {
+        if self.subjects.len() >= MAX_SUBJECTS {
+            self.subjects
+                .retain(|_, refusing| refusing.breaker.held(now).is_some());
+        }
+        self.subjects.len() < MAX_SUBJECTS
+    }
+
+    /// Notes a refusal of permission, and returns whether it concerns the whole operation.
+    pub(super) fn concerns_the_operation(&mut self, subject: &Subject, now: Instant) -> bool {
+        let was_answered = self.answered.has(subject);
+        let operation = self.operation_mut(subject.action);
+        let concerns = operation.refusals.note(&subject.id, was_answered, now);
+        let is_held = operation.permission.breaker.state(now) != State::Closed;
+        concerns || (was_answered && is_held)
+    }
+
+    /// Lets one call probe at once where the former credential was refused. A renewed credential of the same role
+    /// keeps what is known of its permissions.
+    pub(super) fn credential_changed(&mut self, is_renewal: bool, now: Instant) {
+        self.key.breaker.probe_now(now);
+        for operation in &mut self.operations {
+            operation.permission.breaker.probe_now(now);
+            if !is_renewal {
+                operation.refusals.credential_changed();
+            }
+        }
+        for refusing in self.subjects.values_mut() {
+            refusing.breaker.probe_now(now);
+        }
+    }
+
+    /// State of the shared breaker: the worse of its two.
+    pub(super) fn state(&self, now: Instant) -> State {
+        match (self.connection.state(now), self.key.breaker.state(now)) {
+            (State::Open, _) | (_, State::Open) => State::Open,
+            (State::Probing, _) | (_, State::Probing) => State::Probing,
+            (State::Closed, State::Closed) => State::Closed,
+        }
+    }
+
+    pub(super) fn operation(&self, action: Action) -> &OperationHolds {
+        &self.operations[action as usize]
+    }
+
+    pub(super) fn operation_mut(&mut self, action: Action) -> &mut OperationHolds {
+        &mut self.operations[action as usize]
+    }
+}
+
+impl OperationHolds {
+    fn new(limits: Limits) -> Self {
+        let at_once = Limits {
+            failures: 1,
+            ..limits
+        };
+        Self {
+            calls: Breaker::new(limits),
+            throttle_code: String::new(),
+            permission: Refusing::new(at_once, String::new()),
+            refusals: Refusals::default(),
+            quota: Quota::default(),
+            is_used: false,
+        }
+    }
+
+    fn record(
+        &mut self,
+        action: Action,
+        passes: Passes,
+        ending: &Ending,
+        was_answered: bool,
+        now: Instant,
+    ) {
+        self.is_used = true;
+        self.calls.record(passes.calls, ending.calls(action), now);
+        let permission = ending.permission(passes.permission, was_answered);
+        self.permission
+            .breaker
+            .record(passes.permission, permission, now);
+        match ending {
+            Ending::Answered { is_success: true } => self.refusals.succeeded(),
+            Ending::NotPermitted(code) => self.permission.refusal.clone_from(code),
+            Ending::Throttled(throttle) => self.throttle_code.clone_from(&throttle.code),
+            _ => {}
+        }
+    }
+
+    /// State of the operation's breakers: the worse of them.
+    pub(super) fn state(&self, now: Instant) -> State {
+        match (self.calls.state(now), self.permission.breaker.state(now)) {
+            (State::Open, _) | (_, State::Open) => State::Open,
+            (State::Probing, _) | (_, State::Probing) => State::Probing,
+            (State::Closed, State::Closed) => State::Closed,
+        }
+    }
+
+    /// Whether the operation is held back for this reason.
+    pub(super) fn is_held(&self, reason: HoldReason, now: Instant) -> bool {
+        let calls = self.calls.held(now);
+        match reason {
+            HoldReason::Failing => calls == Some(Held::Failing),
+            HoldReason::Throttled => matches!(calls, Some(Held::Throttled(_))),
+            HoldReason::Permission => self.permission.breaker.held(now).is_some(),
+            HoldReason::Quota => self.quota.is_kept(now),
+        }
+    }
+}
+
+impl<T> Refusing<T> {
+    const fn new(limits: Limits, refusal: T) -> Self {
+        Self {
+            breaker: Breaker::new(limits),
+            refusal,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

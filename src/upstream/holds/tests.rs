@@ -1,0 +1,293 @@
+use std::sync::Arc;
+
+use http::HeaderMap;
+use jiff::Timestamp;
+
+use super::*;
+use crate::api::ImageFields;
+use crate::transport::{Connection, Reply};
+
+const LIMITS: Limits = Limits {
+    failures: 3,
+    pause: Duration::from_secs(1),
+    max_pause: Duration::from_secs(8),
+};
+
+fn subject(action: Action, id: &str) -> Subject {
+    Subject {
+        action,
+        id: id.into(),
+    }
+}
+
+fn image(id: &str) -> Subject {
+    subject(Action::GetImage, id)
+}
+
+fn error(code: &str) -> OriginError {
+    OriginError {
+        status: 403,
+        code: code.to_owned(),
+        ..OriginError::default()
+    }
+}
+
+fn denied(code: &str) -> Ending {
+    Ending::Refused {
+        error: error(code),
+        is_denied: true,
+    }
+}
+
+fn complaint() -> Ending {
+    Ending::Refused {
+        error: error("InvalidParameter"),
+        is_denied: false,
+    }
+}
+
+const FOUND: Ending = Ending::Answered { is_success: true };
+
+/// Makes a call that ends so, if it may go.
+fn call(holds: &mut Holds, subject: &Subject, ending: &Ending, now: Instant) -> bool {
+    match holds.admit(subject, now) {
+        Ok(passes) => {
+            holds.record(subject, passes, ending, now);
+            true
+        }
+        Err(_) => false,
+    }
+}
+
+fn calls(holds: &mut Holds, subject: &Subject, ending: &Ending, now: Instant) -> usize {
+    (0..20)
+        .filter(|_| call(holds, subject, ending, now))
+        .count()
+}
+
+#[test]
+fn an_operation_that_fails_holds_back_no_other() {
+    let now = Instant::now();
+    for (ending, gets, lists) in [
+        (Ending::Failed, 3, 3),
+        (Ending::Silent, 3, 3),
+        // A page of a proxy about one search is that search's; of GetImage there is one form alone.
+        (Ending::Foreign, 3, 20),
+        (Ending::Undecided, 20, 20),
+        (denied("Forbidden"), 20, 1),
+        (complaint(), 3, 20),
+        (Ending::Throttled(Throttle::default()), 1, 1),
+    ] {
+        let mut holds = Holds::new(LIMITS);
+        let list = subject(Action::ListImages, "7");
+        assert_eq!(calls(&mut holds, &list, &ending, now), lists, "{ending:?}");
+        assert_eq!(
+            calls(&mut holds, &image("a"), &ending, now),
+            gets,
+            "{ending:?}"
+        );
+        let labels = subject(Action::ListImageLabels, "7");
+        assert!(call(&mut holds, &labels, &FOUND, now), "{ending:?}");
+        assert_eq!(holds.state(now), State::Closed);
+    }
+}
+
+#[test]
+fn what_concerns_the_connection_or_the_key_holds_back_all() {
+    let now = Instant::now();
+    for ending in [
+        Ending::Unreachable,
+        Ending::KeyRefused("SignatureDoesNotMatch".to_owned()),
+    ] {
+        let mut holds = Holds::new(LIMITS);
+        assert_eq!(
+            calls(&mut holds, &image("a"), &ending, now),
+            3,
+            "{ending:?}"
+        );
+        assert!(!call(
+            &mut holds,
+            &subject(Action::ListImages, ""),
+            &FOUND,
+            now
+        ));
+        assert_eq!(holds.state(now), State::Open);
+    }
+}
+
+#[test]
+fn a_refused_key_costs_one_call_a_pause_that_doubles_and_one_when_it_changes() {
+    let (start, mut holds) = (Instant::now(), Holds::new(LIMITS));
+    let refused = Ending::KeyRefused("InvalidAccessKeyId.NotFound".to_owned());
+    let sent = (0..10_000_u64)
+        .filter(|ms| {
+            call(
+                &mut holds,
+                &image("a"),
+                &refused,
+                start + Duration::from_millis(*ms),
+            )
+        })
+        .count();
+    // Three at first, and then after 1, 2 and 4 seconds.
+    assert_eq!(sent, 3 + 3);
+    let now = start + Duration::from_secs(10);
+    let held = holds.held(&image("a"), now);
+    assert!(
+        matches!(held, Some(UpstreamError::Credential(code)) if code == "InvalidAccessKeyId.NotFound")
+    );
+    holds.credential_changed(false, now);
+    assert!(call(&mut holds, &image("a"), &refused, now));
+    assert!(!call(&mut holds, &image("a"), &refused, now));
+    holds.credential_changed(true, now);
+    assert!(call(&mut holds, &image("a"), &FOUND, now));
+    assert_eq!(calls(&mut holds, &image("b"), &FOUND, now), 20);
+}
+
+/// An origin in trouble that is reached again must not hide that the key is refused, nor the other way about.
+#[test]
+fn only_an_accepted_call_ends_the_trouble_with_the_key() {
+    let (start, mut holds) = (Instant::now(), Holds::new(LIMITS));
+    let refused = Ending::KeyRefused(String::new());
+    assert_eq!(calls(&mut holds, &image("a"), &refused, start), 3);
+    let later = start + Duration::from_secs(1);
+    assert!(call(&mut holds, &image("a"), &Ending::Failed, later));
+    assert_eq!(holds.state(later), State::Open);
+    let last = start + Duration::from_secs(2);
+    let missing = Ending::Answered { is_success: false };
+    assert!(call(&mut holds, &image("a"), &missing, last));
+    assert_eq!(holds.state(last), State::Closed);
+}
+
+#[test]
+fn an_operation_without_permission_is_probed_at_a_steady_pace_until_it_succeeds() {
+    let (start, mut holds) = (Instant::now(), Holds::new(LIMITS));
+    let not_permitted = Ending::NotPermitted("NoPermission".to_owned());
+    let sent = (0..5_000_u64)
+        .filter(|ms| {
+            let now = start + Duration::from_millis(*ms);
+            call(&mut holds, &image("a"), &not_permitted, now)
+        })
+        .count();
+    assert_eq!(sent, 5, "once a second");
+    let now = start + Duration::from_secs(5);
+    assert!(call(
+        &mut holds,
+        &subject(Action::ListImages, "1"),
+        &FOUND,
+        now
+    ));
+    assert_eq!(
+        holds.state(now),
+        State::Closed,
+        "it is no other operation's"
+    );
+    assert!(
+        holds
+            .operation(Action::GetImage)
+            .is_held(HoldReason::Permission, start)
+    );
+    assert!(call(&mut holds, &image("a"), &FOUND, now));
+    assert_eq!(calls(&mut holds, &image("b"), &FOUND, now), 20);
+}
+
+#[test]
+fn a_client_that_asks_for_forbidden_ids_harms_nobody() {
+    let (now, mut holds) = (Instant::now(), Holds::new(LIMITS));
+    for id in ["a", "b", "c"] {
+        assert!(call(&mut holds, &image(id), &FOUND, now));
+    }
+    for round in 0..100 {
+        let foreign = image(&format!("foreign-{round}"));
+        assert!(!holds.concerns_the_operation(&foreign, now));
+        assert!(call(&mut holds, &foreign, &denied("Forbidden"), now));
+    }
+    // Images that were taken away, one after another.
+    assert!(!holds.concerns_the_operation(&image("a"), now));
+    assert!(!holds.concerns_the_operation(&image("b"), now));
+    assert!(holds.concerns_the_operation(&image("c"), now));
+}
+
+#[test]
+fn a_workspace_that_may_not_be_searched_is_held_back_alone() {
+    let (start, mut holds) = (Instant::now(), Holds::new(LIMITS));
+    let [seven, eight] = ["7", "8"].map(|id| subject(Action::ListImages, id));
+    assert!(call(&mut holds, &seven, &denied("NoPermission"), start));
+    let held = holds.held(&seven, start);
+    assert!(matches!(held, Some(UpstreamError::Refused(error)) if error.code == "NoPermission"));
+    assert_eq!(calls(&mut holds, &eight, &FOUND, start), 20);
+    let later = start + Duration::from_secs(1);
+    assert!(call(&mut holds, &seven, &denied("NoPermission"), later));
+    let doubled = later + Duration::from_millis(1999);
+    assert!(!call(&mut holds, &seven, &denied("NoPermission"), doubled));
+    let last = later + Duration::from_secs(2);
+    assert!(call(&mut holds, &seven, &FOUND, last));
+    assert_eq!(calls(&mut holds, &seven, &FOUND, last), 20);
+}
+
+#[test]
+fn the_subjects_held_back_are_bounded() {
+    let (start, mut holds) = (Instant::now(), Holds::new(LIMITS));
+    for id in 0..3 * MAX_SUBJECTS {
+        let workspace = subject(Action::ListImages, &id.to_string());
+        assert!(call(&mut holds, &workspace, &denied("Forbidden"), start));
+    }
+    assert_eq!(holds.subjects.len(), MAX_SUBJECTS);
+    let later = start + Duration::from_secs(1);
+    let another = subject(Action::ListImages, "another");
+    assert!(call(&mut holds, &another, &denied("Forbidden"), later));
+    assert_eq!(
+        holds.subjects.len(),
+        1,
+        "those whose pause is over make room"
+    );
+}
+
+#[test]
+fn a_throttle_window_is_answered_with_the_origins_own_code() {
+    let (now, mut holds) = (Instant::now(), Holds::new(LIMITS));
+    let throttle = Throttle {
+        code: "Throttling.User".to_owned(),
+        wait: Some(Duration::from_millis(700)),
+    };
+    let throttled = Ending::Throttled(throttle.clone());
+    assert!(call(&mut holds, &image("a"), &throttled, now));
+    let held = holds.held(&image("b"), now);
+    assert!(matches!(held, Some(UpstreamError::Throttled(told)) if told == throttle));
+}
+
+fn attempt(verdict: Verdict) -> Result<Attempt, UpstreamError> {
+    Ok(Attempt {
+        verdict,
+        reply: Reply {
+            status: 200,
+            headers: HeaderMap::new(),
+            body: "".into(),
+            connection: Connection::default(),
+        },
+        sent: Instant::now(),
+        took: Duration::ZERO,
+        received: Timestamp::UNIX_EPOCH,
+    })
+}
+
+#[test]
+fn a_refusal_that_a_new_signature_may_mend_counts_only_when_it_has_not() {
+    let refused = attempt(Verdict::Credential(error("SignatureNonceUsed")));
+    assert!(matches!(Ending::of(&refused, false), Ending::Undecided));
+    assert!(matches!(Ending::of(&refused, true), Ending::KeyRefused(_)));
+}
+
+#[test]
+fn an_answer_that_is_too_long_is_no_ones_trouble_but_its_requests() {
+    let too_long = UpstreamError::Transport(Arc::new(TransportError::TooLong));
+    assert!(matches!(
+        Ending::of(&Err(too_long), true),
+        Ending::Undecided
+    ));
+    let found = attempt(Verdict::Ok(ImageFields::default()));
+    assert!(matches!(
+        Ending::of(&found, true),
+        Ending::Answered { is_success: true }
+    ));
+}

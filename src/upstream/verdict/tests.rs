@@ -1,0 +1,254 @@
+use http::HeaderMap;
+
+use super::*;
+use crate::api::{ImageId, ImageKey};
+
+const TOKEN: &str = "CAIS-token/+=";
+
+fn signed() -> Credentials {
+    Credentials {
+        access_key_id: "AKCENTRAL".to_owned(),
+        access_key_secret: "central-secret".into(),
+        security_token: Some(TOKEN.into()),
+    }
+}
+
+fn get() -> Operation {
+    Operation::GetImage(ImageKey {
+        image: ImageId::parse("i").unwrap(),
+        verbose: false,
+    })
+}
+
+fn reply(status: u16, body: &str, headers: &[(&'static str, &str)]) -> Reply {
+    let mut map = HeaderMap::new();
+    for (name, value) in headers {
+        map.insert(*name, value.parse().unwrap());
+    }
+    Reply {
+        status,
+        headers: map,
+        body: body.to_owned().into(),
+        connection: crate::transport::Connection::default(),
+    }
+}
+
+fn verdict(operation: &Operation, status: u16, body: &str) -> Verdict {
+    let reply = reply(status, body, &[]);
+    Codes::new(&Config::default()).judge(operation, &reply, &signed())
+}
+
+fn judge(operation: &Operation, status: u16, body: &str) -> CallResult {
+    verdict(operation, status, body).result()
+}
+
+#[test]
+fn the_code_decides_then_the_status() {
+    let code = |status, code: &str| judge(&get(), status, &format!(r#"{{"Code":"{code}"}}"#));
+    for (status, text, expected) in [
+        (404, "ImageNotFound", CallResult::NotFound),
+        (400, "InvalidImage.NotExist", CallResult::NotFound),
+        (404, "Whatever", CallResult::NotFound),
+        (404, "InvalidApi.NotFound", CallResult::ClientError),
+        (404, "InvalidAccessKeyId.NotFound", CallResult::Credential),
+        (400, "SignatureDoesNotMatch", CallResult::Credential),
+        (400, "IncompleteSignature", CallResult::Credential),
+        (400, "InvalidSecurityToken.Expired", CallResult::Credential),
+        (400, "InvalidTimeStamp.Format", CallResult::Credential),
+        (400, "IllegalTimestamp", CallResult::Credential),
+        (403, "Forbidden.AccessKeyDisabled", CallResult::Credential),
+        (403, "Forbidden.AccessKey", CallResult::Credential),
+        (403, "NoPermission", CallResult::Forbidden),
+        (403, "Forbidden.RAM", CallResult::Forbidden),
+        (400, "Forbidden.RAM", CallResult::Forbidden),
+        (403, "Forbidden", CallResult::Forbidden),
+        (403, "Whatever", CallResult::Forbidden),
+        (403, "OverdueAccount", CallResult::ClientError),
+        (400, "OverdueAccount", CallResult::ClientError),
+        (400, "Throttling", CallResult::Throttled),
+        (400, "Throttling.User", CallResult::Throttled),
+        (400, "Rejected.Throttling", CallResult::Throttled),
+        (503, "RequestThrottledByUser", CallResult::Throttled),
+        (403, "Throttling.Api", CallResult::Throttled),
+        (400, "ThrottlingPolicyInvalid", CallResult::ClientError),
+        (429, "Whatever", CallResult::Throttled),
+        (400, "InvalidParameter", CallResult::ClientError),
+        (503, "ServiceUnavailable", CallResult::ServerError),
+    ] {
+        assert_eq!(code(status, text), expected, "{status} {text}");
+    }
+    let lists = Operation::ListImages;
+    assert_eq!(
+        judge(&lists, 404, r#"{"Code":"Whatever"}"#),
+        CallResult::ClientError
+    );
+}
+
+#[test]
+fn without_a_code_a_status_is_no_word_of_the_api() {
+    for body in [
+        "<html>",
+        "",
+        "{}",
+        r#"{"error":"blocked by proxy"}"#,
+        r#"{"Code":"","Message":"m"}"#,
+        r#"{"Code":null}"#,
+        r#"["Code"]"#,
+    ] {
+        for status in [301, 302, 400, 401, 403, 404, 405, 414, 451] {
+            let verdict = verdict(&get(), status, body);
+            assert!(matches!(verdict, Verdict::Foreign(_)), "{status} {body}");
+        }
+        for status in [500, 502, 503, 504] {
+            let verdict = verdict(&get(), status, body);
+            assert!(
+                matches!(verdict, Verdict::ServerError(_)),
+                "{status} {body}"
+            );
+        }
+        assert_eq!(judge(&get(), 429, body), CallResult::Throttled);
+    }
+}
+
+#[test]
+fn a_200_is_an_image_or_an_error_or_unreadable() {
+    for (body, expected) in [
+        (r#"{"ImageUri":"u"}"#, CallResult::Ok),
+        (r#"{"Code":"ImageNotFound"}"#, CallResult::NotFound),
+        (r#"{"Code":"NoPermission"}"#, CallResult::Forbidden),
+        (r#"{"code":"Throttling.User"}"#, CallResult::Throttled),
+        (
+            r#"{"Code":"SignatureDoesNotMatch"}"#,
+            CallResult::Credential,
+        ),
+        (r#"{"code":"503","success":false}"#, CallResult::ServerError),
+    ] {
+        assert_eq!(judge(&get(), 200, body), expected, "{body}");
+    }
+    for body in ["{}", r#"{"status":"UP"}"#, "[]", "null", "", "<html>"] {
+        assert_eq!(verdict(&get(), 200, body), Verdict::Unreadable, "{body}");
+    }
+    let Verdict::NotFound(error) = verdict(&get(), 200, r#"{"Code":"ImageNotFound"}"#) else {
+        panic!("the image is not found")
+    };
+    assert_eq!(error.status, 404, "no error goes out with 200");
+    assert_eq!(
+        verdict(&get(), 206, r#"{"ImageUri":"u"}"#).result(),
+        CallResult::ServerError
+    );
+}
+
+#[test]
+fn an_image_answers_for_the_id_that_was_asked() {
+    for (body, is_it) in [
+        (r#"{"ImageUri":"u","ImageId":"i"}"#, true),
+        (r#"{"ImageUri":"u","ImageId":null}"#, true),
+        (r#"{"ImageUri":"u","ImageId":7}"#, true),
+        (r#"{"ImageUri":"u","ImageId":"other"}"#, false),
+        (r#"{"ImageUri":"u","ImageId":"I"}"#, false),
+    ] {
+        let verdict = verdict(&get(), 200, body);
+        assert_eq!(verdict != Verdict::Unreadable, is_it, "{body}");
+    }
+}
+
+#[test]
+fn a_page_is_what_its_operation_answers() {
+    let (images, labels) = (Operation::ListImages, Operation::ListImageLabels);
+    assert_eq!(judge(&images, 200, r#"{"Images":[]}"#), CallResult::Ok);
+    assert_eq!(judge(&labels, 200, r#"{"Labels":[]}"#), CallResult::Ok);
+    for list in [&images, &labels] {
+        let error = r#"{"Code":"InternalError","Message":"m"}"#;
+        assert_eq!(judge(list, 200, error), CallResult::ServerError);
+        assert_eq!(verdict(list, 200, "{}"), Verdict::Unreadable);
+    }
+}
+
+#[test]
+fn any_2xx_of_a_write_is_its_success() {
+    for status in [200, 201, 202, 204] {
+        for body in ["", "<html>", r#"{"RequestId":"R"}"#, r#"{"Code":"OK"}"#] {
+            assert_eq!(judge(&Operation::AddImage, status, body), CallResult::Ok);
+        }
+    }
+    let quoting = r#"{"Code":"SignatureDoesNotMatch","Message":"string to sign"}"#;
+    assert_eq!(
+        judge(&Operation::AddImage, 200, quoting),
+        CallResult::Credential
+    );
+    assert_eq!(
+        judge(&Operation::AddImage, 302, ""),
+        CallResult::ServerError
+    );
+}
+
+#[test]
+fn a_throttle_is_told_by_the_vendors_header_and_waits_by_either() {
+    let judge = |status, body: &str, headers: &[(&'static str, &str)]| {
+        let reply = reply(status, body, headers);
+        match Codes::new(&Config::default()).judge(&get(), &reply, &signed()) {
+            Verdict::Throttled(throttle) => Some((throttle.code, throttle.wait)),
+            _ => None,
+        }
+    };
+    let (vendors, standard) = ("x-acs-retry-after", "retry-after");
+    let ms = Duration::from_millis;
+    let coded = r#"{"Code":"X"}"#;
+    assert_eq!(
+        judge(404, coded, &[(vendors, "250")]),
+        Some(("X".to_owned(), Some(ms(250))))
+    );
+    for nothing in ["0", "-1", "1.5", ""] {
+        assert_eq!(judge(404, coded, &[(vendors, nothing)]), None, "{nothing}");
+    }
+    assert_eq!(judge(503, coded, &[(standard, "7")]), None);
+    let throttled = r#"{"Code":"Throttling.User"}"#;
+    let wait = |headers: &[(&'static str, &str)]| judge(400, throttled, headers).unwrap().1;
+    assert_eq!(wait(&[(standard, "7")]), Some(ms(7000)));
+    assert_eq!(wait(&[(standard, "7"), (vendors, "250")]), Some(ms(250)));
+    assert_eq!(wait(&[(standard, "7"), (vendors, "0")]), Some(ms(7000)));
+    assert_eq!(wait(&[(standard, "soon")]), None);
+    assert_eq!(wait(&[]), None);
+}
+
+#[test]
+fn a_message_that_quotes_what_was_signed_is_replaced_whatever_its_code() {
+    for quoted in [
+        "server String To Sign is: GET",
+        "server StringToSign is [ACS3",
+        "the CANONICAL request",
+        "key akcentral is unknown",
+        "token cais-token/+= is old",
+        "token CAIS-token%2F%2B%3D is old",
+        "secret central-secret",
+    ] {
+        let body = format!(r#"{{"Code":"InvalidParameter","Message":"{quoted}"}}"#);
+        let Verdict::ClientError(error) = verdict(&get(), 400, &body) else {
+            panic!("a complaint")
+        };
+        assert_eq!(
+            (&*error.code, &*error.message),
+            ("InvalidParameter", WITHHELD)
+        );
+    }
+    let plain = r#"{"Code":"InvalidParameter","Message":"Name is too long"}"#;
+    let Verdict::ClientError(error) = verdict(&get(), 400, plain) else {
+        panic!("a complaint")
+    };
+    assert_eq!(error.message, "Name is too long");
+    let in_words = r#"{"Code":"X.AKCENTRAL","RequestId":"AKCENTRAL"}"#;
+    assert!(
+        matches!(verdict(&get(), 400, in_words), Verdict::Foreign(error) if error.request_id.is_empty())
+    );
+}
+
+#[test]
+fn an_error_takes_its_request_id_from_the_header_where_its_body_has_none() {
+    let reply = reply(
+        404,
+        r#"{"Code":"ImageNotFound"}"#,
+        &[("x-acs-request-id", "R-1")],
+    );
+    let verdict = Codes::new(&Config::default()).judge(&get(), &reply, &signed());
+    assert!(matches!(verdict, Verdict::NotFound(error) if error.request_id == "R-1"));
+}
