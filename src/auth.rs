@@ -124,6 +124,9 @@ impl Authenticator {
                 let path = PathBuf::from(&config.clients_file);
                 let nonces = Nonces::new(config);
                 let clients = Clients::load(&path, &nonces, None)?;
+                if clients.names().next().is_none() {
+                    tracing::warn!(file = %path.display(), "there is no [[client]], so nobody can sign in: add one with `client add`, no restart is needed");
+                }
                 clients.count_with(&metrics);
                 Some(Keyring {
                     current: ArcSwap::from_pointee(clients),
@@ -226,6 +229,13 @@ impl Authenticator {
         };
         let old = keyring.current.load_full();
         let clients = Clients::load(&keyring.path, &keyring.nonces, Some(&old))?;
+        // An editor may have emptied the file and not filled it yet.
+        if clients.names().next().is_none() && old.names().next().is_some() {
+            let place = keyring.path.display();
+            return Err(BadClients(vec![format!(
+                "{place} has no [[client]], so nobody could sign in: write at least one client"
+            )]));
+        }
         clients.count_with(&self.metrics);
         for name in old.names().filter(|name| !clients.has(name)) {
             self.metrics.forget_client(name);

@@ -9,6 +9,7 @@ pub mod api;
 pub mod app;
 pub mod audit;
 pub mod auth;
+mod bounded_read;
 pub mod breaker;
 pub mod cache;
 pub mod cli;

@@ -2,21 +2,26 @@
 //!
 //! Contents are polled and compared by digest. A notification of the file system would be sooner, but
 //! none comes where a mounted ConfigMap or Secret swaps a symbolic link, or over a network file system.
-//! A file that cannot be used changes nothing: what was loaded before stays in force. SIGHUP asks for a
+//! Each read has a deadline, and a change is taken once two looks at it agree, so neither storage that
+//! hangs nor a file that is half written does harm. A file that cannot be used changes nothing: what was
+//! loaded before stays in force. SIGHUP asks for a
 //! look at once, and for a load whether anything changed or not.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::bounded_read;
 use crate::metrics::ReloadMetrics;
 use crate::telemetry::{Condition, Conditions};
 use crate::units::Span;
@@ -99,15 +104,16 @@ impl<F: Fn() -> Vec<PathBuf>> Watch<F> {
 
     /// Calls `load` once for each change that is seen, every `interval`, and whenever it is `asked`,
     /// until `stop` or until nobody can ask any more. Where it fails nothing is replaced; it is called
-    /// again at the next change.
-    async fn run<E: fmt::Display>(
+    /// again at each look, and told again only where it fails otherwise.
+    async fn run<E: fmt::Display + 'static>(
         mut self,
-        load: impl Fn() -> Result<(), E>,
+        load: impl Fn() -> Result<(), E> + Send + Sync + 'static,
         interval: Duration,
         mut asked: watch::Receiver<()>,
         metrics: ReloadMetrics,
         stop: CancellationToken,
     ) {
+        let (load, mut failed) = (Arc::new(load), None);
         loop {
             let asked = tokio::select! {
                 () = stop.cancelled() => return,
@@ -117,10 +123,32 @@ impl<F: Fn() -> Vec<PathBuf>> Watch<F> {
                 },
                 () = sleep(interval) => false,
             };
-            if self.has_changed().await || asked {
-                let loaded = load();
+            let changed = self.has_changed().await;
+            if changed {
+                self.settle(interval.min(SETTLED)).await;
+            }
+            // What failed may have been a file that is named by one of these and not watched yet.
+            if !changed && !asked && failed.is_none() {
+                continue;
+            }
+            let loading = Arc::clone(&load);
+            let loaded = spawn_blocking(move || loading().map_err(|error| error.to_string())).await;
+            let loaded = loaded.unwrap_or_else(|error| Err(error.to_string()));
+            let error = loaded.as_ref().err().cloned();
+            if changed || asked || error != failed {
                 metrics.reloaded(&loaded);
                 self.tell(&loaded, &metrics.conditions);
+            }
+            failed = error;
+        }
+    }
+
+    /// Waits until two looks agree: whoever writes a file in place first empties it.
+    async fn settle(&mut self, pause: Duration) {
+        for _ in 0..MOST_LOOKS {
+            sleep(pause).await;
+            if !self.has_changed().await {
+                return;
             }
         }
     }
@@ -147,14 +175,23 @@ impl<F: Fn() -> Vec<PathBuf>> Watch<F> {
 }
 
 async fn look(files: Vec<PathBuf>) -> Vec<Seen> {
-    let mut seen = Vec::with_capacity(files.len());
-    for path in files {
-        let content = tokio::fs::read(&path).await.ok();
-        let digest = content.map(|content| digest(&SHA256, &content).as_ref().to_vec());
-        seen.push((path, digest));
-    }
-    seen
+    let look = |path: PathBuf| {
+        let digest = digest_of(&path);
+        (path, digest)
+    };
+    let looking = spawn_blocking(move || files.into_iter().map(look).collect());
+    looking.await.unwrap_or_default()
 }
+
+fn digest_of(path: &Path) -> Option<Vec<u8>> {
+    let content = bounded_read::read(path).ok()?;
+    Some(digest(&SHA256, &content).as_ref().to_vec())
+}
+
+/// Pause between two looks that must agree, or the interval where that is shorter.
+const SETTLED: Duration = Duration::from_millis(250);
+/// Looks that a file may differ at before it is tried as it is.
+const MOST_LOOKS: usize = 40;
 
 #[cfg(test)]
 mod tests;

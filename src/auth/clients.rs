@@ -15,6 +15,7 @@ use compact_str::CompactString;
 
 use super::client::Client;
 use super::nonces::Nonces;
+use crate::bounded_read;
 use crate::metrics::Metrics;
 pub use issue::{Issued, NewClient, NotIssued};
 
@@ -59,7 +60,7 @@ impl Clients {
         nonces: &Arc<Nonces>,
         before: Option<&Self>,
     ) -> Result<Self, BadClients> {
-        let text = std::fs::read_to_string(path).map_err(|error| {
+        let text = bounded_read::read_to_string(path).map_err(|error| {
             let place = path.display();
             BadClients(vec![format!(
                 "{place} cannot be read ({error}): write the clients there, or name another file"

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::{Layers, Loaded, Problems, load};
+use crate::bounded_read;
 
 /// A file, variables and flags. Variables and flags are what they were when the process started.
 #[derive(Debug, Clone, Default)]
@@ -24,7 +25,7 @@ impl Origins {
     pub fn load(self) -> Result<Loaded, Problems> {
         let mut layers = Layers::new();
         if let Some(path) = &self.file {
-            layers = match std::fs::read_to_string(path) {
+            layers = match bounded_read::read_to_string(path) {
                 Ok(text) => layers.file(path, &text),
                 Err(error) => layers.unreadable(path, &error),
             };

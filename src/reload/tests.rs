@@ -1,5 +1,6 @@
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
 
@@ -56,15 +57,13 @@ async fn it_loads_at_each_change_until_it_is_stopped() {
     fs::write(&path, "0").unwrap();
     let watch = watch(path.clone()).await;
     let (stop, metrics) = (CancellationToken::new(), crate::metrics::Metrics::new());
-    let (loads, stopping) = (std::cell::Cell::new(0), stop.clone());
-    let load = || {
-        loads.set(loads.get() + 1);
-        match loads.get() {
-            1 => fs::write(&path, "1").map_err(|error| error.to_string()),
-            _ => {
-                stopping.cancel();
-                Err("no".to_owned())
-            }
+    let (loads, stopping) = (Arc::new(AtomicU32::new(0)), stop.clone());
+    let (counted, written) = (Arc::clone(&loads), path.clone());
+    let load = move || match counted.fetch_add(1, Ordering::SeqCst) {
+        0 => fs::write(&written, "1").map_err(|error| error.to_string()),
+        _ => {
+            stopping.cancel();
+            Err("no".to_owned())
         }
     };
     fs::write(&path, "change").unwrap();
@@ -73,7 +72,32 @@ async fn it_loads_at_each_change_until_it_is_stopped() {
     let interval = Duration::from_secs(5);
     let hears = asked.subscribe();
     watch.run(load, interval, hears, counts, stop).await;
-    assert_eq!(loads.get(), 2);
+    assert_eq!(loads.load(Ordering::SeqCst), 2);
+    let text = metrics.render();
+    for result in ["ok", "error"] {
+        let line = format!("pai_gateway_reloads_total{{part=\"test\",result=\"{result}\"}} 1");
+        assert!(text.contains(&line), "{text}");
+    }
+}
+
+/// What a file names may be mended without a change of the file.
+#[tokio::test(start_paused = true)]
+async fn what_failed_is_tried_again_and_counted_once() {
+    let (stop, metrics) = (CancellationToken::new(), crate::metrics::Metrics::new());
+    let rounds = Rounds::new(Duration::from_secs(5), stop.clone());
+    let (tasks, (told, mut loads)) = (TaskTracker::new(), watch::channel(0));
+    let watch = Watch::begin("test", Vec::new).await;
+    let load = move || {
+        told.send_modify(|loads| *loads += 1);
+        let loads = *told.borrow();
+        if loads < 4 { Err("no") } else { Ok(()) }
+    };
+    rounds.spawn(&tasks, watch, load, metrics.reloads("test"));
+    rounds.ask();
+    loads.wait_for(|loads| *loads == 4).await.unwrap();
+    stop.cancel();
+    tasks.close();
+    tasks.wait().await;
     let text = metrics.render();
     for result in ["ok", "error"] {
         let line = format!("pai_gateway_reloads_total{{part=\"test\",result=\"{result}\"}} 1");

@@ -250,3 +250,35 @@ async fn clients_are_read_again_and_a_bad_file_changes_nothing() {
     .await;
     assert_eq!(guarded.get(&new, &image()).await.status, 200);
 }
+
+#[tokio::test]
+async fn a_file_without_clients_is_refused_and_a_pipe_ends_no_reloading() {
+    let guarded = Guarded::usual().await;
+    let file = guarded.folder.path().join("clients.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let failed = async |count| {
+        let failed = [("part", "clients"), ("result", "error")];
+        let name = "pai_gateway_reloads_total";
+        crate::support::eventually("it is refused", async || {
+            guarded.gateway.metric(name, &failed).await >= count
+        })
+        .await;
+        let answer = guarded.get(&Signer::team(), &image()).await;
+        assert_eq!(answer.status, 200, "those who were there stay");
+    };
+    std::fs::write(&file, "").unwrap();
+    failed(1.0).await;
+    std::fs::remove_file(&file).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&file).status();
+    assert!(made.unwrap().success());
+    failed(2.0).await;
+    std::fs::remove_file(&file).unwrap();
+    std::fs::write(&file, text.replace("GWTEAM", "GWNEWTEAM")).unwrap();
+    let new = Signer::new("GWNEWTEAM", "team-secret");
+    crate::support::eventually("the new key signs in", async || {
+        guarded.get(&new, &image()).await.status == 200
+    })
+    .await;
+    let revoked = guarded.get(&Signer::team(), &image()).await;
+    assert_eq!(revoked.error_code(), "InvalidAccessKeyId.NotFound");
+}

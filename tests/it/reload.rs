@@ -128,7 +128,7 @@ async fn a_bad_file_changes_nothing() {
     assert_eq!(gateway.ceiling(1).await, 600);
     let log = gateway.process.output("stderr");
     assert!(
-        log.contains("freshness.max") && log.contains("part=\"settings\""),
+        log.contains("freshness.max") && log.contains("subject=\"settings\""),
         "{log}"
     );
     gateway.rewrite("[freshness]\nmax = \"2m\"\n");

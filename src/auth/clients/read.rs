@@ -12,6 +12,7 @@ use toml::{Table, Value};
 use super::{Client, Proofs};
 use crate::auth::nonces::Nonces;
 use crate::auth::{Budget, Grant, Permission, Scope};
+use crate::bounded_read;
 use crate::signing::{VerifyingKey, unhex};
 
 /// What was read.
@@ -267,7 +268,7 @@ impl Reader<'_> {
         let mut secrets = Vec::new();
         for file in self.texts(key, most) {
             let path = self.folder.join(file.as_str());
-            match std::fs::read_to_string(&path).map(|text| text.trim().to_owned()) {
+            match bounded_read::read_to_string(&path).map(|text| text.trim().to_owned()) {
                 Ok(secret) if secret.is_empty() => {
                     self.wrong(key, "the file it names is empty: write the secret into it");
                 }

@@ -1,7 +1,7 @@
 //! Certificate, key and roots become what rustls shakes hands with, or a list of what is wrong.
 
 use std::fmt;
-use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -12,6 +12,7 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::{RootCertStore, ServerConfig};
 
 use super::{Config, Served, expiry};
+use crate::bounded_read;
 
 /// A file that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -152,7 +153,7 @@ fn certificates(key: &'static str, path: &str) -> Result<Vec<CertificateDer<'sta
 }
 
 fn content(key: &'static str, path: &str) -> Result<Vec<u8>, BadFile> {
-    fs::read(path).map_err(|error| BadFile {
+    bounded_read::read(Path::new(path)).map_err(|error| BadFile {
         key,
         remedy: format!(
             "the file it names cannot be read ({error}): name one that this user may read"
