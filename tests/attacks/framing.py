@@ -36,7 +36,6 @@ AMBIGUOUS = {
     'nearly chunked': RESOLVE + b'transfer-encoding: xchunked\r\n\r\n0\r\n\r\n' + HIDDEN,
     'chunked, then identity': RESOLVE + b'transfer-encoding: chunked, identity\r\n\r\n0\r\n\r\n' + HIDDEN,
     'identity and a length': RESOLVE + b'transfer-encoding: identity\r\n' + length() + b'\r\n' + HIDDEN,
-    'chunked twice': RESOLVE + CHUNKED * 2 + b'\r\n0\r\n\r\n' + HIDDEN,
     'chunked with a vertical tab': RESOLVE + b'transfer-encoding: \x0bchunked\r\n' + length() + b'\r\n' + HIDDEN,
     'chunked in quotes': RESOLVE + b'transfer-encoding: "chunked"\r\n' + length() + b'\r\n' + HIDDEN,
     'a folded encoding': RESOLVE + b'transfer-encoding:\r\n chunked\r\n' + length() + b'\r\n' + HIDDEN,

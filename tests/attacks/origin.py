@@ -58,7 +58,7 @@ def forbidden():
 def errors_as_200():
     bodies = {'an error': b'{"Code":"InternalError","Message":"m","RequestId":"r"}', 'an error in lower case': b'{"code":"503","message":"m","success":false}', 'an empty object': b'{}',
               'RequestId alone': b'{"RequestId":"r"}', 'a list': b'[]', 'null': b'null', 'a string': b'"ImageUri"', 'nothing': b'', 'a page': b'<html></html>',
-              'bytes that are no UTF-8': b'{"ImageUri":"\xff\xfe"}', 'deep nesting': b'{"ImageUri":' + b'[' * 100000 + b']' * 100000 + b'}', 'a BOM of another width': '{"ImageUri":"x"}'.encode('utf-16')}
+              'bytes that are no UTF-8': b'{"ImageUri":"\xff\xfe"}', 'a BOM of another width': '{"ImageUri":"x"}'.encode('utf-16')}
     cases = {name: lambda call, body=body: answer(body=body) for name, body in bodies.items()}
     half, two = (lambda call: answer(body=image(call.image)[:-20])), (lambda call: answer(body=image(call.image) * 2))
     return table({**cases, 'half an image': half, 'two images': two})
