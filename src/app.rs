@@ -30,7 +30,8 @@ use crate::gateway::{Gateway, GatewayParts};
 use crate::metrics::Metrics;
 use crate::ranking::Ranking;
 use crate::reload::Rounds;
-use crate::server::{self, Address, BadFiles, BindError, Bound, Policy, Server, Service};
+use crate::response::Budget;
+use crate::server::{self, Address, BadFiles, BindError, Bound, Bounds, Policy, Server, Service};
 use crate::shared::{Follower, Shared};
 use crate::telemetry::{Level, told};
 use crate::traces::{BadTraces, Traces};
@@ -190,12 +191,14 @@ impl App {
             .map(Arc::new);
         let traces = Traces::open(&settings.traces, environment, &metrics)?.map(Arc::new);
         let ranking = Arc::new(Ranking::new());
+        let budget = Budget::new(settings.listen.max_buffered);
         let gateway = Gateway::new(
             settings.api.clone(),
             settings.resolve.clone(),
             &settings.upstream.not_found_code,
             settings.listen.max_in_flight,
             GatewayParts {
+                budget: budget.clone(),
                 auth: Arc::clone(&auth),
                 cache: Arc::clone(&cache),
                 shared: shared.clone(),
@@ -255,7 +258,7 @@ impl App {
             Mode::Required => Policy::Share,
         };
         let counts = metrics.listener("data");
-        let server = Server::with_policy(gateway, listen, tls, counts, policy);
+        let server = Server::bounded(gateway, listen, tls, counts, Bounds { policy, budget });
         services.spawn(Arc::clone(&server).accept(sockets.data, close.clone()));
         serve_beside(
             &services,
@@ -421,7 +424,11 @@ fn serve_beside<S: Service>(
         idle_timeout: BESIDE_IDLE,
         ..server::Config::default()
     };
-    let server = Server::with_policy(service, config, None, metrics, Policy::Idlest);
+    let bounds = Bounds {
+        policy: Policy::Idlest,
+        budget: Budget::new(config.max_buffered),
+    };
+    let server = Server::bounded(service, config, None, metrics, bounds);
     let stop = stop.clone();
     services.spawn(async move {
         Arc::clone(&server).accept(bound, stop).await;

@@ -56,7 +56,7 @@ use crate::metrics::{ClientMetrics, Metrics};
 use crate::outcome::Outcome;
 use crate::peer::Peer;
 use crate::ranking::Ranking;
-use crate::response::{self, Answer, Body, CacheStatus, Error};
+use crate::response::{self, Answer, Body, Budget, CacheStatus, Error};
 use crate::server::Service;
 use crate::shared::Shared;
 use crate::traces::{Step, Trace, Traces};
@@ -133,6 +133,8 @@ pub struct GatewayParts {
     pub access: Option<Access>,
     /// Where traces begin, if they do.
     pub traces: Option<Arc<Traces>>,
+    /// Room for responses that clients have not taken.
+    pub budget: Budget,
     /// Where writes run, so that a client that leaves leaves none half done.
     pub tasks: TaskTracker,
 }
@@ -214,6 +216,7 @@ impl Gateway {
             }
             Err(refused) => (None, Err(refused.into())),
         };
+        let reply = self.charge(reply, action);
         let answer =
             reply.unwrap_or_else(|error| response::failure(&error, id.as_str(), host_of(&head)));
         self.count(action, answer.outcome, principal.as_ref(), at);
@@ -234,6 +237,20 @@ impl Gateway {
             response.extensions_mut().insert(response::Unauthenticated);
         }
         response
+    }
+
+    /// Charges a large response; without room for it a read is answered 429. A write has been done: its
+    /// response is not withheld.
+    fn charge(&self, reply: Result<Answer, Error>, action: Action) -> Result<Answer, Error> {
+        let Ok(mut answer) = reply else { return reply };
+        if let Some(length) = answer.body.uncharged() {
+            match self.parts.budget.try_charge(length) {
+                Some(charge) => answer.body.charge(charge),
+                None if action.is_write() => {}
+                None => return Err(Error::Overloaded),
+            }
+        }
+        Ok(answer)
     }
 
     fn count(&self, action: Action, outcome: Outcome, principal: Option<&Principal>, at: Instant) {

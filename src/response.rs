@@ -1,6 +1,7 @@
 //! What goes back to a client: the only place that picks statuses, codes and headers.
 
 mod body;
+mod budget;
 mod cache_status;
 mod error;
 mod resolved;
@@ -8,6 +9,7 @@ mod seconds;
 
 pub(crate) use body::NDJSON;
 pub use body::{Body, BrokenOff, Gone, Lines, Writer, lines};
+pub use budget::{Budget, Charge, SMALL};
 pub use cache_status::CacheStatus;
 pub use error::Error;
 pub use resolved::{Resolved, Tally};

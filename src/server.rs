@@ -34,9 +34,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::metrics::{Handshake, ListenerMetrics};
 use crate::peer::Peer;
-use crate::response::{Body, Unauthenticated};
+use crate::response::{Body, Budget, Unauthenticated};
 use crate::units::{ByteSize, Span};
-use guard::{BodyLength, Guard, Limits, Phase};
+use guard::{BodyLength, Guard, Limits, Phase, Room};
 use listener::Stream;
 use minutely::Minutely;
 use places::{Place, Places};
@@ -57,6 +57,13 @@ pub struct Config {
     pub max_in_flight: u32,
     /// Connections that the kernel queues until they are accepted.
     pub backlog: u32,
+    /// HTTP/2 requests open at once, over all connections; one more is refused and may be sent again.
+    pub max_streams: u32,
+    /// Bytes of responses that clients have not taken, over all connections; what does not fit is answered
+    /// 429.
+    pub max_buffered: ByteSize,
+    /// The same for one connection; a single response may be longer.
+    pub max_buffered_per_connection: ByteSize,
     /// Bytes of the longest request head.
     pub max_head: ByteSize,
     /// Time for a request's head to arrive, from its first byte; also for the first byte of a connection.
@@ -78,6 +85,9 @@ impl Default for Config {
             max_connections: 20_000,
             max_in_flight: 20_000,
             backlog: 4096,
+            max_streams: 20_000,
+            max_buffered: ByteSize(64 << 20),
+            max_buffered_per_connection: ByteSize(8 << 20),
             max_head: ByteSize(16 << 10),
             head_timeout: Span::secs(5),
             idle_timeout: Span::secs(75),
@@ -106,6 +116,15 @@ pub trait Service: Send + Sync + 'static {
     ) -> impl Future<Output = Response<Body>> + Send;
 }
 
+/// Bounds that a server shares with others, or that depend on more than its settings.
+#[derive(Debug)]
+pub struct Bounds {
+    /// Which connection makes room.
+    pub policy: Policy,
+    /// Room for responses that clients have not taken.
+    pub budget: Budget,
+}
+
 /// Serves connections until it is told to stop.
 #[derive(Debug)]
 pub struct Server<S> {
@@ -115,6 +134,8 @@ pub struct Server<S> {
     metrics: ListenerMetrics,
     connections: TaskTracker,
     places: Arc<Places>,
+    budget: Budget,
+    streams: Arc<Semaphore>,
     refusals: Arc<Semaphore>,
     tls_hellos: Minutely,
     accept_errors: Minutely,
@@ -127,6 +148,8 @@ pub struct Server<S> {
 const MAX_REFUSALS: usize = 64;
 /// How long busy clients get to hear `Connection: close` before idle connections are closed.
 const LAST_WORD: Duration = Duration::from_secs(1);
+/// Bytes of a response that TLS holds for a client that takes none: one record.
+const TLS_BUFFER: usize = 16 << 10;
 /// Pause after an accept that failed, as it does while there are no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -139,19 +162,25 @@ impl<S: Service> Server<S> {
         tls: Option<Arc<Tls>>,
         metrics: ListenerMetrics,
     ) -> Arc<Self> {
-        Self::with_policy(service, config, tls, metrics, Policy::Refuse)
+        let budget = Budget::new(config.max_buffered);
+        let bounds = Bounds {
+            policy: Policy::Refuse,
+            budget,
+        };
+        Self::bounded(service, config, tls, metrics, bounds)
     }
 
-    /// The same with another rule for the connection that makes room.
+    /// The same within bounds of its own.
     #[must_use]
-    pub fn with_policy(
+    pub fn bounded(
         service: Arc<S>,
         config: Config,
         tls: Option<Arc<Tls>>,
         metrics: ListenerMetrics,
-        policy: Policy,
+        Bounds { policy, budget }: Bounds,
     ) -> Arc<Self> {
         let places = Places::new(config.max_connections as usize, policy);
+        let streams = Arc::new(Semaphore::new(config.max_streams as usize));
         Arc::new(Self {
             service,
             config,
@@ -159,6 +188,8 @@ impl<S: Service> Server<S> {
             metrics,
             connections: TaskTracker::new(),
             places,
+            budget,
+            streams,
             refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
             tls_hellos: Minutely::default(),
             accept_errors: Minutely::default(),
@@ -204,12 +235,13 @@ impl<S: Service> Server<S> {
         let Some(shaken) = shaking.await else {
             return;
         };
-        let stream = match shaken {
+        let mut stream = match shaken {
             Ok(stream) => stream,
             Err(why) => return self.metrics.shook_hands(why),
         };
         self.metrics.shook_hands(Handshake::Ok);
-        let (_, session) = stream.get_ref();
+        let (_, session) = stream.get_mut();
+        session.set_buffer_limit(Some(TLS_BUFFER));
         peer.encrypted = true;
         peer.names = tls::client_names(session);
         if session.alpn_protocol() == Some(b"h2") {
@@ -217,6 +249,11 @@ impl<S: Service> Server<S> {
         } else {
             self.http1(stream, &peer, &place).await;
         }
+    }
+
+    /// Time in which a client takes at least one byte of what is sent.
+    fn write_limit(&self) -> Duration {
+        self.config.write_timeout.0.min(self.config.idle_timeout.0)
     }
 
     /// Cancelled when this connection must end.
@@ -228,9 +265,14 @@ impl<S: Service> Server<S> {
         let limits = Limits {
             head: self.config.head_timeout.0,
             idle: self.config.idle_timeout.0,
-            write: self.config.write_timeout.0,
+            write: self.write_limit(),
         };
-        let guard = Guard::new(stream, limits);
+        let most = usize::try_from(self.config.max_buffered_per_connection.0);
+        let room = Room {
+            budget: self.budget.clone(),
+            most: most.unwrap_or(usize::MAX),
+        };
+        let guard = Guard::new(stream, limits, room);
         let phase = guard.phase();
         let service = service_fn(|request| self.answer(request, peer, place, &phase));
         let connection = http1::Builder::new()
@@ -284,8 +326,12 @@ impl<S: Service> Server<S> {
                 .headers_mut()
                 .insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        match response.body() {
+        match response.body_mut() {
             Body::Whole(_) => phase.request_ends(),
+            body @ Body::Charged(..) => {
+                phase.reserve(body.take_charge());
+                phase.request_ends();
+            }
             // Until its lines are made, the connection does not idle.
             Body::Lines(lines) => lines.hold(phase.serving()),
         }

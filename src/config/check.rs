@@ -75,6 +75,11 @@ pub(super) fn check(settings: &Settings, source: impl Fn(&str) -> String) -> Vec
     listen::check(&settings.listen, &mut rule);
     resolve::check(&settings.resolve, &mut rule);
     rule(
+        "resolve.max_answer",
+        settings.resolve.max_answer <= settings.listen.max_buffered,
+        "write at most what listen.max_buffered is, or raise that",
+    );
+    rule(
         "reload.interval",
         !settings.reload.interval.0.is_zero(),
         "write a duration above 0, such as \"5s\"",

@@ -92,6 +92,8 @@ type Finding<'a> = Pin<Box<dyn Future<Output = (usize, Resolved)> + Send + 'a>>;
 /// The first pause before an image is tried again; the next are twice as long each, up to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
+/// A response that grows is charged in steps of so many bytes.
+const STEP: usize = 4 << 10;
 /// How long a client may take over one line of the answer.
 const TAKEN_WITHIN: Duration = Duration::from_secs(30);
 
@@ -118,14 +120,26 @@ impl Gateway {
         if takes_lines(&asked.head.headers) {
             self.in_lines(order, survey, waiting)
         } else {
-            Ok(self.in_one_piece(&order, survey).await)
+            self.in_one_piece(&order, survey).await
         }
     }
 
-    async fn in_one_piece(&self, order: &Order, Survey { places, outcome }: Survey) -> Answer {
-        let mut results = Results::new(self, order, places);
+    /// Charges the response while it grows, so that many of them together stay within the budget before
+    /// one is sent.
+    async fn in_one_piece(
+        &self,
+        order: &Order,
+        Survey { places, outcome }: Survey,
+    ) -> Result<Answer, Error> {
+        let budget = &self.parts.budget;
+        let mut charge = budget.try_charge(0).ok_or(Error::Overloaded)?;
+        let (mut results, mut bytes) = (Results::new(self, order, places), 0_usize);
         let mut known = Vec::with_capacity(order.wanted.keys().len());
         while let Some(result) = results.next().await {
+            bytes += result.1.room_taken();
+            if !charge.grow_to(bytes.next_multiple_of(STEP), budget) {
+                return Err(Error::Overloaded);
+            }
             known.push(result);
         }
         known.sort_unstable_by_key(|(place, _)| *place);
@@ -133,7 +147,9 @@ impl Gateway {
         let known = images.zip(known.into_iter().map(|(_, resolved)| resolved));
         let known: Vec<_> = known.collect();
         let id = order.request_id.as_str();
-        response::resolved(Resolved::whole(id, &known, Instant::now()), outcome)
+        let whole = Resolved::whole(id, &known, Instant::now());
+        let body = response::Body::charged(whole, charge);
+        Ok(response::resolved(body, outcome))
     }
 
     /// Begins the answer; a task of its own goes on with it, in the request's place in the line.
@@ -174,6 +190,8 @@ impl Gateway {
             tally.count(&resolved);
             let key = order.wanted.keys().get(place)?;
             let line = resolved.line(&key.image, Instant::now());
+            let charge = self.parts.budget.charge(line.len());
+            let line = timeout(TAKEN_WITHIN, charge).await.ok()??.attach(line);
             timeout(TAKEN_WITHIN, to.write(line)).await.ok()?.ok()?;
         }
         let last = to.finish(tally.line(order.request_id.as_str()));

@@ -77,6 +77,7 @@ impl World {
         let auth =
             Authenticator::open(&auth::Config::default(), None, Arc::clone(&metrics)).unwrap();
         let parts = GatewayParts {
+            budget: Budget::new(ByteSize(64 << 20)),
             auth: Arc::new(auth),
             shared: None,
             cache: Arc::new(cache),

@@ -8,16 +8,20 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::HeaderValue;
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::Full;
 use parking_lot::Mutex;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
+
+use super::budget::{Charge, SMALL};
 
 /// An answer's body.
 #[derive(Debug)]
 pub enum Body {
     /// In memory.
     Whole(Full<Bytes>),
+    /// In memory, with the room that it takes there.
+    Charged(Full<Bytes>, Charge),
     /// As it comes.
     Lines(Lines),
 }
@@ -88,8 +92,48 @@ impl Body {
     #[must_use]
     pub const fn content_type(&self) -> HeaderValue {
         match self {
-            Self::Whole(_) => HeaderValue::from_static("application/json"),
+            Self::Whole(_) | Self::Charged(..) => HeaderValue::from_static("application/json"),
             Self::Lines(_) => HeaderValue::from_static(NDJSON),
+        }
+    }
+
+    /// A body with the room that was charged for it.
+    #[must_use]
+    pub fn charged(whole: Bytes, charge: Charge) -> Self {
+        Self::Charged(Full::new(whole), charge)
+    }
+
+    /// Length of a body that is large and has not been charged.
+    #[must_use]
+    pub fn uncharged(&self) -> Option<usize> {
+        let Self::Whole(whole) = self else {
+            return None;
+        };
+        let length = usize::try_from(whole.size_hint().upper()?).ok()?;
+        (length > SMALL).then_some(length)
+    }
+
+    /// Charges a body that is in memory and has not been charged.
+    pub fn charge(&mut self, charge: Charge) {
+        let empty = Self::Whole(Full::default());
+        *self = match mem::replace(self, empty) {
+            Self::Whole(whole) => Self::Charged(whole, charge),
+            other => other,
+        };
+    }
+
+    /// Takes the charge, for whoever sends the body.
+    pub fn take_charge(&mut self) -> Option<Charge> {
+        let empty = Self::Whole(Full::default());
+        match mem::replace(self, empty) {
+            Self::Charged(whole, charge) => {
+                *self = Self::Whole(whole);
+                Some(charge)
+            }
+            other => {
+                *self = other;
+                None
+            }
         }
     }
 }
@@ -118,7 +162,7 @@ impl http_body::Body for Body {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         match self.get_mut() {
-            Self::Whole(whole) => Pin::new(whole)
+            Self::Whole(whole) | Self::Charged(whole, _) => Pin::new(whole)
                 .poll_frame(context)
                 .map_err(|never| match never {}),
             Self::Lines(lines) => lines.poll_line(context),
@@ -127,14 +171,14 @@ impl http_body::Body for Body {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Whole(whole) => whole.is_end_stream(),
+            Self::Whole(whole) | Self::Charged(whole, _) => whole.is_end_stream(),
             Self::Lines(lines) => lines.is_whole,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Whole(whole) => whole.size_hint(),
+            Self::Whole(whole) | Self::Charged(whole, _) => whole.size_hint(),
             Self::Lines(_) => SizeHint::default(),
         }
     }
@@ -218,7 +262,6 @@ mod tests {
     use std::pin::pin;
 
     use futures_util::{FutureExt, poll};
-    use http_body::Body as _;
     use http_body_util::BodyExt;
 
     use super::*;

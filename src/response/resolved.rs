@@ -170,6 +170,12 @@ impl Resolved {
         put(to, &["}"]);
     }
 
+    /// Bytes that this takes in a whole answer, at most.
+    #[must_use]
+    pub fn room_taken(&self) -> usize {
+        FRAME + self.len()
+    }
+
     fn len(&self) -> usize {
         match self {
             Self::Found { image, .. } => image.len(),

@@ -15,10 +15,12 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::stall::Stall;
+use crate::response::{Budget, Charge};
 pub(super) use heads::BodyLength;
 use heads::Heads;
 
@@ -40,6 +42,8 @@ struct Shared {
     /// Whether the request's head lay in the buffer before its predecessor was answered.
     pipelined: AtomicBool,
     tls_hello: AtomicBool,
+    reserved: Mutex<Option<Charge>>,
+    has_reserved: AtomicBool,
 }
 
 impl Phase {
@@ -53,6 +57,28 @@ impl Phase {
     /// Its answer is ready.
     pub(super) fn request_ends(&self) {
         self.0.phase.store(IDLE, Ordering::Relaxed);
+    }
+
+    /// Keeps the room of its answer until all of it has been written.
+    pub(super) fn reserve(&self, charge: Option<Charge>) {
+        self.0
+            .has_reserved
+            .store(charge.is_some(), Ordering::Relaxed);
+        *self.0.reserved.lock() = charge;
+    }
+
+    fn reserved(&self) -> usize {
+        if self.0.has_reserved.load(Ordering::Relaxed) {
+            self.0.reserved.lock().as_ref().map_or(0, Charge::bytes)
+        } else {
+            0
+        }
+    }
+
+    fn all_is_written(&self) {
+        if self.0.has_reserved.load(Ordering::Relaxed) {
+            self.reserve(None);
+        }
     }
 
     /// Its answer is being made until this is dropped.
@@ -87,6 +113,14 @@ pub(super) struct Limits {
     pub(super) write: Duration,
 }
 
+/// Room for what the client has not taken.
+#[derive(Debug)]
+pub(super) struct Room {
+    pub(super) budget: Budget,
+    /// Bytes of this connection, beside an answer for which room was kept.
+    pub(super) most: usize,
+}
+
 /// A stream under these limits.
 #[derive(Debug)]
 pub(super) struct Guard<S> {
@@ -98,10 +132,12 @@ pub(super) struct Guard<S> {
     limits: Limits,
     timer: Option<Pin<Box<Sleep>>>,
     stall: Stall,
+    room: Room,
+    charge: Option<Charge>,
 }
 
 impl<S> Guard<S> {
-    pub(super) fn new(stream: S, limits: Limits) -> Self {
+    pub(super) fn new(stream: S, limits: Limits, room: Room) -> Self {
         Self {
             stream,
             phase: Phase::default(),
@@ -109,8 +145,10 @@ impl<S> Guard<S> {
             heads: Heads::default(),
             since: Instant::now(),
             timer: None,
-            stall: Stall::new(limits.write.min(limits.idle)),
+            stall: Stall::new(limits.write),
             limits,
+            room,
+            charge: None,
         }
     }
 
@@ -154,17 +192,41 @@ impl<S> Guard<S> {
         self.heads.excess(body, pipelined)
     }
 
-    /// A client that takes its answer in pieces is not idle meanwhile.
+    /// A client that takes its answer in pieces is not idle meanwhile. The `left` bytes that it did not take
+    /// are charged: an answer that is taken at once never is.
     fn unless_stalled<T>(
         &mut self,
         written: Poll<io::Result<T>>,
+        left: usize,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<T>> {
-        if written.is_ready() && !self.stall.waits() {
-            return written;
+        if written.is_ready() {
+            if !self.stall.waits() {
+                return written;
+            }
+            self.charge = None;
+        } else if !self.has_room(left) {
+            return Poll::Ready(Err(io::Error::other(
+                "too much waits to be taken by clients",
+            )));
         }
         self.since = Instant::now();
         self.stall.check(written, context)
+    }
+
+    fn has_room(&mut self, left: usize) -> bool {
+        let own = left.saturating_sub(self.phase.reserved());
+        if own > self.room.most {
+            return false;
+        }
+        match &mut self.charge {
+            _ if own == 0 => true,
+            Some(charge) => charge.grow_to(own, &self.room.budget),
+            none => {
+                *none = self.room.budget.try_charge(own);
+                none.is_some()
+            }
+        }
     }
 
     /// Nothing to read: fails once the phase has lasted too long.
@@ -223,18 +285,21 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guard<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.unless_stalled(written, context)
+        self.unless_stalled(written, bytes.len(), context)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         // TLS takes an answer whole, and is stuck with it only here.
         let flushed = Pin::new(&mut self.stream).poll_flush(context);
-        self.unless_stalled(flushed, context)
+        if flushed.is_ready() {
+            self.phase.all_is_written();
+        }
+        self.unless_stalled(flushed, 0, context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let shut = Pin::new(&mut self.stream).poll_shutdown(context);
-        self.unless_stalled(shut, context)
+        self.unless_stalled(shut, 0, context)
     }
 
     fn poll_write_vectored(
@@ -243,7 +308,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guard<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.unless_stalled(written, context)
+        let left = slices.iter().map(|slice| slice.len()).sum();
+        self.unless_stalled(written, left, context)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -50,6 +50,7 @@ mod tls;
 mod tls_reload;
 mod traces;
 mod unix;
+mod unread;
 mod vectors;
 mod wire;
 mod worlds;

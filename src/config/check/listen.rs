@@ -20,6 +20,20 @@ pub(super) fn check(listen: &Config, rule: &mut impl FnMut(&str, bool, &str)) {
         "write at least \"8KiB\": SDK heads need it",
     );
     rule(
+        "listen.max_streams",
+        listen.max_streams > 0,
+        "write a number above 0",
+    );
+    for (key, size) in [
+        ("listen.max_buffered", listen.max_buffered),
+        (
+            "listen.max_buffered_per_connection",
+            listen.max_buffered_per_connection,
+        ),
+    ] {
+        rule(key, size.0 >= 64 << 10, "write at least \"64KiB\"");
+    }
+    rule(
         "listen.write_timeout",
         !listen.write_timeout.0.is_zero(),
         "write a duration above 0, such as \"10s\"",
