@@ -3,7 +3,6 @@
 mod guard;
 mod http2;
 mod listener;
-mod minutely;
 mod places;
 mod stall;
 mod tls;
@@ -35,10 +34,10 @@ use tokio_util::task::TaskTracker;
 use crate::metrics::{Handshake, ListenerMetrics};
 use crate::peer::Peer;
 use crate::response::{Body, Budget, Unauthenticated};
+use crate::telemetry::Condition;
 use crate::units::{ByteSize, Span};
 use guard::{BodyLength, Guard, Limits, Phase, Room};
 use listener::Stream;
-use minutely::Minutely;
 use places::{Place, Places};
 
 /// The `[listen]` settings.
@@ -137,8 +136,6 @@ pub struct Server<S> {
     budget: Budget,
     streams: Arc<Semaphore>,
     refusals: Arc<Semaphore>,
-    tls_hellos: Minutely,
-    accept_errors: Minutely,
     closing: AtomicBool,
     goaway: CancellationToken,
     close: CancellationToken,
@@ -191,8 +188,6 @@ impl<S: Service> Server<S> {
             budget,
             streams,
             refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
-            tls_hellos: Minutely::default(),
-            accept_errors: Minutely::default(),
             closing: AtomicBool::new(false),
             goaway: CancellationToken::new(),
             close: CancellationToken::new(),
@@ -203,11 +198,18 @@ impl<S: Service> Server<S> {
     pub async fn accept(self: Arc<Self>, bound: Bound, stop: CancellationToken) {
         while let Some(accepted) = stop.run_until_cancelled(bound.accept()).await {
             let (stream, peer) = match accepted {
-                Ok(accepted) => accepted,
+                Ok(accepted) => {
+                    let ListenerMetrics {
+                        conditions, name, ..
+                    } = &self.metrics;
+                    conditions.recovered(Condition::AcceptFails, *name);
+                    accepted
+                }
                 Err(error) => {
-                    if let Some(count) = self.accept_errors.count(Instant::now()) {
-                        tracing::warn!(%error, count, "a connection could not be accepted");
-                    }
+                    let ListenerMetrics {
+                        conditions, name, ..
+                    } = &self.metrics;
+                    conditions.occurred(Condition::AcceptFails, *name, || error.to_string());
                     sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
@@ -295,19 +297,17 @@ impl<S: Service> Server<S> {
             }
         };
         if phase.was_tls_hello() {
-            self.tell_of_tls();
+            self.tell_of_tls(peer);
         } else if let Err(error) = served {
             tracing::debug!(%error, "a connection ended early");
         }
     }
 
-    fn tell_of_tls(&self) {
-        if let Some(count) = self.tls_hellos.count(Instant::now()) {
-            tracing::warn!(
-                count,
-                "a client speaks TLS to this plain port: set protocol to \"http\" in its SDK's Config, or put TLS in front"
-            );
-        }
+    fn tell_of_tls(&self, peer: &Peer) {
+        let ListenerMetrics {
+            conditions, name, ..
+        } = &self.metrics;
+        conditions.occurred(Condition::TlsOnPlainPort, *name, || format!("peer {peer}"));
     }
 
     async fn answer(
@@ -342,6 +342,10 @@ impl<S: Service> Server<S> {
     /// that would be more work than an answer: a TLS client finds it closed.
     async fn refuse(self: Arc<Self>, mut stream: Stream) {
         self.metrics.refused.inc();
+        let ListenerMetrics {
+            conditions, name, ..
+        } = &self.metrics;
+        conditions.occurred(Condition::ConnectionsRefused, *name, String::new);
         if self.tls.is_some() {
             return;
         }
