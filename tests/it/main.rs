@@ -29,6 +29,7 @@ mod log;
 mod malformed;
 mod metrics;
 mod outage;
+mod outage_log;
 mod outcomes;
 mod page;
 mod parent;
