@@ -151,7 +151,8 @@ mod tests {
                         let place = at.index(held.len());
                         let before = held[place].bytes();
                         let grown = held[place].grow_to(bytes, &budget);
-                        prop_assert!(if grown { held[place].bytes() >= bytes } else { held[place].bytes() == before });
+                        let now = held[place].bytes();
+                        prop_assert!(if grown { now >= bytes } else { now == before }, "{} of {}", now, bytes);
                         held.extend(budget.try_charge(bytes));
                     }
                     (false, true) => {}

@@ -32,7 +32,7 @@ fn what_breaks_off_at_the_end_is_left_out() {
         assert_eq!(read, expected, "{length}");
     }
     // A crash may have lengthened the file and not filled it.
-    let mut zeros = whole.clone();
+    let mut zeros = whole;
     zeros.extend([0; 2 * RECORD + 5]);
     assert_eq!(decode(&zeros), Contents::Whole(records.to_vec()));
 }
