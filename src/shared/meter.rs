@@ -59,6 +59,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
     }
 }
 
+/// Returns the length that a line announces: 0 where the line is no number or a negative one, which stands for null;
+/// the greatest where the number is out of range.
+fn length_of(digits: &str) -> u64 {
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let out_of_range = if is_number { u64::MAX } else { 0 };
+    digits.parse().unwrap_or(out_of_range)
+}
+
 /// A reply that is longer than any that is asked for.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a reply of more than {LONGEST_REPLY} bytes")]
@@ -108,9 +116,7 @@ impl Meter {
         let number = line
             .get(1..)
             .and_then(|rest| std::str::from_utf8(rest).ok());
-        let number = number.and_then(|text| text.trim_end().parse::<u64>().ok());
-        // Negative for null, and none where the line is no number.
-        let number = number.unwrap_or(0);
+        let number = number.map_or(0, |text| length_of(text.trim_end()));
         self.elements = self.elements.saturating_sub(1);
         match kind {
             b'$' | b'=' | b'!' if line.get(1) != Some(&b'-') => {

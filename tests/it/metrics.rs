@@ -170,7 +170,8 @@ async fn an_idle_gateway_exposes_little() {
 
 #[tokio::test]
 async fn a_part_that_is_switched_off_exposes_nothing() {
-    let (_gateway, scrape) = idle(&[]).await;
+    let gateway = TestGateway::start(|setup| setup.set("audit.to", "off")).await;
+    let scrape = ask(&gateway.app.admin, Method::GET, "/metrics", &[], "").await;
     let text = scrape.text();
     for part in [
         "shared_cache_",

@@ -152,7 +152,8 @@ async fn a_refresh_behind_the_clients_back_is_a_trace_of_its_own() {
     ];
     let gateway = traced(&collector, &settings).await;
     gateway.image(&Store::id(1)).await.found();
-    tokio::time::sleep(Duration::from_millis(10)).await;
+    // A refresh begins no sooner than a second after the fetch before it.
+    tokio::time::sleep(Duration::from_millis(1200)).await;
     follow(&gateway, &traceparent(TRACE)).await.found();
     let spans = collector.trace(TRACE, 1).await;
     gateway.await_fetches(&Store::id(1), 2).await;

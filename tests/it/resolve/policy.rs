@@ -142,7 +142,7 @@ async fn the_audit_has_the_request_and_each_denial() {
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
     let fields = |line: &Value| {
-        ["client", "operation", "outcome", "decision", "image"]
+        ["client", "operation", "outcome", "decision", "image_id"]
             .map(|name| line[name].as_str().unwrap_or("").to_owned())
     };
     assert_eq!(

@@ -28,7 +28,7 @@ async fn origin() -> (SocketAddr, Arc<Mutex<Vec<HeaderMap>>>) {
             tokio::spawn(async move {
                 let service = service_fn(move |request: http::Request<_>| {
                     kept.lock().push(request.headers().clone());
-                    let body = Full::new(Bytes::from_static(b"{\"ImageId\":\"image-1\"}"));
+                    let body = Full::new(Bytes::from_static(b"{\"ImageUri\":\"registry/x:1\"}"));
                     async { Ok::<_, std::convert::Infallible>(http::Response::new(body)) }
                 });
                 let connection = TokioIo::new(stream);
