@@ -139,11 +139,12 @@ impl AsyncRead for Recorded {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         let bytes = &buffer.filled()[before..];
-        if self.progress.read(bytes.len()) == Part::Head {
+        // An interim answer may come while the request is still being written.
+        if self.progress.read(bytes.len()) == Part::Head && self.head.is_complete() {
             self.head = Head::default();
         }
-        if let Err(ambiguous) = self.head.read(bytes) {
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, ambiguous)));
+        if let Err(bad) = self.head.read(bytes) {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, bad)));
         }
         read
     }

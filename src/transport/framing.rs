@@ -3,55 +3,95 @@
 //! Invalid header lines of an answer are ignored, as the vendor's SDKs ignore them, but not where such a line seems to
 //! mean the answer's length: then the one who wrote it and this gateway may disagree on where the next answer begins
 //! (RFC 9112 §11.1). The connection fails instead.
+//!
+//! Interim answers of one call are bounded here too. hyper drops each and reads on for as long as bytes are there:
+//! a server that sends nothing else keeps the task of its connection from yielding, and with it a worker of the
+//! runtime, whose other tasks and timers then wait.
 
 use super::MAX_HEAD;
+
+/// Most interim answers (1xx) of one call; Go's client takes 5, RFC 9110 §15.2 names no number. Together with the
+/// answer's own head they may have [`MAX_HEAD`] bytes.
+const MAX_INTERIM: usize = 16;
 
 /// The head of an answer while it comes.
 #[derive(Debug, Default)]
 pub(super) struct Head {
     bytes: Vec<u8>,
+    /// Where the interim answers end.
+    start: usize,
+    interim: usize,
     is_complete: bool,
 }
 
-/// A header line that means the answer's length but is none.
+/// A head that ends its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a header line about the answer's length is malformed")]
-pub(super) struct Ambiguous;
+pub(super) enum BadHead {
+    /// A header line means the answer's length but is none.
+    #[error("a header line about the answer's length is malformed")]
+    Ambiguous,
+    /// Interim answers go on and on.
+    #[error("more than {MAX_INTERIM} interim answers (1xx), or {MAX_HEAD} bytes of them")]
+    TooManyInterim,
+}
 
 impl Head {
+    /// Whether all of it has come. What is read next is its body, until another request is written.
+    pub(super) const fn is_complete(&self) -> bool {
+        self.is_complete
+    }
+
     /// Takes what was read next. Bytes behind the head are not looked at.
     ///
     /// # Errors
-    /// [`Ambiguous`], once the head is complete.
-    pub(super) fn read(&mut self, bytes: &[u8]) -> Result<(), Ambiguous> {
+    /// [`BadHead`]: an ambiguous line once its head is complete, or too many interim answers.
+    pub(super) fn read(&mut self, bytes: &[u8]) -> Result<(), BadHead> {
         if self.is_complete {
             return Ok(());
         }
         let mut seen = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
-        while let Some(end) = end_of_head(&self.bytes, seen) {
-            check(&self.bytes[..end])?;
+        while let Some(end) = self.next_end(seen) {
+            let head = &self.bytes[self.start..end];
+            check(head)?;
             // What follows an interim answer is a head too.
-            self.is_complete = !is_interim(&self.bytes);
-            if self.is_complete {
-                break;
+            if !is_interim(head) {
+                return self.complete();
             }
-            self.bytes.drain(..end);
-            seen = 0;
+            self.interim += 1;
+            if self.interim > MAX_INTERIM {
+                return Err(BadHead::TooManyInterim);
+            }
+            (self.start, seen) = (end, end);
         }
-        if self.is_complete || self.bytes.len() > MAX_HEAD {
-            *self = Self {
-                bytes: Vec::new(),
-                is_complete: true,
-            };
+        match self.bytes.len() > MAX_HEAD {
+            false => Ok(()),
+            true if self.interim > 0 => Err(BadHead::TooManyInterim),
+            // hyper refuses a head so long.
+            true => self.complete(),
         }
+    }
+
+    /// Position behind the next head. Empty lines before it belong to none, as hyper reads them.
+    fn next_end(&mut self, seen: usize) -> Option<usize> {
+        let rest = self.bytes[self.start..].iter();
+        let empty = rest.take_while(|byte| matches!(byte, b'\r' | b'\n'));
+        self.start += empty.count();
+        let from = seen.saturating_sub(3).max(self.start);
+        end_of_head(&self.bytes, from)
+    }
+
+    fn complete(&mut self) -> Result<(), BadHead> {
+        *self = Self {
+            is_complete: true,
+            ..Self::default()
+        };
         Ok(())
     }
 }
 
-/// Where the first empty line ends. What was `seen` before holds none.
-fn end_of_head(bytes: &[u8], seen: usize) -> Option<usize> {
-    let from = seen.saturating_sub(3).min(bytes.len());
+/// Position behind the first empty line at or behind `from`.
+fn end_of_head(bytes: &[u8], from: usize) -> Option<usize> {
     let ends = |at: usize| {
         let rest = &bytes[at..];
         rest.starts_with(b"\n\n") || rest.starts_with(b"\n\r\n")
@@ -64,7 +104,7 @@ fn is_interim(head: &[u8]) -> bool {
     head.get(8..10) == Some(b" 1") && head.get(8..12) != Some(b" 101")
 }
 
-fn check(head: &[u8]) -> Result<(), Ambiguous> {
+fn check(head: &[u8]) -> Result<(), BadHead> {
     let lines = head.split(|byte| *byte == b'\n').skip(1);
     for line in lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line)) {
         let colon = line.iter().position(|byte| *byte == b':');
@@ -75,7 +115,7 @@ fn check(head: &[u8]) -> Result<(), Ambiguous> {
                 .iter()
                 .any(|byte| byte.is_ascii_control() && *byte != b'\t');
         if is_framing(&letters(name)) && !is_clean {
-            return Err(Ambiguous);
+            return Err(BadHead::Ambiguous);
         }
     }
     Ok(())
@@ -96,7 +136,7 @@ fn letters(name: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn read(head: &str) -> Result<(), Ambiguous> {
+    fn read(head: &str) -> Result<(), BadHead> {
         Head::default().read(head.as_bytes())
     }
 
@@ -129,8 +169,12 @@ mod tests {
             "Transfer-Encoding: chunked\x7f",
             "tRANSFER-eNCODING;: chunked",
         ] {
-            assert_eq!(read(&with(bad)), Err(Ambiguous), "{bad}");
-            assert_eq!(read(&with(bad).replace('\r', "")), Err(Ambiguous), "{bad}");
+            assert_eq!(read(&with(bad)), Err(BadHead::Ambiguous), "{bad}");
+            assert_eq!(
+                read(&with(bad).replace('\r', "")),
+                Err(BadHead::Ambiguous),
+                "{bad}"
+            );
         }
     }
 
@@ -141,7 +185,7 @@ mod tests {
             let mut head = Head::default();
             let pieces = bad.as_bytes().chunks(size);
             let read: Vec<_> = pieces.map(|piece| head.read(piece)).collect();
-            assert!(read.contains(&Err(Ambiguous)), "{size}");
+            assert!(read.contains(&Err(BadHead::Ambiguous)), "{size}");
         }
         let body = "HTTP/1.1 200 OK\r\n\r\nContent-Length 2\r\n\r\n";
         let mut head = Head::default();
@@ -155,6 +199,37 @@ mod tests {
         let early = "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n".repeat(2);
         assert_eq!(read(&(early.clone() + &with("Content-Length: 2"))), Ok(()));
         let bad = early + &with("Content-Length\x0b: 2");
-        assert_eq!(read(&bad), Err(Ambiguous));
+        assert_eq!(read(&bad), Err(BadHead::Ambiguous));
+    }
+
+    #[test]
+    fn interim_answers_end_at_a_number_and_at_a_size() {
+        let early = "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n";
+        let last = with("Content-Length: 2");
+        assert_eq!(read(&(early.repeat(MAX_INTERIM) + &last)), Ok(()));
+        for many in [
+            early.repeat(MAX_INTERIM + 1),
+            early.replace('\r', "").repeat(MAX_INTERIM + 1),
+            format!("\r\n\n{early}").repeat(MAX_INTERIM + 1),
+            early
+                .replace("103 Early Hints", "199")
+                .repeat(MAX_INTERIM + 1),
+        ] {
+            assert_eq!(read(&many), Err(BadHead::TooManyInterim), "{many}");
+        }
+        let long = early.replace('x', &"x".repeat(MAX_HEAD / 2));
+        assert_eq!(read(&long.repeat(2)), Err(BadHead::TooManyInterim));
+        assert_eq!(read(&(long + &last)), Ok(()));
+    }
+
+    #[test]
+    fn interim_answers_are_counted_however_they_are_cut() {
+        let many = "\r\nHTTP/1.1 100 Continue\r\n\r\n".repeat(MAX_INTERIM + 1);
+        for size in 1..64 {
+            let mut head = Head::default();
+            let pieces = many.as_bytes().chunks(size);
+            let read: Vec<_> = pieces.map(|piece| head.read(piece)).collect();
+            assert!(read.contains(&Err(BadHead::TooManyInterim)), "{size}");
+        }
     }
 }

@@ -124,6 +124,31 @@ async fn hundreds_of_headers_are_taken_and_thousands_are_not() {
     }
 }
 
+/// A server of its own thread: the client may have the runtime's only worker for itself.
+fn endless(piece: &'static [u8]) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        while stream.write_all(piece).is_ok() {}
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_few_interim_answers_are_passed_over_and_endless_ones_end_the_connection() {
+    let early = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n";
+    let few = [early.repeat(3), with_length("", BODY)].concat();
+    assert_eq!(reading(few).await.unwrap().body, BODY);
+    for piece in [&early[..], b"\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n"] {
+        let refused = ask(&client(1 << 20), get(&endless(piece))).await;
+        let Err(TransportError::Connection(why)) = refused else {
+            panic!("{refused:?}")
+        };
+        assert!(why.contains("interim answers (1xx)"), "{why}");
+    }
+}
+
 #[tokio::test]
 async fn lengths_that_differ_are_an_error_and_end_the_connection() {
     for headers in [

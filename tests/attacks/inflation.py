@@ -44,7 +44,9 @@ def long_body():
 
 @row('interim answers without an end')
 def interim():
-    return costs(lambda call: [b'HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n' * 200] * 5000)
+    early = b'HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n'
+    kinds = {'many': early * 200, 'behind empty lines': (b'\r\n\n' + early) * 200, 'bare': b'HTTP/1.1 100 \n\n' * 600}
+    return '; '.join(f'{name}: {costs(lambda call, piece=piece: [piece] * 5000)}' for name, piece in kinds.items())
 
 
 @row('a chunk extension, and trailers, without an end')
