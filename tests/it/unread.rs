@@ -87,14 +87,28 @@ async fn who_has_not_signed_in_has_eight_unread_responses() {
     let tls = patient_but(|setup| signed::guard(setup, folder.path())).await;
     let mut client = Unread::connect(&tls, 0).await;
     let mut asked = Vec::new();
-    for _ in 0..40 {
+    for _ in 0..32 {
         asked.push(client.get(&path(&Store::id(1))).await);
     }
     let heard = join_all(asked.into_iter().map(heard)).await;
     let refused = heard.iter().filter(|heard| **heard == Ok(401)).count();
     let reset = Err(Some(Reason::ENHANCE_YOUR_CALM));
     assert_eq!(refused, 8, "{heard:?}");
-    assert_eq!(heard.iter().filter(|heard| **heard == reset).count(), 32);
+    assert_eq!(heard.iter().filter(|heard| **heard == reset).count(), 24);
+}
+
+/// Memory is taken for each stream before its sender is known.
+#[tokio::test]
+async fn a_connection_agrees_to_32_requests_at_once_and_the_next_waits_for_one_of_them() {
+    let tls = patient_but(|_| {}).await;
+    let mut client = Unread::connect(&tls, 0).await;
+    let mut asked = Vec::new();
+    for _ in 0..32 {
+        asked.push(client.get(&path(&Store::id(1))).await);
+    }
+    let all = join_all(asked.into_iter().map(heard)).await;
+    assert!(all.iter().all(|heard| *heard == Ok(200)), "{all:?}");
+    assert_eq!(client.sender.current_max_send_streams(), 32);
 }
 
 #[tokio::test]
