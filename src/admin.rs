@@ -24,6 +24,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use http::header::{
     ACCEPT_ENCODING, ALLOW, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, ORIGIN, VARY,
 };
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use schemars::JsonSchema;
@@ -32,6 +33,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
+use crate::api::Malformed;
 use crate::audit::Audit;
 use crate::auth::Authenticator;
 use crate::cache::Cache;
@@ -137,6 +139,10 @@ impl Service for Observe {
             .open(request.method(), request.uri().path(), request.headers())
             .unwrap_or_else(|| problem(StatusCode::NOT_FOUND, "no such page"))
     }
+
+    fn refuse(&self, _: Parts, why: Malformed, _: &Peer) -> Response<Body> {
+        problem(StatusCode::BAD_REQUEST, &why.to_string())
+    }
 }
 
 impl Service for Admin {
@@ -170,6 +176,10 @@ impl Service for Admin {
             (_, "/status" | "/config") => method_not_allowed("GET"),
             _ => problem(StatusCode::NOT_FOUND, "no such page"),
         }
+    }
+
+    fn refuse(&self, _: Parts, why: Malformed, _: &Peer) -> Response<Body> {
+        problem(StatusCode::BAD_REQUEST, &why.to_string())
     }
 }
 

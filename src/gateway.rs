@@ -12,7 +12,6 @@
 
 mod demand;
 mod fetch;
-mod framing;
 mod landing;
 mod manner;
 mod notes;
@@ -280,7 +279,6 @@ impl Gateway {
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send,
     {
-        framing::check(asked.head)?;
         asked.principal.spend_request().map_err(Error::OverBudget)?;
         let call = call.map_err(Error::Misrouted)?;
         self.permits(&call, asked.principal)?;
@@ -408,6 +406,34 @@ impl Gateway {
 impl Service for Gateway {
     async fn answer(&self, request: Request<Incoming>, peer: &Peer) -> Response<Body> {
         self.handle(request, peer).await
+    }
+
+    /// Counted and noted as any other answer, of a sender that is not asked for who it is.
+    fn refuse(&self, mut head: Parts, why: Malformed, peer: &Peer) -> Response<Body> {
+        let at = Instant::now();
+        let id = RequestId::new();
+        let call = Call::classify(&head.method, head.uri.path(), head.uri.query());
+        let action = call.map_or_else(|bad| bad.action(), |call| call.operation.action());
+        let sender = (!self.parts.auth.is_required()).then_some(Principal::Anonymous);
+        let answer = response::failure(&why.into(), id.as_str(), host_of(&head));
+        self.count(action, answer.outcome, sender.as_ref(), at);
+        if self.takes_notes {
+            let deed = Deed {
+                client: sender.as_ref().map_or(STRANGER, Principal::name),
+                action,
+                peer,
+                image: None,
+                refused: None,
+                answer: &answer,
+                request_id: id.as_str(),
+            };
+            self.note(&deed, &Step::none(), at.elapsed());
+        }
+        let mut response = answer.into_response(id.to_header(), std::mem::take(&mut head.headers));
+        if sender.is_none() {
+            response.extensions_mut().insert(response::Unauthenticated);
+        }
+        response
     }
 }
 

@@ -1,5 +1,6 @@
 //! The data port: accepting connections, and closing them without losing a request.
 
+mod framing;
 mod guard;
 mod http2;
 mod listener;
@@ -16,7 +17,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use http::{HeaderValue, Request, Response, header};
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -31,6 +34,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::api::Malformed;
 use crate::metrics::{Handshake, ListenerMetrics};
 use crate::peer::Peer;
 use crate::response::{Body, Budget, Unauthenticated};
@@ -113,6 +117,14 @@ pub trait Service: Send + Sync + 'static {
         request: Request<Incoming>,
         peer: &Peer,
     ) -> impl Future<Output = Response<Body>> + Send;
+
+    /// Answers a request that could be read in two ways, in the service's own error shape if it has one. Its body is
+    /// not read, and over HTTP/1 its connection ends with the answer.
+    fn refuse(&self, _head: Parts, _why: Malformed, _peer: &Peer) -> Response<Body> {
+        let mut response = Response::new(Body::from(Bytes::new()));
+        *response.status_mut() = StatusCode::BAD_REQUEST;
+        response
+    }
 }
 
 /// Bounds that a server shares with others, or that depend on more than its settings.
@@ -310,6 +322,14 @@ impl<S: Service> Server<S> {
         conditions.occurred(Condition::TlsOnPlainPort, *name, || format!("peer {peer}"));
     }
 
+    /// The service's answer, and whether the request's head was refused.
+    async fn checked(&self, request: Request<Incoming>, peer: &Peer) -> (Response<Body>, bool) {
+        match framing::check(&request) {
+            Ok(()) => (self.service.answer(request, peer).await, false),
+            Err(why) => (self.service.refuse(request.into_parts().0, why, peer), true),
+        }
+    }
+
     async fn answer(
         &self,
         request: Request<Incoming>,
@@ -319,9 +339,9 @@ impl<S: Service> Server<S> {
     ) -> Result<Response<Body>, Infallible> {
         phase.request_begins(length_of(request.body()));
         place.request_begins();
-        let mut response = self.service.answer(request, peer).await;
+        let (mut response, is_refused) = self.checked(request, peer).await;
         place.request_ends(is_let_in(&response));
-        if self.closing.load(Ordering::Relaxed) {
+        if is_refused || self.closing.load(Ordering::Relaxed) {
             response
                 .headers_mut()
                 .insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -74,7 +74,7 @@ impl<S: Service> Server<S> {
             // Boxed, so that a stream whose response waits has given back what it took to make it.
             Box::pin(async move {
                 let stream = open.streams.begin()?;
-                let response = server.service.answer(request, &open.peer).await;
+                let (response, _) = server.checked(request, &open.peer).await;
                 let let_in = is_let_in(&response);
                 open.place.request_ends(let_in);
                 let (head, body) = response.into_parts();

@@ -3,7 +3,7 @@
 use http::Method;
 use pai_image_gateway::emulator::Store;
 
-use crate::support::{TestGateway, path};
+use crate::support::{TestGateway, address, path, raw};
 
 #[tokio::test]
 async fn ids_and_parameters_that_cannot_be_are_refused() {
@@ -202,4 +202,42 @@ async fn a_refused_request_leaves_its_connection_usable() {
     assert_eq!(connection.get("/nowhere").await.status, 404);
     assert_eq!(connection.get(&path("%zz")).await.status, 400);
     assert_eq!(connection.get(&path(&Store::id(1))).await.status, 200);
+}
+
+/// A head that two readers could read differently, and a request behind its body.
+fn ambiguous(lines: &str) -> String {
+    format!(
+        "POST /purge HTTP/1.1\r\n{lines}\r\n0\r\n\r\nGET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    )
+}
+
+#[tokio::test]
+async fn an_ambiguous_head_ends_its_connection_on_every_listener() {
+    let gateway = TestGateway::with("observe.address", "127.0.0.1:0").await;
+    let observe = address(&gateway.app.listening(), "observe");
+    for listener in [&gateway.app.data, &gateway.app.admin, &observe] {
+        for lines in [
+            "Host: 127.0.0.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+            "Host: 127.0.0.1\r\nTransfer-Encoding: chunked, chunked\r\n",
+            "Host: 127.0.0.1\r\nTransfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n",
+            "Host: 127.0.0.1\r\nHost: other\r\nTransfer-Encoding: chunked\r\n",
+            "Transfer-Encoding: chunked\r\n",
+        ] {
+            let received = raw(listener, ambiguous(lines).as_bytes()).await;
+            let received = String::from_utf8(received).unwrap().to_lowercase();
+            assert!(received.starts_with("http/1.1 400 "), "{lines}{received}");
+            assert!(received.contains("\r\nconnection: close\r\n"), "{received}");
+            assert_eq!(received.matches("http/1.1 ").count(), 1, "{received}");
+        }
+        let honest = "Host: 127.0.0.1\r\nTransfer-Encoding: Chunked\r\n";
+        let closing = ambiguous(honest).replace(
+            "/livez HTTP/1.1\r\n",
+            "/livez HTTP/1.1\r\nConnection: close\r\n",
+        );
+        let received = String::from_utf8(raw(listener, closing.as_bytes()).await).unwrap();
+        assert_eq!(received.matches("HTTP/1.1 ").count(), 2, "{received}");
+    }
+    let refused = [("outcome", "rejected")];
+    assert!(gateway.metric("pai_gateway_requests_total", &refused).await >= 5.0);
+    assert_eq!(gateway.calls(), 0);
 }

@@ -190,6 +190,11 @@ pub(super) fn bodies() -> Vec<Row> {
     let smuggled = format!(
         "GET {image} HTTP/1.1\r\nHost: g\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{second}"
     );
+    let twice = |encodings: &str| {
+        format!(
+            "POST {RESOLVE} HTTP/1.1\r\nHost: g\r\nTransfer-Encoding: {encodings}\r\n\r\n12\r\n{ONE}\r\n0\r\n\r\n{second}"
+        )
+    };
     vec![
         row("a length and chunks, and another request", &smuggled, BAD),
         body(
@@ -219,6 +224,26 @@ pub(super) fn bodies() -> Vec<Row> {
             "nearly chunked",
             "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
             BARE,
+        ),
+        row(
+            "chunked twice, and another request",
+            &twice("chunked\r\nTransfer-Encoding: chunked"),
+            BAD,
+        ),
+        row(
+            "a list of two chunked, and another request",
+            &twice("chunked, chunked"),
+            BAD,
+        ),
+        row(
+            "gzip and chunked, and another request",
+            &twice("gzip, chunked"),
+            BAD,
+        ),
+        row(
+            "chunked behind an empty encoding, and another request",
+            &twice("\r\nTransfer-Encoding: chunked"),
+            BAD,
         ),
         body(
             "a chunk of no size",

@@ -1,0 +1,76 @@
+//! What a request's head must hold whoever reads it, so that nobody in front of the gateway reads another request
+//! than the gateway does. The length of a body is hyper's to judge: it refuses what is ambiguous, and closes the
+//! connection after a body with both a length and chunks (RFC 9112 §6.1). It takes any list of encodings that ends
+//! with `chunked` for chunks; proxies take such a list in different ways, so that here only `chunked` alone passes.
+
+use http::header::{HOST, TRANSFER_ENCODING};
+use http::{Request, Version};
+
+use crate::api::Malformed;
+
+/// Refuses a head without one Host, as HTTP/1.1 needs it (RFC 9112 §3.2), whatever its value: SDKs write there what
+/// their user gave as endpoint. Refuses every Transfer-Encoding but one `chunked` (RFC 9112 §6.1, §7).
+///
+/// # Errors
+/// [`Malformed`] with what must be there instead.
+pub(super) fn check<B>(request: &Request<B>) -> Result<(), Malformed> {
+    let headers = request.headers();
+    let mut hosts = headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (None, _) if request.version() == Version::HTTP_11 => {
+            return Err(Malformed::new("there must be a Host header"));
+        }
+        (_, Some(_)) => return Err(Malformed::new("there must be one Host header")),
+        (_, None) => {}
+    }
+    let mut encodings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (encodings.next(), encodings.next()) {
+        (None, _) => Ok(()),
+        (Some(only), None) if only.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        (Some(_), _) => Err(Malformed::new(
+            "the only Transfer-Encoding must be one chunked",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(lines: &[(&str, &str)]) -> bool {
+        let mut request = Request::new(());
+        for (name, value) in lines {
+            let name: http::HeaderName = name.parse().unwrap();
+            request.headers_mut().append(name, value.parse().unwrap());
+        }
+        check(&request).is_ok()
+    }
+
+    #[test]
+    fn one_chunked_is_the_only_transfer_encoding() {
+        let host = ("host", "g");
+        assert!(with(&[host]));
+        for good in ["chunked", "Chunked", "CHUNKED"] {
+            assert!(with(&[host, ("transfer-encoding", good)]), "{good}");
+        }
+        for bad in [
+            "",
+            "identity",
+            "gzip",
+            "gzip, chunked",
+            "identity, chunked",
+            "chunked, chunked",
+            "chunked,",
+            ", chunked",
+            "chunked;q=1",
+            "\"chunked\"",
+            "chunked\tchunked",
+        ] {
+            assert!(!with(&[host, ("transfer-encoding", bad)]), "{bad}");
+        }
+        for (first, second) in [("chunked", "chunked"), ("gzip", "chunked"), ("", "chunked")] {
+            let lines = [first, second].map(|value| ("transfer-encoding", value));
+            assert!(!with(&[host, lines[0], lines[1]]), "{first}, {second}");
+        }
+    }
+}
