@@ -503,7 +503,7 @@ fn refuse_body<B: HttpBody>(body: &B) -> Result<(), Error> {
     if body.is_end_stream() {
         Ok(())
     } else {
-        Err(Malformed::new("a GET request has no body").into())
+        Err(Malformed::new("a GET or HEAD request has no body").into())
     }
 }
 

@@ -180,7 +180,7 @@ impl<'a> Route<'a> {
         } else {
             let rest = rest.strip_prefix("images/")?;
             match rest.split_once('/') {
-                None => ("GET, DELETE", Form::Image, rest, ""),
+                None => ("GET, HEAD, DELETE", Form::Image, rest, ""),
                 Some((image, "labels")) => ("POST", Form::Labels, image, ""),
                 Some((image, "publish")) => ("PUT", Form::Publish, image, ""),
                 Some((image, rest)) => {
@@ -204,7 +204,8 @@ impl<'a> Route<'a> {
 
     fn action(&self, method: &Method) -> Option<Action> {
         match (self.form, method) {
-            (Form::Image, &Method::GET) => Some(Action::GetImage),
+            // Its answer goes without the body.
+            (Form::Image, &Method::GET | &Method::HEAD) => Some(Action::GetImage),
             (Form::Image, &Method::DELETE) => Some(Action::RemoveImage),
             (Form::Images, &Method::GET) => Some(Action::ListImages),
             (Form::Images, &Method::POST) => Some(Action::AddImage),
@@ -310,8 +311,28 @@ mod tests {
         ] {
             assert_eq!(get(path, None), Err(Misrouted::UnknownRoute), "{path}");
         }
-        let head = Call::classify(&Method::HEAD, "/api/v1/images/image-1", None);
-        assert_eq!(head, Err(Misrouted::Method("GET, DELETE")));
+        let put = Call::classify(&Method::PUT, "/api/v1/images/image-1", None);
+        assert_eq!(put, Err(Misrouted::Method("GET, HEAD, DELETE")));
+    }
+
+    #[test]
+    fn a_head_of_an_image_is_a_get_image_and_of_nothing_else_anything() {
+        let head = |path, query| Call::classify(&Method::HEAD, path, query);
+        let path = "/api/v1/images/image-1";
+        for query in [None, Some("Verbose=true"), Some("Verbose=1"), Some("X=1")] {
+            let get = Call::classify(&Method::GET, path, query);
+            assert_eq!(head(path, query), get, "{query:?}");
+        }
+        for (path, allowed) in [
+            ("/api/v1/images", "GET, POST"),
+            ("/api/v1/image/labels", "GET"),
+            ("/api/v1/images/image-1/labels", "POST"),
+            ("/api/v1/images/image-1/labels/a", "DELETE"),
+            ("/api/v1/images/image-1/publish", "PUT"),
+            (RESOLVE, "POST"),
+        ] {
+            assert_eq!(head(path, None), Err(Misrouted::Method(allowed)), "{path}");
+        }
     }
 
     #[test]

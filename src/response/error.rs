@@ -18,7 +18,7 @@ pub enum Error {
     /// No operation of this API, or a malformed one.
     #[error("the request cannot be understood")]
     Misrouted(Misrouted),
-    /// A GET with a body.
+    /// A GET or HEAD with a body.
     #[error("{0}")]
     Malformed(#[from] Malformed),
     /// A body beyond the limit.

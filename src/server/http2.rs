@@ -15,7 +15,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
+use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
+use http::{HeaderValue, Method, Request, Response};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http2::{Builder, Connection};
 use hyper::service::{Service as HyperService, service_fn};
@@ -26,6 +29,7 @@ use super::places::Place;
 use super::stall::Watched;
 use super::{Server, Service, is_let_in};
 use crate::peer::Peer;
+use crate::response::Body;
 use streams::{Refused, Runner, Streamed, Streams};
 
 /// Requests at once on a connection. A client with more to ask waits for a response, as HTTP/2 has it, or
@@ -44,6 +48,16 @@ const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client may take, after it was told to go, to read what it asked for.
 const LAST_READ: Duration = Duration::from_secs(10);
+
+/// Takes the body of an answer to a HEAD away, and says its length (RFC 9110 §9.3.2): hyper does so over HTTP/1
+/// alone.
+fn leave_body_out(response: &mut Response<Body>) {
+    let whole = std::mem::replace(response.body_mut(), Body::from(Bytes::new()));
+    if let Some(length) = whole.size_hint().exact() {
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+}
 
 /// A connection's two ends and what is open on it.
 struct Open {
@@ -74,12 +88,16 @@ impl<S: Service> Server<S> {
             // Boxed, so that a stream whose response waits has given back what it took to make it.
             Box::pin(async move {
                 let stream = open.streams.begin()?;
-                let (response, _) = server.checked(request, &open.peer).await;
+                let is_head = request.method() == Method::HEAD;
+                let (mut response, _) = server.checked(request, &open.peer).await;
+                if is_head {
+                    leave_body_out(&mut response);
+                }
                 let let_in = is_let_in(&response);
                 open.place.request_ends(let_in);
                 let (head, body) = response.into_parts();
                 let body = stream.answer(body, let_in)?;
-                Ok::<_, Refused>(http::Response::from_parts(head, body))
+                Ok::<_, Refused>(Response::from_parts(head, body))
             })
         });
         let runner = Runner::new(Arc::clone(&open.streams));
@@ -105,7 +123,7 @@ impl<S: Service> Server<S> {
         open: &Open,
     ) where
         I: AsyncRead + AsyncWrite + Unpin,
-        H: HyperService<Request<Incoming>, Response = http::Response<Streamed>, Error = Refused>,
+        H: HyperService<Request<Incoming>, Response = Response<Streamed>, Error = Refused>,
         H::Future: Send + 'static,
     {
         let (head, idle) = (self.config.head_timeout.0, self.config.idle_timeout.0);

@@ -1,5 +1,7 @@
 //! What a client gets, from the origin and from memory.
 
+mod head;
+
 use std::collections::HashSet;
 
 use http::Method;

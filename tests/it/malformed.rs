@@ -95,12 +95,12 @@ async fn another_method_hears_which_there_are() {
     let gateway = TestGateway::with("api.writes", "true").await;
     let image = path(&Store::id(1));
     for (method, target, allowed) in [
-        ("PUT", image.clone(), "GET, DELETE"),
-        ("POST", image.clone(), "GET, DELETE"),
-        ("PATCH", image.clone(), "GET, DELETE"),
-        ("OPTIONS", image.clone(), "GET, DELETE"),
-        ("TRACE", image.clone(), "GET, DELETE"),
-        ("get", image.clone(), "GET, DELETE"),
+        ("PUT", image.clone(), "GET, HEAD, DELETE"),
+        ("POST", image.clone(), "GET, HEAD, DELETE"),
+        ("PATCH", image.clone(), "GET, HEAD, DELETE"),
+        ("OPTIONS", image.clone(), "GET, HEAD, DELETE"),
+        ("TRACE", image.clone(), "GET, HEAD, DELETE"),
+        ("get", image.clone(), "GET, HEAD, DELETE"),
         ("BREW", "/api/v1/images".to_owned(), "GET, POST"),
         ("DELETE", "/api/v1/images".to_owned(), "GET, POST"),
         ("GET", format!("{image}/labels"), "POST"),
@@ -113,8 +113,11 @@ async fn another_method_hears_which_there_are() {
         assert_eq!(answer.error().0, 405, "{method} {target}");
         assert_eq!(answer.header("allow"), allowed, "{method} {target}");
     }
-    let head = gateway.request(Method::HEAD, &image, &[], "").await;
+    let head = gateway
+        .request(Method::HEAD, "/api/v1/images", &[], "")
+        .await;
     assert_eq!((head.status.as_u16(), head.body.len()), (405, 0));
+    assert_eq!(head.header("allow"), "GET, POST");
     assert_eq!(gateway.calls(), 0);
 }
 

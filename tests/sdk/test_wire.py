@@ -72,7 +72,7 @@ def test_unknown_route_is_told_so(gateway: Gateway, emulator: Emulator, target: 
 def test_wrong_method_is_told_which_there_are(gateway: Gateway, image: str) -> None:
     answer = ask(gateway.address, "POST", f"/api/v1/images/{image}", b"{}")
     assert answer.status == 405
-    assert answer.headers["allow"] == "GET, DELETE"
+    assert answer.headers["allow"] == "GET, HEAD, DELETE"
 
 
 def test_target_may_be_in_absolute_form(gateway: Gateway, emulator: Emulator, image: str) -> None:

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Request, Response, header};
+use http::{Method, Request, Response, header};
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -201,9 +201,20 @@ impl Client {
         target: &str,
         headers: &[(&str, &str)],
     ) -> impl Future<Output = hyper::Result<Response<Bytes>>> + Send + use<> {
+        self.send(Method::GET, target, headers)
+    }
+
+    /// A request without a body.
+    pub(crate) fn send(
+        &self,
+        method: Method,
+        target: &str,
+        headers: &[(&str, &str)],
+    ) -> impl Future<Output = hyper::Result<Response<Bytes>>> + Send + use<> {
+        let request = Request::builder().method(method);
         let mut request = match self.sender {
-            Sender::H1(_) => Request::get(target).header(header::HOST, "localhost"),
-            Sender::H2(_) => Request::get(format!("https://localhost{target}")),
+            Sender::H1(_) => request.uri(target).header(header::HOST, "localhost"),
+            Sender::H2(_) => request.uri(format!("https://localhost{target}")),
         };
         for (name, value) in headers {
             request = request.header(*name, *value);
