@@ -24,8 +24,9 @@ use super::{Config, Refused};
 
 /// Most bytes that one nonce takes, by measurement: 33 to 73 are held for each, 103 while a table grows.
 const BYTES: u64 = 104;
-/// How long a nonce is remembered, in ticks: 30 minutes, and one tick for what rounding takes away.
-const MEMORY: u32 = 30 * 60 * TICKS + 1;
+/// How long a nonce is remembered, in ticks: 30 minutes, and the second that the window gives away, for dates are
+/// compared in whole seconds.
+const MEMORY: u32 = (30 * 60 + 1) * TICKS;
 /// How long a resend may follow, in ticks.
 const RESEND: u32 = 10 * TICKS;
 /// Ticks a second. 31 bits of them last for six years.
