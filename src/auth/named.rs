@@ -157,4 +157,27 @@ mod tests {
         let uncovered = covered.value(&named, Header::Nonce);
         assert_eq!(uncovered, Err(Refused::Unsigned("x-acs-signature-nonce")));
     }
+
+    #[test]
+    fn a_header_counts_only_where_the_signature_covers_it() {
+        let mut headers = HeaderMap::new();
+        headers.append("x-acs-signature-nonce", HeaderValue::from_static("n"));
+        let named = Named::of(&headers);
+        assert!(named.has(Header::Nonce) && !named.has(Header::Date));
+        for (covered, value) in [
+            ("x-acs-signature-nonce", Ok("n")),
+            (
+                "X-Acs-Date;x-acs-signature-nonce;x-acs-signature-nonce",
+                Ok("n"),
+            ),
+            (
+                "host;x-acs-date",
+                Err(Refused::Unsigned("x-acs-signature-nonce")),
+            ),
+            ("", Err(Refused::Unsigned("x-acs-signature-nonce"))),
+        ] {
+            let covered_by = Covered::by(covered);
+            assert_eq!(covered_by.value(&named, Header::Nonce), value, "{covered}");
+        }
+    }
 }

@@ -123,6 +123,7 @@ impl Grant {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::{ImageId, ImageKey};
 
     fn scope(ids: &[&str]) -> Scope {
         if ids == ["*"] {
@@ -245,5 +246,28 @@ mod tests {
             let grant = grant(workspaces, users, official);
             assert_eq!(grant.shows(&image), seen, "{grant:?} {image:?}");
         }
+    }
+
+    #[test]
+    fn each_operation_needs_the_permission_that_the_contract_names() {
+        let image = ImageId::parse("i").unwrap();
+        let get = Operation::GetImage(ImageKey {
+            image: image.clone(),
+            verbose: false,
+        });
+        for (operation, query, word) in [
+            (get, "", "get"),
+            (Operation::ListImageLabels, "ImageId=i", "get"),
+            (Operation::ListImageLabels, "WorkspaceId=1", "list"),
+            (Operation::ListImages, "ImageId=i", "list"),
+            (Operation::Resolve, "", "resolve"),
+            (Operation::AddImage, "", "write"),
+            (Operation::PublishImage(image.clone()), "", "write"),
+            (Operation::RemoveImage(image), "", "write"),
+        ] {
+            let permission = Permission::of(&operation, &Query::parse(query).unwrap());
+            assert_eq!(permission.as_str(), word, "{operation:?} {query}");
+        }
+        assert_eq!(Permission::Refresh.as_str(), "refresh");
     }
 }

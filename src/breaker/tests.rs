@@ -217,3 +217,9 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn each_state_has_its_label() {
+    let labels = State::ALL.map(State::as_str);
+    assert_eq!(labels, ["closed", "open", "probing"]);
+}

@@ -256,4 +256,32 @@ mod tests {
         );
         assert!(!flights.is_flying(&1));
     }
+
+    #[test]
+    fn a_change_is_made_while_its_own_flight_is_current_and_never_later() {
+        let flights: Flights<u8, u32> = Flights::default();
+        let board = || match flights.board(&1, Priority::Miss, || None::<()>) {
+            Ok(Boarding::Started(_, ticket, urgency)) => (ticket, urgency),
+            other => panic!("{other:?}"),
+        };
+        let is_made = |key, urgency: &Urgency| {
+            let mut made = false;
+            flights.while_current(key, urgency, || made = true);
+            made
+        };
+        let (grounded, first) = board();
+        assert!(is_made(&1, &first));
+        assert!(!is_made(&2, &first), "another key's flight");
+        flights.ground_all(|| ());
+        assert!(!is_made(&1, &first));
+        let (ticket, second) = board();
+        assert!(!is_made(&1, &first) && is_made(&1, &second));
+        drop(grounded);
+        assert!(
+            is_made(&1, &second),
+            "a grounded flight clears no other away"
+        );
+        ticket.land(1, |_| ());
+        assert!(!is_made(&1, &second));
+    }
 }

@@ -252,6 +252,7 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::*;
+    use crate::api::Action;
     use crate::response::failure;
     use crate::transport::TransportError;
     use crate::upstream::Throttle;
@@ -393,6 +394,59 @@ mod tests {
             assert_eq!(answer.retry_after.is_some(), status == 429, "{error:?}");
             assert_eq!(error.shape().code, code);
             assert!(!error.message().contains("SignatureDoesNotMatch"));
+        }
+    }
+
+    /// The texts are the vendor's own, but for the credential's, whose cause is the operator's alone to know.
+    #[test]
+    fn a_message_says_what_the_vendor_says_and_nothing_of_our_key() {
+        let throttle = Throttle {
+            code: "Throttling.User".to_owned(),
+            wait: None,
+        };
+        let malformed = Malformed::new("ImageId must be short");
+        for (error, message) in [
+            (
+                Error::Misrouted(Misrouted::UnknownRoute),
+                "Specified api is not found, please check your url and method.",
+            ),
+            (
+                Error::Misrouted(Misrouted::Method("GET")),
+                "This http method is not supported.",
+            ),
+            (
+                Error::Misrouted(Misrouted::Malformed(Action::GetImage, malformed)),
+                "ImageId must be short",
+            ),
+            (
+                UpstreamError::Throttled(throttle).into(),
+                "Request was denied due to flow control.",
+            ),
+            (
+                UpstreamError::Credential("InvalidAccessKeyId.NotFound".to_owned()).into(),
+                "the gateway's credential is refused by the origin",
+            ),
+        ] {
+            assert_eq!(error.message(), message);
+        }
+    }
+
+    #[test]
+    fn a_method_that_a_route_has_not_is_answered_with_those_that_it_has() {
+        let error = Error::Misrouted(Misrouted::Method("GET, POST"));
+        assert_eq!(error.shape().allow, Some("GET, POST"));
+    }
+
+    #[test]
+    fn an_origin_that_is_not_reached_is_unavailable_and_one_that_cannot_be_read_is_invalid() {
+        for (error, status) in [
+            (TransportError::Connection("reset".to_owned()), 503),
+            (TransportError::Stale("closed".to_owned()), 503),
+            (TransportError::TooLong, 502),
+            (TransportError::Encoding, 502),
+        ] {
+            let error = Error::from(UpstreamError::Transport(Arc::new(error)));
+            assert_eq!(error.shape().status, status, "{error:?}");
         }
     }
 }

@@ -336,4 +336,40 @@ mod tests {
             assert_eq!(names(bad), Err(Refused::Mismatch), "{bad}");
         }
     }
+
+    #[test]
+    fn a_list_of_names_is_canonical_in_order_and_in_lower_case() {
+        for (list, canonical) in [("b;a", "a;b"), ("A;b", "a;b"), ("B;a", "a;b"), ("a", "a")] {
+            assert_eq!(Names::parse(list).unwrap().joined, canonical, "{list}");
+        }
+    }
+
+    /// RFC 3986 §2.1 and §6.2.2: escapes in upper case, and of nothing that is unreserved.
+    #[test]
+    fn a_query_is_brought_into_its_canonical_form() {
+        for (query, canonical) in [
+            ("", ""),
+            ("Name", "Name="),
+            ("Name=a+b", "Name=a%20b"),
+            ("Name=%2f", "Name=%2F"),
+            ("Name=%41", "Name=A"),
+            ("Name=a*", "Name=a%2A"),
+            ("b=1&a=2", "a=2&b=1"),
+        ] {
+            assert_eq!(canonical_query(query).unwrap(), canonical, "{query}");
+        }
+        assert_eq!(canonical_query("Name=%zz"), Err(Refused::Mismatch));
+    }
+
+    #[test]
+    fn a_digest_is_64_hexadecimal_digits() {
+        let zeros = "0".repeat(62);
+        let with = |last: &str| unhex(&format!("{zeros}{last}")).map(|bytes| bytes[31]);
+        for (digits, value) in [("00", 0), ("0f", 15), ("A5", 165), ("a5", 165), ("ff", 255)] {
+            assert_eq!(with(digits), Some(value), "{digits}");
+        }
+        for bad in ["0g", "g0", "gg", "0", "000", "\u{e9}", " 0", "-1", "0x"] {
+            assert_eq!(with(bad), None, "{bad}");
+        }
+    }
 }

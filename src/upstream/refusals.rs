@@ -217,4 +217,71 @@ mod tests {
         assert!(!answered.has(&subject(Action::GetImage, "8")));
         assert!(!answered.has(&subject(Action::ListImages, "7")));
     }
+
+    #[test]
+    fn another_credential_is_judged_anew() {
+        let (now, mut refusals) = (Instant::now(), Refusals::default());
+        refusals.succeeded();
+        refusals.credential_changed();
+        assert!(!note(&mut refusals, "a", false, now));
+        assert!(!note(&mut refusals, "b", false, now));
+        assert!(note(&mut refusals, "c", false, now), "it never succeeded");
+    }
+
+    #[test]
+    fn the_ten_seconds_end_with_the_tenth() {
+        for (last, is_credentials) in [(9_999, true), (10_000, false)] {
+            let (start, mut refusals) = (Instant::now(), Refusals::default());
+            refusals.succeeded();
+            assert!(!note(&mut refusals, "a", true, start));
+            assert!(!note(&mut refusals, "b", true, start));
+            let end = start + Duration::from_millis(last);
+            assert_eq!(
+                note(&mut refusals, "c", true, end),
+                is_credentials,
+                "{last}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_workspace_is_the_subject_wherever_it_stands_in_the_query() {
+        let call = Call {
+            operation: Operation::ListImages,
+            query: Query::parse("Name=x&PageSize=1&WorkspaceId=7").unwrap(),
+        };
+        assert_eq!(Subject::of(&call).id, "7");
+    }
+
+    #[test]
+    fn refused_searches_and_complaints_about_images_are_kept() {
+        for (action, denied, complaint) in [
+            (Action::ListImages, true, false),
+            (Action::ListImageLabels, true, false),
+            (Action::GetImage, false, true),
+            (Action::RemoveImage, false, false),
+        ] {
+            let subject = Subject {
+                action,
+                id: "7".into(),
+            };
+            assert_eq!(subject.keeps(true), denied, "{action:?}");
+            assert_eq!(subject.keeps(false), complaint, "{action:?}");
+        }
+    }
+
+    /// Two of a hundred subjects rarely share a place of the table.
+    #[test]
+    fn many_answered_subjects_are_known_at_once() {
+        let mut answered = Answered::default();
+        let subjects = [(); 100].map(|()| Subject {
+            action: Action::GetImage,
+            id: CompactString::from(fastrand::u64(..).to_string()),
+        });
+        for subject in &subjects {
+            answered.note(subject);
+        }
+        let known = subjects.iter().filter(|subject| answered.has(subject));
+        assert!(known.count() > 90);
+    }
 }

@@ -269,4 +269,54 @@ mod tests {
             .count();
         assert!(granted <= 10 * 10, "{granted}");
     }
+
+    #[test]
+    fn a_broken_connection_is_tried_again() {
+        for error in [
+            TransportError::Stale("closed".to_owned()),
+            TransportError::Connection("reset".to_owned()),
+            TransportError::Encoding,
+        ] {
+            let failed = Err(UpstreamError::Transport(Arc::new(error)));
+            assert_eq!(retries(&get(), &failed, Duration::from_secs(60)), 2);
+        }
+    }
+
+    /// The first pause is drawn from up to 50 ms, the second from up to 100 ms.
+    #[test]
+    fn pauses_are_drawn_from_a_range_that_doubles() {
+        let now = Instant::now();
+        let longest = (0..300).fold([Duration::ZERO; 2], |longest, _| {
+            let mut attempts = Retries::new(20).attempts(&get());
+            longest.map(|longest| {
+                let deadline = now + Duration::from_secs(60);
+                match attempts.judge(&Err(UpstreamError::Timeout), deadline, now) {
+                    Next::After(pause) => pause.max(longest),
+                    Next::Finish => panic!("the budget of two retries is spent"),
+                }
+            })
+        });
+        let ms = Duration::from_millis;
+        assert!(longest[0] > ms(40) && longest[0] <= ms(50), "{longest:?}");
+        assert!(longest[1] > ms(80) && longest[1] <= ms(100), "{longest:?}");
+    }
+
+    #[test]
+    fn only_a_read_is_signed_again_and_once() {
+        let now = Instant::now();
+        let error = OriginError {
+            code: "SignatureNonceUsed".to_owned(),
+            ..OriginError::default()
+        };
+        let refused = answered(Verdict::Credential(error));
+        let retries = Retries::new(20);
+        for (operation, before) in [(get(), false), (Operation::AddImage, true)] {
+            let mut attempts = retries.attempts(&operation);
+            assert_eq!((attempts.has_signed_again(), attempts.made()), (before, 0));
+            for made in 1..=2 {
+                attempts.judge(&refused, now + Duration::from_secs(60), now);
+                assert_eq!((attempts.has_signed_again(), attempts.made()), (true, made));
+            }
+        }
+    }
 }

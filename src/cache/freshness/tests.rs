@@ -212,3 +212,35 @@ proptest! {
         prop_assert!(rank(age) <= rank(age + older));
     }
 }
+
+#[test]
+fn each_source_has_the_contracts_word() {
+    use Source::{Fallback, Future, Heuristic, Origin};
+    let words = [Heuristic, Fallback, Future, Origin].map(Source::as_str);
+    assert_eq!(words, ["heuristic", "fallback", "future", "origin"]);
+}
+
+/// "Future by more than 5 min", and a directive decides only where it is the shorter.
+#[test]
+fn bounds_that_are_met_exactly_do_not_decide() {
+    let ahead = ttl(&evidence(at("2026-11-23T12:05:00Z"), None, false));
+    assert_eq!(ahead, (30, Source::Heuristic));
+    let directives = Directives::parse("max-age=3600");
+    let equal = Evidence {
+        directives,
+        ..evidence(at("2020-01-01T00:00:00Z"), None, false)
+    };
+    assert_eq!(ttl(&equal), (3600, Source::Heuristic));
+}
+
+/// `uniform(0.9, 1)`.
+#[test]
+fn jitter_takes_up_to_a_tenth_away() {
+    for (draw, expected) in [(0.0, 3600), (0.5, 3420), (1.0, 3240)] {
+        let drawn = Evidence {
+            draw,
+            ..evidence(at("2020-01-01T00:00:00Z"), None, false)
+        };
+        assert_eq!(ttl(&drawn), (expected, Source::Heuristic), "{draw}");
+    }
+}

@@ -252,3 +252,24 @@ fn an_error_takes_its_request_id_from_the_header_where_its_body_has_none() {
     let verdict = Codes::new(&Config::default()).judge(&get(), &reply, &signed());
     assert!(matches!(verdict, Verdict::NotFound(error) if error.request_id == "R-1"));
 }
+
+#[test]
+fn an_error_keeps_the_status_of_an_error() {
+    for (status, code, told) in [
+        (200, "ImageNotFound", 404),
+        (400, "InvalidImage.NotExist", 400),
+        (404, "ImageNotFound", 404),
+        (200, "NoPermission", 403),
+        (400, "Forbidden.RAM", 400),
+        (200, "OverdueAccount", 403),
+        (400, "OverdueAccount", 400),
+    ] {
+        let body = format!(r#"{{"Code":"{code}"}}"#);
+        let (Verdict::NotFound(error) | Verdict::Forbidden(error) | Verdict::ClientError(error)) =
+            verdict(&get(), status, &body)
+        else {
+            panic!("{status} {code}")
+        };
+        assert_eq!(error.status, told, "{status} {code}");
+    }
+}
