@@ -5,6 +5,7 @@
 //! stands in the origin's place. Only reads are tried again, and only while the retry budget lasts.
 
 mod config;
+mod confirm;
 mod failure;
 mod gate;
 mod holds;
@@ -288,7 +289,8 @@ impl Upstream {
             Err(_) => Err(UpstreamError::Timeout),
             Ok(Err(error)) => Err(UpstreamError::Transport(Arc::new(error))),
             Ok(Ok(reply)) => {
-                let verdict = self.judge(call, &reply, &credentials);
+                let asked = (call, onward, &*credentials);
+                let (verdict, reply) = self.confirm(asked, reply, deadline, trace).await;
                 self.learn_clock(&verdict, &reply, received);
                 let action = call.operation.action();
                 for (scope, remain) in self.protection.learn(action, &reply) {

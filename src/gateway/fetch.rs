@@ -301,6 +301,10 @@ impl Gateway {
             oldest: shared.and_then(|shared| tiers::oldest(shared, seen, cause, Instant::now())),
             step: shared.map_or_else(Step::none, |_| step.step("cache.shared")),
         };
+        let held = match seen {
+            Known::Image(entry, _) => Some(Arc::clone(entry)),
+            Known::Negative(_) | Known::Nothing => None,
+        };
         let ask = async move {
             let _announced = step.announce(&key);
             let call = Call::get_image(key.clone());
@@ -308,6 +312,9 @@ impl Gateway {
                 .send(&call, Bytes::new(), &urgency, &onward, &step)
                 .await
                 .inspect_err(|_| step.fail("nothing was fetched"))?;
+            if landing::displaces(&key.image, held.as_deref(), &answer) {
+                return Err(UpstreamError::Unreadable);
+            }
             let policy = cache.policy();
             let landed = landing::land(answer, key.verbose, &policy);
             if let Landed::Image(entry) = &landed

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::header;
 use serde::Deserialize;
 
-use crate::api::{ImageId, Malformed, Operation};
+use crate::api::{ImageFields, ImageId, Malformed, Operation};
 use crate::cache::{Arrival, Entry, Landed, Negative, NegativeKind, Parent, Policy};
 use crate::response::{CACHE_STATUS, X_ACS_REQUEST_ID};
 use crate::upstream::{self, Kind, Said};
@@ -58,6 +58,16 @@ pub(super) fn land(answer: upstream::Answer, verbose: bool, policy: &Policy) -> 
         policy,
         fastrand::f64(),
     )))
+}
+
+/// Returns whether an answer names another image than the one asked for, and than the copy that is held: that copy stays.
+pub(super) fn displaces(asked: &ImageId, held: Option<&Entry>, answer: &upstream::Answer) -> bool {
+    let (Some(held), Said::Ok(fields)) = (held, &answer.said) else {
+        return false;
+    };
+    let is_other = |named: &String| named != asked.as_str();
+    fields.image.as_ref().is_some_and(is_other)
+        && ImageFields::parse(&held.body()).is_ok_and(|held| held.image != fields.image)
 }
 
 /// The id that the body of an AddImage chooses. What two parsers could read differently is refused.

@@ -136,16 +136,10 @@ impl Codes {
                 verdict => verdict,
             };
         }
-        match operation {
-            Operation::GetImage(key)
-                if fields
-                    .image
-                    .as_ref()
-                    .is_some_and(|id| id != key.image.as_str()) =>
-            {
-                Verdict::Unreadable
-            }
-            _ => Verdict::Ok(fields),
+        if names_another(operation, &fields) {
+            Verdict::Unreadable
+        } else {
+            Verdict::Ok(fields)
         }
     }
 
@@ -210,6 +204,23 @@ impl Codes {
 
     fn is_private(&self, message: &str, signed: &Credentials) -> bool {
         matches(&self.private, message) || quotes(message, signed)
+    }
+}
+
+/// Returns the fields of an image that names another id than the one asked for; [`Codes::judge`] calls it unreadable.
+pub(super) fn another_image(operation: &Operation, reply: &Reply) -> Option<ImageFields> {
+    let fields = ImageFields::parse(&reply.body).ok()?;
+    let is_image = reply.status == 200 && fields.present.is_image();
+    (is_image && names_another(operation, &fields)).then_some(fields)
+}
+
+fn names_another(operation: &Operation, fields: &ImageFields) -> bool {
+    match operation {
+        Operation::GetImage(key) => {
+            let named = fields.image.as_deref();
+            named.is_some_and(|id| id != key.image.as_str())
+        }
+        _ => false,
     }
 }
 

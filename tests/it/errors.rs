@@ -205,7 +205,6 @@ async fn a_200_that_is_no_image_replaces_nothing() {
         r#"{"status":"UP"}"#,
         r#"{"code":"503","message":"service degraded","success":false}"#,
         r#"{"Code":"InternalError","Message":"m","RequestId":"R","HostId":"h"}"#,
-        r#"{"ImageId":"image-other","ImageUri":"u"}"#,
     ] {
         let gateway = TestGateway::usual().await;
         let id = Store::id(1);

@@ -28,6 +28,7 @@ mod listener;
 mod log;
 mod malformed;
 mod metrics;
+mod out_of_step;
 mod outage;
 mod outage_log;
 mod outcomes;

@@ -76,7 +76,7 @@ def test_a_million_made_up_ids_cost_one_client_its_budget_and_nobody_an_image(
     gateway = guarded(
         tmp_path,
         emulator,
-        bearer("chief"),
+        bearer("chief", f"misses_per_second = 1000\n{ALL}"),
         bearer("guesser", f"misses_per_second = {BUDGET}\n{ALL}"),
     )
     known = emulator.image_ids(100)

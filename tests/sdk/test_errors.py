@@ -82,7 +82,7 @@ def test_throttle_tells_the_sdk_when_to_come_back(
     )
     error = raised(client.get_image, image, PLAIN)
     assert type(error) is ThrottlingException
-    assert (error.status_code, error.code) == (429, "Throttling")
+    assert (error.status_code, error.code) == (429, "Throttling.User")
     assert 0 < error.retry_after <= 700
 
 
