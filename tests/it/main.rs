@@ -27,6 +27,7 @@ mod layering;
 mod listener;
 mod log;
 mod malformed;
+mod memory_model;
 mod metrics;
 mod out_of_step;
 mod outage;
