@@ -385,3 +385,6 @@ fn check_token<'h>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

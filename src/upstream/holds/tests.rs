@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use super::*;
 use crate::api::ImageFields;
 use crate::transport::{Connection, Reply};
+use crate::upstream::ParentFault;
 
 const LIMITS: Limits = Limits {
     failures: 3,
@@ -290,4 +291,110 @@ fn an_answer_that_is_too_long_is_no_ones_trouble_but_its_requests() {
         Ending::of(&found, true),
         Ending::Answered { is_success: true }
     ));
+}
+
+/// A call that tells nothing of a breaker's trouble must not end it.
+#[test]
+fn silence_does_not_end_the_trouble_with_the_connection() {
+    let (start, mut holds) = (Instant::now(), Holds::new(LIMITS));
+    assert_eq!(
+        calls(&mut holds, &image("a"), &Ending::Unreachable, start),
+        3
+    );
+    let later = start + Duration::from_secs(1);
+    assert!(call(&mut holds, &image("a"), &Ending::Silent, later));
+    let other = subject(Action::ListImages, "1");
+    assert!(!call(&mut holds, &other, &FOUND, later));
+    let last = later + Duration::from_secs(1);
+    assert!(call(&mut holds, &other, &Ending::Undecided, last));
+    assert_eq!(calls(&mut holds, &other, &FOUND, last), 20);
+}
+
+/// Whatever holds a call back: where the probe is abandoned, the next call probes at once and is the only one.
+#[test]
+fn an_abandoned_probe_is_made_again_at_once_and_ends_no_trouble() {
+    for (ending, count) in [
+        (Ending::Unreachable, 3),
+        (Ending::KeyRefused(String::new()), 3),
+        (Ending::Failed, 3),
+        (Ending::NotPermitted(String::new()), 1),
+        (complaint(), 3),
+    ] {
+        let (start, mut holds) = (Instant::now(), Holds::new(LIMITS));
+        assert_eq!(
+            calls(&mut holds, &image("a"), &ending, start),
+            count,
+            "{ending:?}"
+        );
+        let later = start + Duration::from_secs(1);
+        for _ in 0..3 {
+            assert!(
+                call(&mut holds, &image("a"), &Ending::Abandoned, later),
+                "{ending:?}"
+            );
+        }
+        let probe = holds.admit(&image("a"), later);
+        assert!(
+            probe.is_ok() && holds.admit(&image("a"), later).is_err(),
+            "{ending:?}"
+        );
+    }
+}
+
+#[test]
+fn an_operation_is_held_for_its_own_reason_alone() {
+    use HoldReason::{Failing, Permission, Throttled};
+    let now = Instant::now();
+    for (ending, held) in [
+        (FOUND, None),
+        (Ending::Failed, Some(Failing)),
+        (Ending::Throttled(Throttle::default()), Some(Throttled)),
+        (Ending::NotPermitted(String::new()), Some(Permission)),
+    ] {
+        let mut holds = Holds::new(LIMITS);
+        calls(&mut holds, &image("a"), &ending, now);
+        for reason in [Failing, Throttled, Permission] {
+            let is_held = holds.operation(Action::GetImage).is_held(reason, now);
+            assert_eq!(is_held, held == Some(reason), "{ending:?} {reason:?}");
+        }
+    }
+}
+
+#[test]
+fn a_refused_operation_is_answered_with_the_origins_own_code() {
+    let (now, mut holds) = (Instant::now(), Holds::new(LIMITS));
+    let refused = Ending::NotPermitted("NoPermission".to_owned());
+    assert!(call(&mut holds, &image("a"), &refused, now));
+    let held = holds.held(&image("b"), now);
+    assert!(matches!(held, Some(UpstreamError::Credential(code)) if code == "NoPermission"));
+}
+
+#[test]
+fn a_renewed_credential_keeps_its_refusals_and_another_has_none() {
+    let now = Instant::now();
+    for (is_renewal, concerns) in [(true, true), (false, false)] {
+        let mut holds = Holds::new(LIMITS);
+        for id in ["a", "b"] {
+            assert!(!holds.concerns_the_operation(&image(id), now));
+        }
+        holds.credential_changed(is_renewal, now);
+        assert_eq!(holds.concerns_the_operation(&image("c"), now), concerns);
+    }
+}
+
+#[test]
+fn a_parent_that_is_overloaded_fails_and_one_that_says_why_has_answered() {
+    let overloaded = attempt(Verdict::Parent(ParentFault::Overloaded));
+    assert!(matches!(Ending::of(&overloaded, true), Ending::Failed));
+    for fault in [
+        ParentFault::Timeout,
+        ParentFault::Unavailable,
+        ParentFault::NotCached,
+    ] {
+        let answered = Ending::of(&attempt(Verdict::Parent(fault)), true);
+        assert!(
+            matches!(answered, Ending::Answered { is_success: false }),
+            "{fault:?}"
+        );
+    }
 }
