@@ -43,6 +43,7 @@ use crate::units::{ByteSize, Span};
 use guard::{BodyLength, Guard, Limits, Phase, Room};
 use listener::Stream;
 use places::{Place, Places};
+use tls::Unshaken;
 
 /// The `[listen]` settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -251,7 +252,7 @@ impl<S: Service> Server<S> {
         };
         let mut stream = match shaken {
             Ok(stream) => stream,
-            Err(why) => return self.metrics.shook_hands(why),
+            Err(why) => return self.unshaken(&why, &peer),
         };
         self.metrics.shook_hands(Handshake::Ok);
         let (_, session) = stream.get_mut();
@@ -312,6 +313,20 @@ impl<S: Service> Server<S> {
             self.tell_of_tls(peer);
         } else if let Err(error) = served {
             tracing::debug!(%error, "a connection ended early");
+        }
+    }
+
+    /// Counts a handshake without a connection, and reports it.
+    fn unshaken(&self, why: &Unshaken, peer: &Peer) {
+        self.metrics.shook_hands(why.result());
+        match why.condition() {
+            None => tracing::debug!(%why, "a TLS handshake did not end"),
+            Some(condition) => {
+                let ListenerMetrics {
+                    conditions, name, ..
+                } = &self.metrics;
+                conditions.occurred(condition, *name, || format!("{why} (peer {peer})"));
+            }
         }
     }
 

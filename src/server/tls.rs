@@ -11,21 +11,20 @@ pub use files::{BadFile, BadFiles, read};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use parking_lot::Mutex;
 use rustls::pki_types::CertificateDer;
 use rustls::{InvalidMessage, ServerConfig, ServerConnection};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use webpki::EndEntityCert;
 
 use super::listener::Stream;
 use crate::metrics::Handshake;
+use crate::telemetry::Condition;
 use crate::units::Span;
 
 /// The `[listen.tls]` settings; without its files the port is a plain one.
@@ -85,11 +84,54 @@ pub struct Served {
 pub struct Tls {
     config: Config,
     current: ArcSwap<Served>,
-    said_plain: Mutex<Option<Instant>>,
 }
 
-/// How often plain HTTP on the TLS port is worth a line.
-const PLAIN_AGAIN: Duration = Duration::from_secs(60);
+/// The cause of a handshake without a connection.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unshaken {
+    /// What came was no TLS from its first byte on.
+    #[error("what came was no TLS")]
+    Plain,
+    /// One side refused the other.
+    #[error("{0}")]
+    Refused(rustls::Error),
+    /// The client hung up, as a load balancer's check of the port does.
+    #[error("the client hung up: {0}")]
+    HungUp(io::Error),
+    /// It did not end in time.
+    #[error("the handshake did not end in time")]
+    Timeout,
+}
+
+impl Unshaken {
+    /// The result that is counted.
+    pub(super) const fn result(&self) -> Handshake {
+        match self {
+            Self::Plain | Self::Refused(_) | Self::HungUp(_) => Handshake::Failed,
+            Self::Timeout => Handshake::Timeout,
+        }
+    }
+
+    /// The trouble that the log reports, if any: whoever hangs up had no trouble with TLS.
+    pub(super) const fn condition(&self) -> Option<Condition> {
+        match self {
+            Self::Plain => Some(Condition::PlainOnTlsPort),
+            Self::Refused(_) | Self::Timeout => Some(Condition::HandshakesFail),
+            Self::HungUp(_) => None,
+        }
+    }
+}
+
+impl From<io::Error> for Unshaken {
+    fn from(error: io::Error) -> Self {
+        let cause = error.get_ref();
+        match cause.and_then(|cause| cause.downcast_ref::<rustls::Error>()) {
+            Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => Self::Plain,
+            Some(refused) => Self::Refused(refused.clone()),
+            None => Self::HungUp(error),
+        }
+    }
+}
 
 impl Tls {
     /// Reads the files; `None` where the settings name none.
@@ -103,7 +145,6 @@ impl Tls {
         Ok(Some(Arc::new(Self {
             config: config.clone(),
             current: ArcSwap::from_pointee(read(config)?),
-            said_plain: Mutex::new(None),
         })))
     }
 
@@ -124,32 +165,11 @@ impl Tls {
     }
 
     /// Shakes hands, within the time for it.
-    pub(super) async fn accept(&self, stream: Stream) -> Result<TlsStream<Stream>, Handshake> {
+    pub(super) async fn accept(&self, stream: Stream) -> Result<TlsStream<Stream>, Unshaken> {
         let handshake = TlsAcceptor::from(Arc::clone(&self.current.load().config)).accept(stream);
         match timeout(self.config.handshake_timeout.0, handshake).await {
-            Ok(Ok(stream)) => Ok(stream),
-            Ok(Err(error)) => {
-                self.tell(&error);
-                Err(Handshake::Failed)
-            }
-            Err(_) => {
-                tracing::debug!("a TLS handshake did not end in time");
-                Err(Handshake::Timeout)
-            }
-        }
-    }
-
-    fn tell(&self, error: &io::Error) {
-        if !is_plain_text(error) {
-            tracing::debug!(%error, "a TLS handshake failed");
-            return;
-        }
-        let mut said = self.said_plain.lock();
-        if said.is_none_or(|said| said.elapsed() >= PLAIN_AGAIN) {
-            *said = Some(Instant::now());
-            tracing::info!(
-                "a client speaks no TLS to this TLS port: set protocol to \"https\" in its SDK's Config"
-            );
+            Ok(shaken) => Ok(shaken?),
+            Err(_) => Err(Unshaken::Timeout),
         }
     }
 }
@@ -173,17 +193,4 @@ fn names(leaf: &CertificateDer<'_>) -> Arc<[String]> {
     uris.chain(certificate.valid_dns_names())
         .map(str::to_owned)
         .collect()
-}
-
-/// Whether what came was no TLS from its first byte on.
-fn is_plain_text(error: &io::Error) -> bool {
-    let cause = error
-        .get_ref()
-        .and_then(|cause| cause.downcast_ref::<rustls::Error>());
-    matches!(
-        cause,
-        Some(rustls::Error::InvalidMessage(
-            InvalidMessage::InvalidContentType
-        ))
-    )
 }

@@ -219,9 +219,10 @@ impl<E: Clone + Send + Sync + 'static> Follower<E> {
 
     /// The log does not go on where it was left: orders may have been missed, and how many nobody knows.
     fn discontinue(&mut self, last: Position) {
-        tracing::warn!(
-            "the log of orders was lost or has run ahead: everything held is fetched again"
-        );
+        let conditions = &self.shared.metrics.conditions;
+        conditions.occurred(Condition::InvalidationLogLost, "gap", || {
+            "it was lost or has run ahead".to_owned()
+        });
         self.shared.metrics.shared.discontinuities.inc();
         self.distrust();
         self.broken = Some(last);
@@ -300,8 +301,11 @@ impl<E: Clone + Send + Sync + 'static> Follower<E> {
 
     /// An entry that no gateway of this version writes may order anything.
     fn unreadable(&mut self, at: Position) -> Entry {
-        tracing::warn!(entry = %at, "an entry of the log of orders cannot be read: everything held is fetched again");
         let shared = Arc::clone(&self.shared);
+        let conditions = &shared.metrics.conditions;
+        conditions.occurred(Condition::InvalidationLogLost, "unreadable", || {
+            format!("entry {at}")
+        });
         shared.count(SharedOperation::Orders, SharedResult::Corrupt);
         shared.metrics.shared.discontinuities.inc();
         self.distrust();

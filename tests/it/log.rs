@@ -9,7 +9,8 @@ use pai_image_gateway::server::Address;
 use serde_json::Value;
 
 use crate::process::{flags, origin, serving, settings};
-use crate::support::{Process, address, ask, environment, eventually, path};
+use crate::support::tls::Authority;
+use crate::support::{Process, address, ask, environment, eventually, path, raw_and_hang_up};
 
 /// A gateway process whose standard output and error nobody reads, until somebody does.
 async fn unread(emulator: &Emulator, more: &[&str]) -> (Process, Value, std::io::PipeReader) {
@@ -241,4 +242,45 @@ async fn refused_sign_ins_are_audited_and_counted_and_are_one_line_a_minute() {
             "{record}"
         );
     }
+}
+
+#[tokio::test]
+async fn each_kind_of_failed_handshake_is_one_line_a_minute() {
+    let (emulator, authority) = (origin().await, Authority::new());
+    let folder = tempfile::tempdir().unwrap();
+    authority.issue(&["localhost"]).write(folder.path());
+    let place = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let more = [
+        format!("listen.tls.cert_file={}", place("tls.crt")),
+        format!("listen.tls.key_file={}", place("tls.key")),
+    ];
+    let more: Vec<_> = more.iter().map(String::as_str).collect();
+    let (mut process, ports) = serving(&emulator, &more).await;
+    let (data, admin) = (address(&ports, "listen"), address(&ports, "admin"));
+    // A record that is no hello, plain HTTP, and a check of the port that hangs up.
+    let attempts: [&[u8]; 3] = [
+        b"\x16\x03\x01\x00\x04\x01\x00\x00\x00",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"",
+    ];
+    for bytes in attempts {
+        for _ in 0..20 {
+            assert!(!raw_and_hang_up(&data, bytes).await.starts_with(b"HTTP"));
+        }
+    }
+    let counted = r#"pai_gateway_tls_handshakes_total{result="failed"}"#;
+    eventually("all are counted", async || {
+        sample(&admin, counted).await == 60.0
+    })
+    .await;
+    process.terminate();
+    assert_eq!(process.wait().await.code(), Some(0));
+    let log = process.output("stderr");
+    for condition in ["handshakes_fail", "plain_on_tls_port"] {
+        let named = |line: &&str| line.contains(condition);
+        let lines: Vec<_> = log.lines().filter(named).collect();
+        assert_eq!(lines.len(), 1, "{condition}: {log}");
+        assert!(lines[0].contains("127.0.0.1:"), "{log}");
+    }
+    assert!(!log.contains("the client hung up"), "{log}");
 }
