@@ -21,6 +21,7 @@ mod request_id;
 mod resolve;
 mod search;
 mod tiers;
+mod unread;
 mod write_access;
 
 pub use resolve::Config as ResolveConfig;
@@ -169,10 +170,10 @@ impl Gateway {
     /// Answers one request, whatever it is, and counts the answer.
     pub async fn handle<B>(&self, request: Request<B>, peer: &Peer) -> Response<Body>
     where
-        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send,
+        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + Unpin,
     {
         let at = Instant::now();
-        let (mut head, body) = request.into_parts();
+        let (mut head, mut body) = request.into_parts();
         let call = Call::classify(&head.method, head.uri.path(), head.uri.query());
         let action = call
             .as_ref()
@@ -204,7 +205,7 @@ impl Gateway {
                     id: &id,
                     peer,
                 };
-                let reply = AssertUnwindSafe(self.reply(call, body, &asked))
+                let reply = AssertUnwindSafe(self.reply(call, &mut body, &asked))
                     .catch_unwind()
                     .await;
                 let reply = reply.unwrap_or_else(|_| {
@@ -215,6 +216,9 @@ impl Gateway {
             }
             Err(refused) => (None, Err(refused.into())),
         };
+        if reply.is_err() && !body.is_end_stream() {
+            Box::pin(unread::discard(&mut body, &head)).await;
+        }
         let reply = self.charge(reply, action);
         let answer =
             reply.unwrap_or_else(|error| response::failure(&error, id.as_str(), host_of(&head)));
