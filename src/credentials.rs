@@ -114,7 +114,12 @@ impl Provider {
     #[must_use]
     pub fn new(config: &Config, environment: &Environment, metrics: Arc<Metrics>) -> Self {
         let clock = Arc::new(Clock::new(Arc::clone(&metrics)));
-        let context = Context::timed(config.clone(), environment.clone(), Arc::clone(&clock));
+        let context = Context::timed(
+            config.clone(),
+            environment.clone(),
+            Arc::clone(&clock),
+            metrics.conditions.clone(),
+        );
         let sources = Source::of_context(&context);
         for source in &sources {
             metrics.expose_credential_source(source.as_str());

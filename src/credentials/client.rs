@@ -13,6 +13,7 @@ use tower::ServiceExt;
 
 use super::{Config, Environment, SourceError};
 use crate::clock::Clock;
+use crate::telemetry::Conditions;
 use crate::transport::{self, BuildError, Proxy, Reply, Transport, TransportError};
 
 /// How far away who is asked is; decides how long to wait.
@@ -63,6 +64,7 @@ impl Question {
 /// Asks.
 pub(super) struct Client {
     clock: Arc<Clock>,
+    conditions: Conditions,
     plain: Plain,
     config: Config,
     environment: Environment,
@@ -72,9 +74,15 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(config: &Config, environment: &Environment, clock: Arc<Clock>) -> Self {
+    pub(super) fn new(
+        config: &Config,
+        environment: &Environment,
+        clock: Arc<Clock>,
+        conditions: Conditions,
+    ) -> Self {
         Self {
             clock,
+            conditions,
             plain: config.plain(),
             config: config.clone(),
             environment: environment.clone(),
@@ -87,6 +95,11 @@ impl Client {
     /// The clock that expirations are judged by and requests are dated with.
     pub(super) fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// Recurring troubles, for the log.
+    pub(super) const fn conditions(&self) -> &Conditions {
+        &self.conditions
     }
 
     /// Asks once.

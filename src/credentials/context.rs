@@ -8,6 +8,7 @@ use super::client::Client;
 use super::oauth::Memory;
 use super::{Config, SourceError};
 use crate::clock::Clock;
+use crate::telemetry::Conditions;
 
 /// Environment variables, as they were when the process started.
 pub type Environment = BTreeMap<String, String>;
@@ -24,12 +25,17 @@ pub struct Context {
 impl Context {
     #[cfg(test)]
     pub(super) fn new(config: Config, environment: Environment) -> Self {
-        Self::timed(config, environment, Arc::default())
+        Self::timed(config, environment, Arc::default(), Conditions::default())
     }
 
-    /// With a clock that the origin's answers correct too.
-    pub(super) fn timed(config: Config, environment: Environment, clock: Arc<Clock>) -> Self {
-        let client = Client::new(&config, &environment, clock);
+    /// With a clock that the origin's answers correct too, and the gateway's own log of recurring troubles.
+    pub(super) fn timed(
+        config: Config,
+        environment: Environment,
+        clock: Arc<Clock>,
+        conditions: Conditions,
+    ) -> Self {
+        let client = Client::new(&config, &environment, clock, conditions);
         Self {
             config,
             environment,

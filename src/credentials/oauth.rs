@@ -20,7 +20,7 @@ use super::answer::{self, Grant, text};
 use super::client::{Client, Distance, Question};
 use super::sts::timestamp;
 use crate::signing::rpc;
-use crate::telemetry::told;
+use crate::telemetry::{Condition, told};
 
 const WHO: &str = "OAuth";
 
@@ -135,17 +135,19 @@ impl OAuth {
             return Ok(grant);
         }
         let error = match self.renew(&mut newest, client).await {
-            Ok(grant) => return Ok(grant),
+            Ok(grant) => {
+                client
+                    .conditions()
+                    .recovered(Condition::OAuthNotRenewed, "");
+                return Ok(grant);
+            }
             Err(error) => error,
         };
         let Some(grant) = newest.held(0, client.clock().now()) else {
             return Err(error);
         };
-        let error = told(&error);
-        tracing::warn!(
-            error,
-            "the OAuth sign-in could not be exchanged; its last key is used to its end"
-        );
+        let conditions = client.conditions();
+        conditions.occurred(Condition::OAuthNotRenewed, "", || told(&error));
         Ok(grant)
     }
 
@@ -155,21 +157,30 @@ impl OAuth {
         if let Some(refresh) = newest.tokens.refresh.as_ref().filter(|_| stale) {
             newest.tokens = self.refreshed(refresh, client).await?;
             // At once: the old refresh token may be good for nothing now, whatever happens next.
-            self.keep(newest).await;
+            self.keep(newest, client).await;
         }
         let grant = self.exchanged(&newest.tokens, client).await?;
         newest.grant = Some(grant.clone());
-        self.keep(newest).await;
+        self.keep(newest, client).await;
         Ok(grant)
     }
 
     /// Never fails: a key that cannot be written down is as good as one that can.
-    async fn keep(&self, newest: &SignIn) {
+    async fn keep(&self, newest: &SignIn, client: &Client) {
         match self.store.write(newest).await {
-            Ok(()) => self.memory.forget(),
+            Ok(()) => {
+                self.memory.forget();
+                client
+                    .conditions()
+                    .recovered(Condition::OAuthNotWritten, "");
+            }
             Err(problem) => {
-                self.memory
-                    .keep(&self.store, &self.sign_in.tokens, newest, &problem);
+                let conditions = client.conditions();
+                conditions.occurred(Condition::OAuthNotWritten, "", || {
+                    let Store { path, profile } = &self.store;
+                    format!("{path}, profile {profile}: {problem}")
+                });
+                self.memory.keep(&self.store, &self.sign_in.tokens, newest);
             }
         }
     }

@@ -15,6 +15,7 @@ use super::oidc::Oidc;
 use super::recipe::Recipe;
 use super::rsa::KeyPair;
 use super::sts::{Role, Sts};
+use crate::telemetry::Condition;
 
 /// Python's SDK and Node's keep it by different names.
 const AT_HOME: [&str; 2] = [".alibabacloud/credentials.ini", ".alibabacloud/credentials"];
@@ -140,12 +141,10 @@ impl Profile<'_> {
     fn get(&self, key: &str) -> Option<String> {
         let value = uncommented(self.section.get(key)?);
         if value.contains('#') {
-            tracing::warn!(
-                file = self.path,
-                profile = self.name,
-                key,
-                "this value has a # inside, where the vendor's SDKs would cut it; it is used whole"
-            );
+            let conditions = self.context.client.conditions();
+            conditions.occurred(Condition::ProfileDoubtful, key.to_owned(), || {
+                format!("{}, profile {}", self.path, self.name)
+            });
         }
         (!value.is_empty()).then(|| value.to_owned())
     }

@@ -10,7 +10,9 @@ use serde_json::Value;
 
 use crate::process::{flags, origin, serving, settings};
 use crate::support::tls::Authority;
-use crate::support::{Process, address, ask, environment, eventually, path, raw_and_hang_up};
+use crate::support::{
+    KEY_ID, Process, address, ask, environment, eventually, path, raw_and_hang_up,
+};
 
 /// A gateway process whose standard output and error nobody reads, until somebody does.
 async fn unread(emulator: &Emulator, more: &[&str]) -> (Process, Value, std::io::PipeReader) {
@@ -283,4 +285,36 @@ async fn each_kind_of_failed_handshake_is_one_line_a_minute() {
         assert!(lines[0].contains("127.0.0.1:"), "{log}");
     }
     assert!(!log.contains("the client hung up"), "{log}");
+}
+
+#[tokio::test]
+async fn a_doubtful_value_of_the_credentials_file_is_one_line_however_often_it_is_read() {
+    let emulator = origin().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("credentials");
+    let profile = format!(
+        "[default]\ntype = access_key\naccess_key_id = {KEY_ID}\naccess_key_secret = a#b\n"
+    );
+    std::fs::write(&file, profile).unwrap();
+    let more = [
+        "credentials.source=profile".to_owned(),
+        "credentials.refresh=1s".to_owned(),
+        format!("credentials.credentials_file={}", file.display()),
+    ];
+    let more: Vec<_> = more.iter().map(String::as_str).collect();
+    let (mut process, ports) = serving(&emulator, &more).await;
+    let admin = address(&ports, "admin");
+    let loaded = r#"pai_gateway_credential_refreshes_total{result="ok",source="profile"}"#;
+    eventually("it is read again", async || {
+        sample(&admin, loaded).await >= 2.0
+    })
+    .await;
+    process.terminate();
+    assert_eq!(process.wait().await.code(), Some(0));
+    let log = process.output("stderr");
+    assert_eq!(log.matches("profile_doubtful").count(), 1, "{log}");
+    assert!(
+        log.contains("access_key_secret") && !log.contains("a#b"),
+        "{log}"
+    );
 }

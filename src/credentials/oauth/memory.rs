@@ -7,13 +7,7 @@ use super::{SignIn, Store, Tokens};
 
 /// Keeps the newest sign-in while the file has an older one.
 #[derive(Default)]
-pub(in crate::credentials) struct Memory(Mutex<Slot>);
-
-#[derive(Default)]
-struct Slot {
-    kept: Option<Kept>,
-    warned: bool,
-}
+pub(in crate::credentials) struct Memory(Mutex<Option<Kept>>);
 
 struct Kept {
     /// Whose it is.
@@ -27,33 +21,23 @@ impl Memory {
     /// The newer of what the file says and what is kept.
     pub(super) fn newest(&self, store: &Store, file: &SignIn) -> SignIn {
         let slot = self.0.lock();
-        let kept = slot.kept.as_ref();
+        let kept = slot.as_ref();
         kept.filter(|kept| kept.store == *store && is_same(&kept.above, &file.tokens))
             .map_or_else(|| file.clone(), |kept| kept.sign_in.clone())
     }
 
-    /// Keeps what could not be written, and says so the first time.
-    pub(super) fn keep(&self, store: &Store, above: &Tokens, sign_in: &SignIn, problem: &str) {
-        let mut slot = self.0.lock();
-        slot.kept = Some(Kept {
+    /// Keeps a sign-in that could not be written.
+    pub(super) fn keep(&self, store: &Store, above: &Tokens, sign_in: &SignIn) {
+        *self.0.lock() = Some(Kept {
             store: store.clone(),
             above: above.clone(),
             sign_in: sign_in.clone(),
         });
-        if !std::mem::replace(&mut slot.warned, true) {
-            tracing::warn!(
-                file = store.path,
-                profile = store.profile,
-                problem,
-                "the renewed OAuth sign-in cannot be written back and is kept in memory: \
-                 after a restart it may have to be renewed with the vendor's command line"
-            );
-        }
     }
 
     /// The file has the newest.
     pub(super) fn forget(&self) {
-        self.0.lock().kept = None;
+        *self.0.lock() = None;
     }
 }
 
@@ -88,8 +72,7 @@ mod tests {
         let (memory, ours) = (Memory::default(), store("p"));
         let (old, new) = (sign_in("old"), sign_in("new"));
         assert_eq!(refresh(&memory.newest(&ours, &old)), "old");
-        memory.keep(&ours, &old.tokens, &new, "read-only");
-        assert!(memory.0.lock().warned);
+        memory.keep(&ours, &old.tokens, &new);
         assert_eq!(refresh(&memory.newest(&ours, &old)), "new");
         assert_eq!(refresh(&memory.newest(&store("q"), &old)), "old");
         let again = sign_in("again");
