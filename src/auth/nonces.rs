@@ -303,6 +303,7 @@ impl Noted {
     /// Judges a request whose nonce this was. Only the first repetition may be a resend.
     fn come_again(&mut self, print: Print, tick: u32) -> Result<Room, Refused> {
         let may_come = self.at_and_again & 1 == 1
+            && print.is_get
             && self.head == print.head
             && tick.saturating_sub(self.at()) <= RESEND;
         self.at_and_again &= !1;

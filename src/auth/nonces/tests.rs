@@ -220,3 +220,12 @@ fn a_print_uses_every_bit() {
         .sum();
     assert!((15_000..17_000).contains(&set), "{set} of 32000");
 }
+
+#[test]
+fn a_write_is_no_resend_of_a_get() {
+    let key = nonces(10, 10).of("key");
+    let now = Instant::now();
+    assert_eq!(key.note(print(1, 7, true), now), Ok(Room::Enough));
+    let write = key.note(print(1, 7, false), now);
+    assert_eq!(write, Err(Refused::NonceUsed));
+}

@@ -273,3 +273,21 @@ fn an_error_keeps_the_status_of_an_error() {
         assert_eq!(error.status, told, "{status} {code}");
     }
 }
+
+#[test]
+fn another_image_is_a_200_that_is_one_and_names_another_id() {
+    for (operation, status, body, is_another) in [
+        (get(), 200, r#"{"ImageUri":"u","ImageId":"other"}"#, true),
+        (get(), 200, r#"{"ImageUri":"u","ImageId":"i"}"#, false),
+        (get(), 404, r#"{"ImageUri":"u","ImageId":"other"}"#, false),
+        (
+            Operation::ListImages,
+            200,
+            r#"{"ImageUri":"u","ImageId":"other"}"#,
+            false,
+        ),
+    ] {
+        let fields = another_image(&operation, &reply(status, body, &[]));
+        assert_eq!(fields.is_some(), is_another, "{status} {body}");
+    }
+}
