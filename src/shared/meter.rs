@@ -200,7 +200,7 @@ mod tests {
             b"%1500000\r\n",
             b"*2\r\n$5000000\r\n",
         ] {
-            let halves: [&[u8]; 2] = [reply, &[b'x'; 5_000_010]];
+            let halves: [&[u8]; 2] = [reply, &[b'x'; 5_000_002]];
             let doubled = [&halves.concat()[..], b"$5000000\r\n"];
             assert_eq!(count(&doubled), Err(TooLong), "{}", reply.escape_ascii());
         }

@@ -1,6 +1,7 @@
 """The origin as the enemy: what it quotes, mislabels, swaps and breaks off."""
 
 import gzip
+import itertools
 import threading
 import time
 
@@ -64,9 +65,10 @@ def errors_as_200():
     return table({**cases, 'half an image': half, 'two images': two})
 
 
-@row("another image's body is neither answered nor kept")
+@row("another image's body, a different one each time, is neither answered nor kept")
 def another_image():
-    return table({'another': lambda call: answer(body=image('image-INJECTED'))})
+    numbers = itertools.count()
+    return table({'another': lambda call: answer(body=image(f'image-INJECTED-{next(numbers)}'))})
 
 
 @row('an answer with a second one behind it: the next request does not get that')
