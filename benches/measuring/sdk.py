@@ -66,7 +66,7 @@ def clients(folder: str) -> str:
     with open(path, "w", encoding="ascii") as file:
         file.write(
             f'[[client]]\nname = "bench"\naccess_key_id = "{KEY_ID}"\n'
-            'access_key_secret_file = "bench.secret"\npermissions = ["get"]\n'
+            'access_key_secret_file = "bench.secret"\npermissions = ["get"]\nmisses_per_second = 1000000\n'
             'workspaces = ["*"]\nusers = ["*"]\nofficial = true\n'
         )
     return path
