@@ -1,7 +1,7 @@
 //! The audit: one line of JSON for each request that somebody may have to answer for.
 //!
 //! Denied, missed, forced, passed and failed requests are always written; hits, and what is malformed
-//! or over budget, by sample. So are refused sign-ins and refused admin tokens, at most [`REFUSALS`] a second, and
+//! or over budget, by sample. So are refused sign-ins and refused admin tokens, at most 20 a second, and
 //! every purge. A request never waits for the file: a thread of its own writes, and lines that it cannot write are
 //! counted in `audit_lines_lost_total`.
 

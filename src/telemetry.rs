@@ -64,7 +64,7 @@ impl Config {
     }
 }
 
-/// The process's log. Dropping it gives the last lines [`LAST_LINES`] to be written.
+/// The process's log. Dropping it gives the last lines half a second to be written.
 #[derive(Debug)]
 pub struct Log(Level);
 

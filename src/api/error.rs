@@ -38,7 +38,7 @@ pub struct OriginError {
     pub status: u16,
     /// Empty when the origin gave none that can be read.
     pub code: String,
-    /// Empty when the origin gave none; at most [`MAX_MESSAGE`] bytes.
+    /// Empty when the origin gave none; at most 8 KiB.
     pub message: String,
     /// Empty when the origin gave none.
     pub request_id: String,
@@ -76,7 +76,7 @@ impl OriginError {
     }
 }
 
-/// Cuts a text off after at most [`MAX_MESSAGE`] bytes, between two characters.
+/// Cuts a text off after at most 8 KiB, between two characters.
 fn cut(mut text: String) -> String {
     let most = text.len().min(MAX_MESSAGE);
     let end = (0..=most).rev().find(|at| text.is_char_boundary(*at));

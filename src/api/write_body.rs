@@ -12,9 +12,10 @@ const JUDGED: [&str; 4] = ["ImageId", "WorkspaceId", "Accessibility", "UserId"];
 
 /// Checks a write's body: nothing, or one JSON object.
 ///
-/// The policy reads `WorkspaceId`. An origin whose parser is generous with names would read `workspaceid`, so
-/// a key that is one of [`JUDGED`] in another spelling is refused. Where the path names the image, so is a
-/// judged key as it stands, for the body would name another. Every other key is the origin's to judge.
+/// `ImageId`, `WorkspaceId`, `Accessibility` and `UserId` decide who may write what. An origin whose parser is
+/// generous with names would read `workspaceid`, so one of these keys in another spelling is refused. Where the
+/// path names the image, so is one of them as it stands, for the body would name another. Every other key is the
+/// origin's to judge.
 ///
 /// # Errors
 /// [`Malformed`] for such a key, and for a body that is not one complete object.
