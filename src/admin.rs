@@ -43,7 +43,7 @@ use crate::peer::Peer;
 use crate::ranking::Ranking;
 use crate::response::Body;
 use crate::server::{Address, Service};
-use crate::shared::Shared;
+use crate::shared_cache::Shared;
 use crate::telemetry::Condition;
 use crate::upstream::{Upstream, UpstreamError};
 

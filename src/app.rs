@@ -32,7 +32,7 @@ use crate::ranking::Ranking;
 use crate::reload::Rounds;
 use crate::response::Budget;
 use crate::server::{self, Address, BadFiles, BindError, Bound, Bounds, Policy, Server, Service};
-use crate::shared::{Follower, Shared};
+use crate::shared_cache::{Follower, Shared};
 use crate::telemetry::{Level, told};
 use crate::traces::{BadTraces, Traces};
 use crate::transport::{self, BuildError};

@@ -27,8 +27,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::units::Span;
 use crate::{
-    admin, audit, auth, cache, credentials, gateway, reload, server, shared, telemetry, traces,
-    upstream,
+    admin, audit, auth, cache, credentials, gateway, reload, server, shared_cache, telemetry,
+    traces, upstream,
 };
 
 /// Every setting.
@@ -50,7 +50,7 @@ pub struct Settings {
     /// Size of the cache.
     pub cache: cache::Config,
     /// Cache that a fleet shares.
-    pub shared_cache: shared::Config,
+    pub shared_cache: shared_cache::Config,
     /// Operations on the data port.
     pub api: gateway::Config,
     /// Requests for many images.

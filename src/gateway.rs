@@ -58,7 +58,7 @@ use crate::peer::Peer;
 use crate::ranking::Ranking;
 use crate::response::{self, Answer, Body, Budget, CacheStatus, Error};
 use crate::server::Service;
-use crate::shared::Shared;
+use crate::shared_cache::Shared;
 use crate::traces::{Step, Trace, Traces};
 use crate::units::{ByteSize, Span};
 use crate::upstream::{Upstream, UpstreamError};

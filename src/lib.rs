@@ -27,7 +27,7 @@ pub mod ranking;
 pub mod reload;
 pub mod response;
 pub mod server;
-pub mod shared;
+pub mod shared_cache;
 pub mod signing;
 pub mod telemetry;
 pub mod traces;

@@ -1,7 +1,7 @@
 //! What is asked for.
 
 use clap::{Parser, ValueEnum};
-use pai_image_gateway::shared::Config;
+use pai_image_gateway::shared_cache::Config;
 use pai_image_gateway::units::Span;
 
 use crate::fleet::Tier;

@@ -16,7 +16,7 @@ use crate::audit::PurgeRecord;
 use crate::cache::{Scope, Thoroughness};
 use crate::peer::Peer;
 use crate::response::Body;
-use crate::shared;
+use crate::shared_cache;
 
 /// Longest order read.
 const MAX_BODY: usize = 64 << 10;
@@ -58,7 +58,7 @@ impl Admin {
             Err(reason) => problem(StatusCode::BAD_REQUEST, reason),
             Ok((scope, thoroughness)) => {
                 let shared = self.shared.as_ref();
-                let purged = shared::forget(shared, &self.cache, &scope, thoroughness).await;
+                let purged = shared_cache::forget(shared, &self.cache, &scope, thoroughness).await;
                 self.note_purge(peer, &record(&scope, thoroughness, purged));
                 as_json(&json!({ "purged": purged }))
             }

@@ -13,7 +13,7 @@ use crate::config::{Loaded, Problems};
 use crate::credentials::{Environment, Provider};
 use crate::metrics::Metrics;
 use crate::priority::{Priority, Urgency};
-use crate::shared::Shared;
+use crate::shared_cache::Shared;
 use crate::telemetry::told;
 use crate::traces::Trace;
 use crate::upstream::{Onward, Said, Upstream};

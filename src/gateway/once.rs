@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::{Asked, Gateway};
 use crate::auth::Refused;
 use crate::response::Error;
-use crate::shared::WriteNonce;
+use crate::shared_cache::WriteNonce;
 
 impl Gateway {
     /// Records the nonce of a signed write, on disk and for the fleet, right before it is sent. A write

@@ -16,7 +16,7 @@ use crate::cache::{Scope, Thoroughness};
 use crate::outcome::Outcome;
 use crate::priority::{Priority, Urgency};
 use crate::response::{self, Answer, Error};
-use crate::shared;
+use crate::shared_cache;
 use crate::upstream::{self, Said, UpstreamError};
 
 impl Gateway {
@@ -95,7 +95,7 @@ impl Gateway {
                 .map_or_else(|_| Bytes::new(), |answer| answer.reply.body.clone());
             for image in landing::images_written(&call.operation, &body, &replied) {
                 let image = Scope::Image(image);
-                shared::forget(shared.as_ref(), &cache, &image, Thoroughness::Hard).await;
+                shared_cache::forget(shared.as_ref(), &cache, &image, Thoroughness::Hard).await;
             }
             answer
         });

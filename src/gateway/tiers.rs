@@ -11,7 +11,7 @@ use super::fetch::Cause;
 use crate::api::ImageKey;
 use crate::cache::{Cache, Entry, Fetched, Known, Landed, Policy};
 use crate::priority::Urgency;
-use crate::shared::{Begun, Failure, Lease, Shared};
+use crate::shared_cache::{Begun, Failure, Lease, Shared};
 use crate::traces::Step;
 use crate::upstream::{ParentFault, Throttle, UpstreamError};
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::readable;
-use crate::shared::Config;
+use crate::shared_cache::Config;
 
 pub(super) fn check(shared: &Config, rule: &mut impl FnMut(&str, bool, &str)) {
     if let Err(bad) = shared.check_url() {
