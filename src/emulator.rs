@@ -9,38 +9,38 @@
 //! when it arrives. What fails on purpose is a list of [`Fault`]s. The control routes trust whoever
 //! can reach the port: it belongs on a loopback address.
 
-mod admission;
-mod answer;
+mod api_error;
+mod auth_rejection;
+mod authenticator;
 mod clock;
 mod control;
 mod counts;
 mod fault;
+mod fault_spec;
 mod generated;
+#[cfg(test)]
+mod harness;
 mod image;
+mod image_search;
 mod inbound;
+mod inject;
 mod label_search;
 mod listener;
 mod new_image;
 mod nonces;
 mod operation;
-mod origin;
-mod problem;
 mod quota;
-mod rejected;
-mod rule;
-mod sabotage;
+mod response;
 mod script;
-mod search;
+mod service;
 mod store;
-#[cfg(test)]
-mod trial;
 mod write;
 
 pub use counts::Counts;
 pub use fault::{Fault, FaultKind};
 pub use image::{Accessibility, Image, Label};
 pub use script::{Script, ScriptError};
-pub use store::{Store, Unchanged};
+pub use store::{ModifyError, Store};
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -53,7 +53,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use listener::Listener;
-use origin::Origin;
+use service::ApiService;
 
 /// What an emulator listens on, whom it knows and how it behaves.
 #[derive(Debug, Clone)]
@@ -95,7 +95,7 @@ impl Default for Settings {
 /// A running emulator. Dropping it closes its port and every connection.
 pub struct Emulator {
     address: SocketAddr,
-    origin: Arc<Origin>,
+    service: Arc<ApiService>,
     tasks: TaskTracker,
     stop: DropGuard,
 }
@@ -108,12 +108,12 @@ impl Emulator {
     pub async fn start(settings: Settings) -> io::Result<Self> {
         let listener = Listener::bind(settings.listen)?;
         let address = listener.address()?;
-        let origin = Arc::new(Origin::new(settings));
+        let service = Arc::new(ApiService::new(settings));
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        tasks.spawn(listener.run(Arc::clone(&origin), tasks.clone(), stop.clone()));
+        tasks.spawn(listener.run(Arc::clone(&service), tasks.clone(), stop.clone()));
         Ok(Self {
             address,
-            origin,
+            service,
             tasks,
             stop: stop.drop_guard(),
         })
@@ -128,30 +128,30 @@ impl Emulator {
     /// The images it holds, to be read and changed while it runs.
     #[must_use]
     pub fn store(&self) -> &Store {
-        self.origin.store()
+        self.service.store()
     }
 
     /// Replaces the script of faults; every rule counts from zero again.
     pub fn script(&self, faults: Vec<Fault>) {
-        self.origin.script().replace(faults);
+        self.service.script().replace(faults);
     }
 
     /// What it has been asked and has answered so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        self.origin.counts()
+        self.service.counts()
     }
 
     /// How many genuine GetImage requests named this image, found or not, whatever the answer.
     #[must_use]
     pub fn fetches(&self, image: &str) -> u64 {
-        self.origin.fetches(image)
+        self.service.fetches(image)
     }
 
     /// Sets its clock wrong by this much: the Date it answers with, the times it writes into images
     /// and the clock it holds requests' dates against.
     pub fn set_clock_offset(&self, offset: SignedDuration) {
-        self.origin.set_clock_offset(offset);
+        self.service.set_clock_offset(offset);
     }
 
     /// Closes the port and every connection, and returns when they are closed.
@@ -164,16 +164,16 @@ impl Emulator {
 
 #[cfg(test)]
 mod tests {
-    use super::trial::Trial;
+    use super::harness::Harness;
     use super::*;
 
     #[tokio::test]
     async fn a_stopped_emulator_leaves_its_port_and_connections() {
-        let trial = Trial::start(Settings::default()).await;
+        let harness = Harness::start(Settings::default()).await;
         let image = Store::id(0);
-        assert_eq!(trial.fetch(&image).await.status, 200);
-        let (address, client) = (trial.emulator.address(), trial.client.clone());
-        trial.emulator.shutdown().await;
+        assert_eq!(harness.fetch(&image).await.status, 200);
+        let (address, client) = (harness.emulator.address(), harness.client.clone());
+        harness.emulator.shutdown().await;
         assert!(tokio::net::TcpStream::connect(address).await.is_err());
         let uri = format!("http://{address}/emulator/counts").parse().unwrap();
         assert!(client.get(uri).await.is_err());
@@ -193,23 +193,23 @@ mod tests {
     #[tokio::test]
     async fn answers_are_held_back_for_the_latency() {
         let latency = Duration::from_millis(60);
-        let trial = Trial::start(Settings {
+        let harness = Harness::start(Settings {
             latency,
             ..Settings::default()
         })
         .await;
         let begun = std::time::Instant::now();
-        assert_eq!(trial.fetch(&Store::id(0)).await.status, 200);
+        assert_eq!(harness.fetch(&Store::id(0)).await.status, 200);
         assert!(begun.elapsed() >= latency);
     }
 
     #[tokio::test]
     async fn many_connections_at_once_are_all_answered() {
-        let trial = Trial::start(Settings::default()).await;
+        let harness = Harness::start(Settings::default()).await;
         let image = Store::id(0);
-        let fetches = (0..500).map(|_| trial.fetch(&image));
+        let fetches = (0..500).map(|_| harness.fetch(&image));
         let replies = futures_util::future::join_all(fetches).await;
         assert!(replies.iter().all(|reply| reply.status == 200));
-        assert_eq!(trial.emulator.fetches(&image), 500);
+        assert_eq!(harness.emulator.fetches(&image), 500);
     }
 }

@@ -13,88 +13,88 @@ use http_body_util::{BodyExt, Full};
 use serde::Serialize;
 use serde_json::json;
 
-use super::answer::Body;
 use super::clock;
-use super::origin::Origin;
+use super::response::Body;
 use super::script::Script;
-use super::store::{Store, Unchanged};
+use super::service::ApiService;
+use super::store::{ModifyError, Store};
 use crate::api::{ImageId, Query};
 
 /// What the paths of these routes begin with.
 pub(super) const PREFIX: &str = "/emulator/";
 
-struct Refusal(StatusCode, String);
+struct ControlError(StatusCode, String);
 
 /// Answers one control request; `body` is `None` for one that is too large.
 pub(super) fn answer(
-    origin: &Origin,
+    service: &ApiService,
     route: &str,
     head: &Parts,
     body: Option<Bytes>,
 ) -> Response<Body> {
     let segments: Vec<&str> = route.split('/').collect();
     let answer = match (&head.method, segments.as_slice(), body) {
-        (_, _, None) => Err(Refusal(
+        (_, _, None) => Err(ControlError(
             StatusCode::PAYLOAD_TOO_LARGE,
             "the body is larger than 1 MiB".to_owned(),
         )),
-        (&Method::GET, ["counts"], _) => Ok(to_json(&origin.counts())),
-        (&Method::POST, ["faults"], Some(body)) => replace_faults(origin, &body),
-        (&Method::GET, ["images"], _) => list_ids(origin, head.uri.query().unwrap_or("")),
-        (&Method::POST, ["images", id, "touch"], _) => touch(origin, id),
-        (&Method::PUT, ["images", id], Some(body)) => put(origin, id, body),
-        _ => Err(Refusal(
+        (&Method::GET, ["counts"], _) => Ok(to_json(&service.counts())),
+        (&Method::POST, ["faults"], Some(body)) => replace_faults(service, &body),
+        (&Method::GET, ["images"], _) => list_ids(service, head.uri.query().unwrap_or("")),
+        (&Method::POST, ["images", id, "touch"], _) => touch(service, id),
+        (&Method::PUT, ["images", id], Some(body)) => put(service, id, body),
+        _ => Err(ControlError(
             StatusCode::NOT_FOUND,
             "there is no such control route".to_owned(),
         )),
     };
     match answer {
         Ok(body) => respond(StatusCode::OK, body),
-        Err(Refusal(status, reason)) => respond(status, to_json(&json!({ "error": reason }))),
+        Err(ControlError(status, reason)) => respond(status, to_json(&json!({ "error": reason }))),
     }
 }
 
-fn replace_faults(origin: &Origin, body: &[u8]) -> Result<Vec<u8>, Refusal> {
+fn replace_faults(service: &ApiService, body: &[u8]) -> Result<Vec<u8>, ControlError> {
     let faults = Script::parse_json(body).map_err(|error| bad_request(error.to_string()))?;
     let answer = to_json(&json!({ "faults": faults.len() }));
-    origin.script().replace(faults);
+    service.script().replace(faults);
     Ok(answer)
 }
 
-fn list_ids(origin: &Origin, query: &str) -> Result<Vec<u8>, Refusal> {
+fn list_ids(service: &ApiService, query: &str) -> Result<Vec<u8>, ControlError> {
     let query = Query::parse(query).map_err(|error| bad_request(error.to_string()))?;
     let mut limit = usize::MAX;
     for (name, value) in query.pairs() {
         let number = value.parse().ok().filter(|_| name == "limit");
         limit = number.ok_or_else(|| bad_request("the one parameter is limit, a number"))?;
     }
-    Ok(to_json(&origin.store().ids(limit)))
+    Ok(to_json(&service.store().ids(limit)))
 }
 
-fn touch(origin: &Origin, id: &str) -> Result<Vec<u8>, Refusal> {
-    let modified = origin.store().touch(id).map_err(|why| {
+fn touch(service: &ApiService, id: &str) -> Result<Vec<u8>, ControlError> {
+    let modified = service.store().touch(id).map_err(|why| {
         let status = match why {
-            Unchanged::Missing => StatusCode::NOT_FOUND,
-            Unchanged::Raw => StatusCode::CONFLICT,
+            ModifyError::Missing => StatusCode::NOT_FOUND,
+            ModifyError::Raw => StatusCode::CONFLICT,
         };
-        Refusal(status, why.to_string())
+        ControlError(status, why.to_string())
     })?;
     Ok(to_json(
         &json!({ "GmtModifiedTime": clock::to_text(modified) }),
     ))
 }
 
-fn put(origin: &Origin, id: &str, body: Bytes) -> Result<Vec<u8>, Refusal> {
+fn put(service: &ApiService, id: &str, body: Bytes) -> Result<Vec<u8>, ControlError> {
     let id = ImageId::parse(id).map_err(|error| bad_request(error.to_string()))?;
-    if origin.store().len() >= Store::CAPACITY {
+    if service.store().len() >= Store::CAPACITY {
         return Err(bad_request("there are too many images already"));
     }
-    origin.store().put_raw(id.as_str(), body);
+    service.store().put_raw(id.as_str(), body);
     Ok(to_json(&json!({ "ImageId": id.as_str() })))
 }
 
-fn bad_request(reason: impl Into<String>) -> Refusal {
-    Refusal(StatusCode::BAD_REQUEST, reason.into())
+fn bad_request(reason: impl Into<String>) -> ControlError {
+    ControlError(StatusCode::BAD_REQUEST, reason.into())
 }
 
 fn respond(status: StatusCode, body: Vec<u8>) -> Response<Body> {
@@ -112,21 +112,21 @@ fn to_json(answer: &impl Serialize) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::trial::Trial;
+    use super::super::harness::Harness;
     use super::super::{Settings, Store};
     use super::*;
 
-    async fn trial() -> Trial {
-        Trial::start(Settings::default()).await
+    async fn harness() -> Harness {
+        Harness::start(Settings::default()).await
     }
 
     #[tokio::test]
     async fn counts_are_told_and_do_not_count_themselves() {
-        let trial = trial().await;
+        let harness = harness().await;
         let image = Store::id(3);
-        trial.fetch(&image).await;
-        trial.fetch("image-none").await;
-        let counts = trial.control(Method::GET, "counts", "").await.json();
+        harness.fetch(&image).await;
+        harness.fetch("image-none").await;
+        let counts = harness.control(Method::GET, "counts", "").await.json();
         assert_eq!(counts["requests"], 2);
         assert_eq!(counts["operations"], json!({ "GetImage": 2 }));
         assert_eq!(counts["codes"], json!({ "OK": 1, "ImageNotFound": 1 }));
@@ -136,14 +136,14 @@ mod tests {
 
     #[tokio::test]
     async fn the_script_is_replaced_whole_or_not_at_all() {
-        let trial = trial().await;
+        let harness = harness().await;
         let script = r#"[{"kind":"throttle","times":1}]"#;
         assert_eq!(
-            trial.control(Method::POST, "faults", script).await.status,
+            harness.control(Method::POST, "faults", script).await.status,
             200
         );
         let bad = r#"[{"kind":"gzip"},{"kind":"gzip","ms":1}]"#;
-        let refused = trial.control(Method::POST, "faults", bad).await;
+        let refused = harness.control(Method::POST, "faults", bad).await;
         assert_eq!(refused.status, 400);
         assert!(
             refused.json()["error"]
@@ -151,23 +151,23 @@ mod tests {
                 .unwrap()
                 .contains("gzip has no ms")
         );
-        assert_eq!(trial.fetch(&Store::id(0)).await.code(), "Throttling.User");
-        assert_eq!(trial.fetch(&Store::id(0)).await.status, 200);
+        assert_eq!(harness.fetch(&Store::id(0)).await.code(), "Throttling.User");
+        assert_eq!(harness.fetch(&Store::id(0)).await.status, 200);
     }
 
     #[tokio::test]
     async fn ids_are_listed_up_to_a_limit() {
-        let trial = trial().await;
-        let few = trial
+        let harness = harness().await;
+        let few = harness
             .control(Method::GET, "images?limit=3", "")
             .await
             .json();
         assert_eq!(few.as_array().unwrap().len(), 3);
-        let all = trial.control(Method::GET, "images", "").await.json();
+        let all = harness.control(Method::GET, "images", "").await.json();
         assert_eq!(all.as_array().unwrap().len(), 100);
         assert!(all.as_array().unwrap().contains(&json!(Store::id(99))));
         assert_eq!(
-            trial
+            harness
                 .control(Method::GET, "images?limit=x", "")
                 .await
                 .status,
@@ -177,19 +177,19 @@ mod tests {
 
     #[tokio::test]
     async fn a_touched_image_is_answered_changed() {
-        let trial = trial().await;
+        let harness = harness().await;
         let image = Store::id(1);
-        let before = trial.fetch(&image).await.json();
-        let touched = trial
+        let before = harness.fetch(&image).await.json();
+        let touched = harness
             .control(Method::POST, &format!("images/{image}/touch"), "")
             .await
             .json();
-        let after = trial.fetch(&image).await.json();
+        let after = harness.fetch(&image).await.json();
         assert_eq!(after["GmtModifiedTime"], touched["GmtModifiedTime"]);
         assert!(before["GmtModifiedTime"].as_str() < after["GmtModifiedTime"].as_str());
         assert_ne!(before["Description"], after["Description"]);
         assert_eq!(
-            trial
+            harness
                 .control(Method::POST, "images/none/touch", "")
                 .await
                 .status,
@@ -199,18 +199,18 @@ mod tests {
 
     #[tokio::test]
     async fn an_image_put_is_answered_byte_for_byte() {
-        let trial = trial().await;
+        let harness = harness().await;
         let example = include_str!("../../tests/vectors/getimage_example.json");
         assert_eq!(
-            trial
+            harness
                 .control(Method::PUT, "images/image-x", example)
                 .await
                 .status,
             200
         );
-        assert_eq!(trial.fetch("image-x").await.body, example);
+        assert_eq!(harness.fetch("image-x").await.body, example);
         assert_eq!(
-            trial
+            harness
                 .control(Method::PUT, "images/a%20b", example)
                 .await
                 .status,
@@ -218,7 +218,7 @@ mod tests {
         );
         let huge = "x".repeat((1 << 20) + 1);
         assert_eq!(
-            trial
+            harness
                 .control(Method::PUT, "images/image-y", &huge)
                 .await
                 .status,

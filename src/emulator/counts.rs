@@ -43,10 +43,10 @@ pub(super) struct Counters {
     connections: AtomicU64,
     requests: AtomicU64,
     operations: [AtomicU64; Action::ALL.len()],
-    rejected: Tally,
-    codes: Tally,
-    faults: Tally,
-    fetches: Tally,
+    rejected: NamedCounts,
+    codes: NamedCounts,
+    faults: NamedCounts,
+    fetches: NamedCounts,
 }
 
 impl Counters {
@@ -103,11 +103,11 @@ impl Counters {
 }
 
 /// Counts by name. Names come from requests and scripts, so there is an end to them: the count of a
-/// name that finds no room goes to [`Tally::OTHER`].
+/// name that finds no room goes to [`NamedCounts::OTHER`].
 #[derive(Debug, Default)]
-struct Tally(Mutex<BTreeMap<String, u64>>);
+struct NamedCounts(Mutex<BTreeMap<String, u64>>);
 
-impl Tally {
+impl NamedCounts {
     const CAPACITY: usize = 1_000_000;
     const OTHER: &str = "other";
 
@@ -136,14 +136,14 @@ mod tests {
 
     #[test]
     fn a_full_tally_counts_new_names_together() {
-        let tally = Tally::default();
-        let known = (0..Tally::CAPACITY).map(|i| (format!("n{i}"), 1));
+        let tally = NamedCounts::default();
+        let known = (0..NamedCounts::CAPACITY).map(|i| (format!("n{i}"), 1));
         tally.0.lock().extend(known);
         for name in ["new", "newer", "n7"] {
             tally.add(name);
         }
         let counts = tally.snapshot();
-        assert_eq!((counts[Tally::OTHER], counts["n7"]), (2, 2));
+        assert_eq!((counts[NamedCounts::OTHER], counts["n7"]), (2, 2));
         assert!(!counts.contains_key("new"));
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 
-use super::problem::{Problem, message_for};
-use super::rule::Rule;
+use super::api_error::{ApiError, message_for};
+use super::fault_spec::FaultSpec;
 use crate::api::Action;
 
 /// One rule: which requests something goes wrong with, how often, and what.
@@ -22,7 +22,7 @@ use crate::api::Action;
 /// ```
 /// A request that was refused for its signature matches nothing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "Rule", into = "Rule")]
+#[serde(try_from = "FaultSpec", into = "FaultSpec")]
 pub struct Fault {
     /// Only this operation.
     pub operation: Option<Action>,
@@ -127,7 +127,7 @@ impl FaultKind {
     }
 
     /// What the operation is refused with, for the kinds that refuse it.
-    pub(super) fn refusal(&self) -> Option<Problem> {
+    pub(super) fn error(&self) -> Option<ApiError> {
         match self {
             Self::Status {
                 status,
@@ -139,19 +139,19 @@ impl FaultKind {
                 let code = code.as_deref().unwrap_or("");
                 let headers = headers.iter();
                 let message = message.as_deref().unwrap_or_else(|| message_for(code));
-                Some(Problem {
+                Some(ApiError {
                     headers: headers
                         .map(|(name, value)| (name.clone(), value.clone()))
                         .collect(),
-                    tells_permission: *access_denied_detail,
-                    ..Problem::new(*status, code, message)
+                    has_access_denied_detail: *access_denied_detail,
+                    ..ApiError::new(*status, code, message)
                 })
             }
             Self::Throttle {
                 status,
                 code,
                 retry_after,
-            } => Some(Problem::throttled(*status, code, *retry_after)),
+            } => Some(ApiError::throttled(*status, code, *retry_after)),
             Self::Latency(_)
             | Self::CloseBefore
             | Self::CloseMidBody

@@ -16,7 +16,7 @@ pub(super) const USER: &str = "155770209999998921";
 /// The id of the image with this index.
 pub(super) fn id(index: usize) -> String {
     const ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
-    let mut rng = dice(index, 1);
+    let mut rng = seeded_rng(index, 1);
     let tail = (0..18).filter_map(|_| ALPHABET.get(rng.usize(..36)));
     "image-"
         .chars()
@@ -26,7 +26,7 @@ pub(super) fn id(index: usize) -> String {
 
 /// The image with this index: last changed between two minutes and four years ago.
 pub(super) fn image(index: usize, now: Timestamp) -> Image {
-    let mut rng = dice(index, 2);
+    let mut rng = seeded_rng(index, 2);
     let modified = ago(now, seconds(&mut rng));
     let created = ago(modified, seconds(&mut rng));
     let image = if index.is_multiple_of(4) {
@@ -34,7 +34,7 @@ pub(super) fn image(index: usize, now: Timestamp) -> Image {
     } else {
         owned(index, &mut rng)
     };
-    filled(Image {
+    padded(Image {
         gmt_create_time: created,
         gmt_modified_time: modified,
         ..image
@@ -60,7 +60,7 @@ fn official(index: usize, rng: &mut Rng) -> Image {
             Label::new("system.pythonVersion", "3.10"),
         ],
         accessibility: Accessibility::Public,
-        ..blank(index, rng)
+        ..template(index, rng)
     }
 }
 
@@ -82,11 +82,11 @@ fn owned(index: usize, rng: &mut Rng) -> Image {
             Label::new("system.chipType", "GPU"),
             Label::new("system.origin", "Import"),
         ],
-        ..blank(index, rng)
+        ..template(index, rng)
     }
 }
 
-fn blank(index: usize, rng: &mut Rng) -> Image {
+fn template(index: usize, rng: &mut Rng) -> Image {
     Image {
         gmt_create_time: Timestamp::UNIX_EPOCH,
         gmt_modified_time: Timestamp::UNIX_EPOCH,
@@ -109,7 +109,7 @@ fn blank(index: usize, rng: &mut Rng) -> Image {
 }
 
 /// Lengthens the description until the answer is [`BODY_LEN`] bytes long.
-fn filled(mut image: Image) -> Image {
+fn padded(mut image: Image) -> Image {
     const PROSE: &str = "适用于大规模预训练、微调与推理任务，已通过兼容性测试。";
     let request_id = "00000000-0000-0000-0000-000000000000";
     let body = serde_json::to_vec(&image.render(Some(request_id), false))
@@ -126,7 +126,7 @@ fn filled(mut image: Image) -> Image {
     image
 }
 
-fn dice(index: usize, salt: u64) -> Rng {
+fn seeded_rng(index: usize, salt: u64) -> Rng {
     Rng::with_seed((index as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ salt)
 }
 

@@ -79,7 +79,7 @@ pub enum Accessibility {
 /// An image as it stands in an answer.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Rendered<'a> {
+pub(super) struct ImageView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) request_id: Option<&'a str>,
     #[serde(flatten)]
@@ -89,8 +89,12 @@ pub(super) struct Rendered<'a> {
 }
 
 impl Image {
-    pub(super) fn render<'a>(&'a self, request_id: Option<&'a str>, verbose: bool) -> Rendered<'a> {
-        Rendered {
+    pub(super) fn render<'a>(
+        &'a self,
+        request_id: Option<&'a str>,
+        verbose: bool,
+    ) -> ImageView<'a> {
+        ImageView {
             request_id,
             image: self,
             labels: verbose.then_some(self.labels.as_slice()),

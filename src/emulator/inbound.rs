@@ -8,25 +8,25 @@ use http::{StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 
-use super::problem::Problem;
-use super::sabotage::Closed;
+use super::api_error::ApiError;
+use super::inject::ConnectionClosed;
 use crate::api::{Call, Misrouted};
 
-/// Reads a body; `None` for one that is too large, and [`Closed`] for one that broke off or took too
+/// Reads a body; `None` for one that is too large, and [`ConnectionClosed`] for one that broke off or took too
 /// long, as nobody is there to be answered.
-pub(super) async fn read(body: Incoming) -> Result<Option<Bytes>, Closed> {
+pub(super) async fn read(body: Incoming) -> Result<Option<Bytes>, ConnectionClosed> {
     let body = Limited::new(body, MAX_BODY).collect();
     match tokio::time::timeout(BODY_DEADLINE, body).await {
         Ok(Ok(body)) => Ok(Some(body.to_bytes())),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Ok(None),
-        Ok(Err(_)) | Err(_) => Err(Closed),
+        Ok(Err(_)) | Err(_) => Err(ConnectionClosed),
     }
 }
 
-pub(super) fn route(head: &Parts) -> Result<Call, Problem> {
+pub(super) fn route(head: &Parts) -> Result<Call, ApiError> {
     let call = Call::classify(&head.method, head.uri.path(), head.uri.query());
     let call = call.map_err(|misrouted| match misrouted {
-        Misrouted::UnknownRoute | Misrouted::Method(_) => Problem::route_not_found(),
+        Misrouted::UnknownRoute | Misrouted::Method(_) => ApiError::route_not_found(),
         Misrouted::Malformed(_, malformed) => malformed.into(),
     })?;
     let asked = head.headers.get("x-acs-action").map(|name| name.as_bytes());
@@ -34,7 +34,7 @@ pub(super) fn route(head: &Parts) -> Result<Call, Problem> {
         return Ok(call);
     }
     let message = "Specified action is not the one of this url and method.";
-    Err(Problem::new(
+    Err(ApiError::new(
         StatusCode::NOT_FOUND,
         "InvalidAction.NotFound",
         message,
@@ -55,13 +55,13 @@ mod tests {
     use http::Method;
 
     use super::super::Settings;
-    use super::super::trial::Trial;
+    use super::super::harness::Harness;
     use super::*;
     use crate::api::Action;
 
     #[tokio::test]
     async fn what_is_no_operation_is_refused_after_the_signature() {
-        let trial = Trial::start(Settings::default()).await;
+        let harness = Harness::start(Settings::default()).await;
         for (method, target, status, code) in [
             (Method::GET, "/api/v1/nothing", 404, "InvalidApi.NotFound"),
             (Method::PUT, "/api/v1/images", 404, "InvalidApi.NotFound"),
@@ -78,21 +78,21 @@ mod tests {
                 "InvalidAction.NotFound",
             ),
         ] {
-            let reply = trial.ask(method, target, Action::GetImage, "").await;
+            let reply = harness.ask(method, target, Action::GetImage, "").await;
             assert_eq!(
                 (reply.status, reply.code().as_str()),
                 (status, code),
                 "{target}"
             );
         }
-        assert_eq!(trial.emulator.counts().nonces, 4);
+        assert_eq!(harness.emulator.counts().nonces, 4);
     }
 
     #[tokio::test]
     async fn a_body_that_is_too_large_is_refused() {
-        let trial = Trial::start(Settings::default()).await;
+        let harness = Harness::start(Settings::default()).await;
         let body = "x".repeat(MAX_BODY + 1);
-        let reply = trial
+        let reply = harness
             .ask(Method::POST, "/api/v1/images", Action::AddImage, &body)
             .await;
         assert_eq!(reply.status, 413);

@@ -1,7 +1,7 @@
 //! ListImageLabels: which labels, of which images.
 
 use super::image::{Image, Label};
-use super::search::{has_labels, parse_labels};
+use super::image_search::{has_labels, parse_labels};
 use crate::api::Query;
 
 /// ListImageLabels as it was asked for.

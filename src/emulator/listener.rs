@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::origin::Origin;
+use super::service::ApiService;
 use crate::server::bind_tcp;
 
 /// A port that is listened on.
@@ -41,14 +41,14 @@ impl Listener {
     /// Serves until `stop`, each connection in a task of `tasks`.
     pub(super) async fn run(
         self,
-        origin: Arc<Origin>,
+        service: Arc<ApiService>,
         tasks: TaskTracker,
         stop: CancellationToken,
     ) {
         let slots = Arc::new(Semaphore::new(Self::MAX_CONNECTIONS));
         while let Some((stream, slot)) = stop.run_until_cancelled(self.next(&slots)).await {
-            origin.counters().connection();
-            let serving = serve(stream, Arc::clone(&origin), slot);
+            service.counters().connection();
+            let serving = serve(stream, Arc::clone(&service), slot);
             let stop = stop.clone();
             tasks.spawn(async move { stop.run_until_cancelled(serving).await });
         }
@@ -71,11 +71,11 @@ impl Listener {
     }
 }
 
-async fn serve(stream: TcpStream, origin: Arc<Origin>, _slot: OwnedSemaphorePermit) {
+async fn serve(stream: TcpStream, service: Arc<ApiService>, _slot: OwnedSemaphorePermit) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "the emulator's connection keeps Nagle's delay");
     }
-    let service = service_fn(|request| origin.serve(request));
+    let service = service_fn(|request| service.serve(request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(Listener::IDLE)

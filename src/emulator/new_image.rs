@@ -2,9 +2,9 @@
 
 use serde::Deserialize;
 
+use super::api_error::ApiError;
 use super::generated;
 use super::image::{Accessibility, Image, Label};
-use super::problem::Problem;
 use super::store::Store;
 use crate::api::ImageId;
 
@@ -34,7 +34,7 @@ pub(super) struct NewImage {
 
 impl NewImage {
     /// The image to store, registered now.
-    pub(super) fn into_image(self, store: &Store) -> Result<Image, Problem> {
+    pub(super) fn into_image(self, store: &Store) -> Result<Image, ApiError> {
         check_name(&self.name)?;
         let image_id = self.image_id.unwrap_or_else(|| {
             // Above every index of a generated image.
@@ -63,7 +63,7 @@ impl NewImage {
     }
 }
 
-fn check_name(name: &str) -> Result<(), Problem> {
+fn check_name(name: &str) -> Result<(), ApiError> {
     let mut bytes = name.bytes();
     let valid = name.len() <= 50
         && bytes.next().is_some_and(|first| first.is_ascii_lowercase())
@@ -71,7 +71,7 @@ fn check_name(name: &str) -> Result<(), Problem> {
     if valid {
         return Ok(());
     }
-    Err(Problem::invalid_parameter(
+    Err(ApiError::invalid_parameter(
         "Name must be 1 to 50 lower-case letters, digits or '-', and start with a letter",
     ))
 }

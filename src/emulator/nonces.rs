@@ -12,11 +12,11 @@ use crate::signing::WINDOW_SECONDS;
 /// and at most [`Nonces::CAPACITY`] of them: beyond that the oldest is forgotten.
 #[derive(Debug, Default)]
 pub(super) struct Nonces {
-    seen: Mutex<Seen>,
+    seen: Mutex<SeenNonces>,
 }
 
 #[derive(Debug, Default)]
-struct Seen {
+struct SeenNonces {
     fingerprints: HashSet<[u8; 16]>,
     by_age: VecDeque<(Instant, [u8; 16])>,
 }
@@ -43,7 +43,7 @@ impl Nonces {
     }
 }
 
-impl Seen {
+impl SeenNonces {
     /// Drops what is too old, and the oldest while there is no room for one more.
     fn forget(&mut self, now: Instant, capacity: usize) {
         while let Some((noted, oldest)) = self.by_age.front() {
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn the_oldest_makes_room() {
-        let mut seen = Seen::default();
+        let mut seen = SeenNonces::default();
         let now = Instant::now();
         for byte in 0..5 {
             seen.forget(now, 3);

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use serde::Serialize;
 
+use super::api_error::ApiError;
 use super::image::Label;
+use super::image_search::ImageSearch;
 use super::label_search::LabelSearch;
-use super::problem::Problem;
-use super::search::Search;
 use super::store::Store;
 use super::write;
 use crate::api::{Call, Operation, Query};
@@ -19,12 +19,12 @@ pub(super) fn perform(
     call: &Call,
     body: &[u8],
     request_id: &str,
-) -> Result<Bytes, Problem> {
+) -> Result<Bytes, ApiError> {
     let image_id = match &call.operation {
         Operation::GetImage(key) => {
             let id = key.image.as_str();
             let found = store.body(id, request_id, key.verbose);
-            return found.ok_or_else(|| Problem::image_not_found(id));
+            return found.ok_or_else(|| ApiError::image_not_found(id));
         }
         Operation::ListImages => return list_images(store, &call.query, request_id),
         Operation::ListImageLabels => return list_labels(store, &call.query, request_id),
@@ -35,36 +35,36 @@ pub(super) fn perform(
         }
         Operation::PublishImage(image) => Some(write::publish(store, image.as_str())?),
         Operation::RemoveImage(image) => write::remove(store, image.as_str())?,
-        Operation::Resolve => return Err(Problem::route_not_found()),
+        Operation::Resolve => return Err(ApiError::route_not_found()),
     };
-    Ok(to_bytes(&Done {
+    Ok(to_bytes(&WriteResponse {
         request_id,
         image_id,
     }))
 }
 
-fn list_images(store: &Store, query: &Query, request_id: &str) -> Result<Bytes, Problem> {
-    let search = Search::parse(query).map_err(Problem::invalid_parameter)?;
+fn list_images(store: &Store, query: &Query, request_id: &str) -> Result<Bytes, ApiError> {
+    let search = ImageSearch::parse(query).map_err(ApiError::invalid_parameter)?;
     let page = store.search(&search);
     let images = page.images.iter();
     let images = images.map(|image| image.render(None, search.verbose));
-    Ok(to_bytes(&ImagePage {
+    Ok(to_bytes(&ImageList {
         request_id,
         images: images.collect::<Vec<_>>(),
         total_count: page.total,
     }))
 }
 
-fn list_labels(store: &Store, query: &Query, request_id: &str) -> Result<Bytes, Problem> {
-    let wanted = LabelSearch::parse(query).map_err(Problem::invalid_parameter)?;
+fn list_labels(store: &Store, query: &Query, request_id: &str) -> Result<Bytes, ApiError> {
+    let wanted = LabelSearch::parse(query).map_err(ApiError::invalid_parameter)?;
     if let Some(image) = &wanted.image
         && store.get(image).is_none()
     {
-        return Err(Problem::image_not_found(image));
+        return Err(ApiError::image_not_found(image));
     }
     let mut labels = BTreeSet::new();
     store.visit(|image| labels.extend(wanted.labels_of(image).cloned()));
-    Ok(to_bytes(&LabelPage {
+    Ok(to_bytes(&LabelList {
         request_id,
         total_count: labels.len(),
         labels,
@@ -79,7 +79,7 @@ fn to_bytes(answer: &impl Serialize) -> Bytes {
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Done<'a> {
+struct WriteResponse<'a> {
     request_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     image_id: Option<String>,
@@ -88,7 +88,7 @@ struct Done<'a> {
 /// SDKs page through this by its only list: it must have no second one.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct ImagePage<'a, I> {
+struct ImageList<'a, I> {
     request_id: &'a str,
     images: I,
     total_count: usize,
@@ -96,7 +96,7 @@ struct ImagePage<'a, I> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct LabelPage<'a> {
+struct LabelList<'a> {
     request_id: &'a str,
     labels: BTreeSet<Label>,
     total_count: usize,
@@ -106,23 +106,23 @@ struct LabelPage<'a> {
 mod tests {
     use http::Method;
 
-    use super::super::trial::Trial;
+    use super::super::harness::Harness;
     use super::super::{Image, Settings};
     use super::*;
     use crate::api::Action;
 
     #[tokio::test]
     async fn labels_are_answered_to_the_verbose_only() {
-        let trial = Trial::start(Settings::default()).await;
+        let harness = Harness::start(Settings::default()).await;
         let target = format!("/api/v1/images/{}", Store::id(0));
-        let plain = trial
+        let plain = harness
             .ask(Method::GET, &target, Action::GetImage, "")
             .await
             .json();
         assert!(plain.get("Labels").is_none());
         assert!(plain["WorkspaceId"].is_null() && plain["Identity"].is_null());
         let target = format!("{target}?Verbose=True");
-        let verbose = trial
+        let verbose = harness
             .ask(Method::GET, &target, Action::GetImage, "")
             .await
             .json();
@@ -133,9 +133,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_list_has_one_list_and_the_total() {
-        let trial = Trial::start(Settings::default()).await;
+        let harness = Harness::start(Settings::default()).await;
         let target = "/api/v1/images?Labels=system.official%3Dtrue&PageSize=7&Verbose=True";
-        let list = trial
+        let list = harness
             .ask(Method::GET, target, Action::ListImages, "")
             .await
             .json();
@@ -146,7 +146,7 @@ mod tests {
         assert_eq!(images.len(), 7);
         assert!(images.iter().all(|image| image["Labels"].is_array()));
         assert!(images.iter().all(|image| image.get("RequestId").is_none()));
-        let bad = trial
+        let bad = harness
             .ask(
                 Method::GET,
                 "/api/v1/images?PageSize=0",
@@ -159,14 +159,14 @@ mod tests {
 
     #[tokio::test]
     async fn labels_are_listed_once_each() {
-        let trial = Trial::start(Settings {
+        let harness = Harness::start(Settings {
             images: 0,
             ..Settings::default()
         })
         .await;
         for (index, value) in [(1, "GPU"), (2, "CPU"), (5, "GPU")] {
             let image = super::super::generated::image(index, jiff::Timestamp::now());
-            trial.emulator.store().put(Image {
+            harness.emulator.store().put(Image {
                 labels: vec![
                     Label::new("chip", value),
                     Label::new("n", &index.to_string()),
@@ -176,7 +176,7 @@ mod tests {
         }
         let ask = async |query: &str| {
             let target = format!("/api/v1/image/labels?{query}");
-            trial
+            harness
                 .ask(Method::GET, &target, Action::ListImageLabels, "")
                 .await
         };

@@ -8,18 +8,18 @@ use parking_lot::Mutex;
 #[derive(Debug)]
 pub(super) struct Quota {
     limit: u32,
-    window: Mutex<Window>,
+    window: Mutex<QuotaWindow>,
 }
 
 #[derive(Debug)]
-struct Window {
+struct QuotaWindow {
     begun: Instant,
     taken: u32,
 }
 
 /// What a request was granted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Grant {
+pub(super) struct QuotaGrant {
     /// Whether the request is within the limit.
     pub(super) allowed: bool,
     limit: u32,
@@ -32,7 +32,7 @@ impl Quota {
     const WINDOW: Duration = Duration::from_secs(1);
 
     pub(super) fn new(limit: u32, now: Instant) -> Self {
-        let window = Window {
+        let window = QuotaWindow {
             begun: now,
             taken: 0,
         };
@@ -42,17 +42,17 @@ impl Quota {
         }
     }
 
-    pub(super) fn take(&self, now: Instant) -> Grant {
+    pub(super) fn take(&self, now: Instant) -> QuotaGrant {
         let mut window = self.window.lock();
         if now.duration_since(window.begun) >= Self::WINDOW {
-            *window = Window {
+            *window = QuotaWindow {
                 begun: now,
                 taken: 0,
             };
         }
         let allowed = window.taken < self.limit;
         window.taken += u32::from(allowed);
-        Grant {
+        QuotaGrant {
             allowed,
             limit: self.limit,
             remain: self.limit - window.taken,
@@ -61,7 +61,7 @@ impl Quota {
     }
 }
 
-impl Grant {
+impl QuotaGrant {
     /// The value of `x-ratelimit-user-api`.
     pub(super) fn header(&self) -> String {
         let left = self.left.as_millis();

@@ -9,7 +9,7 @@ use crate::api::Action;
 /// A list of faults, first match first. A rule that has applied as often as it may is passed over.
 #[derive(Debug)]
 pub struct Script {
-    steps: Mutex<Vec<Step>>,
+    steps: Mutex<Vec<ScriptStep>>,
 }
 
 /// A script that says something that cannot be meant; the text says what and where.
@@ -24,7 +24,7 @@ pub enum ScriptError {
 }
 
 #[derive(Debug)]
-struct Step {
+struct ScriptStep {
     fault: Fault,
     passed: u64,
     applied: u64,
@@ -63,7 +63,7 @@ impl Script {
     }
 
     pub(super) fn replace(&self, faults: Vec<Fault>) {
-        let steps = faults.into_iter().map(|fault| Step {
+        let steps = faults.into_iter().map(|fault| ScriptStep {
             fault,
             passed: 0,
             applied: 0,
@@ -77,11 +77,11 @@ impl Script {
         let mut matching = steps
             .iter_mut()
             .filter(|step| step.fault.matches(action, image));
-        matching.find_map(Step::take)
+        matching.find_map(ScriptStep::take)
     }
 }
 
-impl Step {
+impl ScriptStep {
     /// Counts a match; the fault, where this match is one it applies to.
     fn take(&mut self) -> Option<FaultKind> {
         if self.passed < self.fault.after {

@@ -10,18 +10,18 @@ use parking_lot::RwLock;
 use super::clock::{self, Clock};
 use super::generated;
 use super::image::Image;
-use super::search::{Page, Search};
+use super::image_search::{ImagePage, ImageSearch};
 
 /// Images by id, each either fields or bytes that a test stored as they are.
 #[derive(Debug)]
 pub struct Store {
     clock: Arc<Clock>,
-    entries: RwLock<HashMap<String, Entry>>,
+    entries: RwLock<HashMap<String, StoredImage>>,
 }
 
 /// Why an image was not changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Unchanged {
+pub enum ModifyError {
     /// There is no such image.
     #[error("there is no such image")]
     Missing,
@@ -31,7 +31,7 @@ pub enum Unchanged {
 }
 
 #[derive(Debug)]
-enum Entry {
+enum StoredImage {
     Fields(Box<Image>),
     Raw(Bytes),
 }
@@ -44,7 +44,7 @@ impl Store {
         let now = clock.now();
         let entries = (0..images).map(|index| {
             let image = generated::image(index, now);
-            (image.image_id.clone(), Entry::Fields(Box::new(image)))
+            (image.image_id.clone(), StoredImage::Fields(Box::new(image)))
         });
         Self {
             entries: RwLock::new(entries.collect()),
@@ -86,8 +86,8 @@ impl Store {
     #[must_use]
     pub fn get(&self, image: &str) -> Option<Image> {
         match self.entries.read().get(image)? {
-            Entry::Fields(image) => Some(Image::clone(image)),
-            Entry::Raw(_) => None,
+            StoredImage::Fields(image) => Some(Image::clone(image)),
+            StoredImage::Raw(_) => None,
         }
     }
 
@@ -96,13 +96,13 @@ impl Store {
         let id = image.image_id.clone();
         self.entries
             .write()
-            .insert(id, Entry::Fields(Box::new(image)));
+            .insert(id, StoredImage::Fields(Box::new(image)));
     }
 
     /// Stores the very bytes that GetImage answers for this id, whatever they are. Searches do not
     /// find such an image, and of the writes only its removal works.
     pub fn put_raw(&self, image: &str, body: impl Into<Bytes>) {
-        let entry = Entry::Raw(body.into());
+        let entry = StoredImage::Raw(body.into());
         self.entries.write().insert(image.to_owned(), entry);
     }
 
@@ -115,8 +115,8 @@ impl Store {
     /// returned.
     ///
     /// # Errors
-    /// [`Unchanged`].
-    pub fn touch(&self, image: &str) -> Result<Timestamp, Unchanged> {
+    /// [`ModifyError`].
+    pub fn touch(&self, image: &str) -> Result<Timestamp, ModifyError> {
         self.modify(image, |image| {
             let time = clock::to_text(image.gmt_modified_time);
             image.description = format!("修改于 {time}\ntouched");
@@ -130,7 +130,7 @@ impl Store {
         &self,
         image: &str,
         change: impl FnOnce(&mut Image) -> R,
-    ) -> Result<R, Unchanged> {
+    ) -> Result<R, ModifyError> {
         let now = self.clock.now();
         self.relabel(image, |image| {
             let earliest = image.gmt_modified_time.as_millisecond().saturating_add(1);
@@ -145,11 +145,11 @@ impl Store {
         &self,
         image: &str,
         change: impl FnOnce(&mut Image) -> R,
-    ) -> Result<R, Unchanged> {
+    ) -> Result<R, ModifyError> {
         match self.entries.write().get_mut(image) {
-            Some(Entry::Fields(image)) => Ok(change(image)),
-            Some(Entry::Raw(_)) => Err(Unchanged::Raw),
-            None => Err(Unchanged::Missing),
+            Some(StoredImage::Fields(image)) => Ok(change(image)),
+            Some(StoredImage::Raw(_)) => Err(ModifyError::Raw),
+            None => Err(ModifyError::Missing),
         }
     }
 
@@ -157,8 +157,10 @@ impl Store {
     pub(super) fn body(&self, image: &str, request_id: &str, verbose: bool) -> Option<Bytes> {
         let entries = self.entries.read();
         let body = match entries.get(image)? {
-            Entry::Raw(body) => return Some(body.clone()),
-            Entry::Fields(image) => serde_json::to_vec(&image.render(Some(request_id), verbose)),
+            StoredImage::Raw(body) => return Some(body.clone()),
+            StoredImage::Fields(image) => {
+                serde_json::to_vec(&image.render(Some(request_id), verbose))
+            }
         };
         Some(
             body.expect("an image has only text and numbers, which always serialize")
@@ -166,26 +168,29 @@ impl Store {
         )
     }
 
-    pub(super) fn search(&self, search: &Search) -> Page {
+    pub(super) fn search(&self, search: &ImageSearch) -> ImagePage {
         let entries = self.entries.read();
-        search.page(entries.values().filter_map(Entry::fields))
+        search.page(entries.values().filter_map(StoredImage::fields))
     }
 
     /// Reads every image that has fields, in no order.
     pub(super) fn visit(&self, visit: impl FnMut(&Image)) {
         let entries = self.entries.read();
-        entries.values().filter_map(Entry::fields).for_each(visit);
+        entries
+            .values()
+            .filter_map(StoredImage::fields)
+            .for_each(visit);
     }
 
     /// Adds an image unless `clashes` with one that is there; says whether it was added.
     pub(super) fn add(&self, image: Image, clashes: impl Fn(&Image) -> bool) -> bool {
         let mut entries = self.entries.write();
         let id = image.image_id.clone();
-        let mut fields = entries.values().filter_map(Entry::fields);
+        let mut fields = entries.values().filter_map(StoredImage::fields);
         if entries.contains_key(&id) || fields.any(clashes) {
             return false;
         }
-        entries.insert(id, Entry::Fields(Box::new(image)));
+        entries.insert(id, StoredImage::Fields(Box::new(image)));
         true
     }
 
@@ -194,7 +199,7 @@ impl Store {
     }
 }
 
-impl Entry {
+impl StoredImage {
     fn fields(&self) -> Option<&Image> {
         match self {
             Self::Fields(image) => Some(image),
@@ -224,8 +229,8 @@ mod tests {
     fn raw_images_are_removed_but_not_changed() {
         let store = Store::generate(0, Arc::default());
         store.put_raw("image-raw", "{}");
-        assert_eq!(store.touch("image-raw"), Err(Unchanged::Raw));
-        assert_eq!(store.touch("image-none"), Err(Unchanged::Missing));
+        assert_eq!(store.touch("image-raw"), Err(ModifyError::Raw));
+        assert_eq!(store.touch("image-none"), Err(ModifyError::Missing));
         assert_eq!(store.ids(10), ["image-raw"]);
         assert!(store.remove("image-raw") && store.is_empty());
     }

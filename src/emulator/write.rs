@@ -3,16 +3,16 @@
 use http::StatusCode;
 use serde::Deserialize;
 
+use super::api_error::ApiError;
 use super::image::{Accessibility, Image, Label};
 use super::new_image::NewImage;
-use super::problem::Problem;
-use super::store::{Store, Unchanged};
+use super::store::{ModifyError, Store};
 
-pub(super) fn add_image(store: &Store, body: &[u8]) -> Result<String, Problem> {
+pub(super) fn add_image(store: &Store, body: &[u8]) -> Result<String, ApiError> {
     let new: NewImage = read(body)?;
     if store.len() >= Store::CAPACITY {
         let message = "The number of images has reached its limit.";
-        return Err(Problem::new(
+        return Err(ApiError::new(
             StatusCode::BAD_REQUEST,
             "QuotaExceeded",
             message,
@@ -29,7 +29,7 @@ pub(super) fn add_image(store: &Store, body: &[u8]) -> Result<String, Problem> {
         return Ok(id);
     }
     let message = format!("An image with the id {id} or the name {name} exists already.");
-    Err(Problem::new(
+    Err(ApiError::new(
         StatusCode::BAD_REQUEST,
         "ImageAlreadyExists",
         message,
@@ -40,7 +40,7 @@ pub(super) fn add_labels(
     store: &Store,
     image: &str,
     body: &[u8],
-) -> Result<Option<String>, Problem> {
+) -> Result<Option<String>, ApiError> {
     let NewLabels { labels } = read(body)?;
     let changed = store.relabel(image, |image| {
         image
@@ -48,7 +48,7 @@ pub(super) fn add_labels(
             .retain(|old| labels.iter().all(|new| new.key != old.key));
         image.labels.extend(labels);
     });
-    changed.map_err(|why| unchanged(image, why))?;
+    changed.map_err(|why| modify_error(image, why))?;
     Ok(None)
 }
 
@@ -56,40 +56,42 @@ pub(super) fn remove_labels(
     store: &Store,
     image: &str,
     keys: &str,
-) -> Result<Option<String>, Problem> {
+) -> Result<Option<String>, ApiError> {
     let changed = store.relabel(image, |image| {
         image
             .labels
             .retain(|label| keys.split(',').all(|key| key != label.key));
     });
-    changed.map_err(|why| unchanged(image, why))?;
+    changed.map_err(|why| modify_error(image, why))?;
     Ok(None)
 }
 
-pub(super) fn publish(store: &Store, image: &str) -> Result<String, Problem> {
+pub(super) fn publish(store: &Store, image: &str) -> Result<String, ApiError> {
     let changed = store.modify(image, |image| image.accessibility = Accessibility::Public);
-    changed.map_err(|why| unchanged(image, why))?;
+    changed.map_err(|why| modify_error(image, why))?;
     Ok(image.to_owned())
 }
 
-pub(super) fn remove(store: &Store, image: &str) -> Result<Option<String>, Problem> {
+pub(super) fn remove(store: &Store, image: &str) -> Result<Option<String>, ApiError> {
     if store.remove(image) {
         Ok(None)
     } else {
-        Err(Problem::image_not_found(image))
+        Err(ApiError::image_not_found(image))
     }
 }
 
-fn unchanged(image: &str, why: Unchanged) -> Problem {
+fn modify_error(image: &str, why: ModifyError) -> ApiError {
     match why {
-        Unchanged::Missing => Problem::image_not_found(image),
-        Unchanged::Raw => Problem::new(StatusCode::CONFLICT, "Emulator.RawImage", why.to_string()),
+        ModifyError::Missing => ApiError::image_not_found(image),
+        ModifyError::Raw => {
+            ApiError::new(StatusCode::CONFLICT, "Emulator.RawImage", why.to_string())
+        }
     }
 }
 
-fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
+fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ApiError> {
     serde_json::from_slice(body)
-        .map_err(|error| Problem::invalid_parameter(format!("The body is not valid: {error}")))
+        .map_err(|error| ApiError::invalid_parameter(format!("The body is not valid: {error}")))
 }
 
 #[derive(Deserialize)]
@@ -104,28 +106,28 @@ mod tests {
     use jiff::Timestamp;
 
     use super::super::Settings;
-    use super::super::trial::{Reply, Trial};
+    use super::super::harness::{Harness, HarnessReply};
     use super::*;
     use crate::api::Action;
 
-    async fn trial() -> Trial {
-        Trial::start(Settings::default()).await
+    async fn harness() -> Harness {
+        Harness::start(Settings::default()).await
     }
 
-    async fn add(trial: &Trial, body: &str) -> Reply {
-        trial
+    async fn add(harness: &Harness, body: &str) -> HarnessReply {
+        harness
             .ask(Method::POST, "/api/v1/images", Action::AddImage, body)
             .await
     }
 
     #[tokio::test]
     async fn an_added_image_is_found_with_what_it_was_added_with() {
-        let trial = trial().await;
+        let harness = harness().await;
         let body = r#"{"Name":"nlp-x","ImageUri":"r/x:1","Description":"NLP 模型 \"x\"","Size":2,
             "Accessibility":"PUBLIC","WorkspaceId":"15945","Labels":[{"Key":"k","Value":"v"}]}"#;
-        let added = add(&trial, body).await.json();
+        let added = add(&harness, body).await.json();
         let id = added["ImageId"].as_str().unwrap();
-        let image = trial.emulator.store().get(id).unwrap();
+        let image = harness.emulator.store().get(id).unwrap();
         assert_eq!(
             (image.size, image.description.as_str()),
             (2 << 30, "NLP 模型 \"x\"")
@@ -137,13 +139,13 @@ mod tests {
                 .as_secs()
                 < 60
         );
-        assert_eq!(trial.fetch(id).await.json()["Accessibility"], "PUBLIC");
-        assert_eq!(add(&trial, body).await.code(), "ImageAlreadyExists");
+        assert_eq!(harness.fetch(id).await.json()["Accessibility"], "PUBLIC");
+        assert_eq!(add(&harness, body).await.code(), "ImageAlreadyExists");
     }
 
     #[tokio::test]
     async fn an_image_that_cannot_be_is_not_added() {
-        let trial = trial().await;
+        let harness = harness().await;
         for bad in [
             "",
             "[]",
@@ -152,25 +154,25 @@ mod tests {
             r#"{"Name":"a","ImageUri":"r/x:1","ImageId":"a/b"}"#,
             r#"{"Name":"a","ImageUri":"r/x:1","Accessibility":"SECRET"}"#,
         ] {
-            assert_eq!(add(&trial, bad).await.code(), "InvalidParameter", "{bad}");
+            assert_eq!(add(&harness, bad).await.code(), "InvalidParameter", "{bad}");
         }
-        assert_eq!(trial.emulator.store().len(), 100);
+        assert_eq!(harness.emulator.store().len(), 100);
     }
 
     #[tokio::test]
     async fn labels_change_and_the_modified_time_does_not() {
-        let trial = trial().await;
+        let harness = harness().await;
         let id = Store::id(1);
-        let before = trial.emulator.store().get(&id).unwrap();
+        let before = harness.emulator.store().get(&id).unwrap();
         let (path, body) = (
             format!("/api/v1/images/{id}/labels"),
             r#"{"Labels":[{"Key":"system.chipType","Value":"PPU"},{"Key":"a,b","Value":""},{"Key":"c","Value":"1"}]}"#,
         );
-        let reply = trial
+        let reply = harness
             .ask(Method::POST, &path, Action::AddImageLabels, body)
             .await;
         assert_eq!(reply.status, 200);
-        let labelled = trial.emulator.store().get(&id).unwrap();
+        let labelled = harness.emulator.store().get(&id).unwrap();
         assert_eq!(labelled.labels.len(), before.labels.len() + 2);
         assert!(
             labelled
@@ -178,50 +180,50 @@ mod tests {
                 .contains(&Label::new("system.chipType", "PPU"))
         );
         let path = format!("{path}/system.chipType%2Cc%2Cunknown");
-        let reply = trial
+        let reply = harness
             .ask(Method::DELETE, &path, Action::RemoveImageLabels, "")
             .await;
         assert_eq!(reply.status, 200);
-        let after = trial.emulator.store().get(&id).unwrap();
+        let after = harness.emulator.store().get(&id).unwrap();
         assert_eq!(after.labels.len(), before.labels.len());
         assert_eq!(after.gmt_modified_time, before.gmt_modified_time);
     }
 
     #[tokio::test]
     async fn publishing_makes_public_and_moves_the_modified_time() {
-        let trial = trial().await;
+        let harness = harness().await;
         let id = Store::id(3);
-        let before = trial.emulator.store().get(&id).unwrap();
+        let before = harness.emulator.store().get(&id).unwrap();
         assert_eq!(before.accessibility, Accessibility::Private);
         let path = format!("/api/v1/images/{id}/publish");
-        let reply = trial
+        let reply = harness
             .ask(Method::PUT, &path, Action::PublishImage, "")
             .await;
         assert_eq!(reply.json()["ImageId"], id.as_str());
-        let after = trial.emulator.store().get(&id).unwrap();
+        let after = harness.emulator.store().get(&id).unwrap();
         assert_eq!(after.accessibility, Accessibility::Public);
         assert!(after.gmt_modified_time > before.gmt_modified_time);
     }
 
     #[tokio::test]
     async fn a_removed_image_is_gone_for_every_operation() {
-        let trial = trial().await;
+        let harness = harness().await;
         let path = format!("/api/v1/images/{}", Store::id(1));
         let labels = format!("{path}/labels");
-        let remove = trial
+        let remove = harness
             .ask(Method::DELETE, &path, Action::RemoveImage, "")
             .await;
         assert_eq!(remove.status, 200);
         let body = r#"{"Labels":[]}"#;
         for reply in [
-            trial.ask(Method::GET, &path, Action::GetImage, "").await,
-            trial
+            harness.ask(Method::GET, &path, Action::GetImage, "").await,
+            harness
                 .ask(Method::DELETE, &path, Action::RemoveImage, "")
                 .await,
-            trial
+            harness
                 .ask(Method::POST, &labels, Action::AddImageLabels, body)
                 .await,
-            trial
+            harness
                 .ask(
                     Method::DELETE,
                     &format!("{labels}/k"),
@@ -229,7 +231,7 @@ mod tests {
                     "",
                 )
                 .await,
-            trial
+            harness
                 .ask(
                     Method::PUT,
                     &format!("{path}/publish"),
@@ -247,10 +249,12 @@ mod tests {
 
     #[tokio::test]
     async fn an_image_stored_as_bytes_is_not_changed_by_halves() {
-        let trial = trial().await;
-        trial.emulator.store().put_raw("image-raw", "{}");
+        let harness = harness().await;
+        harness.emulator.store().put_raw("image-raw", "{}");
         let path = "/api/v1/images/image-raw/publish";
-        let reply = trial.ask(Method::PUT, path, Action::PublishImage, "").await;
+        let reply = harness
+            .ask(Method::PUT, path, Action::PublishImage, "")
+            .await;
         assert_eq!(
             (reply.status, reply.code().as_str()),
             (409, "Emulator.RawImage")

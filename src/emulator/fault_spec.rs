@@ -12,7 +12,7 @@ use crate::api::Action;
 /// The fields of one rule.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Rule {
+pub(super) struct FaultSpec {
     kind: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     operation: Option<String>,
@@ -38,10 +38,10 @@ pub(super) struct Rule {
     access_denied_detail: Option<bool>,
 }
 
-impl TryFrom<Rule> for Fault {
+impl TryFrom<FaultSpec> for Fault {
     type Error = String;
 
-    fn try_from(mut rule: Rule) -> Result<Self, String> {
+    fn try_from(mut rule: FaultSpec) -> Result<Self, String> {
         if rule.times == Some(0) {
             return Err("times = 0 would never apply".to_owned());
         }
@@ -59,7 +59,7 @@ impl TryFrom<Rule> for Fault {
     }
 }
 
-impl Rule {
+impl FaultSpec {
     /// Moves the fields that the kind has out of the rule; what is left then does not belong there.
     fn take_kind(&mut self) -> Result<FaultKind, String> {
         Ok(match self.kind.as_str() {
@@ -169,7 +169,7 @@ impl Rule {
     }
 }
 
-impl From<Fault> for Rule {
+impl From<Fault> for FaultSpec {
     fn from(fault: Fault) -> Self {
         let rule = Self {
             kind: fault.kind.as_str().to_owned(),

@@ -5,7 +5,7 @@ use crate::api::Query;
 
 /// A search as it was asked for.
 #[derive(Debug)]
-pub(super) struct Search {
+pub(super) struct ImageSearch {
     workspace: Option<String>,
     name: Option<String>,
     exact_name: bool,
@@ -22,13 +22,13 @@ pub(super) struct Search {
 
 /// One page of what was found.
 #[derive(Debug)]
-pub(super) struct Page {
+pub(super) struct ImagePage {
     pub(super) images: Vec<Image>,
     /// How many images were found on all pages.
     pub(super) total: usize,
 }
 
-impl Default for Search {
+impl Default for ImageSearch {
     fn default() -> Self {
         Self {
             workspace: None,
@@ -46,7 +46,7 @@ impl Default for Search {
     }
 }
 
-impl Search {
+impl ImageSearch {
     /// Reads a query. An empty value is no condition; an unknown name or value is an error, with what
     /// is wrong about it.
     pub(super) fn parse(query: &Query) -> Result<Self, String> {
@@ -85,7 +85,7 @@ impl Search {
 
     /// The page asked for, out of these images. Equal times are ordered by id, so that pages never
     /// overlap.
-    pub(super) fn page<'a>(&self, images: impl Iterator<Item = &'a Image>) -> Page {
+    pub(super) fn page<'a>(&self, images: impl Iterator<Item = &'a Image>) -> ImagePage {
         let mut found: Vec<&Image> = images.filter(|image| self.matches(image)).collect();
         found.sort_unstable_by_key(|image| (image.gmt_create_time, &image.image_id));
         if self.newest_first {
@@ -93,7 +93,7 @@ impl Search {
         }
         let skipped = (self.page_number - 1).saturating_mul(self.page_size);
         let page = found.iter().skip(skipped).take(self.page_size);
-        Page {
+        ImagePage {
             images: page.map(|image| Image::clone(image)).collect(),
             total: found.len(),
         }
@@ -167,10 +167,10 @@ mod tests {
     use super::super::store::Store;
     use super::*;
 
-    fn found(query: &str) -> Page {
+    fn found(query: &str) -> ImagePage {
         let store = Store::generate(100, Arc::default());
         let query = format!("PageSize=1000&{query}");
-        store.search(&Search::parse(&Query::parse(&query).unwrap()).unwrap())
+        store.search(&ImageSearch::parse(&Query::parse(&query).unwrap()).unwrap())
     }
 
     #[test]
@@ -216,9 +216,9 @@ mod tests {
         let store = Store::generate(50, Arc::default());
         let page = |number: usize| {
             let query = format!("Order=DESC&PageNumber={number}&PageSize=20&SortBy=GmtCreateTime");
-            store.search(&Search::parse(&Query::parse(&query).unwrap()).unwrap())
+            store.search(&ImageSearch::parse(&Query::parse(&query).unwrap()).unwrap())
         };
-        let pages: Vec<Page> = (1..=4).map(page).collect();
+        let pages: Vec<ImagePage> = (1..=4).map(page).collect();
         let sizes: Vec<usize> = pages.iter().map(|page| page.images.len()).collect();
         assert_eq!(sizes, [20, 20, 10, 0]);
         assert!(pages.iter().all(|page| page.total == 50));
@@ -239,9 +239,9 @@ mod tests {
             ("Accessibility=SECRET", "PUBLIC or PRIVATE"),
             ("Colour=red", "Colour"),
         ] {
-            let error = Search::parse(&Query::parse(bad).unwrap()).unwrap_err();
+            let error = ImageSearch::parse(&Query::parse(bad).unwrap()).unwrap_err();
             assert!(error.contains(hint), "{bad}: {error}");
         }
-        assert!(Search::parse(&Query::parse("Options=&Name=").unwrap()).is_ok());
+        assert!(ImageSearch::parse(&Query::parse("Options=&Name=").unwrap()).is_ok());
     }
 }

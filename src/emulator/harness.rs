@@ -13,14 +13,14 @@ use super::{Emulator, Settings};
 use crate::api::Action;
 use crate::signing::{self, Credentials, Draft};
 
-pub(super) struct Trial {
+pub(super) struct Harness {
     pub(super) emulator: Emulator,
     pub(super) client: Client<HttpConnector, Full<Bytes>>,
     pub(super) credentials: Credentials,
 }
 
 #[derive(Debug)]
-pub(super) struct Reply {
+pub(super) struct HarnessReply {
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
@@ -38,7 +38,7 @@ pub(super) fn get_image(image: &str) -> Draft {
     }
 }
 
-impl Trial {
+impl Harness {
     pub(super) async fn start(settings: Settings) -> Self {
         let credentials = Credentials {
             access_key_id: settings.access_key_id.clone(),
@@ -89,7 +89,7 @@ impl Trial {
         request.body(draft.body.into()).unwrap()
     }
 
-    pub(super) async fn fetch(&self, image: &str) -> Reply {
+    pub(super) async fn fetch(&self, image: &str) -> HarnessReply {
         self.send(self.signed(&get_image(image))).await
     }
 
@@ -99,7 +99,7 @@ impl Trial {
         target: &str,
         action: Action,
         body: &str,
-    ) -> Reply {
+    ) -> HarnessReply {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let draft = Draft {
             body: Bytes::copy_from_slice(body.as_bytes()),
@@ -108,22 +108,22 @@ impl Trial {
         self.send(self.signed(&draft)).await
     }
 
-    pub(super) async fn send_as(&self, draft: &Draft, credentials: &Credentials) -> Reply {
+    pub(super) async fn send_as(&self, draft: &Draft, credentials: &Credentials) -> HarnessReply {
         let nonce = format!("{:032x}", fastrand::u128(..));
         let request = self.signed_at(draft, credentials, Timestamp::now(), &nonce);
         self.send(request).await
     }
 
-    pub(super) async fn control(&self, method: Method, route: &str, body: &str) -> Reply {
+    pub(super) async fn control(&self, method: Method, route: &str, body: &str) -> HarnessReply {
         let uri = format!("http://{}/emulator/{route}", self.emulator.address());
         let body = Full::from(body.to_owned());
         let request = Request::builder().method(method).uri(uri).body(body);
         self.send(request.unwrap()).await
     }
 
-    pub(super) async fn send(&self, request: Request<Full<Bytes>>) -> Reply {
+    pub(super) async fn send(&self, request: Request<Full<Bytes>>) -> HarnessReply {
         let (head, body) = self.client.request(request).await.unwrap().into_parts();
-        Reply {
+        HarnessReply {
             status: head.status.as_u16(),
             headers: head.headers,
             body: body.collect().await.unwrap().to_bytes(),
@@ -146,7 +146,7 @@ impl Trial {
     }
 }
 
-impl Reply {
+impl HarnessReply {
     pub(super) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap()
     }

@@ -11,20 +11,20 @@ use http::{HeaderValue, Response, StatusCode, header};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 
-use super::answer::{Answer, Body};
 use super::fault::FaultKind;
+use super::response::{Body, OriginResponse};
 
 /// The connection is to be closed without an answer.
 #[derive(Debug, thiserror::Error)]
 #[error("the connection is closed on purpose")]
-pub(super) struct Closed;
+pub(super) struct ConnectionClosed;
 
 /// Sends an answer, or what a fault makes of it, after `latency`.
 pub(super) async fn send(
-    answer: Answer,
+    answer: OriginResponse,
     fault: Option<FaultKind>,
     latency: Duration,
-) -> Result<Response<Body>, Closed> {
+) -> Result<Response<Body>, ConnectionClosed> {
     pause(latency).await;
     let Some(fault) = fault else {
         return Ok(answer.whole());
@@ -33,16 +33,16 @@ pub(super) async fn send(
         FaultKind::Latency(wait) => pause(wait).await,
         FaultKind::Stall(wait) => {
             pause(wait).await;
-            return Err(Closed);
+            return Err(ConnectionClosed);
         }
-        FaultKind::CloseBefore => return Err(Closed),
-        FaultKind::CloseMidBody => return Ok(cut(answer)),
-        FaultKind::Garbage => return Ok(replaced(answer, GARBAGE)),
-        FaultKind::Empty => return Ok(replaced(answer, b"")),
-        FaultKind::NotObject => return Ok(replaced(answer, b"[]")),
-        FaultKind::WrongType => return Ok(replaced(answer, WRONG_TYPE)),
-        FaultKind::Truncated => return Ok(truncated(answer)),
-        FaultKind::Gzip => return Ok(compressed(answer)),
+        FaultKind::CloseBefore => return Err(ConnectionClosed),
+        FaultKind::CloseMidBody => return Ok(cut_mid_body(answer)),
+        FaultKind::Garbage => return Ok(replace_body(answer, GARBAGE)),
+        FaultKind::Empty => return Ok(replace_body(answer, b"")),
+        FaultKind::NotObject => return Ok(replace_body(answer, b"[]")),
+        FaultKind::WrongType => return Ok(replace_body(answer, WRONG_TYPE)),
+        FaultKind::Truncated => return Ok(truncate(answer)),
+        FaultKind::Gzip => return Ok(compress(answer)),
         // The answer is the refusal already.
         FaultKind::Status { .. } | FaultKind::Throttle { .. } => {}
     }
@@ -56,7 +56,7 @@ async fn pause(wait: Duration) {
 }
 
 /// Half of the body under the `Content-Length` of all of it; then the connection fails.
-fn cut(mut answer: Answer) -> Response<Body> {
+fn cut_mid_body(mut answer: OriginResponse) -> Response<Body> {
     let length = answer.body.len();
     answer
         .headers
@@ -65,23 +65,23 @@ fn cut(mut answer: Answer) -> Response<Body> {
     let failure = stream::once(async {
         // Gives the connection a turn to write what it has before it is torn down.
         tokio::task::yield_now().await;
-        Err(std::io::Error::other(Closed))
+        Err(std::io::Error::other(ConnectionClosed))
     });
     answer.with_body(StreamBody::new(half.chain(failure)).boxed_unsync())
 }
 
-fn truncated(mut answer: Answer) -> Response<Body> {
+fn truncate(mut answer: OriginResponse) -> Response<Body> {
     answer.body.truncate(answer.body.len() / 2);
     answer.whole()
 }
 
-fn replaced(mut answer: Answer, body: &'static [u8]) -> Response<Body> {
+fn replace_body(mut answer: OriginResponse, body: &'static [u8]) -> Response<Body> {
     answer.status = StatusCode::OK;
     answer.body = Bytes::from_static(body);
     answer.whole()
 }
 
-fn compressed(mut answer: Answer) -> Response<Body> {
+fn compress(mut answer: OriginResponse) -> Response<Body> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     let written = encoder.write_all(&answer.body);
     let compressed = written.and_then(|()| encoder.finish());
@@ -103,38 +103,38 @@ mod tests {
 
     use flate2::read::GzDecoder;
 
-    use super::super::trial::{Reply, Trial, get_image};
+    use super::super::harness::{Harness, HarnessReply, get_image};
     use super::super::{Fault, Settings, Store};
     use super::*;
 
-    async fn under(kind: FaultKind) -> (Trial, Reply) {
-        let trial = Trial::start(Settings {
+    async fn under(kind: FaultKind) -> (Harness, HarnessReply) {
+        let harness = Harness::start(Settings {
             faults: vec![Fault::always(kind)],
             ..Settings::default()
         })
         .await;
-        let reply = trial.fetch(&Store::id(1)).await;
-        (trial, reply)
+        let reply = harness.fetch(&Store::id(1)).await;
+        (harness, reply)
     }
 
     async fn raw(kind: FaultKind) -> Vec<u8> {
-        let trial = Trial::start(Settings {
+        let harness = Harness::start(Settings {
             faults: vec![Fault::always(kind)],
             ..Settings::default()
         })
         .await;
-        trial
-            .send_raw(trial.signed(&get_image(&Store::id(1))))
+        harness
+            .send_raw(harness.signed(&get_image(&Store::id(1))))
             .await
     }
 
     #[tokio::test]
     async fn latency_holds_the_answer_back() {
         let begun = Instant::now();
-        let (trial, reply) = under(FaultKind::Latency(Duration::from_millis(80))).await;
+        let (harness, reply) = under(FaultKind::Latency(Duration::from_millis(80))).await;
         assert!(begun.elapsed() >= Duration::from_millis(80));
         assert_eq!((reply.status, reply.body.len()), (200, 626));
-        assert_eq!(trial.emulator.counts().faults["latency"], 1);
+        assert_eq!(harness.emulator.counts().faults["latency"], 1);
     }
 
     #[tokio::test]
@@ -277,20 +277,20 @@ mod tests {
 
     #[tokio::test]
     async fn a_write_whose_answer_is_lost_was_performed() {
-        let trial = Trial::start(Settings {
+        let harness = Harness::start(Settings {
             faults: vec![Fault::always(FaultKind::CloseBefore)],
             ..Settings::default()
         })
         .await;
         let image = Store::id(1);
         let path = format!("/api/v1/images/{image}");
-        let draft = trial.draft(
+        let draft = harness.draft(
             http::Method::DELETE,
             &path,
             "",
             crate::api::Action::RemoveImage,
         );
-        assert_eq!(trial.send_raw(trial.signed(&draft)).await, b"");
-        assert!(trial.emulator.store().get(&image).is_none());
+        assert_eq!(harness.send_raw(harness.signed(&draft)).await, b"");
+        assert!(harness.emulator.store().get(&image).is_none());
     }
 }

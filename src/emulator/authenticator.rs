@@ -11,20 +11,20 @@ use http::{HeaderMap, header, request::Parts};
 use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret, SecretString};
 
+use super::auth_rejection::AuthRejection;
 use super::nonces::Nonces;
-use super::rejected::Rejected;
 use crate::api;
 use crate::signing::{self, Authorization, WINDOW_SECONDS};
 
 /// The one key that is known, and what it has signed of late.
-pub(super) struct Gate {
+pub(super) struct Authenticator {
     access_key_id: String,
     secret: SecretString,
     token: Option<SecretString>,
     nonces: Nonces,
 }
 
-impl Gate {
+impl Authenticator {
     pub(super) fn new(
         access_key_id: String,
         secret: SecretString,
@@ -43,26 +43,31 @@ impl Gate {
     }
 
     /// Lets a request in, or says why not.
-    pub(super) fn check(&self, head: &Parts, body: &[u8], now: Timestamp) -> Result<(), Rejected> {
+    pub(super) fn check(
+        &self,
+        head: &Parts,
+        body: &[u8],
+        now: Timestamp,
+    ) -> Result<(), AuthRejection> {
         let authorization = authorization(&head.headers)?;
         let [_, version, _, date, nonce, hash] = required(&head.headers, &authorization)?;
         if version != api::VERSION {
-            return Err(Rejected::Version);
+            return Err(AuthRejection::Version);
         }
         check_date(date, now)?;
         if authorization.access_key_id != self.access_key_id {
-            return Err(Rejected::UnknownKey);
+            return Err(AuthRejection::UnknownKey);
         }
         self.check_token(&head.headers, &authorization)?;
         let payload_hash = sha256(body);
         if hash != payload_hash {
-            return Err(Rejected::ContentHash);
+            return Err(AuthRejection::ContentHash);
         }
         self.check_signature(head, &payload_hash, &authorization)?;
         if self.nonces.is_new(nonce, Instant::now()) {
             Ok(())
         } else {
-            Err(Rejected::NonceUsed)
+            Err(AuthRejection::NonceUsed)
         }
     }
 
@@ -70,19 +75,19 @@ impl Gate {
         &self,
         headers: &HeaderMap,
         authorization: &Authorization<'_>,
-    ) -> Result<(), Rejected> {
+    ) -> Result<(), AuthRejection> {
         let name = "x-acs-security-token";
         if !headers.contains_key(name) {
             return if self.token.is_some() {
-                Err(Rejected::NoToken)
+                Err(AuthRejection::NoToken)
             } else {
                 Ok(())
             };
         }
-        let sent = signed_once(headers, authorization, name).ok_or(Rejected::Unsigned)?;
+        let sent = signed_once(headers, authorization, name).ok_or(AuthRejection::Unsigned)?;
         match &self.token {
             Some(token) if token.expose_secret() == sent => Ok(()),
-            Some(_) | None => Err(Rejected::WrongToken),
+            Some(_) | None => Err(AuthRejection::WrongToken),
         }
     }
 
@@ -91,7 +96,7 @@ impl Gate {
         head: &Parts,
         payload_hash: &str,
         authorization: &Authorization<'_>,
-    ) -> Result<(), Rejected> {
+    ) -> Result<(), AuthRejection> {
         let target = (head.uri.path(), head.uri.query().unwrap_or(""));
         let method = head.method.as_str();
         signing::verify(
@@ -102,29 +107,29 @@ impl Gate {
             authorization,
             &signing::VerifyingKey::new(&self.secret),
         )
-        .map_err(|_| Rejected::Signature)
+        .map_err(|_| AuthRejection::Signature)
     }
 }
 
-pub(super) fn authorization(headers: &HeaderMap) -> Result<Authorization<'_>, Rejected> {
+pub(super) fn authorization(headers: &HeaderMap) -> Result<Authorization<'_>, AuthRejection> {
     let header = headers
         .get(header::AUTHORIZATION)
-        .ok_or(Rejected::NoAuthorization)?;
-    let text = header.to_str().map_err(|_| Rejected::Unreadable)?;
-    Authorization::parse(text).map_err(|_| Rejected::Unreadable)
+        .ok_or(AuthRejection::NoAuthorization)?;
+    let text = header.to_str().map_err(|_| AuthRejection::Unreadable)?;
+    Authorization::parse(text).map_err(|_| AuthRejection::Unreadable)
 }
 
 /// The values of the headers that a signature must cover, in the order of [`REQUIRED`].
 fn required<'a>(
     headers: &'a HeaderMap,
     authorization: &Authorization<'_>,
-) -> Result<[&'a str; 6], Rejected> {
+) -> Result<[&'a str; 6], AuthRejection> {
     let mut values = [""; 6];
     for (value, (name, code)) in values.iter_mut().zip(REQUIRED) {
         if !headers.contains_key(name) {
-            return Err(Rejected::Missing(code));
+            return Err(AuthRejection::Missing(code));
         }
-        *value = signed_once(headers, authorization, name).ok_or(Rejected::Unsigned)?;
+        *value = signed_once(headers, authorization, name).ok_or(AuthRejection::Unsigned)?;
     }
     Ok(values)
 }
@@ -141,14 +146,14 @@ fn signed_once<'a>(
         .then_some(value)
 }
 
-fn check_date(date: &str, now: Timestamp) -> Result<(), Rejected> {
-    let read: Timestamp = date.parse().map_err(|_| Rejected::DateFormat)?;
+fn check_date(date: &str, now: Timestamp) -> Result<(), AuthRejection> {
+    let read: Timestamp = date.parse().map_err(|_| AuthRejection::DateFormat)?;
     // The parser takes many forms; the API has one.
     if read.strftime("%Y-%m-%dT%H:%M:%SZ").to_string() != date {
-        return Err(Rejected::DateFormat);
+        return Err(AuthRejection::DateFormat);
     }
     if read.duration_since(now).abs() > SignedDuration::from_secs(WINDOW_SECONDS) {
-        return Err(Rejected::Expired);
+        return Err(AuthRejection::Expired);
     }
     Ok(())
 }
@@ -168,42 +173,42 @@ const REQUIRED: [(&str, &str); 6] = [
 
 #[cfg(test)]
 mod tests {
-    use super::super::trial::{Trial, get_image};
+    use super::super::harness::{Harness, get_image};
     use super::super::{Settings, Store};
     use super::*;
     use crate::signing::Draft;
 
     #[tokio::test]
     async fn a_signed_request_is_let_in() {
-        let trial = Trial::start(Settings::default()).await;
-        let reply = trial.fetch(&Store::id(0)).await;
+        let harness = Harness::start(Settings::default()).await;
+        let reply = harness.fetch(&Store::id(0)).await;
         assert_eq!(reply.status, 200);
-        let counts = trial.emulator.counts();
+        let counts = harness.emulator.counts();
         assert_eq!((counts.nonces, counts.rejected.len()), (1, 0));
         assert_eq!(counts.operations["GetImage"], 1);
     }
 
     #[tokio::test]
     async fn a_nonce_is_used_once_and_only_by_a_genuine_request() {
-        let trial = Trial::start(Settings::default()).await;
+        let harness = Harness::start(Settings::default()).await;
         let (draft, first) = (get_image(&Store::id(0)), "nonce-1");
-        let mut forged = trial.credentials.clone();
+        let mut forged = harness.credentials.clone();
         forged.access_key_secret = "guess".into();
         let mut codes = Vec::new();
-        for credentials in [&forged, &trial.credentials, &trial.credentials] {
-            let request = trial.signed_at(&draft, credentials, Timestamp::now(), first);
-            codes.push(trial.send(request).await.code());
+        for credentials in [&forged, &harness.credentials, &harness.credentials] {
+            let request = harness.signed_at(&draft, credentials, Timestamp::now(), first);
+            codes.push(harness.send(request).await.code());
         }
         assert_eq!(codes, ["SignatureDoesNotMatch", "", "SignatureNonceUsed"]);
     }
 
     #[tokio::test]
     async fn a_clock_that_is_off_refuses_and_says_so_in_its_date() {
-        let trial = Trial::start(Settings::default()).await;
-        trial
+        let harness = Harness::start(Settings::default()).await;
+        harness
             .emulator
             .set_clock_offset(SignedDuration::from_mins(20));
-        let reply = trial.fetch(&Store::id(0)).await;
+        let reply = harness.fetch(&Store::id(0)).await;
         assert_eq!(reply.code(), "InvalidTimeStamp.Expired");
         let date = httpdate::parse_http_date(reply.header("date")).unwrap();
         let ahead = date.duration_since(std::time::SystemTime::now()).unwrap();
@@ -212,36 +217,36 @@ mod tests {
             get_image(&Store::id(0)),
             Timestamp::now() + SignedDuration::from_mins(20),
         );
-        let corrected = trial.signed_at(&draft, &trial.credentials, later, "n");
-        assert_eq!(trial.send(corrected).await.status, 200);
+        let corrected = harness.signed_at(&draft, &harness.credentials, later, "n");
+        assert_eq!(harness.send(corrected).await.status, 200);
     }
 
     #[tokio::test]
     async fn a_body_other_than_the_signed_one_is_refused() {
-        let trial = Trial::start(Settings::default()).await;
+        let harness = Harness::start(Settings::default()).await;
         let draft = Draft {
             body: "{}".into(),
-            ..trial.draft(
+            ..harness.draft(
                 http::Method::POST,
                 "/api/v1/images",
                 "",
                 api::Action::AddImage,
             )
         };
-        let mut request = trial.signed(&draft);
+        let mut request = harness.signed(&draft);
         *request.body_mut() = bytes::Bytes::from("[]").into();
-        assert_eq!(trial.send(request).await.code(), "SignatureDoesNotMatch");
-        assert_eq!(trial.emulator.counts().rejected["content_hash"], 1);
+        assert_eq!(harness.send(request).await.code(), "SignatureDoesNotMatch");
+        assert_eq!(harness.emulator.counts().rejected["content_hash"], 1);
     }
 
     #[tokio::test]
     async fn the_action_must_be_the_routes() {
-        let trial = Trial::start(Settings::default()).await;
+        let harness = Harness::start(Settings::default()).await;
         let draft = Draft {
             action: api::Action::RemoveImage,
             ..get_image(&Store::id(0))
         };
-        let reply = trial.send(trial.signed(&draft)).await;
+        let reply = harness.send(harness.signed(&draft)).await;
         assert_eq!(
             (reply.status, reply.code().as_str()),
             (404, "InvalidAction.NotFound")

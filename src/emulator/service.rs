@@ -1,4 +1,4 @@
-//! One request's way: in at the gate, through quota and script, to the store, and out.
+//! One request's way: in at the authenticator, through quota and script, to the store, and out.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,25 +10,25 @@ use hyper::body::Incoming;
 use jiff::SignedDuration;
 
 use super::Settings;
-use super::admission::Gate;
-use super::answer::{Answer, Body, Letterhead};
+use super::api_error::ApiError;
+use super::auth_rejection::{SIGNATURE_DOES_NOT_MATCH, mismatch_message};
+use super::authenticator::Authenticator;
 use super::clock::Clock;
 use super::control;
 use super::counts::{Counters, Counts};
 use super::fault::FaultKind;
 use super::inbound::{host, read, route};
+use super::inject::{self, ConnectionClosed};
 use super::operation::perform;
-use super::problem::Problem;
 use super::quota::Quota;
-use super::rejected::{SIGNATURE_DOES_NOT_MATCH, mismatch_message};
-use super::sabotage::{self, Closed};
+use super::response::{Body, OriginResponse, ResponseMeta};
 use super::script::Script;
 use super::store::Store;
 use crate::api::{Call, Operation};
 
 /// All that a connection shares with the others.
-pub(super) struct Origin {
-    gate: Gate,
+pub(super) struct ApiService {
+    authenticator: Authenticator,
     store: Store,
     script: Script,
     counters: Counters,
@@ -37,11 +37,11 @@ pub(super) struct Origin {
     latency: Duration,
 }
 
-impl Origin {
+impl ApiService {
     pub(super) fn new(settings: Settings) -> Self {
         let clock = Arc::new(Clock::default());
         Self {
-            gate: Gate::new(
+            authenticator: Authenticator::new(
                 settings.access_key_id,
                 settings.access_key_secret,
                 settings.security_token,
@@ -70,7 +70,7 @@ impl Origin {
     }
 
     pub(super) fn counts(&self) -> Counts {
-        self.counters.snapshot(self.gate.nonces())
+        self.counters.snapshot(self.authenticator.nonces())
     }
 
     pub(super) fn fetches(&self, image: &str) -> u64 {
@@ -82,7 +82,10 @@ impl Origin {
     }
 
     /// Answers one request, or closes its connection.
-    pub(super) async fn serve(&self, request: Request<Incoming>) -> Result<Response<Body>, Closed> {
+    pub(super) async fn serve(
+        &self,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, ConnectionClosed> {
         let (head, body) = request.into_parts();
         let body = read(body).await?;
         if let Some(route) = head.uri.path().strip_prefix(control::PREFIX) {
@@ -90,23 +93,23 @@ impl Origin {
         }
         self.counters.request();
         let (answer, fault) = self.answer(&head, body.as_ref());
-        sabotage::send(answer, fault, self.latency).await
+        inject::send(answer, fault, self.latency).await
     }
 
-    fn answer(&self, head: &Parts, body: Option<&Bytes>) -> (Answer, Option<FaultKind>) {
-        let mut letterhead = Letterhead::new(host(head), self.clock.now());
+    fn answer(&self, head: &Parts, body: Option<&Bytes>) -> (OriginResponse, Option<FaultKind>) {
+        let mut meta = ResponseMeta::new(host(head), self.clock.now());
         let (outcome, fault) = match body {
-            Some(body) => self.outcome(head, body, &mut letterhead),
-            None => (Err(too_large()), None),
+            Some(body) => self.outcome(head, body, &mut meta),
+            None => (Err(body_too_large()), None),
         };
         let answer = match outcome {
             Ok(body) => {
                 self.counters.code("OK");
-                letterhead.success(body)
+                meta.success(body)
             }
-            Err(problem) => {
-                self.counters.code(&problem.code);
-                letterhead.refusal(&problem)
+            Err(error) => {
+                self.counters.code(&error.code);
+                meta.error(&error)
             }
         };
         (answer, fault)
@@ -116,41 +119,36 @@ impl Origin {
         &self,
         head: &Parts,
         body: &[u8],
-        letterhead: &mut Letterhead,
-    ) -> (Result<Bytes, Problem>, Option<FaultKind>) {
-        let call = match self.admit(head, body, letterhead) {
+        meta: &mut ResponseMeta,
+    ) -> (Result<Bytes, ApiError>, Option<FaultKind>) {
+        let call = match self.admit(head, body, meta) {
             Ok(call) => call,
-            Err(problem) => return (Err(problem), None),
+            Err(error) => return (Err(error), None),
         };
         let image = call.operation.image().map(|image| image.as_str());
         let fault = self.script.next(call.operation.action(), image);
         if let Some(fault) = &fault {
             self.counters.fault(fault.as_str());
         }
-        let outcome = match fault.as_ref().and_then(FaultKind::refusal) {
-            Some(mut problem) => {
-                if says_mismatch(fault.as_ref()) {
-                    problem.message = mismatch_message(head, body);
+        let outcome = match fault.as_ref().and_then(FaultKind::error) {
+            Some(mut error) => {
+                if is_signature_mismatch(fault.as_ref()) {
+                    error.message = mismatch_message(head, body);
                 }
-                Err(problem)
+                Err(error)
             }
-            None => perform(&self.store, &call, body, &letterhead.request_id),
+            None => perform(&self.store, &call, body, &meta.request_id),
         };
         (outcome, fault)
     }
 
     /// Everything that can be refused before an operation is looked at.
-    fn admit(
-        &self,
-        head: &Parts,
-        body: &[u8],
-        letterhead: &mut Letterhead,
-    ) -> Result<Call, Problem> {
-        self.gate
-            .check(head, body, letterhead.date)
+    fn admit(&self, head: &Parts, body: &[u8], meta: &mut ResponseMeta) -> Result<Call, ApiError> {
+        self.authenticator
+            .check(head, body, meta.date)
             .map_err(|why| {
                 self.counters.rejected(why.as_str());
-                why.problem(head, body)
+                why.to_api_error(head, body)
             })?;
         let call = route(head)?;
         self.counters.operation(call.operation.action());
@@ -161,26 +159,26 @@ impl Origin {
             return Ok(call);
         };
         let grant = quota.take(Instant::now());
-        letterhead.quota = Some(grant.header());
+        meta.quota = Some(grant.header());
         if grant.allowed {
             return Ok(call);
         }
         let (status, code) = (StatusCode::BAD_REQUEST, "Throttling.User");
-        Err(Problem::throttled(status, code, Some(grant.left)))
+        Err(ApiError::throttled(status, code, Some(grant.left)))
     }
 }
 
 /// Whether a fault answers a wrong signature in the API's own words.
-fn says_mismatch(fault: Option<&FaultKind>) -> bool {
+fn is_signature_mismatch(fault: Option<&FaultKind>) -> bool {
     matches!(
         fault,
         Some(FaultKind::Status { code: Some(code), message: None, .. }) if code == SIGNATURE_DOES_NOT_MATCH
     )
 }
 
-fn too_large() -> Problem {
+fn body_too_large() -> ApiError {
     let message = "The body is larger than 1 MiB.";
-    Problem::new(
+    ApiError::new(
         StatusCode::PAYLOAD_TOO_LARGE,
         "RequestEntityTooLarge",
         message,
@@ -189,13 +187,13 @@ fn too_large() -> Problem {
 
 #[cfg(test)]
 mod tests {
-    use super::super::trial::Trial;
+    use super::super::harness::Harness;
     use super::*;
 
     #[tokio::test]
     async fn a_success_carries_the_recorded_headers() {
-        let trial = Trial::start(Settings::default()).await;
-        let reply = trial.fetch(&Store::id(0)).await;
+        let harness = Harness::start(Settings::default()).await;
+        let reply = harness.fetch(&Store::id(0)).await;
         let id = reply.json()["RequestId"].as_str().unwrap().to_owned();
         assert_eq!((id.len(), id.to_uppercase()), (36, id.clone()));
         for (name, value) in [
@@ -216,10 +214,10 @@ mod tests {
 
     #[tokio::test]
     async fn one_image_is_the_same_bytes_but_for_its_request_id() {
-        let trial = Trial::start(Settings::default()).await;
+        let harness = Harness::start(Settings::default()).await;
         let mut bodies = Vec::new();
         for _ in 0..2 {
-            let reply = trial.fetch(&Store::id(2)).await;
+            let reply = harness.fetch(&Store::id(2)).await;
             let text = String::from_utf8(reply.body.to_vec()).unwrap();
             bodies.push(text.replace(reply.header("x-acs-request-id"), ""));
         }
@@ -229,14 +227,14 @@ mod tests {
 
     #[tokio::test]
     async fn more_than_the_quota_is_throttled() {
-        let trial = Trial::start(Settings {
+        let harness = Harness::start(Settings {
             quota_per_second: Some(3),
             ..Settings::default()
         })
         .await;
         let mut replies = Vec::new();
         for _ in 0..8 {
-            replies.push(trial.fetch(&Store::id(0)).await);
+            replies.push(harness.fetch(&Store::id(0)).await);
         }
         assert!(
             replies[0]

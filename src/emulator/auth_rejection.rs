@@ -4,14 +4,14 @@ use std::borrow::Cow;
 
 use http::{StatusCode, request::Parts};
 
-use super::admission::{authorization, sha256};
-use super::problem::{Problem, message_for};
+use super::api_error::{ApiError, message_for};
+use super::authenticator::{authorization, sha256};
 use crate::api::Query;
 use crate::signing::{canonical_request, string_to_sign};
 
 /// What was wrong with a request before anybody looked at what it asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rejected {
+pub(super) enum AuthRejection {
     NoAuthorization,
     Unreadable,
     /// A header that must be signed is absent; the Code that says so.
@@ -29,7 +29,7 @@ pub(super) enum Rejected {
     NonceUsed,
 }
 
-impl Rejected {
+impl AuthRejection {
     /// The word it is counted by.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
@@ -66,7 +66,7 @@ impl Rejected {
     }
 
     /// What the request is answered with.
-    pub(super) fn problem(self, head: &Parts, body: &[u8]) -> Problem {
+    pub(super) fn to_api_error(self, head: &Parts, body: &[u8]) -> ApiError {
         let status = if self == Self::UnknownKey {
             StatusCode::NOT_FOUND
         } else {
@@ -80,7 +80,7 @@ impl Rejected {
         } else {
             Cow::Borrowed(message_for(self.code()))
         };
-        Problem::new(status, self.code(), message)
+        ApiError::new(status, self.code(), message)
     }
 }
 
@@ -110,18 +110,18 @@ mod tests {
     use http::HeaderMap;
     use secrecy::SecretString;
 
-    use super::super::trial::{Trial, get_image};
+    use super::super::harness::{Harness, get_image};
     use super::super::{Settings, Store};
 
     /// Signs a genuine request, changes its headers, and says what it is answered.
     async fn changed(settings: Settings, change: impl Fn(&mut HeaderMap)) -> (u16, String) {
-        let trial = Trial::start(settings).await;
-        let mut request = trial.signed(&get_image(&Store::id(0)));
+        let harness = Harness::start(settings).await;
+        let mut request = harness.signed(&get_image(&Store::id(0)));
         change(request.headers_mut());
-        let reply = trial.send(request).await;
-        let rejected = trial.emulator.counts().rejected;
+        let reply = harness.send(request).await;
+        let rejected = harness.emulator.counts().rejected;
         assert_eq!(rejected.values().sum::<u64>(), 1);
-        assert_eq!(trial.emulator.fetches(&Store::id(0)), 0);
+        assert_eq!(harness.emulator.fetches(&Store::id(0)), 0);
         (reply.status, reply.code())
     }
 
@@ -195,17 +195,17 @@ mod tests {
 
     #[tokio::test]
     async fn another_key_or_secret_is_refused() {
-        let trial = Trial::start(Settings::default()).await;
-        let mut stranger = trial.credentials.clone();
+        let harness = Harness::start(Settings::default()).await;
+        let mut stranger = harness.credentials.clone();
         stranger.access_key_id = "LTAIstranger".to_owned();
-        let reply = trial.send_as(&get_image("image-1"), &stranger).await;
+        let reply = harness.send_as(&get_image("image-1"), &stranger).await;
         assert_eq!(
             (reply.status, reply.code().as_str()),
             (404, "InvalidAccessKeyId.NotFound")
         );
-        let mut guess = trial.credentials.clone();
+        let mut guess = harness.credentials.clone();
         guess.access_key_secret = "guess".into();
-        let reply = trial.send_as(&get_image("image-1"), &guess).await;
+        let reply = harness.send_as(&get_image("image-1"), &guess).await;
         assert_eq!(
             (reply.status, reply.code().as_str()),
             (400, "SignatureDoesNotMatch")
@@ -226,10 +226,12 @@ mod tests {
                 security_token: configured,
                 ..Settings::default()
             };
-            let trial = Trial::start(settings).await;
-            let mut credentials = trial.credentials.clone();
+            let harness = Harness::start(settings).await;
+            let mut credentials = harness.credentials.clone();
             credentials.security_token = sent;
-            let reply = trial.send_as(&get_image(&Store::id(0)), &credentials).await;
+            let reply = harness
+                .send_as(&get_image(&Store::id(0)), &credentials)
+                .await;
             assert_eq!(reply.code(), code);
         }
     }
@@ -240,11 +242,11 @@ mod tests {
             security_token: Some("STS.token/+=abc".into()),
             ..Settings::default()
         };
-        let trial = Trial::start(settings).await;
-        let mut credentials = trial.credentials.clone();
+        let harness = Harness::start(settings).await;
+        let mut credentials = harness.credentials.clone();
         credentials.access_key_secret = "guess".into();
         let image = Store::id(0);
-        let reply = trial.send_as(&get_image(&image), &credentials).await;
+        let reply = harness.send_as(&get_image(&image), &credentials).await;
         let message = reply.json()["Message"].as_str().unwrap().to_owned();
         let start = "Specified signature does not match our calculation. server StringToSign is [ACS3-HMAC-SHA256\n";
         assert!(message.starts_with(start), "{message}");
@@ -259,12 +261,12 @@ mod tests {
 
     #[tokio::test]
     async fn an_error_has_the_recorded_shape() {
-        let trial = Trial::start(Settings::default()).await;
-        let reply = trial.fetch("image-none").await;
+        let harness = Harness::start(Settings::default()).await;
+        let reply = harness.fetch("image-none").await;
         let body = reply.json();
         let id = body["RequestId"].as_str().unwrap();
         assert_eq!(reply.header("x-acs-request-id"), id);
-        assert_eq!(body["HostId"], trial.emulator.address().to_string());
+        assert_eq!(body["HostId"], harness.emulator.address().to_string());
         assert_eq!(
             body["Recommend"],
             format!(

@@ -6,14 +6,14 @@ use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::problem::Problem;
+use super::api_error::ApiError;
 
 /// A body that may break off, by a fault.
 pub(super) type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
 /// An answer, not yet on its way.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct OriginResponse {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
@@ -21,7 +21,7 @@ pub(super) struct Answer {
 
 /// What is particular to one request's answer, whatever it says.
 #[derive(Debug)]
-pub(super) struct Letterhead {
+pub(super) struct ResponseMeta {
     pub(super) request_id: String,
     /// The Host asked; errors repeat it.
     pub(super) host: String,
@@ -30,7 +30,7 @@ pub(super) struct Letterhead {
     pub(super) quota: Option<String>,
 }
 
-impl Letterhead {
+impl ResponseMeta {
     pub(super) fn new(host: &str, date: Timestamp) -> Self {
         Self {
             request_id: request_id(),
@@ -40,23 +40,23 @@ impl Letterhead {
         }
     }
 
-    pub(super) fn success(&self, body: Bytes) -> Answer {
-        Answer {
+    pub(super) fn success(&self, body: Bytes) -> OriginResponse {
+        OriginResponse {
             status: StatusCode::OK,
             headers: self.headers(),
             body,
         }
     }
 
-    pub(super) fn refusal(&self, problem: &Problem) -> Answer {
+    pub(super) fn error(&self, error: &ApiError) -> OriginResponse {
         let mut headers = self.headers();
-        for (name, value) in &problem.headers {
+        for (name, value) in &error.headers {
             headers.insert(name, value.clone());
         }
-        Answer {
-            status: problem.status,
+        OriginResponse {
+            status: error.status,
             headers,
-            body: self.error_body(problem),
+            body: self.error_body(error),
         }
     }
 
@@ -78,18 +78,20 @@ impl Letterhead {
         headers
     }
 
-    fn error_body(&self, problem: &Problem) -> Bytes {
-        let (code, id) = (&problem.code, &self.request_id);
+    fn error_body(&self, error: &ApiError) -> Bytes {
+        let (code, id) = (&error.code, &self.request_id);
         let recommend = format!(
             "https://api.aliyun.com/troubleshoot?q={code}&product=AIWorkSpace&requestId={id}"
         );
-        let body = ErrorAnswer {
+        let body = ErrorBody {
             request_id: id,
-            message: &problem.message,
+            message: &error.message,
             recommend: &recommend,
             host_id: &self.host,
             code,
-            access_denied_detail: problem.tells_permission.then(Detail::default),
+            access_denied_detail: error
+                .has_access_denied_detail
+                .then(AccessDeniedDetail::default),
         };
         serde_json::to_vec(&body)
             .expect("an error answer has only text, which always serializes")
@@ -97,7 +99,7 @@ impl Letterhead {
     }
 }
 
-impl Answer {
+impl OriginResponse {
     /// The answer as it should be sent.
     pub(super) fn whole(self) -> Response<Body> {
         let body = Full::new(self.body.clone()).map_err(|never| match never {});
@@ -116,7 +118,7 @@ impl Answer {
 /// The error shape, in the order it was recorded in.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct ErrorAnswer<'a> {
+struct ErrorBody<'a> {
     request_id: &'a str,
     message: &'a str,
     recommend: &'a str,
@@ -124,13 +126,13 @@ struct ErrorAnswer<'a> {
     #[serde(skip_serializing_if = "str::is_empty")]
     code: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    access_denied_detail: Option<Detail>,
+    access_denied_detail: Option<AccessDeniedDetail>,
 }
 
 /// What a 403 may add. It names the central account, so no client may ever see it.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Detail {
+struct AccessDeniedDetail {
     auth_action: &'static str,
     auth_principal_type: &'static str,
     auth_principal_owner_id: &'static str,
@@ -140,7 +142,7 @@ struct Detail {
     encoded_diagnostic_message: &'static str,
 }
 
-impl Default for Detail {
+impl Default for AccessDeniedDetail {
     fn default() -> Self {
         Self {
             auth_action: "paiimage:GetImage",

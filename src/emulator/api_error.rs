@@ -8,7 +8,7 @@ use crate::api::Malformed;
 
 /// A refusal.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Problem {
+pub(super) struct ApiError {
     pub(super) status: StatusCode,
     /// Empty for an error answer that names no Code.
     pub(super) code: String,
@@ -16,17 +16,17 @@ pub(super) struct Problem {
     /// Headers beside the usual ones.
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     /// Whether the answer tells which permission was missing, and names the account.
-    pub(super) tells_permission: bool,
+    pub(super) has_access_denied_detail: bool,
 }
 
-impl Problem {
+impl ApiError {
     pub(super) fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
         Self {
             status,
             code: code.to_owned(),
             message: message.into(),
             headers: Vec::new(),
-            tells_permission: false,
+            has_access_denied_detail: false,
         }
     }
 
@@ -46,17 +46,17 @@ impl Problem {
 
     /// A throttle; the SDKs read how long to wait from the header, in milliseconds.
     pub(super) fn throttled(status: StatusCode, code: &str, retry_after: Option<Duration>) -> Self {
-        let mut problem = Self::new(status, code, message_for(code));
+        let mut error = Self::new(status, code, message_for(code));
         if let Some(wait) = retry_after {
             let ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
             let name = HeaderName::from_static("x-acs-retry-after");
-            problem.headers.push((name, HeaderValue::from(ms)));
+            error.headers.push((name, HeaderValue::from(ms)));
         }
-        problem
+        error
     }
 }
 
-impl From<Malformed> for Problem {
+impl From<Malformed> for ApiError {
     fn from(malformed: Malformed) -> Self {
         Self::invalid_parameter(malformed.to_string())
     }
