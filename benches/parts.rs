@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use pai_image_gateway::api::{Action, Call, ImageFields, ImageId, ImageKey};
 use pai_image_gateway::auth::Principal;
 use pai_image_gateway::cache::freshness::{Directives, Evidence};
-use pai_image_gateway::cache::{Arrival, Cache, Config, Entry, Known, Landed, Policy};
+use pai_image_gateway::cache::{Arrival, Cache, CachedAnswer, Config, Entry, LookupResult, Policy};
 use pai_image_gateway::metrics::Metrics;
 use pai_image_gateway::outcome::Outcome;
 use pai_image_gateway::priority::Priority;
@@ -158,10 +158,10 @@ fn look_up(bencher: Bencher<'_, '_>, images: usize) {
     let entry = Arc::new(entry());
     runtime.block_on(async {
         for number in 0..images {
-            let landed = Ok(Landed::Image(Arc::clone(&entry)));
+            let landed = Ok(CachedAnswer::Image(Arc::clone(&entry)));
             drop(cache.fetch(
                 &key(number),
-                &Known::Nothing,
+                &LookupResult::Miss,
                 Priority::Miss,
                 || Ok(()),
                 |_| async { landed },
@@ -170,7 +170,7 @@ fn look_up(bencher: Bencher<'_, '_>, images: usize) {
         }
     });
     let (key, now) = (key(images / 2), Instant::now());
-    assert!(matches!(cache.look_up(&key, now), Known::Image(..)));
+    assert!(matches!(cache.look_up(&key, now), LookupResult::Image(..)));
     bencher.bench(|| cache.look_up(black_box(&key), now));
 }
 

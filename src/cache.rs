@@ -22,11 +22,11 @@ mod purge;
 pub(crate) mod reader;
 pub(crate) mod saved;
 pub mod snapshot;
-mod trust;
+mod stale_before;
 
 pub use config::Config;
 pub use entry::{Arrival, Entry};
-pub use flight::Seat;
+pub use flight::Waiter;
 pub use freshness::{Freshness, Policy};
 pub use negative::{Negative, NegativeKind};
 pub use parent::Parent;
@@ -46,24 +46,24 @@ use crate::api::{ImageId, ImageKey};
 use crate::metrics::{Metrics, Store};
 use crate::priority::{Priority, Urgency};
 use crate::telemetry::Condition;
-use flight::{Boarding, Flights};
+use flight::{Join, SingleFlight};
 use images::Images;
 use snapshot::Journal;
-use trust::Trust;
+use stale_before::StaleBefore;
 
 /// What a fetch brought, or why it brought nothing.
-pub type Fetched<E> = Result<Landed, E>;
+pub type FetchResult<E> = Result<CachedAnswer, E>;
 
 /// An authoritative answer of the origin.
 #[derive(Debug, Clone)]
-pub enum Landed {
+pub enum CachedAnswer {
     /// The image.
     Image(Arc<Entry>),
     /// A "no".
     Negative(Arc<Negative>),
 }
 
-impl Landed {
+impl CachedAnswer {
     /// How long its fetch took.
     #[must_use]
     pub fn took(&self) -> Duration {
@@ -76,22 +76,22 @@ impl Landed {
 
 /// What the cache knows of a key.
 #[derive(Debug, Clone)]
-pub enum Known {
+pub enum LookupResult {
     /// An image, with what it is worth now; never [`Freshness::Expired`].
     Image(Arc<Entry>, Freshness),
     /// A "no" that still holds.
     Negative(Arc<Negative>),
     /// Nothing to answer with.
-    Nothing,
+    Miss,
 }
 
-impl Known {
+impl LookupResult {
     /// When the request that brought this was sent.
     pub(crate) fn sent(&self) -> Option<Instant> {
         match self {
             Self::Image(entry, _) => Some(entry.sent),
             Self::Negative(negative) => Some(negative.sent),
-            Self::Nothing => None,
+            Self::Miss => None,
         }
     }
 
@@ -100,18 +100,18 @@ impl Known {
         match (self, seen) {
             (Self::Image(entry, _), Self::Image(seen, _)) => Arc::ptr_eq(entry, seen),
             (Self::Negative(negative), Self::Negative(seen)) => Arc::ptr_eq(negative, seen),
-            (Self::Nothing, Self::Nothing) => true,
-            (Self::Image(..) | Self::Negative(_) | Self::Nothing, _) => false,
+            (Self::Miss, Self::Miss) => true,
+            (Self::Image(..) | Self::Negative(_) | Self::Miss, _) => false,
         }
     }
 
     /// This, if it is good to answer with and has landed since that was seen.
-    fn unless_seen(self, seen: &Self) -> Option<Landed> {
+    fn if_newer_than(self, seen: &Self) -> Option<CachedAnswer> {
         match self {
             known if known.is(seen) => None,
-            Self::Image(entry, Freshness::Fresh) => Some(Landed::Image(entry)),
-            Self::Negative(negative) => Some(Landed::Negative(negative)),
-            Self::Image(..) | Self::Nothing => None,
+            Self::Image(entry, Freshness::Fresh) => Some(CachedAnswer::Image(entry)),
+            Self::Negative(negative) => Some(CachedAnswer::Negative(negative)),
+            Self::Image(..) | Self::Miss => None,
         }
     }
 }
@@ -120,13 +120,13 @@ impl Known {
 #[derive(Debug)]
 pub enum Fetch<E> {
     /// This request caused it.
-    Started(Seat<Fetched<E>>),
+    Started(Waiter<FetchResult<E>>),
     /// It was under way.
-    Joined(Seat<Fetched<E>>),
+    Joined(Waiter<FetchResult<E>>),
     /// It landed a moment ago.
-    Landed(Landed),
+    AlreadyCached(CachedAnswer),
     /// It would have to be started, and this request may not; how long to wait until it may.
-    Refused(Duration),
+    RateLimited(Duration),
 }
 
 /// The cache. `E` is the error a fetch may end in.
@@ -135,12 +135,12 @@ pub struct Cache<E: Clone + Send + Sync + 'static> {
     images: Images,
     negatives: moka::sync::Cache<ImageId, Arc<Negative>>,
     failures: moka::sync::Cache<ImageKey, E>,
-    flights: Flights<ImageKey, Fetched<E>>,
+    flights: SingleFlight<ImageKey, FetchResult<E>>,
     tasks: TaskTracker,
     policy: ArcSwap<Policy>,
     max_bytes: u64,
     metrics: Arc<Metrics>,
-    trust: Trust,
+    stale_before: StaleBefore,
     /// Where orders to forget are written, if a snapshot could bring back what they are about.
     journal: OnceLock<Arc<Journal>>,
 }
@@ -160,12 +160,12 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
             images,
             negatives,
             failures,
-            flights: Flights::default(),
+            flights: SingleFlight::default(),
             tasks,
             policy: ArcSwap::from_pointee(policy),
             max_bytes,
             metrics,
-            trust: Trust::new(),
+            stale_before: StaleBefore::default(),
             journal: OnceLock::new(),
         }
     }
@@ -190,24 +190,25 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
 
     /// What is known of a key. An image goes before a "no": a later "no" has removed it.
     #[must_use]
-    pub fn look_up(&self, key: &ImageKey, now: Instant) -> Known {
+    pub fn look_up(&self, key: &ImageKey, now: Instant) -> LookupResult {
         let policy = self.policy.load();
         if let Some(entry) = self.images.get(key) {
             match entry.freshness(&policy, now) {
                 Freshness::Expired => {}
-                Freshness::Fresh if !self.trust.covers(entry.sent) => {
-                    return Known::Image(entry, Freshness::StaleWhileRevalidate);
+                Freshness::Fresh if !self.stale_before.is_current(entry.sent) => {
+                    return LookupResult::Image(entry, Freshness::StaleWhileRevalidate);
                 }
-                freshness => return Known::Image(entry, freshness),
+                freshness => return LookupResult::Image(entry, freshness),
             }
         }
         match self.negatives.get(&key.image) {
             Some(negative)
-                if negative.is_fresh(&policy, now) && self.trust.covers(negative.sent) =>
+                if negative.is_fresh(&policy, now)
+                    && self.stale_before.is_current(negative.sent) =>
             {
-                Known::Negative(negative)
+                LookupResult::Negative(negative)
             }
-            Some(_) | None => Known::Nothing,
+            Some(_) | None => LookupResult::Miss,
         }
     }
 
@@ -217,49 +218,49 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
     pub fn fetch<F>(
         self: &Arc<Self>,
         key: &ImageKey,
-        seen: &Known,
+        seen: &LookupResult,
         priority: Priority,
         admit: impl FnOnce() -> Result<(), Duration>,
         start: impl FnOnce(Urgency) -> F,
     ) -> Fetch<E>
     where
-        F: Future<Output = Fetched<E>> + Send + 'static,
+        F: Future<Output = FetchResult<E>> + Send + 'static,
     {
         let instead = || {
-            let landed = self.look_up(key, Instant::now()).unless_seen(seen);
+            let landed = self.look_up(key, Instant::now()).if_newer_than(seen);
             landed
-                .map(Fetch::Landed)
-                .or_else(|| admit().err().map(Fetch::Refused))
+                .map(Fetch::AlreadyCached)
+                .or_else(|| admit().err().map(Fetch::RateLimited))
         };
-        match self.flights.board(key, priority, instead) {
+        match self.flights.join(key, priority, instead) {
             Err(instead) => instead,
-            Ok(Boarding::Joined(seat)) => Fetch::Joined(seat),
-            Ok(Boarding::Started(seat, ticket, urgency)) => {
+            Ok(Join::Waiter(waiter)) => Fetch::Joined(waiter),
+            Ok(Join::Leader(waiter, leader, urgency)) => {
                 let (cache, key, fetch) = (Arc::clone(self), key.clone(), start(urgency));
                 self.tasks.spawn(async move {
                     let fetched = fetch.await;
-                    if let Ok(Landed::Negative(_)) = &fetched {
-                        cache.retire(&key.image).await;
+                    if let Ok(CachedAnswer::Negative(_)) = &fetched {
+                        cache.forget_gone(&key.image).await;
                     }
-                    ticket.land(fetched, |fetched| cache.store(&key, fetched));
+                    leader.complete(fetched, |fetched| cache.store(&key, fetched));
                 });
-                Fetch::Started(seat)
+                Fetch::Started(waiter)
             }
         }
     }
 
     /// Called only while no other flight can land and no purge can run.
-    fn store(&self, key: &ImageKey, fetched: &Fetched<E>) {
+    fn store(&self, key: &ImageKey, fetched: &FetchResult<E>) {
         match fetched {
             Ok(_) => self.failures.invalidate(key),
             Err(error) => self.failures.insert(key.clone(), error.clone()),
         }
         match fetched {
-            Ok(Landed::Image(entry)) => {
+            Ok(CachedAnswer::Image(entry)) => {
                 self.negatives.invalidate(&key.image);
                 self.keep(key, entry);
             }
-            Ok(Landed::Negative(negative)) => {
+            Ok(CachedAnswer::Negative(negative)) => {
                 self.remove_variants(&key.image);
                 self.negatives
                     .insert(key.image.clone(), Arc::clone(negative));
@@ -270,7 +271,7 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
 
     /// Holds an image that was found elsewhere, for when the fetch under way fails: only while that is
     /// current, and nothing newer is held.
-    pub fn lend(&self, key: &ImageKey, fetch: &Urgency, entry: &Arc<Entry>) {
+    pub fn offer_stale(&self, key: &ImageKey, fetch: &Urgency, entry: &Arc<Entry>) {
         self.flights.while_current(key, fetch, || {
             let newer = |held: Arc<Entry>| held.sent >= entry.sent;
             if !self.images.get(key).is_some_and(newer) {
@@ -281,8 +282,8 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
 
     /// What was asked for before this is no longer fresh, however young: an order to forget it may
     /// have been missed. `None` trusts everything again.
-    pub fn trust_since(&self, since: Option<Instant>) {
-        self.trust.since(since);
+    pub fn set_stale_before(&self, time: Option<Instant>) {
+        self.stale_before.set(time);
     }
 
     fn keep(&self, key: &ImageKey, entry: &Arc<Entry>) {
@@ -322,7 +323,7 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
     /// Forgets both variants of an image and its "no", and grounds what is under way for it. To be
     /// called after a write, whatever came of it.
     pub fn invalidate(&self, image: &ImageId) -> u64 {
-        self.flights.ground(&ImageKey::variants(image), || {
+        self.flights.detach(&ImageKey::variants(image), || {
             self.negatives.invalidate(image);
             self.remove_variants(image)
         })

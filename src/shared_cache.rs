@@ -54,7 +54,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
 use crate::api::{ImageId, ImageKey};
-use crate::cache::{Entry, Freshness, Landed, Policy};
+use crate::cache::{CachedAnswer, Entry, Freshness, Policy};
 use crate::metrics::{Metrics, SharedOperation, SharedResult};
 use commands::{Commands, Trouble};
 use names::Names;
@@ -90,7 +90,7 @@ impl fmt::Debug for Shared {
 #[derive(Debug)]
 pub enum Begun {
     /// It need not be made.
-    Found(Landed),
+    Found(CachedAnswer),
     /// This replica makes it, for all.
     Lead(Lease),
     /// Another replica has just made it, and it failed.
@@ -158,7 +158,7 @@ impl Shared {
         key: &ImageKey,
         oldest: Option<Duration>,
         policy: &Policy,
-        lend: impl Fn(&Arc<Entry>),
+        offer_stale: impl Fn(&Arc<Entry>),
     ) -> Begun {
         let (guest, began) = (self.waiting.enter(&key.image), Instant::now());
         let mut overlook = false;
@@ -176,7 +176,7 @@ impl Shared {
                 }
             };
             if let Some(entry) = self.stale(key, &got, policy) {
-                lend(&entry);
+                offer_stale(&entry);
             }
             match got.state {
                 State::Held => match self.take(key, &got, policy) {
@@ -201,7 +201,7 @@ impl Shared {
     }
 
     /// What is held, where it is of use here.
-    fn take(&self, key: &ImageKey, got: &Got, policy: &Policy) -> Option<Landed> {
+    fn take(&self, key: &ImageKey, got: &Got, policy: &Policy) -> Option<CachedAnswer> {
         let read = match self.read(key, got, policy) {
             Ok((landed, Freshness::Fresh)) => Ok(landed),
             Ok(_) => Err(Unfit::Outdated),
@@ -220,8 +220,8 @@ impl Shared {
             return None;
         }
         match self.read(key, got, policy) {
-            Ok((Landed::Image(entry), _)) => Some(entry),
-            Ok((Landed::Negative(_), _)) | Err(_) => None,
+            Ok((CachedAnswer::Image(entry), _)) => Some(entry),
+            Ok((CachedAnswer::Negative(_), _)) | Err(_) => None,
         }
     }
 

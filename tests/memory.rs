@@ -8,7 +8,9 @@ use bytes::Bytes;
 use http::HeaderValue;
 use jiff::Timestamp;
 use pai_image_gateway::api::{ImageFields, ImageId, ImageKey};
-use pai_image_gateway::cache::{Arrival, Cache, Config, Entry, Fetch, Known, Landed, Policy};
+use pai_image_gateway::cache::{
+    Arrival, Cache, CachedAnswer, Config, Entry, Fetch, LookupResult, Policy,
+};
 use pai_image_gateway::metrics::Metrics;
 use pai_image_gateway::priority::Priority;
 use pai_image_gateway::units::ByteSize;
@@ -65,19 +67,19 @@ async fn fill(cache: &Arc<Cache<()>>, images: usize, body_length: usize) -> u64 
                 image,
                 verbose: false,
             },
-            Landed::Image(entry(&body)),
+            CachedAnswer::Image(entry(&body)),
         );
         let fetch = cache.fetch(
             &key,
-            &Known::Nothing,
+            &LookupResult::Miss,
             Priority::Miss,
             || Ok(()),
             |_| async { Ok(landed) },
         );
-        let Fetch::Started(seat) = fetch else {
+        let Fetch::Started(waiter) = fetch else {
             panic!("not started")
         };
-        let Ok(Ok(Landed::Image(entry))) = seat.arrival().await else {
+        let Ok(Ok(CachedAnswer::Image(entry))) = waiter.wait().await else {
             panic!("not landed")
         };
         assert_eq!(entry.body().len(), body.len());

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::{Admin, as_json, problem};
 use crate::api::{ImageId, ImageKey};
 use crate::cache::explain::{Explanation, wall};
-use crate::cache::{Entry, Freshness, Known, Negative, NegativeKind, Policy};
+use crate::cache::{Entry, Freshness, LookupResult, Negative, NegativeKind, Policy};
 use crate::response::Body;
 
 impl Admin {
@@ -32,9 +32,9 @@ impl Admin {
             .last_failure(key)
             .map(|error| error.result().as_str());
         let mut told = match self.cache.look_up(key, now) {
-            Known::Image(entry, freshness) => image(&entry, freshness, policy, now),
-            Known::Negative(negative) => no(&negative, policy, now),
-            Known::Nothing => {
+            LookupResult::Image(entry, freshness) => image(&entry, freshness, policy, now),
+            LookupResult::Negative(negative) => no(&negative, policy, now),
+            LookupResult::Miss => {
                 json!({ "state": "absent", "explanation": "Nothing is held; the next request fetches it." })
             }
         };

@@ -28,15 +28,15 @@ pub enum Thoroughness {
 impl<E: Clone + Send + Sync + 'static> Cache<E> {
     /// Purges, tells how many entries that met, and sees to it that no restart brings them back. To
     /// be waited for before the order is answered; begun, it is finished, whoever waits.
-    pub async fn purge_for_good(&self, scope: &Scope, thoroughness: Thoroughness) -> u64 {
+    pub async fn purge_durably(&self, scope: &Scope, thoroughness: Thoroughness) -> u64 {
         let purged = self.purge(scope, thoroughness);
         self.journal(scope, thoroughness).await;
         purged
     }
 
     /// Forgets an image that the origin says is gone, if a snapshot could bring it back, before anybody
-    /// hears that. What a grounded flight brought may cost a newer image here, never more.
-    pub(super) async fn retire(&self, image: &ImageId) {
+    /// hears that. What a detached flight brought may cost a newer image here, never more.
+    pub(super) async fn forget_gone(&self, image: &ImageId) {
         if self.journal.get().is_some() && self.remove_variants(image) > 0 {
             let image = Scope::Image(image.clone());
             self.journal(&image, Thoroughness::Hard).await;
@@ -62,14 +62,14 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
             (Scope::Image(image), Thoroughness::Hard) => self.invalidate(image),
             (Scope::Image(image), Thoroughness::Soft) => {
                 let keys = ImageKey::variants(image);
-                self.flights.ground(&keys, || {
+                self.flights.detach(&keys, || {
                     self.negatives.invalidate(image);
                     keys.iter().filter(|key| self.soften(key)).count() as u64
                 })
             }
             (Scope::Workspace(_) | Scope::All, _) => self
                 .flights
-                .ground_all(|| self.purge_matching(scope, thoroughness)),
+                .detach_all(|| self.purge_matching(scope, thoroughness)),
         }
     }
 

@@ -43,13 +43,13 @@ pub(super) fn entry(body: &str) -> Arc<Entry> {
     Arc::new(Entry::new(arrival, false, &Policy::default(), 0.0))
 }
 
-fn image(body: &str) -> Landed {
-    Landed::Image(entry(body))
+fn image(body: &str) -> CachedAnswer {
+    CachedAnswer::Image(entry(body))
 }
 
-fn no() -> Landed {
+fn no() -> CachedAnswer {
     let (error, kind) = (OriginError::default(), NegativeKind::NotFound);
-    Landed::Negative(Arc::new(Negative {
+    CachedAnswer::Negative(Arc::new(Negative {
         error,
         kind,
         took: Duration::ZERO,
@@ -58,23 +58,23 @@ fn no() -> Landed {
     }))
 }
 
-async fn fetched(cache: &TestCache, key: &ImageKey, brings: Fetched<&'static str>) {
+async fn fetched(cache: &TestCache, key: &ImageKey, brings: FetchResult<&'static str>) {
     let known = cache.look_up(key, Instant::now());
-    let Fetch::Started(seat) =
+    let Fetch::Started(waiter) =
         cache.fetch(key, &known, Priority::Miss, || Ok(()), |_| async { brings })
     else {
         panic!("not started")
     };
-    let _ = seat.arrival().await.unwrap();
+    let _ = waiter.wait().await.unwrap();
 }
 
 fn knows(cache: &TestCache, key: &ImageKey) -> &'static str {
     match cache.look_up(key, Instant::now()) {
-        Known::Image(_, Freshness::Fresh) => "fresh",
-        Known::Image(_, Freshness::StaleWhileRevalidate) => "stale",
-        Known::Image(_, Freshness::StaleIfError | Freshness::Expired) => "stale if error",
-        Known::Negative(_) => "negative",
-        Known::Nothing => "nothing",
+        LookupResult::Image(_, Freshness::Fresh) => "fresh",
+        LookupResult::Image(_, Freshness::StaleWhileRevalidate) => "stale",
+        LookupResult::Image(_, Freshness::StaleIfError | Freshness::Expired) => "stale if error",
+        LookupResult::Negative(_) => "negative",
+        LookupResult::Miss => "nothing",
     }
 }
 
@@ -144,7 +144,7 @@ async fn what_the_origin_forbids_to_store_replaces_what_was_stored() {
     for (cache_control, expected) in [("", "fresh"), ("no-store", "nothing")] {
         fetched(&cache, &key, Ok(no())).await;
         let entry = Entry::new(arrival(cache_control), false, &policy, 0.0);
-        fetched(&cache, &key, Ok(Landed::Image(Arc::new(entry)))).await;
+        fetched(&cache, &key, Ok(CachedAnswer::Image(Arc::new(entry)))).await;
         assert_eq!(knows(&cache, &key), expected);
     }
 }
@@ -159,10 +159,10 @@ async fn errors_are_never_stored() {
 #[tokio::test]
 async fn a_fetch_that_began_before_an_invalidation_is_not_stored_after_it() {
     let (cache, key) = (cache(&Config::default()), key("a"));
-    let (send, brings) = tokio::sync::oneshot::channel::<Landed>();
-    let Fetch::Started(seat) = cache.fetch(
+    let (send, brings) = tokio::sync::oneshot::channel::<CachedAnswer>();
+    let Fetch::Started(waiter) = cache.fetch(
         &key,
-        &Known::Nothing,
+        &LookupResult::Miss,
         Priority::Miss,
         || Ok(()),
         |_| async { brings.await.map_err(|_| "gone") },
@@ -171,7 +171,7 @@ async fn a_fetch_that_began_before_an_invalidation_is_not_stored_after_it() {
     };
     cache.invalidate(&key.image);
     send.send(image("{\"old\":1}")).unwrap();
-    assert!(seat.arrival().await.unwrap().is_ok());
+    assert!(waiter.wait().await.unwrap().is_ok());
     assert_eq!(knows(&cache, &key), "nothing");
 }
 

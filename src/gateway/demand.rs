@@ -6,7 +6,7 @@ use http::{HeaderMap, header};
 use tokio::time::Instant;
 
 use crate::auth::{Permission, Principal};
-use crate::cache::{Entry, Freshness, Known, Negative};
+use crate::cache::{Entry, Freshness, LookupResult, Negative};
 
 /// The origin is asked anew for one key at most this often, whatever clients demand.
 pub(super) const FORCED_INTERVAL: Duration = Duration::from_secs(1);
@@ -78,24 +78,24 @@ impl Demand {
     /// other is judged first, so that nothing is fetched for who may not see it.
     pub(super) fn plan(
         self,
-        known: &Known,
+        known: &LookupResult,
         now: Instant,
         sees: impl FnOnce(&Entry) -> bool,
     ) -> Plan<'_> {
         match known {
-            Known::Image(entry, freshness)
+            LookupResult::Image(entry, freshness)
                 if *freshness != Freshness::StaleIfError && !sees(entry) =>
             {
                 self.unless_forbidden(Plan::Deny(entry.took()))
             }
-            Known::Image(entry, freshness)
+            LookupResult::Image(entry, freshness)
                 if self.wants_newer(entry, now) && *freshness != Freshness::StaleIfError =>
             {
                 self.unless_forbidden(Plan::Refresh)
             }
-            Known::Image(entry, Freshness::Fresh) => Plan::Hit(entry),
-            Known::Image(entry, Freshness::StaleWhileRevalidate) => Plan::Stale(entry),
-            Known::Negative(negative) => {
+            LookupResult::Image(entry, Freshness::Fresh) => Plan::Hit(entry),
+            LookupResult::Image(entry, Freshness::StaleWhileRevalidate) => Plan::Stale(entry),
+            LookupResult::Negative(negative) => {
                 let age = now.saturating_duration_since(negative.sent);
                 if self.wants_newer_than(age, age) {
                     self.unless_forbidden(Plan::Refresh)
@@ -103,9 +103,8 @@ impl Demand {
                     Plan::Negative(negative)
                 }
             }
-            Known::Image(_, Freshness::StaleIfError | Freshness::Expired) | Known::Nothing => {
-                self.unless_forbidden(Plan::Fetch)
-            }
+            LookupResult::Image(_, Freshness::StaleIfError | Freshness::Expired)
+            | LookupResult::Miss => self.unless_forbidden(Plan::Fetch),
         }
     }
 
@@ -171,7 +170,7 @@ mod tests {
         let headers = [(header::CACHE_CONTROL, cache_control.parse().unwrap())]
             .into_iter()
             .collect();
-        let known = Box::leak(Box::new(Known::Image(entry, freshness)));
+        let known = Box::leak(Box::new(LookupResult::Image(entry, freshness)));
         Demand::of(&headers, &Principal::Anonymous).plan(known, now, |_| true)
     }
 

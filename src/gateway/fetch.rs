@@ -13,8 +13,8 @@ use super::tiers::{self, Tiers};
 use super::{Asker, Gateway, landing};
 use crate::api::{Call, ImageKey};
 use crate::auth::Unseen;
-use crate::cache::flight::Lost;
-use crate::cache::{Fetch, Fetched, Freshness, Known, Landed, Seat};
+use crate::cache::flight::Aborted;
+use crate::cache::{CachedAnswer, Fetch, FetchResult, Freshness, LookupResult, Waiter};
 use crate::outcome::Outcome;
 use crate::priority::{Priority, Urgency};
 use crate::response::{CacheStatus, Error};
@@ -55,7 +55,7 @@ impl Gateway {
     pub(super) async fn fetch<M: Manner>(
         &self,
         key: &ImageKey,
-        known: Known,
+        known: LookupResult,
         cause: Cause,
         asker: Asker<'_>,
         manner: &M,
@@ -68,11 +68,11 @@ impl Gateway {
         let _waiting = manner.place(self)?;
         let now = Instant::now();
         let deadline = match &known {
-            Known::Image(entry, _) if asker.principal.sees(&entry.ownership) => {
+            LookupResult::Image(entry, _) if asker.principal.sees(&entry.ownership) => {
                 now + self.config.wait_with_stale.0
             }
             // Who may not see what is held waits as if nothing were.
-            Known::Image(..) | Known::Negative(_) | Known::Nothing => {
+            LookupResult::Image(..) | LookupResult::Negative(_) | LookupResult::Miss => {
                 manner.patience(now + self.config.wait.0)
             }
         };
@@ -95,16 +95,16 @@ impl Gateway {
                 .parts
                 .cache
                 .fetch(key, &known, manner.priority(cause), admit, start);
-            let (seat, (outcome, status), _wait) = match fetch {
-                Fetch::Started(seat) => (seat, cause.outcome(), Step::none()),
-                Fetch::Joined(seat) => (seat, coalesced, asker.trace.join(key)),
-                Fetch::Landed(arrived) => {
+            let (waiter, (outcome, status), _wait) = match fetch {
+                Fetch::Started(waiter) => (waiter, cause.outcome(), Step::none()),
+                Fetch::Joined(waiter) => (waiter, coalesced, asker.trace.join(key)),
+                Fetch::AlreadyCached(arrived) => {
                     let shown = self.show_in_time(&arrived, asker, manner, coalesced, deadline);
                     return shown.await;
                 }
-                Fetch::Refused(wait) => return self.over_budget(key, asker, manner, wait),
+                Fetch::RateLimited(wait) => return self.over_budget(key, asker, manner, wait),
             };
-            let error = match self.arrival(seat, key, asker, deadline).await {
+            let error = match self.arrival(waiter, key, asker, deadline).await {
                 Some(Ok(Ok(arrived))) => {
                     let how = (outcome, status);
                     return self
@@ -112,10 +112,10 @@ impl Gateway {
                         .await;
                 }
                 Some(Ok(Err(error))) => error,
-                Some(Err(lost)) => {
+                Some(Err(aborted)) => {
                     let metrics = &self.parts.metrics;
                     let conditions = &metrics.conditions;
-                    conditions.occurred(Condition::Panics, "fetch", || lost.to_string());
+                    conditions.occurred(Condition::Panics, "fetch", || aborted.to_string());
                     metrics.panics.inc();
                     return Err(Error::Internal);
                 }
@@ -133,19 +133,20 @@ impl Gateway {
     /// and could be shown instead.
     async fn arrival(
         &self,
-        seat: Seat<Fetched<UpstreamError>>,
+        waiter: Waiter<FetchResult<UpstreamError>>,
         key: &ImageKey,
         asker: Asker<'_>,
         deadline: Instant,
-    ) -> Option<Result<Fetched<UpstreamError>, Lost>> {
-        let mut arrival = pin!(seat.arrival());
+    ) -> Option<Result<FetchResult<UpstreamError>, Aborted>> {
+        let mut arrival = pin!(waiter.wait());
         if self.parts.shared.is_some() {
             let soon = deadline.min(Instant::now() + self.config.wait_with_stale.0);
             if let Ok(arrived) = timeout_at(soon, &mut arrival).await {
                 return Some(arrived);
             }
             let known = self.parts.cache.look_up(key, Instant::now());
-            if matches!(known, Known::Image(entry, _) if asker.principal.sees(&entry.ownership)) {
+            if matches!(known, LookupResult::Image(entry, _) if asker.principal.sees(&entry.ownership))
+            {
                 return None;
             }
         }
@@ -155,7 +156,7 @@ impl Gateway {
     /// As [`Self::show`]; what is not shown takes the time that its fetch took, wherever it came from.
     async fn show_in_time<M: Manner>(
         &self,
-        landed: &Landed,
+        landed: &CachedAnswer,
         asker: Asker<'_>,
         manner: &M,
         how: (Outcome, CacheStatus),
@@ -171,22 +172,22 @@ impl Gateway {
     /// Answers with what has landed, if it may be shown.
     fn show<M: Manner>(
         &self,
-        landed: &Landed,
+        landed: &CachedAnswer,
         asker: Asker<'_>,
         manner: &M,
         (outcome, status): (Outcome, CacheStatus),
     ) -> Result<M::Told, Error> {
         match landed {
-            Landed::Image(entry) => {
+            CachedAnswer::Image(entry) => {
                 let seen = asker.principal.reveal(entry);
                 let seen = seen.map_err(|Unseen| self.unseen(Outcome::Denied))?;
                 let age = entry.age(Instant::now());
                 Ok(manner.image(seen, age, outcome, status))
             }
-            Landed::Negative(negative) if asker.principal.is_anonymous() => {
+            CachedAnswer::Negative(negative) if asker.principal.is_anonymous() => {
                 Ok(manner.negative(negative, outcome, status))
             }
-            Landed::Negative(_) => Err(self.unseen(outcome)),
+            CachedAnswer::Negative(_) => Err(self.unseen(outcome)),
         }
     }
 
@@ -202,7 +203,7 @@ impl Gateway {
     ) -> Result<M::Told, Error> {
         let now = Instant::now();
         match self.parts.cache.look_up(key, now) {
-            Known::Image(entry, _) if error.permits_stale() => {
+            LookupResult::Image(entry, _) if error.permits_stale() => {
                 let seen = asker.principal.reveal(&entry);
                 let seen = seen.map_err(|Unseen| Error::from(error))?;
                 let age = seen.entry().age(now);
@@ -221,7 +222,7 @@ impl Gateway {
         wait: Duration,
     ) -> Result<M::Told, Error> {
         let now = Instant::now();
-        let Known::Image(entry, freshness) = self.parts.cache.look_up(key, now) else {
+        let LookupResult::Image(entry, freshness) = self.parts.cache.look_up(key, now) else {
             return Err(Error::OverBudget(wait));
         };
         let seen = asker.principal.reveal(&entry);
@@ -254,11 +255,11 @@ impl Gateway {
     }
 
     /// Fetches again in the background, once a second at most, and not on behalf of a request that came in a circle.
-    pub(super) fn revalidate(&self, key: &ImageKey, seen: &Known, asker: Asker<'_>) {
+    pub(super) fn revalidate(&self, key: &ImageKey, seen: &LookupResult, asker: Asker<'_>) {
         let Ok(onward) = self.parts.upstream.onward(asker.headers) else {
             return;
         };
-        if matches!(seen, Known::Image(entry, _) if !entry.begin_refresh(Instant::now())) {
+        if matches!(seen, LookupResult::Image(entry, _) if !entry.begin_refresh(Instant::now())) {
             return;
         }
         let onward = onward.by(asker.principal.name());
@@ -277,12 +278,12 @@ impl Gateway {
     fn call(
         &self,
         key: &ImageKey,
-        seen: &Known,
+        seen: &LookupResult,
         cause: Option<Cause>,
         urgency: Urgency,
         onward: Onward,
         step: Step,
-    ) -> impl Future<Output = Fetched<UpstreamError>> + Send + use<> {
+    ) -> impl Future<Output = FetchResult<UpstreamError>> + Send + use<> {
         let (upstream, cache, metrics) = (
             Arc::clone(&self.parts.upstream),
             Arc::clone(&self.parts.cache),
@@ -302,8 +303,8 @@ impl Gateway {
             step: shared.map_or_else(Step::none, |_| step.step("cache.shared")),
         };
         let held = match seen {
-            Known::Image(entry, _) => Some(Arc::clone(entry)),
-            Known::Negative(_) | Known::Nothing => None,
+            LookupResult::Image(entry, _) => Some(Arc::clone(entry)),
+            LookupResult::Negative(_) | LookupResult::Miss => None,
         };
         let ask = async move {
             let _announced = step.announce(&key);
@@ -317,7 +318,7 @@ impl Gateway {
             }
             let policy = cache.policy();
             let landed = landing::land(answer, key.verbose, &policy);
-            if let Landed::Image(entry) = &landed
+            if let CachedAnswer::Image(entry) = &landed
                 && policy.ignores(entry.directives())
             {
                 metrics.origin_directives_ignored.inc();

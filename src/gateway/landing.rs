@@ -6,12 +6,12 @@ use http::header;
 use serde::Deserialize;
 
 use crate::api::{ImageFields, ImageId, Malformed, Operation};
-use crate::cache::{Arrival, Entry, Landed, Negative, NegativeKind, Parent, Policy};
+use crate::cache::{Arrival, CachedAnswer, Entry, Negative, NegativeKind, Parent, Policy};
 use crate::response::{CACHE_STATUS, X_ACS_REQUEST_ID};
 use crate::upstream::{self, Kind, Said};
 
 /// What an answer to GetImage means for the cache.
-pub(super) fn land(answer: upstream::Answer, verbose: bool, policy: &Policy) -> Landed {
+pub(super) fn land(answer: upstream::Answer, verbose: bool, policy: &Policy) -> CachedAnswer {
     let upstream::Answer {
         said,
         reply,
@@ -21,7 +21,7 @@ pub(super) fn land(answer: upstream::Answer, verbose: bool, policy: &Policy) -> 
         from,
     } = answer;
     let negative = |error, kind| {
-        Landed::Negative(Arc::new(Negative {
+        CachedAnswer::Negative(Arc::new(Negative {
             error,
             kind,
             sent,
@@ -52,7 +52,7 @@ pub(super) fn land(answer: upstream::Answer, verbose: bool, policy: &Policy) -> 
         took,
         received,
     };
-    Landed::Image(Arc::new(Entry::new(
+    CachedAnswer::Image(Arc::new(Entry::new(
         arrival,
         verbose,
         policy,

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use super::demand::FORCED_INTERVAL;
 use super::fetch::Cause;
 use crate::api::ImageKey;
-use crate::cache::{Cache, Entry, Fetched, Known, Landed, Policy};
+use crate::cache::{Cache, CachedAnswer, Entry, FetchResult, LookupResult, Policy};
 use crate::priority::Urgency;
 use crate::shared_cache::{Begun, Failure, Lease, Shared};
 use crate::traces::Step;
@@ -33,8 +33,8 @@ impl Tiers {
     /// Takes what the fleet has, or asks, for the fleet where that can be.
     pub(super) async fn fetch(
         mut self,
-        ask: impl Future<Output = Fetched<UpstreamError>>,
-    ) -> Fetched<UpstreamError> {
+        ask: impl Future<Output = FetchResult<UpstreamError>>,
+    ) -> FetchResult<UpstreamError> {
         let Some(shared) = self.shared.take() else {
             return ask.await;
         };
@@ -45,8 +45,9 @@ impl Tiers {
                 .unwrap_or(Err(UpstreamError::Timeout))
         };
         let policy = self.cache.policy();
-        let lend = |entry: &Arc<Entry>| self.cache.lend(&self.key, &self.urgency, entry);
-        let begun = shared.begin(&self.key, self.oldest, &policy, lend);
+        let offer_stale =
+            |entry: &Arc<Entry>| self.cache.offer_stale(&self.key, &self.urgency, entry);
+        let begun = shared.begin(&self.key, self.oldest, &policy, offer_stale);
         let Ok(begun) = timeout_at(until, begun).await else {
             return Err(UpstreamError::Timeout);
         };
@@ -73,7 +74,7 @@ impl Tiers {
         &self,
         shared: Arc<Shared>,
         lease: Lease,
-        fetched: Fetched<UpstreamError>,
+        fetched: FetchResult<UpstreamError>,
         policy: Arc<Policy>,
     ) {
         self.cache.tasks().spawn(async move {
@@ -86,8 +87,13 @@ impl Tiers {
     }
 
     /// Gives back a lease that may have been given, and takes away what the origin says there is not.
-    fn leave(&self, shared: Arc<Shared>, unheard: Option<Lease>, fetched: &Fetched<UpstreamError>) {
-        let is_gone = matches!(fetched, Ok(Landed::Negative(_)));
+    fn leave(
+        &self,
+        shared: Arc<Shared>,
+        unheard: Option<Lease>,
+        fetched: &FetchResult<UpstreamError>,
+    ) {
+        let is_gone = matches!(fetched, Ok(CachedAnswer::Negative(_)));
         if unheard.is_none() && !is_gone {
             return;
         }
@@ -106,7 +112,7 @@ impl Tiers {
 /// The greatest age of what is newer than what was seen, and new enough for who asks.
 pub(super) fn oldest(
     shared: &Shared,
-    seen: &Known,
+    seen: &LookupResult,
     cause: Option<Cause>,
     now: Instant,
 ) -> Option<Duration> {
@@ -117,10 +123,10 @@ pub(super) fn oldest(
     newer.into_iter().chain(forced).min()
 }
 
-fn is_storable(landed: &Landed) -> bool {
+fn is_storable(landed: &CachedAnswer) -> bool {
     match landed {
-        Landed::Image(entry) => entry.storable,
-        Landed::Negative(_) => true,
+        CachedAnswer::Image(entry) => entry.storable,
+        CachedAnswer::Negative(_) => true,
     }
 }
 

@@ -134,7 +134,7 @@ impl<E: Clone + Send + Sync + 'static> Follower<E> {
     }
 
     fn gain(&mut self, connection: &Connection) {
-        self.cache.trust_since(self.floor);
+        self.cache.set_stale_before(self.floor);
         self.shared.commands.connect(Some(connection.clone()));
         self.shared.metrics.shared.up.set(1);
         self.shared.up.send_replace(true);
@@ -152,7 +152,7 @@ impl<E: Clone + Send + Sync + 'static> Follower<E> {
         // Who waits for another replica goes on alone.
         self.shared.waiting.wake_all();
         if was_up {
-            self.cache.trust_since(Some(Instant::now()));
+            self.cache.set_stale_before(Some(Instant::now()));
         }
         let conditions = &self.shared.metrics.conditions;
         conditions.occurred(Condition::SharedTierLost, "", || told(lost));
@@ -243,7 +243,7 @@ impl<E: Clone + Send + Sync + 'static> Follower<E> {
     /// What is held may have missed an order, for good.
     fn distrust(&mut self) {
         self.floor = Some(Instant::now());
-        self.cache.trust_since(self.floor);
+        self.cache.set_stale_before(self.floor);
     }
 
     /// Does what a page says, in memory first, for all of it counts as heard then; and writes it down.

@@ -22,7 +22,7 @@ const ORDERED: &str = "!orders";
 const KEPT_ORDERS: &str = "10000";
 
 /// Makes the whole fleet forget, and tells how many entries of this replica that met; begun, it is
-/// finished, whoever waits. See [`Cache::purge_for_good`].
+/// finished, whoever waits. See [`Cache::purge_durably`].
 pub async fn forget<E: Clone + Send + Sync + 'static>(
     shared: Option<&Arc<Shared>>,
     cache: &Arc<Cache<E>>,
@@ -35,7 +35,7 @@ pub async fn forget<E: Clone + Send + Sync + 'static>(
         if let Some(shared) = shared {
             shared.forget(&scope, how).await;
         }
-        own.purge_for_good(&scope, how).await
+        own.purge_durably(&scope, how).await
     });
     forgetting.await.unwrap_or_default()
 }

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use super::reading::LONGEST_VALUE;
 use super::{Failure, Lease, Shared, milliseconds, value};
-use crate::cache::{Landed, Policy};
+use crate::cache::{CachedAnswer, Policy};
 use crate::metrics::SharedOperation;
 
 pub(super) static PUT: LazyLock<Script> =
@@ -46,17 +46,17 @@ impl Shared {
     }
 
     /// Stores what was fetched, for who waits and for who comes.
-    pub async fn put(&self, lease: &Lease, landed: &Landed, policy: &Policy) {
+    pub async fn put(&self, lease: &Lease, landed: &CachedAnswer, policy: &Policy) {
         let (key, image) = (&lease.key, &lease.key.image);
         let (to, life) = match landed {
-            Landed::Image(entry) => (
+            CachedAnswer::Image(entry) => (
                 self.names.image(key),
                 entry.ttl().saturating_add(policy.stale_if_error.0),
             ),
-            Landed::Negative(no) => (self.names.no(image), no.ttl(policy)),
+            CachedAnswer::Negative(no) => (self.names.no(image), no.ttl(policy)),
         };
         let mut replaced = vec![self.names.no(image)];
-        if let Landed::Negative(_) = landed {
+        if let CachedAnswer::Negative(_) = landed {
             // Whatever is being fetched of the other variant is older than this.
             replaced = self.names.all(image);
             replaced.retain(|name| *name != to);

@@ -12,7 +12,7 @@ use super::orders::Position;
 use super::value::{self, Unfit};
 use super::{Shared, milliseconds};
 use crate::api::ImageKey;
-use crate::cache::{Freshness, Landed, Policy};
+use crate::cache::{CachedAnswer, Freshness, Policy};
 use crate::metrics::SharedResult;
 
 pub(super) static GET: LazyLock<Script> =
@@ -114,7 +114,7 @@ impl Shared {
         key: &ImageKey,
         got: &Got,
         policy: &Policy,
-    ) -> Result<(Landed, Freshness), Unfit> {
+    ) -> Result<(CachedAnswer, Freshness), Unfit> {
         let names = [self.names.image(key), self.names.no(&key.image)];
         let held = value::decode([&names[0], &names[1]], &got.held, &got.reading)?;
         let position = held.position;

@@ -21,8 +21,8 @@ use super::clock::Reading;
 use super::orders::Position;
 use crate::api::{ImageKey, OriginError};
 use crate::cache::saved::{self, Revival, Saved};
+use crate::cache::{CachedAnswer, Freshness, reader::Reader};
 use crate::cache::{Entry, Negative, NegativeKind, Policy};
-use crate::cache::{Freshness, Landed, reader::Reader};
 
 const MAGIC: &[u8; 4] = b"PAIV";
 const VERSION: u8 = 1;
@@ -60,31 +60,31 @@ enum Content {
 pub(super) fn encode(
     name: &str,
     key: &ImageKey,
-    landed: &Landed,
+    landed: &CachedAnswer,
     policy: &Policy,
     reading: &Reading,
     position: Position,
 ) -> Option<Vec<u8>> {
     let (sent, ttl) = match landed {
-        Landed::Image(entry) => (entry.sent, entry.ttl()),
-        Landed::Negative(no) => (no.sent, no.ttl(policy)),
+        CachedAnswer::Image(entry) => (entry.sent, entry.ttl()),
+        CachedAnswer::Negative(no) => (no.sent, no.ttl(policy)),
     };
     let sent = reading.server_time(sent);
     let fresh_until = sent.saturating_add(u64::try_from(ttl.as_millis()).ok()?);
     let mut bytes = format!("{sent:016}{fresh_until:016}").into_bytes();
     bytes.extend(MAGIC);
     bytes.push(VERSION);
-    bytes.push(u8::from(matches!(landed, Landed::Negative(_))));
+    bytes.push(u8::from(matches!(landed, CachedAnswer::Negative(_))));
     bytes.extend(position.milliseconds.to_le_bytes());
     bytes.extend(position.sequence.to_le_bytes());
     match landed {
-        Landed::Image(entry) => {
+        CachedAnswer::Image(entry) => {
             let sent = Timestamp::from_millisecond(i64::try_from(sent).ok()?).ok()?;
             let saved = Saved::of(key, entry, sent);
             saved.encode_head(&mut bytes).ok()?;
             bytes.extend(&saved.body);
         }
-        Landed::Negative(no) => encode_no(no, &mut bytes)?,
+        CachedAnswer::Negative(no) => encode_no(no, &mut bytes)?,
     }
     let sum = sum(name, &bytes);
     bytes.extend(sum);
@@ -187,16 +187,16 @@ impl Held {
         policy: &Policy,
         reading: &Reading,
         now: Instant,
-    ) -> Option<(Landed, Freshness)> {
+    ) -> Option<(CachedAnswer, Freshness)> {
         match self.content {
             Content::Image(saved) => {
                 let sent = reading.local_time(self.sent)?;
                 let (_, entry) = saved.revive(policy, sent, now, Revival::Shared)?;
                 let freshness = entry.freshness(policy, now);
-                Some((Landed::Image(Arc::new(entry)), freshness))
+                Some((CachedAnswer::Image(Arc::new(entry)), freshness))
             }
             Content::No(no) if no.is_fresh(policy, now) => {
-                Some((Landed::Negative(Arc::new(*no)), Freshness::Fresh))
+                Some((CachedAnswer::Negative(Arc::new(*no)), Freshness::Fresh))
             }
             Content::No(_) => None,
         }
@@ -204,10 +204,10 @@ impl Held {
 }
 
 /// Whose it is, as far as orders go.
-pub(super) fn workspace(landed: &Landed) -> Option<&str> {
+pub(super) fn workspace(landed: &CachedAnswer) -> Option<&str> {
     match landed {
-        Landed::Image(entry) => workspace_of(entry),
-        Landed::Negative(_) => None,
+        CachedAnswer::Image(entry) => workspace_of(entry),
+        CachedAnswer::Negative(_) => None,
     }
 }
 

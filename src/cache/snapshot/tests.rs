@@ -12,7 +12,7 @@ use super::*;
 use crate::api::{ImageFields, ImageId, ImageKey};
 use crate::cache::freshness::Directives;
 use crate::cache::saved::Saved;
-use crate::cache::{Arrival, Entry, Freshness, Known, Parent, Policy, Scope, Thoroughness};
+use crate::cache::{Arrival, Entry, Freshness, LookupResult, Parent, Policy, Scope, Thoroughness};
 use crate::metrics::Metrics;
 use crate::private_file::{Unread, read_private};
 
@@ -148,12 +148,15 @@ impl Run {
 
     async fn purge(&self, id: &str) {
         let image = Scope::Image(ImageId::parse(id).unwrap());
-        self.cache.purge_for_good(&image, Thoroughness::Hard).await;
+        self.cache.purge_durably(&image, Thoroughness::Hard).await;
     }
 
     fn holds(&self, id: &str) -> bool {
         let key = saved(id, Duration::ZERO).key;
-        matches!(self.cache.look_up(&key, Instant::now()), Known::Image(..))
+        matches!(
+            self.cache.look_up(&key, Instant::now()),
+            LookupResult::Image(..)
+        )
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -187,7 +190,7 @@ async fn what_a_parent_handed_on_is_as_old_after_a_restart_and_has_no_longer_ttl
     run.keeper.write().await;
     let run = run.killed().await;
     let (key, now) = (saved("a", Duration::ZERO).key, Instant::now());
-    let Known::Image(entry, freshness) = run.cache.look_up(&key, now) else {
+    let LookupResult::Image(entry, freshness) = run.cache.look_up(&key, now) else {
         panic!("it is held");
     };
     assert_eq!(freshness, Freshness::StaleWhileRevalidate);

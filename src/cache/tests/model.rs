@@ -38,8 +38,8 @@ impl Model {
 struct Flying {
     number: usize,
     carries: u32,
-    bring: oneshot::Sender<Landed>,
-    seat: Seat<Fetched<&'static str>>,
+    bring: oneshot::Sender<CachedAnswer>,
+    waiter: Waiter<FetchResult<&'static str>>,
 }
 
 #[derive(Debug, Clone)]
@@ -59,12 +59,12 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn version(cache: &TestCache) -> Option<u32> {
     match cache.look_up(&key("a"), Instant::now()) {
-        Known::Image(entry, _) => Some(
+        LookupResult::Image(entry, _) => Some(
             String::from_utf8_lossy(&entry.body()[5..entry.body().len() - 1])
                 .parse()
                 .unwrap(),
         ),
-        Known::Negative(_) | Known::Nothing => None,
+        LookupResult::Negative(_) | LookupResult::Miss => None,
     }
 }
 
@@ -76,22 +76,27 @@ async fn run(steps: Vec<Step>) {
             Step::Fetch => {
                 let (bring, brought) = oneshot::channel();
                 let start = |_| async { brought.await.map_err(|_| "lost") };
-                let fetch =
-                    cache.fetch(&key("a"), &Known::Nothing, Priority::Miss, || Ok(()), start);
+                let fetch = cache.fetch(
+                    &key("a"),
+                    &LookupResult::Miss,
+                    Priority::Miss,
+                    || Ok(()),
+                    start,
+                );
                 let idle = model.stored.is_none();
                 match fetch {
-                    Fetch::Started(seat) => {
+                    Fetch::Started(waiter) => {
                         assert!(idle && model.depart(number));
                         flying.push(Flying {
                             number,
                             carries: model.version,
                             bring,
-                            seat,
+                            waiter,
                         });
                     }
                     Fetch::Joined(_) => assert!(!model.depart(number)),
-                    Fetch::Landed(_) => assert!(!idle),
-                    Fetch::Refused(_) => unreachable!("every start is admitted"),
+                    Fetch::AlreadyCached(_) => assert!(!idle),
+                    Fetch::RateLimited(_) => unreachable!("every start is admitted"),
                 }
             }
             Step::Land(_) if flying.is_empty() => {}
@@ -100,10 +105,10 @@ async fn run(steps: Vec<Step>) {
                     number,
                     carries,
                     bring,
-                    seat,
+                    waiter,
                 } = flying.remove(which.index(flying.len()));
                 bring.send(image(&format!("{{\"v\":{carries}}}"))).unwrap();
-                assert!(seat.arrival().await.unwrap().is_ok());
+                assert!(waiter.wait().await.unwrap().is_ok());
                 model.land(number, carries);
             }
             Step::Write => {

@@ -29,7 +29,7 @@ fn reading() -> Reading {
     }
 }
 
-fn image(age: u64) -> Landed {
+fn image(age: u64) -> CachedAnswer {
     let arrival = Arrival {
         body: BODY.into(),
         fields: ImageFields::parse(BODY.as_bytes()).unwrap(),
@@ -41,7 +41,7 @@ fn image(age: u64) -> Landed {
         cache_control: String::new(),
         parent: None,
     };
-    Landed::Image(Arc::new(Entry::new(
+    CachedAnswer::Image(Arc::new(Entry::new(
         arrival,
         false,
         &Policy::default(),
@@ -49,8 +49,8 @@ fn image(age: u64) -> Landed {
     )))
 }
 
-fn no(kind: NegativeKind) -> Landed {
-    Landed::Negative(Arc::new(Negative {
+fn no(kind: NegativeKind) -> CachedAnswer {
+    CachedAnswer::Negative(Arc::new(Negative {
         error: OriginError {
             status: 404,
             code: "ImageNotFound".to_owned(),
@@ -64,10 +64,10 @@ fn no(kind: NegativeKind) -> Landed {
     }))
 }
 
-fn encoded(landed: &Landed) -> Vec<u8> {
+fn encoded(landed: &CachedAnswer) -> Vec<u8> {
     let name = match landed {
-        Landed::Image(_) => NAMES[0],
-        Landed::Negative(_) => NAMES[1],
+        CachedAnswer::Image(_) => NAMES[0],
+        CachedAnswer::Negative(_) => NAMES[1],
     };
     encode(name, &key(), landed, &Policy::default(), &reading(), AT).unwrap()
 }
@@ -82,7 +82,7 @@ fn an_image_comes_out_as_it_went_in_and_no_younger() {
         .unwrap();
     assert_eq!(freshness, Freshness::Fresh);
     assert_eq!(workspace(&landed), Some("15945"));
-    let Landed::Image(entry) = landed else {
+    let CachedAnswer::Image(entry) = landed else {
         panic!("no image")
     };
     assert_eq!(entry.body(), BODY);
@@ -106,7 +106,7 @@ fn a_no_comes_out_as_it_went_in() {
     for kind in [NegativeKind::NotFound, NegativeKind::Forbidden] {
         let held = decode(NAMES, &encoded(&no(kind)), &reading).unwrap();
         let landed = held.land(&Policy::default(), &reading, reading.replied);
-        let Some((Landed::Negative(read), _)) = landed else {
+        let Some((CachedAnswer::Negative(read), _)) = landed else {
             panic!("no negative")
         };
         assert_eq!(read.kind, kind);
