@@ -90,23 +90,6 @@ impl Grant {
             ..grant
         })
     }
-
-    /// A session's key, which has no token: `SessionAccessKeyId`, `SessionAccessKeySecret`, `Expiration`.
-    pub(super) fn session(who: &'static str, object: Option<&Value>) -> Result<Self, SourceError> {
-        let bad = |problem| SourceError::Answer { who, problem };
-        let object = object.ok_or_else(|| bad("it has no SessionAccessKey"))?;
-        let field = |name: &str, problem| text(object, name).ok_or_else(|| bad(problem));
-        let expiration = field("Expiration", "it has no Expiration")?;
-        let grant = Self::lasting(
-            &field("SessionAccessKeyId", "it has no SessionAccessKeyId")?,
-            &field("SessionAccessKeySecret", "it has no SessionAccessKeySecret")?,
-            None,
-        );
-        Ok(Self {
-            expires: Some(parse_expiration(&expiration).ok_or_else(|| bad(EXPIRATION_FORM))?),
-            ..grant
-        })
-    }
 }
 
 const NOT_PLAIN: &str = "has a character in it that cannot stand in a header (a space, a line break or one beyond ASCII)";
@@ -124,22 +107,6 @@ pub(super) fn object(who: &'static str, reply: &Reply) -> Result<Value, SourceEr
         who,
         problem: "it is no JSON object",
     })
-}
-
-/// An object of OAuth, which may be an error whatever its status.
-pub(super) fn unfailed(
-    who: &'static str,
-    reply: &Reply,
-    object: &Value,
-) -> Result<(), SourceError> {
-    match object.get("error") {
-        None => Ok(()),
-        Some(_) => Err(SourceError::Refused {
-            who,
-            status: reply.status,
-            code: code(object),
-        }),
-    }
 }
 
 /// The object in an answer that must also say `"Code": "Success"`.
@@ -184,8 +151,7 @@ pub(super) fn refuses_the_time(reply: &Reply) -> bool {
 
 /// An answer's Code, unless it is too odd to be one: a message in its place might quote a key.
 fn code(object: &Value) -> Option<String> {
-    // OAuth has another word for it.
-    let code = text(object, "Code").or_else(|| text(object, "error"))?;
+    let code = text(object, "Code")?;
     let sane = code.len() <= 64
         && code
             .bytes()

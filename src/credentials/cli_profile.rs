@@ -1,8 +1,6 @@
 //! A profile of the vendor's command line: `~/.aliyun/config.json`. The file is read at every refresh,
 //! so that a key changed there is in use without a restart.
 
-use std::sync::Arc;
-
 use secrecy::SecretString;
 use serde_json::Value;
 
@@ -12,7 +10,6 @@ use super::cloud_sso::CloudSso;
 use super::context::{Context, read};
 use super::ecs::Ecs;
 use super::external::External;
-use super::oauth::{OAuth, SignIn, Site, Store};
 use super::oidc::Oidc;
 use super::recipe::Recipe;
 use super::sts::{Role, Sts};
@@ -23,6 +20,9 @@ pub(super) fn is_disabled(context: &Context) -> bool {
 }
 
 const DISABLED: &str = "ALIBABA_CLOUD_CLI_PROFILE_DISABLED";
+
+/// A mode that needs a browser, or whose credential nobody else can use, has no place in a daemon.
+const REMEDY: &str = "use a role (RamRoleArn, EcsRamRole or OIDC), or a program that prints the credential (External)";
 
 /// A profile that takes another as its source may be so deep.
 const DEEPEST: usize = 8;
@@ -106,12 +106,13 @@ impl<'a> Profiles<'a> {
                 part.role(self.recipe(&part.need("source_profile")?, above)?)
             }
             "CloudSSO" => part.cloud_sso(),
-            "OAuth" => part.oauth(),
             "External" => Ok(Recipe::External(External {
                 command: part.need("process_command")?,
                 environment: self.context.environment.clone(),
             })),
-            other => Err(self.bad(format!("profile {name}: unsupported profile mode {other}"))),
+            other => Err(self.bad(format!(
+                "profile {name}: unsupported profile mode {other}: {REMEDY}"
+            ))),
         }
     }
 
@@ -202,27 +203,6 @@ impl Part<'_> {
             access_token: SecretString::from(self.need("access_token")?),
             expires: expires.and_then(Value::as_i64),
         }))
-    }
-
-    fn oauth(&self) -> Result<Recipe, SourceError> {
-        let (context, path) = (self.profiles.context, self.profiles.path);
-        let named = self.get("oauth_site_type");
-        let site = Site::named(named.as_deref().unwrap_or("CN")).ok_or_else(|| {
-            let problem = format!("profile {}: oauth_site_type is not CN or INTL", self.name);
-            self.profiles.bad(problem)
-        })?;
-        let endpoint = context.config.oauth_endpoint.as_deref();
-        let endpoint = endpoint.unwrap_or(site.endpoint()).trim_end_matches('/');
-        Ok(Recipe::OAuth(Box::new(OAuth {
-            site,
-            endpoint: endpoint.to_owned(),
-            sign_in: SignIn::of(self.profile),
-            store: Store {
-                path: path.to_owned(),
-                profile: self.name.to_owned(),
-            },
-            memory: Arc::clone(&context.oauth),
-        })))
     }
 }
 

@@ -45,8 +45,6 @@ pub struct Config {
     pub sts_vpc: bool,
     /// URL that is asked instead of the region's STS.
     pub sts_endpoint: Option<String>,
-    /// URL that is asked instead of the vendor's OAuth servers.
-    pub oauth_endpoint: Option<String>,
     /// PEM file of roots to trust instead of the system's when a credential is fetched.
     pub ca_file: Option<String>,
     /// Proxy to STS and the like: `http://` or `https://` and a host, or `env` for the usual variables.
@@ -113,7 +111,6 @@ impl Default for Config {
             sts_region: None,
             sts_vpc: false,
             sts_endpoint: None,
-            oauth_endpoint: None,
             ca_file: None,
             proxy: None,
             proxy_credentials_file: None,

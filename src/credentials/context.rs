@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::client::Client;
-use super::oauth::Memory;
 use super::{Config, SourceError};
 use crate::clock::Clock;
 use crate::telemetry::Conditions;
@@ -18,8 +17,6 @@ pub struct Context {
     pub(super) config: Config,
     pub(super) environment: Environment,
     pub(super) client: Client,
-    /// An OAuth sign-in newer than the file's.
-    pub(super) oauth: Arc<Memory>,
 }
 
 impl Context {
@@ -40,7 +37,6 @@ impl Context {
             config,
             environment,
             client,
-            oauth: Arc::default(),
         }
     }
 

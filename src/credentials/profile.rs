@@ -13,12 +13,13 @@ use super::context::{Context, read};
 use super::ecs::Ecs;
 use super::oidc::Oidc;
 use super::recipe::Recipe;
-use super::rsa::KeyPair;
 use super::sts::{Role, Sts};
 use crate::telemetry::Condition;
 
 /// Python's SDK and Node's keep it by different names.
 const AT_HOME: [&str; 2] = [".alibabacloud/credentials.ini", ".alibabacloud/credentials"];
+
+const REMEDY: &str = "use a role (ram_role_arn, ecs_ram_role or oidc_role_arn), or the command line's file with the mode External";
 
 /// Reads the file and does what its profile says.
 pub(super) async fn load(context: &Context) -> Result<Grant, SourceError> {
@@ -125,15 +126,13 @@ impl Profile<'_> {
                 token_file: self.need("oidc_token_file_path")?,
                 sts: Sts::of(self.context),
             })),
-            "rsa_key_pair" => Ok(Recipe::KeyPair(KeyPair {
-                public_key_id: self.need("public_key_id")?,
-                private_key_file: self.need("private_key_file")?,
-                sts: Sts::of_key_pairs(self.context),
-            })),
             "ecs_ram_role" => Ecs::of(self.context, self.get("role_name")).map(Recipe::Ecs),
             other => Err(SourceError::Profile {
                 path: self.path.to_owned(),
-                problem: format!("profile {}: unsupported profile type {other}", self.name),
+                problem: format!(
+                    "profile {}: unsupported profile type {other}: {REMEDY}",
+                    self.name
+                ),
             }),
         }
     }
@@ -231,7 +230,7 @@ mod tests {
     fn each_type_is_read() {
         let text = "[r]\ntype=ram_role_arn\naccess_key_id=i\naccess_key_secret=s\nrole_arn=a:b/c\nrole_session_name=n\npolicy={\"a\":\"b\"}\n\
              [o]\ntype=oidc_role_arn\nrole_arn=a\noidc_provider_arn=p\noidc_token_file_path=/t\n\
-             [e]\ntype=ecs_ram_role\nrole_name=node\n[k]\ntype=rsa_key_pair\npublic_key_id=x\n";
+             [e]\ntype=ecs_ram_role\nrole_name=node\n[k]\ntype=rsa_key_pair\npublic_key_id=x\nprivate_key_file=/k\n";
         let Ok(Recipe::Role { role, .. }) = parse(text, "r") else {
             panic!()
         };
@@ -248,7 +247,11 @@ mod tests {
         let Err(error) = parse(text, "k") else {
             panic!()
         };
-        assert!(error.to_string().contains("no private_key_file"));
+        let told = error.to_string();
+        assert!(
+            told.contains("type rsa_key_pair: use a role") && told.contains("External"),
+            "{told}"
+        );
         let Err(error) = parse(text, "x") else {
             panic!()
         };

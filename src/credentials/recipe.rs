@@ -8,9 +8,7 @@ use super::client::Client;
 use super::cloud_sso::CloudSso;
 use super::ecs::Ecs;
 use super::external::External;
-use super::oauth::OAuth;
 use super::oidc::Oidc;
-use super::rsa::KeyPair;
 use super::sts::{Role, Sts};
 
 /// How to get a credential.
@@ -29,10 +27,6 @@ pub(super) enum Recipe {
     Ecs(Ecs),
     /// A person's sign-in.
     CloudSso(CloudSso),
-    /// A person's sign-in that renews itself.
-    OAuth(Box<OAuth>),
-    /// An RSA key pair.
-    KeyPair(KeyPair),
     /// A program.
     External(External),
 }
@@ -53,8 +47,6 @@ impl Recipe {
                 Self::Oidc(oidc) => oidc.load(client).await,
                 Self::Ecs(ecs) => ecs.load(client).await,
                 Self::CloudSso(sign_in) => sign_in.load(client).await,
-                Self::OAuth(sign_in) => sign_in.load(client).await,
-                Self::KeyPair(pair) => pair.load(client).await,
                 Self::External(external) => external.load().await,
             }
         })

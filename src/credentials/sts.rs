@@ -32,24 +32,12 @@ const SESSION: &str = "pai-image-gateway";
 
 const CENTRAL: &str = "https://sts.aliyuncs.com";
 
-const JAPAN: &str = "ap-northeast-1";
-
 const ASSUME_ROLE: &str = "STS (AssumeRole)";
 
 impl Sts {
     /// The STS that the settings or the environment mean.
     pub(super) fn of(context: &Context) -> Self {
         Self::of_profile(context, None, false)
-    }
-
-    /// The STS of key pairs: the region's, else Japan's, where alone there are key pairs.
-    pub(super) fn of_key_pairs(context: &Context) -> Self {
-        match Self::of(context) {
-            Self(central) if central == CENTRAL && context.config.sts_endpoint.is_none() => {
-                Self(format!("https://sts.{JAPAN}.aliyuncs.com"))
-            }
-            named => named,
-        }
     }
 
     /// The STS that a profile means. The settings' `sts_endpoint` goes before everything. Without a
@@ -315,18 +303,5 @@ mod tests {
             ..default()
         };
         assert_eq!(sts(named, &vpc, Some("x")), "https://sts.example.com");
-    }
-
-    #[test]
-    fn key_pairs_are_of_japan_unless_a_region_is_named() {
-        let sts = |region: Option<&str>| {
-            let config = Config {
-                sts_region: region.map(str::to_owned),
-                ..Config::default()
-            };
-            Sts::of_key_pairs(&Context::new(config, [].into())).0
-        };
-        assert_eq!(sts(None), "https://sts.ap-northeast-1.aliyuncs.com");
-        assert_eq!(sts(Some("x")), "https://sts.x.aliyuncs.com");
     }
 }

@@ -8,8 +8,6 @@
 //! The vendor's Python credentials library writes a space as `+`; its specification and its other SDKs
 //! write `%20`, which is also what is sent here.
 
-pub mod rsa;
-
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

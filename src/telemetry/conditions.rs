@@ -67,10 +67,6 @@ pub enum Condition {
     GatewayLoop,
     /// The invalidation log has a gap, or an entry that cannot be read; by which.
     InvalidationLogLost,
-    /// An OAuth sign-in cannot be exchanged for a new key.
-    OAuthNotRenewed,
-    /// A renewed OAuth sign-in cannot be written back to its file.
-    OAuthNotWritten,
     /// A value of the credentials file that the vendor's SDKs would read differently; by key.
     ProfileDoubtful,
     /// This machine's clock differs from a server's; by server.
@@ -91,7 +87,7 @@ enum Severity {
 impl Condition {
     /// Every condition.
     #[cfg(test)]
-    const ALL: [Self; 26] = [
+    const ALL: [Self; 24] = [
         Self::OriginThrottles,
         Self::OriginFails,
         Self::OriginUnreachable,
@@ -114,8 +110,6 @@ impl Condition {
         Self::ImageReplaced,
         Self::GatewayLoop,
         Self::InvalidationLogLost,
-        Self::OAuthNotRenewed,
-        Self::OAuthNotWritten,
         Self::ProfileDoubtful,
         Self::ClockWrong,
     ];
@@ -146,8 +140,6 @@ impl Condition {
             Self::ImageReplaced => "image_replaced",
             Self::GatewayLoop => "gateway_loop",
             Self::InvalidationLogLost => "invalidation_log_lost",
-            Self::OAuthNotRenewed => "oauth_not_renewed",
-            Self::OAuthNotWritten => "oauth_not_written",
             Self::ProfileDoubtful => "profile_doubtful",
             Self::ClockWrong => "clock_wrong",
         }
@@ -240,14 +232,6 @@ impl Condition {
                 "the invalidation log has a gap: every cached entry is fetched again",
                 "let the shared cache's server evict nothing, and only gateways of one version write to it",
             ),
-            Self::OAuthNotRenewed => (
-                "the OAuth sign-in cannot be exchanged: its last key is used to its end",
-                "sign in again with the vendor's command line if it lasts",
-            ),
-            Self::OAuthNotWritten => (
-                "the renewed OAuth sign-in cannot be written back and is kept in memory",
-                "make credentials.cli_config_file writable, else it may have to be renewed by the vendor's command line after a restart",
-            ),
             Self::ProfileDoubtful => (
                 "a value of the credentials file has a # inside, where the vendor's SDKs would cut it: it is used whole",
                 "write comments on lines of their own",
@@ -287,8 +271,6 @@ impl Condition {
             Self::SpansLost => "the collector takes spans again",
             Self::ImageReplaced => "no id changed its object for a minute",
             Self::InvalidationLogLost => "the invalidation log had no gap for a minute",
-            Self::OAuthNotRenewed => "the OAuth sign-in is exchanged again",
-            Self::OAuthNotWritten => "the OAuth sign-in is written back again",
             Self::ProfileDoubtful => "no such value was read for a minute",
             Self::ClockWrong => "the correction of the clock did not change for a minute",
             Self::GatewayLoop => "no request came back to this gateway for a minute",
@@ -315,8 +297,6 @@ impl Condition {
             | Self::ReloadFails
             | Self::SpansLost
             | Self::InvalidationLogLost
-            | Self::OAuthNotRenewed
-            | Self::OAuthNotWritten
             | Self::ProfileDoubtful
             | Self::ClockWrong
             | Self::ImageReplaced => Severity::Warn,
@@ -355,9 +335,7 @@ impl Condition {
             | Self::AcceptFails
             | Self::ReloadFails
             | Self::AuditLost
-            | Self::SnapshotFails
-            | Self::OAuthNotRenewed
-            | Self::OAuthNotWritten => Rules {
+            | Self::SnapshotFails => Rules {
                 settle: Duration::ZERO,
                 quiet: None,
             },

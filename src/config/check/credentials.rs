@@ -85,11 +85,6 @@ fn addresses(credentials: &Config, rule: &mut impl FnMut(&str, bool, &str)) {
             plain,
         ),
         (
-            "credentials.oauth_endpoint",
-            credentials.oauth_endpoint.as_deref(),
-            plain,
-        ),
-        (
             "credentials.ecs_endpoint",
             Some(credentials.ecs_endpoint.as_str()),
             Plain::Anywhere,
@@ -133,10 +128,9 @@ mod tests {
     fn credentials_do_not_cross_the_network_in_the_clear() {
         let remote = |config: &mut Config| {
             config.sts_endpoint = Some("http://10.0.0.1".to_owned());
-            config.oauth_endpoint = Some("http://10.0.0.1".to_owned());
             config.uri = Some("http://10.0.0.1/x?y".to_owned());
         };
-        assert_eq!(broken(remote), ["uri", "sts_endpoint", "oauth_endpoint"]);
+        assert_eq!(broken(remote), ["uri", "sts_endpoint"]);
         let allowed = |config: &mut Config| {
             remote(config);
             config.allow_http = true;

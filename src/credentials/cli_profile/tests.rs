@@ -123,7 +123,13 @@ fn a_circle_and_a_tower_are_refused() {
 
 #[test]
 fn modes_that_are_not_supported_are_named() {
-    for mode in ["RamRoleArnWithEcs", "RsaKeyPair", "CredentialsURI", "ak"] {
+    for mode in [
+        "OAuth",
+        "RamRoleArnWithEcs",
+        "RsaKeyPair",
+        "CredentialsURI",
+        "ak",
+    ] {
         let told = refusal(alone(&json!({ "mode": mode })));
         assert!(
             told.contains(&format!("unsupported profile mode {mode}")),

@@ -1,8 +1,5 @@
 //! The files of profiles: each mode, over the wire where it goes there.
 
-mod key_pair;
-mod oauth;
-
 use http::Method;
 use pai_image_gateway::credentials::{Config, SourceName};
 use serde_json::{Value, json};
@@ -10,8 +7,8 @@ use serde_json::{Value, json};
 use super::stand_in::{Asked, HOUR, STS_SECRET, STS_TOKEN, StandIn, assumed, granted, success};
 use super::{PROVIDER, ROLE, assert_signed, file, home, load, refusal, stood_in, variables};
 
-/// What the vendor's own libraries do not support either.
-const REFUSED: [&str; 3] = ["RamRoleArnWithEcs", "RsaKeyPair", "CredentialsURI"];
+/// Modes without a place in a daemon.
+const REFUSED: [&str; 4] = ["OAuth", "RamRoleArnWithEcs", "RsaKeyPair", "CredentialsURI"];
 
 /// Loads from a command line's file at home with these profiles, the first the current one.
 async fn cli(
@@ -57,7 +54,8 @@ async fn a_mode_that_is_not_supported_is_named() {
         let profile = json!([{ "name": "p", "mode": mode }]);
         let told = cli(&profile, &nobody).await.unwrap_err();
         assert!(
-            told.contains(&format!("unsupported profile mode {mode}")),
+            told.contains(&format!("unsupported profile mode {mode}: use a role"))
+                && told.contains("External"),
             "{told}"
         );
     }
