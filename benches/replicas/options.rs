@@ -156,7 +156,7 @@ impl Options {
             (true, _) => ("no shared tier", String::new()),
             (false, true) => (self.kind().name(), String::new()),
             (false, false) => {
-                let expiry = format!(" Where images are to expire, they do after {}.", self.ttl());
+                let expiry = format!(" Images that expire do so after {}.", self.ttl());
                 (self.kind().name(), expiry)
             }
         };

@@ -61,11 +61,11 @@ impl Row {
             .longest
             .map_or_else(|| "not all".to_owned(), |longest| format!("{longest:.0?}"));
         self.bars.push(Bar {
-            what: format!("all have it within {} s ({told})", bar.as_secs()),
+            what: format!("all updated within {} s ({told})", bar.as_secs()),
             holds: spread.longest.is_some_and(|longest| longest <= bar),
         });
         self.bars.push(Bar {
-            what: "none answers the old one after the new one".to_owned(),
+            what: "no replica returns to the old version".to_owned(),
             holds: spread.regressions == 0,
         });
         self
@@ -137,5 +137,5 @@ fn milliseconds(time: Duration) -> String {
     }
 }
 
-const HEAD: &str = "| scene | calls | ideal | × | answered | told to retry | failed | known to be stale \
-    | longest out of date | slowest | took | bar |\n|---|---|---|---|---|---|---|---|---|---|---|---|";
+const HEAD: &str = "| scene | calls | ideal | × | answered | retried | failed | marked stale \
+    | greatest staleness | slowest | took | bar |\n|---|---|---|---|---|---|---|---|---|---|---|---|";

@@ -32,9 +32,9 @@ pub(crate) async fn play(options: &Options) -> Outcome<Report> {
         .rows
         .push(gang::play(options, &shared, Tier::Shared).await?);
     let asked = shared.asked();
-    report.notes.push(format!(
-        "In the gang start the gateways asked of the server: {asked}."
-    ));
+    report
+        .notes
+        .push(format!("Operations in the gang start: {asked}."));
     report.rows.push(purge::play(&shared).await?);
     if let Some(redis) = &shared.redis {
         report.notes.push(server::held(redis).await?);

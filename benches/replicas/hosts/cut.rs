@@ -90,7 +90,7 @@ async fn back(stage: &Stage) -> Outcome<Row> {
     sleep(RETURN).await;
     let spread = watch.stop(begun).await?;
     let row = Row {
-        scene: "it is back".to_owned(),
+        scene: "the connection is back".to_owned(),
         calls: fleet::calls(&stage.origin) - before,
         ideal: None,
         tally: spread.tally,

@@ -24,7 +24,7 @@ pub(super) async fn play(options: &Options, fleet: &Fleet, tier: Tier) -> Outcom
     let once = took.as_secs_f64() / ttl.as_secs_f64() * options.images() as f64;
     let row = Row {
         scene: match tier {
-            Tier::Alone => "images expire, each by itself",
+            Tier::Alone => "images expire, no shared cache",
             Tier::Shared => "images expire",
         }
         .to_owned(),

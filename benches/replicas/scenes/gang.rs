@@ -13,7 +13,7 @@ pub(super) async fn play(options: &Options, fleet: &Fleet, tier: Tier) -> Outcom
     let tally = load::gang(&fleet.sockets, &fleet.images, options.connections, PATIENCE).await?;
     let row = Row {
         scene: match tier {
-            Tier::Alone => "gang start, each by itself",
+            Tier::Alone => "gang start, no shared cache",
             Tier::Shared => "gang start",
         }
         .to_owned(),

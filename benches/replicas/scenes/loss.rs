@@ -22,7 +22,7 @@ pub(super) async fn play(options: &Options, fleet: &mut Fleet) -> Outcome<Row> {
     sleep(third).await;
     let tally = load.stop().await?;
     let row = Row {
-        scene: "the shared tier is killed, and comes back empty".to_owned(),
+        scene: "the shared cache is killed, and restarts empty".to_owned(),
         calls: fleet.calls() - before,
         ideal: None,
         tally,

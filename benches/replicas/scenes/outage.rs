@@ -55,7 +55,7 @@ async fn newcomer(options: &Options, fleet: &mut Fleet) -> Outcome<Row> {
         Duration::ZERO,
     );
     let row = Row {
-        scene: "a gateway started meanwhile".to_owned(),
+        scene: "a gateway that starts meanwhile".to_owned(),
         calls: 0,
         ideal: None,
         tally: tally.await?,
