@@ -27,7 +27,7 @@ pub struct Limits {
 
 /// Where a breaker stands; the `state` label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum BreakerState {
     /// Calls go.
     Closed,
     /// None goes.
@@ -36,7 +36,7 @@ pub enum State {
     Probing,
 }
 
-impl State {
+impl BreakerState {
     /// Every state, in the order of the discriminants.
     pub const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::Probing];
 
@@ -53,7 +53,7 @@ impl State {
 
 /// What an admitted call is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pass {
+pub enum BreakerPermit {
     /// One of many.
     Call,
     /// The one that tries whether the origin is back.
@@ -62,7 +62,7 @@ pub enum Pass {
 
 /// How an admitted call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Signal {
+pub enum CallOutcome {
     /// The origin answered, whatever it said.
     Answered,
     /// It did not, or with an error of its own.
@@ -76,9 +76,9 @@ pub enum Signal {
     Abandoned,
 }
 
-/// Why a call is held back, and until when.
+/// Why a call is rejected, and until when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Held {
+pub enum Rejected {
     /// The origin asked for a pause of which this much is left.
     Throttled(Duration),
     /// The origin fails.
@@ -110,15 +110,15 @@ impl Breaker {
         }
     }
 
-    /// Why a call would be held back now, if it would.
+    /// Why a call would be rejected back now, if it would.
     #[must_use]
-    pub fn held(&self, now: Instant) -> Option<Held> {
+    pub fn rejection(&self, now: Instant) -> Option<Rejected> {
         let throttled = self
             .throttled_until
             .map(|until| until.saturating_duration_since(now));
         match (throttled, self.open_until) {
-            (Some(left), _) if !left.is_zero() => Some(Held::Throttled(left)),
-            (_, Some(until)) if self.probing || now < until => Some(Held::Failing),
+            (Some(left), _) if !left.is_zero() => Some(Rejected::Throttled(left)),
+            (_, Some(until)) if self.probing || now < until => Some(Rejected::Failing),
             _ => None,
         }
     }
@@ -126,38 +126,40 @@ impl Breaker {
     /// Lets a call go, or says why not. Whoever is let go must [`Self::record`] how it ended.
     ///
     /// # Errors
-    /// [`Held`].
-    pub fn admit(&mut self, now: Instant) -> Result<Pass, Held> {
-        if let Some(held) = self.held(now) {
-            return Err(held);
+    /// [`Rejected`].
+    pub fn admit(&mut self, now: Instant) -> Result<BreakerPermit, Rejected> {
+        if let Some(rejected) = self.rejection(now) {
+            return Err(rejected);
         }
         self.probing = self.open_until.is_some();
         Ok(if self.probing {
-            Pass::Probe
+            BreakerPermit::Probe
         } else {
-            Pass::Call
+            BreakerPermit::Call
         })
     }
 
     /// Learns how an admitted call ended.
-    pub fn record(&mut self, pass: Pass, signal: Signal, now: Instant) {
-        self.probing &= pass != Pass::Probe;
-        match signal {
-            Signal::Answered => {
+    pub fn record(&mut self, permit: BreakerPermit, outcome: CallOutcome, now: Instant) {
+        self.probing &= permit != BreakerPermit::Probe;
+        match outcome {
+            CallOutcome::Answered => {
                 (self.failures, self.pause) = (0, self.limits.pause);
                 // A call that was on its way when the origin asked for a pause does not end it.
                 if self.throttled_until.is_none_or(|until| until <= now) {
                     self.open_until = None;
                 }
             }
-            Signal::Failed => self.fail(pass, now),
-            Signal::Throttled(wait) => {
+            CallOutcome::Failed => self.fail(permit, now),
+            CallOutcome::Throttled(wait) => {
                 let until = now + wait.min(MAX_THROTTLE);
                 self.throttled_until = self.throttled_until.max(Some(until));
                 self.open_until = self.open_until.max(Some(until));
             }
-            Signal::Inconclusive if pass == Pass::Probe => self.open_until = Some(now + self.pause),
-            Signal::Inconclusive | Signal::Abandoned => {}
+            CallOutcome::Inconclusive if permit == BreakerPermit::Probe => {
+                self.open_until = Some(now + self.pause)
+            }
+            CallOutcome::Inconclusive | CallOutcome::Abandoned => {}
         }
     }
 
@@ -167,9 +169,9 @@ impl Breaker {
     }
 
     /// Calls that were on their way when it opened do not lengthen the pause.
-    fn fail(&mut self, pass: Pass, now: Instant) {
+    fn fail(&mut self, permit: BreakerPermit, now: Instant) {
         self.failures = self.failures.saturating_add(1);
-        if pass == Pass::Probe {
+        if permit == BreakerPermit::Probe {
             self.pause = (self.pause * 2).min(self.limits.max_pause);
             self.open_until = Some(now + self.pause);
         } else if self.open_until.is_none() && self.failures >= self.limits.failures {
@@ -179,12 +181,12 @@ impl Breaker {
 
     /// Where it stands now.
     #[must_use]
-    pub fn state(&self, now: Instant) -> State {
-        match (self.held(now), self.open_until) {
-            (Some(Held::Failing), _) if self.probing => State::Probing,
-            (Some(_), _) => State::Open,
-            (None, Some(_)) => State::Probing,
-            (None, None) => State::Closed,
+    pub fn state(&self, now: Instant) -> BreakerState {
+        match (self.rejection(now), self.open_until) {
+            (Some(Rejected::Failing), _) if self.probing => BreakerState::Probing,
+            (Some(_), _) => BreakerState::Open,
+            (None, Some(_)) => BreakerState::Probing,
+            (None, None) => BreakerState::Closed,
         }
     }
 }

@@ -177,7 +177,7 @@ impl Upstream {
     /// Brings the gauges up to date that nothing else moves.
     pub fn export(&self) {
         let now = self.protection.state();
-        for state in breaker::State::ALL {
+        for state in breaker::BreakerState::ALL {
             let gauge = self
                 .metrics
                 .breaker_state

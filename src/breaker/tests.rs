@@ -9,15 +9,15 @@ const LIMITS: Limits = Limits {
 };
 
 /// A call that is let go and ends so.
-fn call(breaker: &mut Breaker, signal: Signal, now: Instant) {
-    let pass = breaker.admit(now).unwrap();
-    breaker.record(pass, signal, now);
+fn call(breaker: &mut Breaker, outcome: CallOutcome, now: Instant) {
+    let permit = breaker.admit(now).unwrap();
+    breaker.record(permit, outcome, now);
 }
 
 fn open_at(start: Instant) -> Breaker {
     let mut breaker = Breaker::new(LIMITS);
     for _ in 0..3 {
-        call(&mut breaker, Signal::Failed, start);
+        call(&mut breaker, CallOutcome::Failed, start);
     }
     breaker
 }
@@ -26,20 +26,20 @@ fn open_at(start: Instant) -> Breaker {
 fn failures_in_a_row_open_it_and_an_answer_between_them_does_not() {
     let now = Instant::now();
     let mut breaker = Breaker::new(LIMITS);
-    for signal in [
-        Signal::Failed,
-        Signal::Failed,
-        Signal::Answered,
-        Signal::Failed,
-        Signal::Failed,
+    for outcome in [
+        CallOutcome::Failed,
+        CallOutcome::Failed,
+        CallOutcome::Answered,
+        CallOutcome::Failed,
+        CallOutcome::Failed,
     ] {
-        call(&mut breaker, signal, now);
+        call(&mut breaker, outcome, now);
     }
-    assert_eq!(breaker.state(now), State::Closed);
-    call(&mut breaker, Signal::Failed, now);
+    assert_eq!(breaker.state(now), BreakerState::Closed);
+    call(&mut breaker, CallOutcome::Failed, now);
     assert_eq!(
         (breaker.state(now), breaker.admit(now)),
-        (State::Open, Err(Held::Failing))
+        (BreakerState::Open, Err(Rejected::Failing))
     );
 }
 
@@ -50,17 +50,17 @@ fn after_the_pause_one_probe_decides() {
     let mut breaker = open_at(start);
     assert_eq!(
         breaker.admit(later - Duration::from_millis(1)),
-        Err(Held::Failing)
+        Err(Rejected::Failing)
     );
-    assert_eq!(breaker.admit(later), Ok(Pass::Probe));
+    assert_eq!(breaker.admit(later), Ok(BreakerPermit::Probe));
     assert_eq!(
         (breaker.state(later), breaker.admit(later)),
-        (State::Probing, Err(Held::Failing))
+        (BreakerState::Probing, Err(Rejected::Failing))
     );
-    breaker.record(Pass::Probe, Signal::Answered, later);
+    breaker.record(BreakerPermit::Probe, CallOutcome::Answered, later);
     assert_eq!(
         (breaker.state(later), breaker.admit(later)),
-        (State::Closed, Ok(Pass::Call))
+        (BreakerState::Closed, Ok(BreakerPermit::Call))
     );
 }
 
@@ -71,10 +71,10 @@ fn each_failed_probe_doubles_the_pause_up_to_a_limit() {
     for pause in [1, 2, 4, 4] {
         assert_eq!(
             breaker.admit(now + Duration::from_millis(pause * 1000 - 1)),
-            Err(Held::Failing)
+            Err(Rejected::Failing)
         );
         now += Duration::from_secs(pause);
-        call(&mut breaker, Signal::Failed, now);
+        call(&mut breaker, CallOutcome::Failed, now);
     }
 }
 
@@ -83,8 +83,8 @@ fn a_probe_that_nobody_heard_of_frees_the_place_for_another() {
     let start = Instant::now();
     let mut breaker = open_at(start);
     let later = start + Duration::from_secs(1);
-    call(&mut breaker, Signal::Abandoned, later);
-    assert_eq!(breaker.admit(later), Ok(Pass::Probe));
+    call(&mut breaker, CallOutcome::Abandoned, later);
+    assert_eq!(breaker.admit(later), Ok(BreakerPermit::Probe));
 }
 
 #[test]
@@ -92,14 +92,14 @@ fn calls_on_their_way_when_it_opened_do_not_lengthen_the_pause() {
     let start = Instant::now();
     let mut breaker = open_at(start);
     breaker.record(
-        Pass::Call,
-        Signal::Failed,
+        BreakerPermit::Call,
+        CallOutcome::Failed,
         start + Duration::from_millis(900),
     );
     let later = start + Duration::from_secs(1);
-    assert_eq!(breaker.admit(later), Ok(Pass::Probe));
-    breaker.record(Pass::Call, Signal::Failed, later);
-    assert_eq!(breaker.admit(later), Err(Held::Failing));
+    assert_eq!(breaker.admit(later), Ok(BreakerPermit::Probe));
+    breaker.record(BreakerPermit::Call, CallOutcome::Failed, later);
+    assert_eq!(breaker.admit(later), Err(Rejected::Failing));
 }
 
 #[test]
@@ -108,22 +108,22 @@ fn a_probe_that_tells_nothing_is_repeated_after_the_same_pause() {
     let mut breaker = open_at(now);
     for _ in 0..3 {
         now += Duration::from_secs(1);
-        call(&mut breaker, Signal::Inconclusive, now);
+        call(&mut breaker, CallOutcome::Inconclusive, now);
         let soon = now + Duration::from_millis(999);
-        assert_eq!(breaker.admit(soon), Err(Held::Failing));
+        assert_eq!(breaker.admit(soon), Err(Rejected::Failing));
     }
     // While it is closed such a call neither counts nor ends a row of failures.
     let mut closed = Breaker::new(LIMITS);
-    for signal in [
-        Signal::Failed,
-        Signal::Inconclusive,
-        Signal::Failed,
-        Signal::Inconclusive,
-        Signal::Failed,
+    for outcome in [
+        CallOutcome::Failed,
+        CallOutcome::Inconclusive,
+        CallOutcome::Failed,
+        CallOutcome::Inconclusive,
+        CallOutcome::Failed,
     ] {
-        call(&mut closed, signal, now);
+        call(&mut closed, outcome, now);
     }
-    assert_eq!(closed.state(now), State::Open);
+    assert_eq!(closed.state(now), BreakerState::Open);
 }
 
 #[test]
@@ -131,13 +131,13 @@ fn one_call_probes_at_once_when_the_cause_has_changed() {
     let now = Instant::now();
     let mut breaker = open_at(now);
     breaker.probe_now(now);
-    assert_eq!(breaker.admit(now), Ok(Pass::Probe));
-    assert_eq!(breaker.admit(now), Err(Held::Failing));
-    breaker.record(Pass::Probe, Signal::Failed, now);
-    assert_eq!(breaker.admit(now), Err(Held::Failing));
+    assert_eq!(breaker.admit(now), Ok(BreakerPermit::Probe));
+    assert_eq!(breaker.admit(now), Err(Rejected::Failing));
+    breaker.record(BreakerPermit::Probe, CallOutcome::Failed, now);
+    assert_eq!(breaker.admit(now), Err(Rejected::Failing));
     let mut closed = Breaker::new(LIMITS);
     closed.probe_now(now);
-    assert_eq!(closed.admit(now), Ok(Pass::Call));
+    assert_eq!(closed.admit(now), Ok(BreakerPermit::Call));
 }
 
 #[test]
@@ -146,27 +146,30 @@ fn a_throttle_holds_calls_for_the_time_the_origin_names() {
     let mut breaker = Breaker::new(LIMITS);
     call(
         &mut breaker,
-        Signal::Throttled(Duration::from_millis(700)),
+        CallOutcome::Throttled(Duration::from_millis(700)),
         now,
     );
     assert_eq!(
         breaker.admit(now),
-        Err(Held::Throttled(Duration::from_millis(700)))
+        Err(Rejected::Throttled(Duration::from_millis(700)))
     );
     // A late answer of another call does not lift it.
-    breaker.record(Pass::Call, Signal::Answered, now);
-    assert_eq!(breaker.state(now), State::Open);
+    breaker.record(BreakerPermit::Call, CallOutcome::Answered, now);
+    assert_eq!(breaker.state(now), BreakerState::Open);
     let later = now + Duration::from_millis(700);
-    assert_eq!(breaker.admit(later), Ok(Pass::Probe));
-    assert_eq!(breaker.admit(later), Err(Held::Failing));
-    breaker.record(Pass::Probe, Signal::Answered, later);
-    assert_eq!(breaker.admit(later), Ok(Pass::Call));
+    assert_eq!(breaker.admit(later), Ok(BreakerPermit::Probe));
+    assert_eq!(breaker.admit(later), Err(Rejected::Failing));
+    breaker.record(BreakerPermit::Probe, CallOutcome::Answered, later);
+    assert_eq!(breaker.admit(later), Ok(BreakerPermit::Call));
     breaker.record(
-        Pass::Call,
-        Signal::Throttled(Duration::from_secs(9999)),
+        BreakerPermit::Call,
+        CallOutcome::Throttled(Duration::from_secs(9999)),
         later,
     );
-    assert_eq!(breaker.held(later), Some(Held::Throttled(MAX_THROTTLE)));
+    assert_eq!(
+        breaker.rejection(later),
+        Some(Rejected::Throttled(MAX_THROTTLE))
+    );
 }
 
 /// One call at a time, in ten lines: what the breaker must agree with.
@@ -211,8 +214,8 @@ proptest! {
             let now = start + Duration::from_millis(ms);
             let admitted = breaker.admit(now);
             prop_assert_eq!(admitted.is_ok(), model.step(ms, fails));
-            if let Ok(pass) = admitted {
-                breaker.record(pass, if fails { Signal::Failed } else { Signal::Answered }, now);
+            if let Ok(permit) = admitted {
+                breaker.record(permit, if fails { CallOutcome::Failed } else { CallOutcome::Answered }, now);
             }
         }
     }
@@ -220,6 +223,6 @@ proptest! {
 
 #[test]
 fn each_state_has_its_label() {
-    let labels = State::ALL.map(State::as_str);
+    let labels = BreakerState::ALL.map(BreakerState::as_str);
     assert_eq!(labels, ["closed", "open", "probing"]);
 }

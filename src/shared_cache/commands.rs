@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 
 use super::Config;
 use super::connection::Connection;
-use crate::breaker::{Breaker, Limits, Pass, Signal, State};
+use crate::breaker::{Breaker, BreakerPermit, BreakerState, CallOutcome, Limits};
 use crate::metrics::SharedResult;
 
 /// Commands under way at once: enough to keep a connection busy, few enough that one that is sent has
@@ -72,7 +72,7 @@ impl Commands {
         if connection.is_some() {
             // It has just answered.
             let mut breaker = self.breaker.lock();
-            breaker.record(Pass::Probe, Signal::Answered, Instant::now());
+            breaker.record(BreakerPermit::Probe, CallOutcome::Answered, Instant::now());
         }
         self.connection.store(connection.map(Into::into));
     }
@@ -83,7 +83,7 @@ impl Commands {
     }
 
     /// Where the breaker stands.
-    pub(super) fn state(&self) -> State {
+    pub(super) fn state(&self) -> BreakerState {
         self.breaker.lock().state(Instant::now())
     }
 
@@ -99,15 +99,15 @@ impl Commands {
         let Ok(Ok(_turn)) = turn.await else {
             return Err(Trouble::Skipped);
         };
-        let mut admitted = self.admit()?;
+        let mut guard = self.admit()?;
         let ran = timeout(self.timeout, command(Connection::clone(&connection))).await;
         match ran {
             Ok(Ok(reply)) => {
-                admitted.signal = Signal::Answered;
+                guard.outcome = CallOutcome::Answered;
                 Ok(reply)
             }
             Ok(Err(error)) => {
-                admitted.signal = Signal::Failed;
+                guard.outcome = CallOutcome::Failed;
                 tracing::debug!(%error, "the shared tier refused a command");
                 if is_of_the_connection(&error) {
                     self.refused.notify_one();
@@ -115,18 +115,18 @@ impl Commands {
                 Err(Trouble::Error)
             }
             Err(_) => {
-                admitted.signal = Signal::Failed;
+                guard.outcome = CallOutcome::Failed;
                 Err(Trouble::Timeout)
             }
         }
     }
 
-    fn admit(&self) -> Result<Admitted<'_>, Trouble> {
-        let pass = self.breaker.lock().admit(Instant::now());
-        Ok(Admitted {
+    fn admit(&self) -> Result<BreakerGuard<'_>, Trouble> {
+        let permit = self.breaker.lock().admit(Instant::now());
+        Ok(BreakerGuard {
             breaker: &self.breaker,
-            pass: pass.map_err(|_| Trouble::Skipped)?,
-            signal: Signal::Abandoned,
+            permit: permit.map_err(|_| Trouble::Skipped)?,
+            outcome: CallOutcome::Abandoned,
         })
     }
 }
@@ -152,16 +152,16 @@ fn wraps_one(detail: &str) -> bool {
 }
 
 /// Tells the breaker how a command ended, however it ended.
-struct Admitted<'a> {
+struct BreakerGuard<'a> {
     breaker: &'a Mutex<Breaker>,
-    pass: Pass,
-    signal: Signal,
+    permit: BreakerPermit,
+    outcome: CallOutcome,
 }
 
-impl Drop for Admitted<'_> {
+impl Drop for BreakerGuard<'_> {
     fn drop(&mut self) {
         let mut breaker = self.breaker.lock();
-        breaker.record(self.pass, self.signal, Instant::now());
+        breaker.record(self.permit, self.outcome, Instant::now());
     }
 }
 

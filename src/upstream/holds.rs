@@ -16,7 +16,7 @@ use super::quota::Quota;
 use super::refusals::{Answered, Refusals, Subject};
 use super::{Attempt, Throttle, UpstreamError, Verdict};
 use crate::api::{Action, OriginError};
-use crate::breaker::{Breaker, Held, Limits, Pass, Signal, State};
+use crate::breaker::{Breaker, BreakerPermit, BreakerState, CallOutcome, Limits, Rejected};
 use crate::metrics::HoldReason;
 use crate::transport::TransportError;
 
@@ -57,11 +57,11 @@ pub(super) struct OperationHolds {
 /// Places of one call in the breakers that it passed. It must be recorded how it ended.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Passes {
-    connection: Pass,
-    key: Pass,
-    calls: Pass,
-    permission: Pass,
-    subject: Option<Pass>,
+    connection: BreakerPermit,
+    key: BreakerPermit,
+    calls: BreakerPermit,
+    permission: BreakerPermit,
+    subject: Option<BreakerPermit>,
 }
 
 /// End of a call, as far as the breakers are concerned.
@@ -133,53 +133,55 @@ impl Ending {
         }
     }
 
-    const fn connection(&self) -> Signal {
+    const fn connection(&self) -> CallOutcome {
         match self {
-            Self::Unreachable => Signal::Failed,
-            Self::Silent => Signal::Inconclusive,
-            Self::Abandoned => Signal::Abandoned,
-            _ => Signal::Answered,
+            Self::Unreachable => CallOutcome::Failed,
+            Self::Silent => CallOutcome::Inconclusive,
+            Self::Abandoned => CallOutcome::Abandoned,
+            _ => CallOutcome::Answered,
         }
     }
 
-    const fn key(&self) -> Signal {
+    const fn key(&self) -> CallOutcome {
         match self {
-            Self::KeyRefused(_) => Signal::Failed,
+            Self::KeyRefused(_) => CallOutcome::Failed,
             Self::Answered { .. } | Self::Refused { .. } | Self::NotPermitted(_) => {
-                Signal::Answered
+                CallOutcome::Answered
             }
-            Self::Abandoned => Signal::Abandoned,
-            _ => Signal::Inconclusive,
+            Self::Abandoned => CallOutcome::Abandoned,
+            _ => CallOutcome::Inconclusive,
         }
     }
 
-    fn calls(&self, action: Action) -> Signal {
+    fn calls(&self, action: Action) -> CallOutcome {
         match self {
-            Self::Failed | Self::Silent => Signal::Failed,
+            Self::Failed | Self::Silent => CallOutcome::Failed,
             // One client's odd search must not hold back another's.
-            Self::Foreign if action == Action::GetImage => Signal::Failed,
+            Self::Foreign if action == Action::GetImage => CallOutcome::Failed,
             Self::Throttled(throttle) => {
-                Signal::Throttled(throttle.wait.unwrap_or(UNNAMED_THROTTLE))
+                CallOutcome::Throttled(throttle.wait.unwrap_or(UNNAMED_THROTTLE))
             }
             Self::Answered { .. } | Self::Refused { .. } | Self::NotPermitted(_) => {
-                Signal::Answered
+                CallOutcome::Answered
             }
-            Self::Abandoned => Signal::Abandoned,
+            Self::Abandoned => CallOutcome::Abandoned,
             Self::KeyRefused(_) | Self::Foreign | Self::Unreachable | Self::Undecided => {
-                Signal::Inconclusive
+                CallOutcome::Inconclusive
             }
         }
     }
 
     /// `doubles` is false where the refused subject was never answered: asking for forbidden ids does not lengthen
     /// the pause.
-    fn permission(&self, pass: Pass, doubles: bool) -> Signal {
+    fn permission(&self, pass: BreakerPermit, doubles: bool) -> CallOutcome {
         match self {
-            Self::NotPermitted(_) if pass == Pass::Probe && !doubles => Signal::Inconclusive,
-            Self::NotPermitted(_) => Signal::Failed,
-            Self::Answered { .. } => Signal::Answered,
-            Self::Abandoned => Signal::Abandoned,
-            _ => Signal::Inconclusive,
+            Self::NotPermitted(_) if pass == BreakerPermit::Probe && !doubles => {
+                CallOutcome::Inconclusive
+            }
+            Self::NotPermitted(_) => CallOutcome::Failed,
+            Self::Answered { .. } => CallOutcome::Answered,
+            Self::Abandoned => CallOutcome::Abandoned,
+            _ => CallOutcome::Inconclusive,
         }
     }
 }
@@ -198,20 +200,20 @@ impl Holds {
 
     /// The reason why a call would be held back now.
     pub(super) fn held(&self, subject: &Subject, now: Instant) -> Option<UpstreamError> {
-        if self.connection.held(now).is_some() {
+        if self.connection.rejection(now).is_some() {
             return Some(UpstreamError::HeldBack);
         }
-        if self.key.breaker.held(now).is_some() {
+        if self.key.breaker.rejection(now).is_some() {
             return Some(UpstreamError::Credential(self.key.refusal.clone()));
         }
         let operation = self.operation(subject.action);
-        if operation.permission.breaker.held(now).is_some() {
+        if operation.permission.breaker.rejection(now).is_some() {
             let code = operation.permission.refusal.clone();
             return Some(UpstreamError::Credential(code));
         }
-        match operation.calls.held(now) {
-            Some(Held::Failing) => return Some(UpstreamError::HeldBack),
-            Some(Held::Throttled(left)) => {
+        match operation.calls.rejection(now) {
+            Some(Rejected::Failing) => return Some(UpstreamError::HeldBack),
+            Some(Rejected::Throttled(left)) => {
                 return Some(UpstreamError::Throttled(Throttle {
                     code: operation.throttle_code.clone(),
                     wait: Some(left),
@@ -220,7 +222,7 @@ impl Holds {
             None => {}
         }
         let refusing = self.subjects.get(subject)?;
-        let held = refusing.breaker.held(now);
+        let held = refusing.breaker.rejection(now);
         held.map(|_| UpstreamError::Refused(refusing.refusal.clone()))
     }
 
@@ -233,7 +235,7 @@ impl Holds {
         if let Some(error) = self.held(subject, now) {
             return Err(error);
         }
-        let all = |_: Held| UpstreamError::HeldBack;
+        let all = |_: Rejected| UpstreamError::HeldBack;
         let connection = self.connection.admit(now).map_err(all)?;
         let key = self.key.breaker.admit(now).map_err(all)?;
         let operation = self.operation_mut(subject.action);
@@ -278,7 +280,7 @@ impl Holds {
     /// A refusal of a search and repeated complaints about an image are kept; a complaint about a search is that
     /// search's alone, and a refusal of an image is remembered by the cache.
     fn record_subject(&mut self, subject: &Subject, passes: Passes, ending: &Ending, now: Instant) {
-        let pass = passes.subject.unwrap_or(Pass::Call);
+        let pass = passes.subject.unwrap_or(BreakerPermit::Call);
         match ending {
             Ending::Answered { .. } => {
                 self.subjects.remove(subject);
@@ -294,12 +296,12 @@ impl Holds {
                 let refusing = self.subjects.entry(subject.clone());
                 let refusing = refusing.or_insert_with(|| Refusing::new(limits, error.clone()));
                 refusing.refusal.clone_from(error);
-                refusing.breaker.record(pass, Signal::Failed, now);
+                refusing.breaker.record(pass, CallOutcome::Failed, now);
             }
             _ => {
                 let signal = match ending {
-                    Ending::Abandoned => Signal::Abandoned,
-                    _ => Signal::Inconclusive,
+                    Ending::Abandoned => CallOutcome::Abandoned,
+                    _ => CallOutcome::Inconclusive,
                 };
                 if let Some(refusing) = self.subjects.get_mut(subject) {
                     refusing.breaker.record(pass, signal, now);
@@ -312,7 +314,7 @@ impl Holds {
     fn has_room(&mut self, now: Instant) -> bool {
         if self.subjects.len() >= MAX_SUBJECTS {
             self.subjects
-                .retain(|_, refusing| refusing.breaker.held(now).is_some());
+                .retain(|_, refusing| refusing.breaker.rejection(now).is_some());
         }
         self.subjects.len() < MAX_SUBJECTS
     }
@@ -322,7 +324,7 @@ impl Holds {
         let was_answered = self.answered.has(subject);
         let operation = self.operation_mut(subject.action);
         let concerns = operation.refusals.note(&subject.id, was_answered, now);
-        let is_held = operation.permission.breaker.state(now) != State::Closed;
+        let is_held = operation.permission.breaker.state(now) != BreakerState::Closed;
         concerns || (was_answered && is_held)
     }
 
@@ -342,11 +344,11 @@ impl Holds {
     }
 
     /// State of the shared breaker: the worse of its two.
-    pub(super) fn state(&self, now: Instant) -> State {
+    pub(super) fn state(&self, now: Instant) -> BreakerState {
         match (self.connection.state(now), self.key.breaker.state(now)) {
-            (State::Open, _) | (_, State::Open) => State::Open,
-            (State::Probing, _) | (_, State::Probing) => State::Probing,
-            (State::Closed, State::Closed) => State::Closed,
+            (BreakerState::Open, _) | (_, BreakerState::Open) => BreakerState::Open,
+            (BreakerState::Probing, _) | (_, BreakerState::Probing) => BreakerState::Probing,
+            (BreakerState::Closed, BreakerState::Closed) => BreakerState::Closed,
         }
     }
 
@@ -398,21 +400,21 @@ impl OperationHolds {
     }
 
     /// State of the operation's breakers: the worse of them.
-    pub(super) fn state(&self, now: Instant) -> State {
+    pub(super) fn state(&self, now: Instant) -> BreakerState {
         match (self.calls.state(now), self.permission.breaker.state(now)) {
-            (State::Open, _) | (_, State::Open) => State::Open,
-            (State::Probing, _) | (_, State::Probing) => State::Probing,
-            (State::Closed, State::Closed) => State::Closed,
+            (BreakerState::Open, _) | (_, BreakerState::Open) => BreakerState::Open,
+            (BreakerState::Probing, _) | (_, BreakerState::Probing) => BreakerState::Probing,
+            (BreakerState::Closed, BreakerState::Closed) => BreakerState::Closed,
         }
     }
 
     /// Whether the operation is held back for this reason.
     pub(super) fn is_held(&self, reason: HoldReason, now: Instant) -> bool {
-        let calls = self.calls.held(now);
+        let calls = self.calls.rejection(now);
         match reason {
-            HoldReason::Failing => calls == Some(Held::Failing),
-            HoldReason::Throttled => matches!(calls, Some(Held::Throttled(_))),
-            HoldReason::Permission => self.permission.breaker.held(now).is_some(),
+            HoldReason::Failing => calls == Some(Rejected::Failing),
+            HoldReason::Throttled => matches!(calls, Some(Rejected::Throttled(_))),
+            HoldReason::Permission => self.permission.breaker.rejection(now).is_some(),
             HoldReason::Quota => self.quota.is_kept(now),
         }
     }

@@ -13,7 +13,7 @@ use super::holds::{Ending, Holds, Passes};
 use super::refusals::Subject;
 use super::{Config, UpstreamError};
 use crate::api::Action;
-use crate::breaker::{Limits, State};
+use crate::breaker::{BreakerState, Limits};
 use crate::metrics::{HoldReason, QuotaScope};
 use crate::priority::Urgency;
 use crate::signing::Credentials;
@@ -129,12 +129,12 @@ impl Protection {
     }
 
     /// State of the breaker that all operations share.
-    pub(super) fn state(&self) -> State {
+    pub(super) fn state(&self) -> BreakerState {
         self.holds.lock().state(Instant::now())
     }
 
     /// States of the shared breaker and of an operation's.
-    pub(super) fn states(&self, action: Action) -> (State, State) {
+    pub(super) fn states(&self, action: Action) -> (BreakerState, BreakerState) {
         let (holds, now) = (self.holds.lock(), Instant::now());
         (holds.state(now), holds.operation(action).state(now))
     }

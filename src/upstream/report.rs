@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{Attempt, Upstream, UpstreamError, Verdict, retry};
 use crate::api::Action;
-use crate::breaker::State;
+use crate::breaker::BreakerState;
 use crate::clock::Evidence;
 use crate::metrics::Metrics;
 use crate::telemetry::{Condition, told};
@@ -106,9 +106,9 @@ impl Upstream {
         for (state, subject) in [(shared, "shared"), (operation, action.as_str())] {
             let log = &self.metrics.conditions;
             match state {
-                State::Open => log.occurred(Condition::BreakerOpen, subject, String::new),
-                State::Closed => log.recovered(Condition::BreakerOpen, subject),
-                State::Probing => {}
+                BreakerState::Open => log.occurred(Condition::BreakerOpen, subject, String::new),
+                BreakerState::Closed => log.recovered(Condition::BreakerOpen, subject),
+                BreakerState::Probing => {}
             }
         }
     }

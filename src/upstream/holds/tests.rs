@@ -89,7 +89,7 @@ fn an_operation_that_fails_holds_back_no_other() {
         );
         let labels = subject(Action::ListImageLabels, "7");
         assert!(call(&mut holds, &labels, &FOUND, now), "{ending:?}");
-        assert_eq!(holds.state(now), State::Closed);
+        assert_eq!(holds.state(now), BreakerState::Closed);
     }
 }
 
@@ -112,7 +112,7 @@ fn what_concerns_the_connection_or_the_key_holds_back_all() {
             &FOUND,
             now
         ));
-        assert_eq!(holds.state(now), State::Open);
+        assert_eq!(holds.state(now), BreakerState::Open);
     }
 }
 
@@ -153,11 +153,11 @@ fn only_an_accepted_call_ends_the_trouble_with_the_key() {
     assert_eq!(calls(&mut holds, &image("a"), &refused, start), 3);
     let later = start + Duration::from_secs(1);
     assert!(call(&mut holds, &image("a"), &Ending::Failed, later));
-    assert_eq!(holds.state(later), State::Open);
+    assert_eq!(holds.state(later), BreakerState::Open);
     let last = start + Duration::from_secs(2);
     let missing = Ending::Answered { is_success: false };
     assert!(call(&mut holds, &image("a"), &missing, last));
-    assert_eq!(holds.state(last), State::Closed);
+    assert_eq!(holds.state(last), BreakerState::Closed);
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn an_operation_without_permission_is_probed_at_a_steady_pace_until_it_succeeds(
     ));
     assert_eq!(
         holds.state(now),
-        State::Closed,
+        BreakerState::Closed,
         "it is no other operation's"
     );
     assert!(
