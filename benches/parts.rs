@@ -11,8 +11,8 @@ use pai_image_gateway::api::{Action, Call, ImageFields, ImageId, ImageKey};
 use pai_image_gateway::auth::Principal;
 use pai_image_gateway::cache::freshness::{Directives, Evidence};
 use pai_image_gateway::cache::{Arrival, Cache, CachedAnswer, Config, Entry, LookupResult, Policy};
-use pai_image_gateway::metrics::Metrics;
-use pai_image_gateway::outcome::Outcome;
+use pai_image_gateway::observability::metrics::Metrics;
+use pai_image_gateway::observability::outcome::Outcome;
 use pai_image_gateway::priority::Priority;
 use pai_image_gateway::response::{self, CacheStatus};
 use pai_image_gateway::signing::{

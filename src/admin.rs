@@ -34,17 +34,17 @@ use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
 use crate::api::Malformed;
-use crate::audit::Audit;
 use crate::auth::Authenticator;
 use crate::cache::Cache;
 use crate::credentials::Provider;
-use crate::metrics::{Encoding, Exposition, Metrics};
+use crate::observability::audit::Audit;
+use crate::observability::logging::Condition;
+use crate::observability::metrics::{Encoding, Exposition, Metrics};
+use crate::observability::top_images::Ranking;
 use crate::peer::Peer;
-use crate::ranking::Ranking;
 use crate::response::Body;
 use crate::server::{Address, Service};
 use crate::shared_cache::Shared;
-use crate::telemetry::Condition;
 use crate::upstream::{Upstream, UpstreamError};
 
 /// The `[admin]` settings.

@@ -19,22 +19,22 @@ use tokio::time::{interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::access::Access;
 use crate::admin::{Admin, Health, Observe};
-use crate::audit::Audit;
 use crate::auth::{Authenticator, BadClients, Mode};
 use crate::cache::{Cache, Keeper};
 use crate::config::{Loaded, Settings, Shutdown};
 use crate::credentials::{Environment, Provider};
 use crate::gateway::{Gateway, GatewayParts};
-use crate::metrics::Metrics;
-use crate::ranking::Ranking;
+use crate::observability::access_log::Access;
+use crate::observability::audit::Audit;
+use crate::observability::logging::{Level, told};
+use crate::observability::metrics::Metrics;
+use crate::observability::top_images::Ranking;
+use crate::observability::traces::{BadTraces, Traces};
 use crate::reload::Rounds;
 use crate::response::Budget;
 use crate::server::{self, Address, BadFiles, BindError, Bound, Bounds, Policy, Server, Service};
 use crate::shared_cache::{Follower, Shared};
-use crate::telemetry::{Level, told};
-use crate::traces::{BadTraces, Traces};
 use crate::transport::{self, BuildError};
 use crate::units::Span;
 use crate::upstream::{self, BadOrigin, Origin, Upstream, UpstreamError};
@@ -417,7 +417,7 @@ fn serve_beside<S: Service>(
     stop: &CancellationToken,
     service: Arc<S>,
     bound: Bound,
-    metrics: crate::metrics::ListenerMetrics,
+    metrics: crate::observability::metrics::ListenerMetrics,
 ) {
     let config = server::Config {
         max_connections: BESIDE_CONNECTIONS,

@@ -35,9 +35,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::api::Action;
-use crate::metrics::Metrics;
+use crate::observability::logging::Condition;
+use crate::observability::metrics::Metrics;
 use crate::peer::Peer;
-use crate::telemetry::Condition;
 use crate::units::ByteSize;
 use nonces::Nonces;
 use writes::Writes;

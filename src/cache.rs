@@ -43,9 +43,9 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::api::{ImageId, ImageKey};
-use crate::metrics::{Metrics, Store};
+use crate::observability::logging::Condition;
+use crate::observability::metrics::{Metrics, Store};
 use crate::priority::{Priority, Urgency};
-use crate::telemetry::Condition;
 use flight::{Join, SingleFlight};
 use images::Images;
 use snapshot::Journal;

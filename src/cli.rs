@@ -18,9 +18,9 @@ use serde_json::{Value, json};
 use crate::admin::client::Ask;
 use crate::config::{self, Loaded, Origins, Problems};
 use crate::credentials::Environment;
-use crate::metrics::Metrics;
+use crate::observability::logging::told;
+use crate::observability::metrics::Metrics;
 use crate::server::Address;
-use crate::telemetry::told;
 
 /// A caching, signing reverse proxy in front of Alibaba Cloud PAI's AIWorkSpace image API.
 #[derive(Debug, Parser)]

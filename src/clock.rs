@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::metrics::Metrics;
-use crate::telemetry::Condition;
+use crate::observability::logging::Condition;
+use crate::observability::metrics::Metrics;
 
 /// STS's `Date` corrects the clock only beyond this: the header is in whole seconds and travels for some.
 const TOLERANCE: SignedDuration = SignedDuration::from_secs(30);

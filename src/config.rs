@@ -25,11 +25,9 @@ use figment::providers::Serialized;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::observability::{audit, logging, traces};
 use crate::units::Span;
-use crate::{
-    admin, audit, auth, cache, credentials, gateway, reload, server, shared_cache, telemetry,
-    traces, upstream,
-};
+use crate::{admin, auth, cache, credentials, gateway, reload, server, shared_cache, upstream};
 
 /// Every setting.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -62,7 +60,7 @@ pub struct Settings {
     /// Files that are read again.
     pub reload: reload::Config,
     /// Logs.
-    pub log: telemetry::Config,
+    pub log: logging::Config,
     /// Traces.
     pub traces: traces::Config,
     /// Stopping.

@@ -52,9 +52,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::metrics::Metrics;
+use crate::observability::logging::{Condition, told};
+use crate::observability::metrics::Metrics;
 use crate::signing::Credentials;
-use crate::telemetry::{Condition, told};
 use schedule::Schedule;
 
 /// A credential with where it came from and how long it holds.

@@ -45,21 +45,21 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use crate::access::Access;
 use crate::api::{Action, Call, ImageKey, Malformed, Misrouted, Operation};
-use crate::audit::{Audit, Deed};
 use crate::auth::{
     Authenticator, BodyProof, Permission, Principal, Seen, SignedIn, Unseen, WriteProof,
 };
 use crate::cache::{Cache, freshness};
-use crate::metrics::{ClientMetrics, Metrics};
-use crate::outcome::Outcome;
+use crate::observability::access_log::Access;
+use crate::observability::audit::{Audit, Deed};
+use crate::observability::metrics::{ClientMetrics, Metrics};
+use crate::observability::outcome::Outcome;
+use crate::observability::top_images::Ranking;
+use crate::observability::traces::{Step, Trace, Traces};
 use crate::peer::Peer;
-use crate::ranking::Ranking;
 use crate::response::{self, Answer, Body, Budget, CacheStatus, Error};
 use crate::server::Service;
 use crate::shared_cache::Shared;
-use crate::traces::{Step, Trace, Traces};
 use crate::units::{ByteSize, Span};
 use crate::upstream::{Upstream, UpstreamError};
 use demand::{Demand, Plan};

@@ -22,8 +22,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::bounded_read;
-use crate::metrics::ReloadMetrics;
-use crate::telemetry::{Condition, Conditions};
+use crate::observability::logging::{Condition, Conditions};
+use crate::observability::metrics::ReloadMetrics;
 use crate::units::Span;
 
 /// The `[reload]` settings.

@@ -22,7 +22,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use crate::api::{ErrorBody, OriginError};
 use crate::auth::Seen;
 use crate::cache::{Negative, Parent};
-use crate::outcome::Outcome;
+use crate::observability::outcome::Outcome;
 use crate::transport::Reply;
 use crate::upstream::UpstreamError;
 use seconds::Seconds;

@@ -35,10 +35,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api::Malformed;
-use crate::metrics::{Handshake, ListenerMetrics};
+use crate::observability::logging::Condition;
+use crate::observability::metrics::{Handshake, ListenerMetrics};
 use crate::peer::Peer;
 use crate::response::{Body, Budget, Unauthenticated};
-use crate::telemetry::Condition;
 use crate::units::{ByteSize, Span};
 use guard::{BodyLength, Guard, Limits, Phase, Room};
 use listener::Stream;

@@ -55,7 +55,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::api::{ImageId, ImageKey};
 use crate::cache::{CachedAnswer, Entry, Freshness, Policy};
-use crate::metrics::{Metrics, SharedOperation, SharedResult};
+use crate::observability::metrics::{Metrics, SharedOperation, SharedResult};
 use commands::{Commands, Trouble};
 use names::Names;
 use orders::{Horizon, Unheard};

@@ -11,7 +11,7 @@ use pai_image_gateway::api::{ImageFields, ImageId, ImageKey};
 use pai_image_gateway::cache::{
     Arrival, Cache, CachedAnswer, Config, Entry, Fetch, LookupResult, Policy,
 };
-use pai_image_gateway::metrics::Metrics;
+use pai_image_gateway::observability::metrics::Metrics;
 use pai_image_gateway::priority::Priority;
 use pai_image_gateway::units::ByteSize;
 use tokio::time::Instant;

@@ -9,7 +9,7 @@ from measuring.server import ROOT
 
 KIB, MIB = 1 << 10, 1 << 20
 UNITS = {"KiB": KIB, "MiB": MIB, "GiB": 1 << 30}
-# Bounds that are no settings: src/telemetry.rs and src/audit.rs; clients.toml as it may reasonably be.
+# Bounds that are no settings: src/observability/logging.rs and src/observability/audit.rs; clients.toml as it may reasonably be.
 LOG, AUDIT, CLIENTS = MIB, 4 * MIB, 1_000
 # Bytes that the table of nonces counts for each: src/auth/nonces.rs.
 NONCE = 104

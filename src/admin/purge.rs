@@ -12,8 +12,8 @@ use tokio::time::timeout;
 
 use super::{Admin, as_json, problem};
 use crate::api::ImageId;
-use crate::audit::PurgeRecord;
 use crate::cache::{Scope, Thoroughness};
+use crate::observability::audit::PurgeRecord;
 use crate::peer::Peer;
 use crate::response::Body;
 use crate::shared_cache;

@@ -6,9 +6,9 @@ use tokio::time::Instant;
 
 use super::Admin;
 use crate::api::Action;
-use crate::metrics::{Metrics, quantile};
-use crate::outcome::{CallResult, Outcome};
-use crate::ranking::{HALF_LIFE, Ranking};
+use crate::observability::metrics::{Metrics, quantile};
+use crate::observability::outcome::{CallResult, Outcome};
+use crate::observability::top_images::{HALF_LIFE, Ranking};
 use crate::upstream::Upstream;
 
 /// So many of the images asked for most are told.

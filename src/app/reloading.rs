@@ -12,10 +12,10 @@ use crate::auth::{self, Authenticator, BadClients};
 use crate::cache::Cache;
 use crate::config::{Changes, Loaded, Settings};
 use crate::credentials::Environment;
-use crate::metrics::Metrics;
+use crate::observability::logging::Level;
+use crate::observability::metrics::Metrics;
 use crate::reload::{Rounds, Watch};
 use crate::server::{BadFiles, Tls};
-use crate::telemetry::Level;
 use crate::upstream::UpstreamError;
 
 /// Reads what TLS needs, and again whenever it changes.

@@ -10,7 +10,7 @@ use super::nonces::KeyNonces;
 use super::{Budget, Grant, Permission};
 use crate::api::Ownership;
 use crate::cache::Entry;
-use crate::metrics::ClientMetrics;
+use crate::observability::metrics::ClientMetrics;
 use crate::signing::VerifyingKey;
 
 /// One `[[client]]` of the clients' file.

@@ -16,7 +16,7 @@ use compact_str::CompactString;
 use super::client::Client;
 use super::nonces::Nonces;
 use crate::bounded_read;
-use crate::metrics::Metrics;
+use crate::observability::metrics::Metrics;
 pub use issue::{Issued, NewClient, NotIssued};
 
 /// Everybody who may come in.

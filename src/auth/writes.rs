@@ -28,7 +28,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::Refused;
-use crate::metrics::Metrics;
+use crate::observability::metrics::Metrics;
 use crate::signing::WINDOW_SECONDS;
 use journal::{Contents, Record};
 

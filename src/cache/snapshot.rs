@@ -37,8 +37,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{Cache, Config};
+use crate::observability::logging::Condition;
 use crate::private_file::{Draft, beside};
-use crate::telemetry::Condition;
 use format::{Head, encode};
 
 /// How long a stop waits for the last snapshot.

@@ -11,11 +11,11 @@ use crate::api::{Call, ImageId, ImageKey};
 use crate::app;
 use crate::config::{Loaded, Problems};
 use crate::credentials::{Environment, Provider};
-use crate::metrics::Metrics;
+use crate::observability::logging::told;
+use crate::observability::metrics::Metrics;
+use crate::observability::traces::Trace;
 use crate::priority::{Priority, Urgency};
 use crate::shared_cache::Shared;
-use crate::telemetry::told;
-use crate::traces::Trace;
 use crate::upstream::{Onward, Said, Upstream};
 
 #[derive(Debug, Args)]

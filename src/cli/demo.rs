@@ -16,8 +16,8 @@ use crate::app::{App, Process, raise_file_limit};
 use crate::config::{self, Layers, Loaded};
 use crate::credentials::Environment;
 use crate::emulator::{self, Emulator};
+use crate::observability::logging;
 use crate::server::Address;
-use crate::telemetry;
 use workload::Workload;
 
 #[derive(Debug, Args)]
@@ -34,11 +34,11 @@ const KEY_SECRET: &str = "demo-central-secret";
 
 impl Demo {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let log = telemetry::Config {
+        let log = logging::Config {
             level: "warn".to_owned(),
-            ..telemetry::Config::default()
+            ..logging::Config::default()
         };
-        let _log = telemetry::start(&log).map_err(anyhow::Error::msg)?;
+        let _log = logging::start(&log).map_err(anyhow::Error::msg)?;
         raise_file_limit();
         block_on(self.demonstrate())?
     }

@@ -13,7 +13,7 @@ use super::serve::{StopSignal, write_whole};
 use super::{block_on, say};
 use crate::app::raise_file_limit;
 use crate::emulator::{Emulator, Fault, Script, Settings, Store};
-use crate::telemetry;
+use crate::observability::logging;
 use crate::units::Span;
 
 #[derive(Debug, Args)]
@@ -49,7 +49,7 @@ pub(super) struct Emulate {
 
 impl Emulate {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let _log = telemetry::start(&telemetry::Config::default()).map_err(anyhow::Error::msg)?;
+        let _log = logging::start(&logging::Config::default()).map_err(anyhow::Error::msg)?;
         let settings = self.settings()?;
         raise_file_limit();
         block_on(self.emulate(settings))?

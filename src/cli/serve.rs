@@ -16,8 +16,8 @@ use super::{ConfigArgs, block_on};
 use crate::app::{App, Process, Sockets, connections_allowed, forbid_core_dumps, raise_file_limit};
 use crate::config::Loaded;
 use crate::credentials::Environment;
+use crate::observability::logging::{self, Level};
 use crate::server::inherited;
-use crate::telemetry::{self, Level};
 
 #[derive(Debug, Args)]
 pub(super) struct Serve {
@@ -31,7 +31,7 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) fn run(self, environment: &Environment) -> anyhow::Result<ExitCode> {
         let loaded = self.config.load(environment)?;
-        let log = telemetry::start(&loaded.settings.log).map_err(anyhow::Error::msg)?;
+        let log = logging::start(&loaded.settings.log).map_err(anyhow::Error::msg)?;
         block_on(serve(
             &loaded,
             environment,

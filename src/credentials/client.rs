@@ -13,7 +13,7 @@ use tower::ServiceExt;
 
 use super::{Config, Environment, SourceError};
 use crate::clock::Clock;
-use crate::telemetry::Conditions;
+use crate::observability::logging::Conditions;
 use crate::transport::{self, BuildError, Proxy, Reply, Transport, TransportError};
 
 /// How far away who is asked is; decides how long to wait.

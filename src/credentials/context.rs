@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::client::Client;
 use super::{Config, SourceError};
 use crate::clock::Clock;
-use crate::telemetry::Conditions;
+use crate::observability::logging::Conditions;
 
 /// Environment variables, as they were when the process started.
 pub type Environment = BTreeMap<String, String>;

@@ -14,7 +14,7 @@ use super::ecs::Ecs;
 use super::oidc::Oidc;
 use super::recipe::Recipe;
 use super::sts::{Role, Sts};
-use crate::telemetry::Condition;
+use crate::observability::logging::Condition;
 
 /// Python's SDK and Node's keep it by different names.
 const AT_HOME: [&str; 2] = [".alibabacloud/credentials.ini", ".alibabacloud/credentials"];

@@ -15,11 +15,11 @@ use crate::api::{Call, ImageKey};
 use crate::auth::Unseen;
 use crate::cache::flight::Aborted;
 use crate::cache::{CachedAnswer, Fetch, FetchResult, Freshness, LookupResult, Waiter};
-use crate::outcome::Outcome;
+use crate::observability::logging::Condition;
+use crate::observability::outcome::Outcome;
+use crate::observability::traces::Step;
 use crate::priority::{Priority, Urgency};
 use crate::response::{CacheStatus, Error};
-use crate::telemetry::Condition;
-use crate::traces::Step;
 use crate::upstream::{Onward, UpstreamError};
 
 /// Why a request fetches.

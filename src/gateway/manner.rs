@@ -15,7 +15,7 @@ use super::request_id::RequestId;
 use super::{Gateway, host_of};
 use crate::auth::{Principal, Seen};
 use crate::cache::Negative;
-use crate::outcome::Outcome;
+use crate::observability::outcome::Outcome;
 use crate::priority::Priority;
 use crate::response::{self, Answer, CacheStatus, Error, Resolved};
 

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::Gateway;
 use crate::api::ImageId;
-use crate::audit::{Audit, Deed};
-use crate::outcome::Outcome;
-use crate::traces::Trace;
+use crate::observability::audit::{Audit, Deed};
+use crate::observability::outcome::Outcome;
+use crate::observability::traces::Trace;
 
 impl Gateway {
     /// Writes down what was answered, wherever that is wanted: in the audit where clients sign in.

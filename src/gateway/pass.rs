@@ -13,7 +13,7 @@ use super::{Asked, BoxError, Gateway, landing, search};
 use crate::api::{Call, ImageFields, ImageId, ImageKey, Malformed, Operation, check_keys};
 use crate::auth::Grant;
 use crate::cache::{Scope, Thoroughness};
-use crate::outcome::Outcome;
+use crate::observability::outcome::Outcome;
 use crate::priority::{Priority, Urgency};
 use crate::response::{self, Answer, Error};
 use crate::shared_cache;

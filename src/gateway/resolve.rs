@@ -25,12 +25,12 @@ use super::manner::OneOfMany;
 use super::request_id::RequestId;
 use super::{Asked, Asker, BoxError, Gateway, panicked};
 use crate::api::{Action, ImageKey, Wanted};
-use crate::audit::Deed;
 use crate::auth::Principal;
-use crate::outcome::Outcome;
+use crate::observability::audit::Deed;
+use crate::observability::outcome::Outcome;
+use crate::observability::traces::Trace;
 use crate::peer::Peer;
 use crate::response::{self, Answer, Error, NDJSON, Resolved, Tally, Writer};
-use crate::traces::Trace;
 use crate::units::{ByteSize, Span};
 use crate::upstream::UpstreamError;
 

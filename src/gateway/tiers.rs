@@ -10,9 +10,9 @@ use super::demand::FORCED_INTERVAL;
 use super::fetch::Cause;
 use crate::api::ImageKey;
 use crate::cache::{Cache, CachedAnswer, Entry, FetchResult, LookupResult, Policy};
+use crate::observability::traces::Step;
 use crate::priority::Urgency;
 use crate::shared_cache::{Begun, Failure, Lease, Shared};
-use crate::traces::Step;
 use crate::upstream::{ParentFault, Throttle, UpstreamError};
 
 /// The road of one fetch.

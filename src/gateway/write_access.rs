@@ -15,7 +15,7 @@ use super::{Asked, Gateway};
 use crate::api::{Call, ImageId, ImageKey};
 use crate::auth::Grant;
 use crate::cache::Parent;
-use crate::outcome::Outcome;
+use crate::observability::outcome::Outcome;
 use crate::priority::{Priority, Urgency};
 use crate::response::{CACHE_STATUS, Error};
 use crate::upstream::{self, Kind, Onward, Said, UpstreamError};

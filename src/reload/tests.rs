@@ -56,7 +56,10 @@ async fn it_loads_at_each_change_until_it_is_stopped() {
     let path = folder.path().join("file");
     fs::write(&path, "0").unwrap();
     let watch = watch(path.clone()).await;
-    let (stop, metrics) = (CancellationToken::new(), crate::metrics::Metrics::new());
+    let (stop, metrics) = (
+        CancellationToken::new(),
+        crate::observability::metrics::Metrics::new(),
+    );
     let (loads, stopping) = (Arc::new(AtomicU32::new(0)), stop.clone());
     let (counted, written) = (Arc::clone(&loads), path.clone());
     let load = move || match counted.fetch_add(1, Ordering::SeqCst) {
@@ -83,7 +86,10 @@ async fn it_loads_at_each_change_until_it_is_stopped() {
 /// What a file names may be mended without a change of the file.
 #[tokio::test(start_paused = true)]
 async fn what_failed_is_tried_again_and_counted_once() {
-    let (stop, metrics) = (CancellationToken::new(), crate::metrics::Metrics::new());
+    let (stop, metrics) = (
+        CancellationToken::new(),
+        crate::observability::metrics::Metrics::new(),
+    );
     let rounds = Rounds::new(Duration::from_secs(5), stop.clone());
     let (tasks, (told, mut loads)) = (TaskTracker::new(), watch::channel(0));
     let watch = Watch::begin("test", Vec::new).await;
@@ -107,7 +113,10 @@ async fn what_failed_is_tried_again_and_counted_once() {
 
 #[tokio::test(start_paused = true)]
 async fn it_loads_when_asked_though_nothing_changed() {
-    let (stop, metrics) = (CancellationToken::new(), crate::metrics::Metrics::new());
+    let (stop, metrics) = (
+        CancellationToken::new(),
+        crate::observability::metrics::Metrics::new(),
+    );
     let rounds = Rounds::new(Duration::from_secs(3600), stop.clone());
     let (tasks, (told, mut loads)) = (TaskTracker::new(), watch::channel(0));
     let watch = Watch::begin("test", Vec::new).await;

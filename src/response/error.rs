@@ -8,7 +8,7 @@ use http::StatusCode;
 
 use crate::api::{Malformed, Misrouted, OriginError};
 use crate::auth::Refused;
-use crate::outcome::Outcome;
+use crate::observability::outcome::Outcome;
 use crate::upstream::{ParentFault, UpstreamError};
 use crate::via::Circle;
 

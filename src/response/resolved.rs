@@ -266,7 +266,7 @@ mod tests {
     async fn a_whole_answer_carries_bodies_as_they_came_and_ages_as_they_are() {
         let odd = "{ \"Name\" : \"\\u0061\",\n\"X\":null}";
         let missing = Resolved::refused(&Error::Unseen {
-            outcome: crate::outcome::Outcome::Denied,
+            outcome: crate::observability::outcome::Outcome::Denied,
             code: "ImageNotFound".into(),
         });
         let failed = Resolved::refused(&Error::OverBudget(Duration::ZERO));

@@ -23,8 +23,8 @@ use tokio_rustls::server::TlsStream;
 use webpki::EndEntityCert;
 
 use super::listener::Stream;
-use crate::metrics::Handshake;
-use crate::telemetry::Condition;
+use crate::observability::logging::Condition;
+use crate::observability::metrics::Handshake;
 use crate::units::Span;
 
 /// The `[listen.tls]` settings; without its files the port is a plain one.

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 use super::Config;
 use super::connection::Connection;
 use crate::breaker::{Breaker, BreakerPermit, BreakerState, CallOutcome, Limits};
-use crate::metrics::SharedResult;
+use crate::observability::metrics::SharedResult;
 
 /// Commands under way at once: enough to keep a connection busy, few enough that one that is sent has
 /// not to wait for thousands of our own.

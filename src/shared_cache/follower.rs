@@ -21,8 +21,8 @@ use super::nonces::Completeness;
 use super::orders::{Entry, Order, Position, Unreadable, Untold};
 use super::{Shared, whole};
 use crate::cache::{Cache, Scope, Thoroughness};
-use crate::metrics::{SharedOperation, SharedResult};
-use crate::telemetry::{Condition, told};
+use crate::observability::logging::{Condition, told};
+use crate::observability::metrics::{SharedOperation, SharedResult};
 
 /// The log is read at least so often.
 const INTERVAL: Duration = Duration::from_millis(300);

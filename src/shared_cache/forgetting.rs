@@ -13,7 +13,7 @@ use super::orders::{self, Order, Position};
 use super::{Shared, whole};
 use crate::api::ImageId;
 use crate::cache::{Cache, Scope, Thoroughness};
-use crate::metrics::{SharedOperation, SharedResult};
+use crate::observability::metrics::{SharedOperation, SharedResult};
 
 /// The message that there are orders; no image is called so.
 const ORDERED: &str = "!orders";

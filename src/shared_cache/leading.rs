@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use super::reading::LONGEST_VALUE;
 use super::{Failure, Lease, Shared, milliseconds, value};
 use crate::cache::{CachedAnswer, Policy};
-use crate::metrics::SharedOperation;
+use crate::observability::metrics::SharedOperation;
 
 pub(super) static PUT: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("scripts/put.lua")));

@@ -15,7 +15,7 @@ use redis::{RedisResult, Script};
 
 use super::commands::Trouble;
 use super::{Shared, milliseconds};
-use crate::metrics::{SharedOperation, SharedResult};
+use crate::observability::metrics::{SharedOperation, SharedResult};
 
 pub(super) static RECORD: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("scripts/nonce.lua")));

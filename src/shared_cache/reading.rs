@@ -13,7 +13,7 @@ use super::value::{self, Unfit};
 use super::{Shared, milliseconds};
 use crate::api::ImageKey;
 use crate::cache::{CachedAnswer, Freshness, Policy};
-use crate::metrics::SharedResult;
+use crate::observability::metrics::SharedResult;
 
 pub(super) static GET: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("scripts/get.lua")));

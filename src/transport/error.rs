@@ -9,7 +9,7 @@ use http::uri::Scheme;
 use rustls::CertificateError;
 
 use super::{Connection, Section};
-use crate::telemetry::told;
+use crate::observability::logging::told;
 
 /// Failure of one exchange.
 #[derive(Debug, thiserror::Error)]

@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use jiff::Timestamp;
 
 use super::{Connection, TransportError, decode};
-use crate::telemetry::told;
+use crate::observability::logging::told;
 
 /// A whole answer, decoded.
 #[derive(Debug, Clone)]

@@ -11,8 +11,8 @@ use tower::ServiceExt;
 use super::verdict::another_image;
 use super::{Onward, Upstream, Verdict};
 use crate::api::{Call, ImageFields};
+use crate::observability::traces::Trace;
 use crate::signing::Credentials;
-use crate::traces::Trace;
 use crate::transport::{NewConnection, Reply};
 
 impl Upstream {

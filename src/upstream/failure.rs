@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{ParentFault, Throttle};
 use crate::api::OriginError;
-use crate::outcome::CallResult;
+use crate::observability::outcome::CallResult;
 use crate::transport::TransportError;
 
 /// Why a call brought no answer about what was asked.

@@ -17,7 +17,7 @@ use super::refusals::{Answered, Refusals, Subject};
 use super::{Attempt, Throttle, UpstreamError, Verdict};
 use crate::api::{Action, OriginError};
 use crate::breaker::{Breaker, BreakerPermit, BreakerState, CallOutcome, Limits, Rejected};
-use crate::metrics::HoldReason;
+use crate::observability::metrics::HoldReason;
 use crate::transport::TransportError;
 
 /// Pause after a throttle that names none.

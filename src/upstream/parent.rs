@@ -10,10 +10,10 @@ use http::{HeaderMap, HeaderValue};
 
 use super::{Upstream, UpstreamError, Verdict};
 use crate::api::{Call, ImageId, ImageKey, Operation, OriginError};
-use crate::outcome::CallResult;
+use crate::observability::logging::Condition;
+use crate::observability::outcome::CallResult;
+use crate::observability::traces::Trace;
 use crate::priority::{Priority, Urgency};
-use crate::telemetry::Condition;
-use crate::traces::Trace;
 use crate::transport::Reply;
 use crate::via::{Circle, Hops};
 

@@ -14,7 +14,7 @@ use super::refusals::Subject;
 use super::{Config, UpstreamError};
 use crate::api::Action;
 use crate::breaker::{BreakerState, Limits};
-use crate::metrics::{HoldReason, QuotaScope};
+use crate::observability::metrics::{HoldReason, QuotaScope};
 use crate::priority::Urgency;
 use crate::signing::Credentials;
 use crate::transport::Reply;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::metrics::QuotaScope as Scope;
+use crate::observability::metrics::QuotaScope as Scope;
 use crate::priority::Priority;
 use crate::transport::Reply;
 

@@ -8,8 +8,8 @@ use super::{Attempt, Upstream, UpstreamError, Verdict, retry};
 use crate::api::Action;
 use crate::breaker::BreakerState;
 use crate::clock::Evidence;
-use crate::metrics::Metrics;
-use crate::telemetry::{Condition, told};
+use crate::observability::logging::{Condition, told};
+use crate::observability::metrics::Metrics;
 use crate::transport::Reply;
 
 impl Upstream {

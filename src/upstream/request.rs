@@ -8,8 +8,8 @@ use http_body_util::Full;
 
 use super::{Onward, Origin, Upstream, UpstreamError};
 use crate::api::Call;
+use crate::observability::traces::Trace;
 use crate::signing::{self, Credentials, Draft};
-use crate::traces::Trace;
 use crate::transport::{NewConnection, TransportError};
 
 impl Upstream {

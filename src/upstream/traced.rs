@@ -1,7 +1,7 @@
 //! What the span of an attempt tells of it.
 
 use super::{Attempt, UpstreamError};
-use crate::traces::Trace;
+use crate::observability::traces::Trace;
 
 /// Tells how an attempt ended; of what was sent and answered, ids and statuses alone.
 pub(super) fn tell(step: &Trace, outcome: &Result<Attempt, UpstreamError>) {

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{Attempt, UpstreamError};
 use crate::api::{Action, OriginError};
-use crate::outcome::CallResult;
+use crate::observability::outcome::CallResult;
 
 /// So many are kept.
 const KEPT: usize = 50;

@@ -9,7 +9,7 @@ use wildmatch::WildMatch;
 
 use super::{Config, ParentFault};
 use crate::api::{ImageFields, Operation, OriginError};
-use crate::outcome::CallResult;
+use crate::observability::outcome::CallResult;
 use crate::signing::Credentials;
 use crate::transport::Reply;
 

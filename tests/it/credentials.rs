@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use pai_image_gateway::credentials::{Config, Environment, Provider, SourceName};
-use pai_image_gateway::metrics::Metrics;
+use pai_image_gateway::observability::metrics::Metrics;
 use pai_image_gateway::signing::rpc;
 use secrecy::ExposeSecret;
 use serde_json::json;

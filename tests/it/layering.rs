@@ -81,7 +81,7 @@ fn what_is_pure_knows_no_clock_no_chance_and_no_io() {
         "api",
         "signing",
         "units",
-        "outcome",
+        "observability/outcome",
         "via",
         "cache/freshness",
         "cache/explain",
@@ -98,7 +98,7 @@ fn what_is_pure_knows_no_clock_no_chance_and_no_io() {
     assert_eq!(breaches(&pure, &impure), [""; 0]);
     assert_eq!(
         breaches(
-            &["api", "signing", "units", "outcome"],
+            &["api", "signing", "units", "observability/outcome"],
             &["tokio::", "hyper::"]
         ),
         [""; 0]
@@ -116,9 +116,9 @@ fn only_the_edges_know_the_settings_as_a_whole_and_the_emulator() {
         "gateway",
         "server",
         "admin",
-        "metrics",
+        "observability/metrics",
         "response",
-        "traces",
+        "observability/traces",
     ];
     assert_eq!(
         breaches(
@@ -150,9 +150,9 @@ fn what_all_stand_on_knows_none_of_them() {
     assert_eq!(
         breaches(
             &[
-                "metrics",
-                "outcome",
-                "ranking",
+                "observability/metrics",
+                "observability/outcome",
+                "observability/top_images",
                 "transport",
                 "api",
                 "signing"
@@ -167,7 +167,7 @@ fn what_all_stand_on_knows_none_of_them() {
     );
     assert_eq!(
         breaches(
-            &["traces"],
+            &["observability/traces"],
             &["crate::upstream", "crate::cache", "crate::gateway"]
         ),
         [""; 0]
@@ -193,7 +193,7 @@ fn the_environment_is_read_in_one_place() {
             "credentials",
             "gateway",
             "server",
-            "traces",
+            "observability/traces",
             "upstream",
         ],
         &["std::env::var"],

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use http::Method;
 use pai_image_gateway::emulator::{Fault, FaultKind, Store};
-use pai_image_gateway::metrics::Metrics;
+use pai_image_gateway::observability::metrics::Metrics;
 
 use crate::support::signed::Guarded;
 use crate::support::{Answer, TestGateway, ask, path, sample};

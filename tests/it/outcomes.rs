@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use http::Method;
 use pai_image_gateway::emulator::{FaultKind, Store};
-use pai_image_gateway::outcome::Outcome;
+use pai_image_gateway::observability::outcome::Outcome;
 
 use crate::support::signed::{Guarded, Signer};
 use crate::support::{Answer, path, refusal, times};

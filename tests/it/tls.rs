@@ -9,7 +9,7 @@ use http::{Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use pai_image_gateway::credentials::Environment;
 use pai_image_gateway::emulator::{FaultKind, Store};
-use pai_image_gateway::metrics::Metrics;
+use pai_image_gateway::observability::metrics::Metrics;
 use pai_image_gateway::peer::Peer;
 use pai_image_gateway::response::Body;
 use pai_image_gateway::server::{self, Server, Service, Tls, TlsConfig};

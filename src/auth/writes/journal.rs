@@ -21,7 +21,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::WriteProof;
-use crate::metrics::{Counters, Metrics, OnFirstUse, Succeeded};
+use crate::observability::metrics::{Counters, Metrics, OnFirstUse, Succeeded};
 use crate::private_file::{Draft, Unread, beside, read_private};
 
 /// A write as it is journalled.

@@ -15,9 +15,9 @@ use parking_lot::Mutex;
 
 use super::orders::{Journalled, decode, encode_head, encode_order};
 use crate::cache::purge::{Scope, Thoroughness};
-use crate::metrics::Metrics;
+use crate::observability::logging::Condition;
+use crate::observability::metrics::Metrics;
 use crate::private_file::{Draft, beside, read_private, remove};
-use crate::telemetry::Condition;
 
 /// The journal of one snapshot. Everything here blocks.
 #[derive(Debug)]

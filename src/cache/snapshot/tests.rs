@@ -13,7 +13,7 @@ use crate::api::{ImageFields, ImageId, ImageKey};
 use crate::cache::freshness::Directives;
 use crate::cache::saved::Saved;
 use crate::cache::{Arrival, Entry, Freshness, LookupResult, Parent, Policy, Scope, Thoroughness};
-use crate::metrics::Metrics;
+use crate::observability::metrics::Metrics;
 use crate::private_file::{Unread, read_private};
 
 fn head() -> Head {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::workload::Phase;
 use crate::api::Action;
 use crate::emulator::{Counts, Store};
-use crate::metrics::{Metrics, SHORTEST, quantile};
-use crate::outcome::Outcome;
+use crate::observability::metrics::{Metrics, SHORTEST, quantile};
+use crate::observability::outcome::Outcome;
 use crate::server::Address;
 
 /// The phases, then the outcomes with their latency inside the gateway.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use pai_image_gateway::cache::{self, Cache, Policy};
-use pai_image_gateway::metrics::{Metrics, SharedOperation, SharedResult};
+use pai_image_gateway::observability::metrics::{Metrics, SharedOperation, SharedResult};
 use pai_image_gateway::shared_cache::{Config, Follower, Shared, Unavailable, WriteNonce};
 use pai_image_gateway::units::Span;
 use tokio_util::sync::{CancellationToken, DropGuard};

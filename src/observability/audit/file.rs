@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::telemetry::{Output, Position};
+use crate::observability::logging::{Output, Position};
 
 /// A file that is opened anew where log rotation has moved it away or put another in its place.
 pub(super) struct AppendFile {

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use prometheus::{IntCounter, IntCounterVec};
 
 use super::{Metrics, OUTCOMES};
-use crate::outcome::Outcome;
+use crate::observability::outcome::Outcome;
 
 /// Outcomes that alerts take rates of, by client.
 const ALERTED: [Outcome; 2] = [Outcome::Denied, Outcome::Rejected];

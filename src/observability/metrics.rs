@@ -28,8 +28,8 @@ use moka::notification::RemovalCause;
 use prometheus::{Gauge, Histogram, IntCounter, IntGauge, Registry};
 
 use crate::api::Action;
-use crate::outcome::{CallResult, Outcome};
-use crate::telemetry::Conditions;
+use crate::observability::logging::Conditions;
+use crate::observability::outcome::{CallResult, Outcome};
 use register::{Metric, Spec, metrics};
 
 mod client;

@@ -14,7 +14,7 @@ use opentelemetry_sdk::trace::{
 
 use super::courier::Courier;
 use super::{BadTraces, Config};
-use crate::metrics::{Metrics, SpanFate};
+use crate::observability::metrics::{Metrics, SpanFate};
 use crate::transport::{self, Transport};
 
 /// Spans that are sent together: some 200 KiB.

@@ -16,8 +16,8 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tower::ServiceExt;
 
-use crate::metrics::{Export, Metrics};
-use crate::telemetry::{Condition, told};
+use crate::observability::logging::{Condition, told};
+use crate::observability::metrics::{Export, Metrics};
 use crate::transport::Transport;
 
 /// Sends on the runtime it was made on.

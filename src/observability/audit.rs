@@ -19,11 +19,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::api::{Action, ImageId};
-use crate::metrics::Metrics;
-use crate::outcome::Outcome;
+use crate::observability::logging::{Condition, Lines, Output};
+use crate::observability::metrics::Metrics;
+use crate::observability::outcome::Outcome;
 use crate::peer::Peer;
 use crate::response::Answer;
-use crate::telemetry::{Condition, Lines, Output};
 use file::AppendFile;
 use rate::Rate;
 

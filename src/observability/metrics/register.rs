@@ -7,7 +7,7 @@ use prometheus::core::Collector;
 use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntGauge, Opts, Registry};
 
 use super::AGE_BUCKETS;
-use crate::telemetry::Conditions;
+use crate::observability::logging::Conditions;
 
 /// Anything that a field of `metrics!` may be: a metric, a family, a group, or one of them that is
 /// registered on first use.
@@ -205,15 +205,15 @@ macro_rules! metrics {
             $($(#[doc = $help])+ $field_visibility $field: $Type),+
         }
 
-        impl $crate::metrics::register::Metric for $Group {
+        impl $crate::observability::metrics::register::Metric for $Group {
             fn register(
                 registry: &prometheus::Registry,
-                _: $crate::metrics::register::Spec,
+                _: $crate::observability::metrics::register::Spec,
             ) -> Self {
                 Self {
-                    $($field: <$Type as $crate::metrics::register::Metric>::register(
+                    $($field: <$Type as $crate::observability::metrics::register::Metric>::register(
                         registry,
-                        $crate::metrics::register::Spec {
+                        $crate::observability::metrics::register::Spec {
                             name: concat!($("pai_gateway_", $name)?),
                             doc: concat!($($help),+),
                             at_zero: [$($($zero,)?)? -1].len() > 1,
@@ -223,11 +223,11 @@ macro_rules! metrics {
             }
 
             fn describe(
-                _: $crate::metrics::register::Spec,
-                into: &mut Vec<$crate::metrics::register::Description>,
+                _: $crate::observability::metrics::register::Spec,
+                into: &mut Vec<$crate::observability::metrics::register::Description>,
             ) {
-                $(<$Type as $crate::metrics::register::Metric>::describe(
-                    $crate::metrics::register::Spec {
+                $(<$Type as $crate::observability::metrics::register::Metric>::describe(
+                    $crate::observability::metrics::register::Spec {
                         name: concat!($("pai_gateway_", $name)?),
                         doc: concat!($($help),+),
                         at_zero: false,

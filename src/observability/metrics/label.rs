@@ -5,7 +5,7 @@
 //! its family finds a child by text, which costs a hash and a lock. No value ever comes from a request.
 
 use crate::api::Action;
-use crate::outcome::{CallResult, Outcome};
+use crate::observability::outcome::{CallResult, Outcome};
 
 /// One label of a family.
 pub trait Label {
@@ -97,7 +97,7 @@ impl<A: Closed, B: Closed> ClosedLabels for (A, B) {
 /// Makes an enum with `ALL`, in the order of its discriminants, and `as_str` a label's values.
 macro_rules! closed_labels {
     ($($Type:ty => $name:literal),+ $(,)?) => {$(
-        impl $crate::metrics::label::Label for $Type {
+        impl $crate::observability::metrics::label::Label for $Type {
             const NAME: &'static str = $name;
 
             fn values() -> String {
@@ -106,7 +106,7 @@ macro_rules! closed_labels {
             }
         }
 
-        impl $crate::metrics::label::Closed for $Type {
+        impl $crate::observability::metrics::label::Closed for $Type {
             const ALL: &'static [Self] = &Self::ALL;
 
             fn text(self) -> &'static str {
@@ -127,7 +127,7 @@ macro_rules! open_labels {
         #[derive(Debug, Clone, Copy)]
         pub struct $Type;
 
-        impl $crate::metrics::label::Label for $Type {
+        impl $crate::observability::metrics::label::Label for $Type {
             const NAME: &'static str = $name;
 
             fn values() -> String {

@@ -36,7 +36,7 @@ use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 use tokio::time::{Instant, timeout};
 
 use crate::credentials::Environment;
-use crate::metrics::Metrics;
+use crate::observability::metrics::Metrics;
 use crate::transport::BuildError;
 use step::Shared;
 

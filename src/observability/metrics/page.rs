@@ -8,7 +8,7 @@ use super::register::{Description, Metric, Spec};
 
 const HEAD: &str = "# Metrics
 
-Generated from the declarations in `src/metrics`; do not edit. `pai-image-gateway docs metrics` prints this page, a test holds it against the declarations, and `.ci/check-observability` holds it against what a gateway exposes.
+Generated from the declarations in `src/observability/metrics`; do not edit. `pai-image-gateway docs metrics` prints this page, a test holds it against the declarations, and `.ci/check-observability` holds it against what a gateway exposes.
 
 A series of a labelled metric is exposed from its first use, and a metric of a part that is switched off not at all; counters that alerts take rates of begin at 0. A histogram `X` is the series `X_bucket`, with a label `le`, `X_sum` and `X_count`. Labels come from enums and from the operator's files, never from a request. `/metrics` is compressed for a scraper that sends `Accept-Encoding: gzip`. [deploy/alerts.yaml](../deploy/alerts.yaml) alerts on them, [deploy/dashboards/gateway.json](../deploy/dashboards/gateway.json) draws them, [operations.md](operations.md) says what to do.
 

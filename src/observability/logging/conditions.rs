@@ -476,7 +476,7 @@ mod tests {
 
     #[test]
     fn the_operators_manual_has_each_line_and_its_remedy() {
-        let manual = include_str!("../../docs/operations.md");
+        let manual = include_str!("../../../docs/operations.md");
         for condition in Condition::ALL {
             let ((began, remedy), name) = (condition.began(), condition.as_str());
             let row = format!("| `{name}` | {began} | {} | {remedy} |", condition.ended());

@@ -6,7 +6,7 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge};
 
 use super::label::closed_labels;
 use super::{Counters, Metrics, OnFirstUse, Succeeded};
-use crate::telemetry::Conditions;
+use crate::observability::logging::Conditions;
 
 closed_labels!(Handshake => "result");
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::api::ImageId;
-use crate::audit::Deed;
-use crate::telemetry;
+use crate::observability::audit::Deed;
+use crate::observability::logging;
 
 /// Writes a line for a request.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub struct Access {
 impl Access {
     /// `None` where the settings want no such lines.
     #[must_use]
-    pub fn from_config(config: &telemetry::Config) -> Option<Self> {
+    pub fn from_config(config: &logging::Config) -> Option<Self> {
         config.access.then_some(Self {
             hits: config.access_hits,
         })
