@@ -140,7 +140,7 @@ async fn walk(outcome: Outcome) -> String {
 #[tokio::test]
 async fn no_outcome_shows_an_image_to_who_may_not_see_it() {
     let rows = join_all(Outcome::ALL.map(walk)).await;
-    let head = "| outcome | who may see the image hears | who may not hears |\n|---|---|---|\n";
+    let head = "| outcome | visible image | hidden image |\n|---|---|---|\n";
     let table = format!("{head}{}\n", rows.join("\n"));
     println!("{table}");
     let documented = include_str!("../../SECURITY.md");
