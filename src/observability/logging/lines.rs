@@ -5,9 +5,9 @@
 //! of its own; lines that were not written whole are counted as lost.
 
 use std::io::{self, ErrorKind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -67,6 +67,8 @@ struct Queue {
     /// Everything was written or lost.
     emptied: Condvar,
     lost: AtomicU64,
+    /// The thread that writes. Its own lines, of which `report` makes few, always find room.
+    writer: OnceLock<ThreadId>,
 }
 
 #[derive(Debug, Default)]
@@ -101,6 +103,7 @@ impl Lines {
             filled: Condvar::new(),
             emptied: Condvar::new(),
             lost: AtomicU64::new(0),
+            writer: OnceLock::new(),
         });
         let thread = Arc::clone(&queue);
         thread::Builder::new()
@@ -113,7 +116,7 @@ impl Lines {
     pub fn push(&self, lines: &[u8]) -> bool {
         let queue = &self.0.0;
         let mut state = queue.state.lock();
-        if state.text.len() + lines.len() > queue.max_bytes {
+        if state.text.len() + lines.len() > queue.max_bytes && !queue.is_writer() {
             drop(state);
             queue.lose(count(lines));
             return false;
@@ -147,7 +150,13 @@ impl Queue {
         self.lost.fetch_add(lines, Ordering::Relaxed);
     }
 
+    /// Whether the thread that writes calls: the queue may be full again while it reports that lines were lost.
+    fn is_writer(&self) -> bool {
+        self.writer.get() == Some(&thread::current().id())
+    }
+
     fn write_all(&self, output: impl Output, mut report: impl FnMut(Written)) {
+        self.writer.get_or_init(|| thread::current().id());
         let mut writer = Writer {
             output,
             is_torn: false,
@@ -349,6 +358,25 @@ mod tests {
         lines.flush(Duration::from_secs(60));
         assert!(lines.0.0.state.lock().text.is_empty());
         assert!(lines.lost() <= 1000 - 10, "{}", lines.lost());
+    }
+
+    #[test]
+    fn the_report_of_lost_lines_finds_room_in_a_full_queue() {
+        let (go, wait) = channel();
+        let (sender, reported) = channel();
+        let queue = Arc::new(OnceLock::<Lines>::new());
+        let own = Arc::clone(&queue);
+        let report = move |written: Written| {
+            if let Some(lines) = own.get() {
+                let found_room = lines.push(b"lines were lost\n");
+                sender.send((written.lost_in_all > 0, found_room)).unwrap();
+            }
+        };
+        let lines = queue.get_or_init(|| Lines::start("stuck", 100, Stuck(wait), report).unwrap());
+        while lines.push(b"123456789\n") || !lines.0.0.state.lock().is_writing {}
+        assert!(!lines.push(b"123456789\n"), "the queue is full");
+        go.send(()).unwrap();
+        assert_eq!(reported.recv().unwrap(), (true, true));
     }
 
     #[test]
