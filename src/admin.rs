@@ -36,7 +36,7 @@ use tokio::runtime::Handle;
 use crate::api::Malformed;
 use crate::auth::Authenticator;
 use crate::cache::Cache;
-use crate::credentials::Provider;
+use crate::credentials::CredentialProvider;
 use crate::observability::audit::Audit;
 use crate::observability::logging::Condition;
 use crate::observability::metrics::{Encoding, Exposition, Metrics};
@@ -121,7 +121,7 @@ pub struct Admin {
     /// Where the origin is asked.
     pub upstream: Arc<Upstream>,
     /// What is signed with.
-    pub credentials: Arc<Provider>,
+    pub credentials: Arc<CredentialProvider>,
     /// Addresses that are listened on, by name.
     pub listening: Value,
     /// The effective settings, in TOML.

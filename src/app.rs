@@ -23,7 +23,7 @@ use crate::admin::{Admin, Health, Observe};
 use crate::auth::{Authenticator, BadClients, Mode};
 use crate::cache::{Cache, Keeper};
 use crate::config::{Loaded, Settings, Shutdown};
-use crate::credentials::{Environment, Provider};
+use crate::credentials::{CredentialProvider, Environment};
 use crate::gateway::{Gateway, GatewayParts};
 use crate::observability::access_log::Access;
 use crate::observability::audit::Audit;
@@ -31,14 +31,14 @@ use crate::observability::logging::{Level, told};
 use crate::observability::metrics::Metrics;
 use crate::observability::top_images::Ranking;
 use crate::observability::traces::{BadTraces, Traces};
-use crate::reload::Rounds;
+use crate::reload::ReloadScheduler;
 use crate::response::Budget;
 use crate::server::{self, Address, BadFiles, BindError, Bound, Bounds, Policy, Server, Service};
 use crate::shared_cache::{Follower, Shared};
 use crate::transport::{self, BuildError};
-use crate::units::Span;
+use crate::units::HumanDuration;
 use crate::upstream::{self, BadOrigin, Origin, Upstream, UpstreamError};
-use reloading::Live;
+use reloading::LiveSettings;
 use sockets::listening;
 
 /// A gateway that runs.
@@ -61,7 +61,7 @@ pub struct App {
     calls: TaskTracker,
     /// Listeners and refreshers.
     services: TaskTracker,
-    rounds: Rounds,
+    scheduler: ReloadScheduler,
     snapshot: Option<Arc<Keeper<UpstreamError>>>,
     auth: Arc<Authenticator>,
     traces: Option<Arc<Traces>>,
@@ -126,7 +126,7 @@ pub enum StartError {
          on behalf of a key with the permission refresh: grant get and refresh to this gateway's key in the parent's \
          clients file, or set api.writes = false"
     )]
-    WritesUnjudged,
+    WritesUnauthorizable,
 }
 
 impl App {
@@ -152,7 +152,7 @@ impl App {
         };
         let metrics = Arc::new(Metrics::new());
         let calls = TaskTracker::new();
-        let credentials = Arc::new(Provider::new(
+        let credentials = Arc::new(CredentialProvider::new(
             &settings.credentials,
             environment,
             Arc::clone(&metrics),
@@ -175,17 +175,17 @@ impl App {
             CancellationToken::new(),
             TaskTracker::new(),
         );
-        let rounds = Rounds::new(settings.reload.interval.0, stop.clone());
-        let tls = reloading::tls(settings, &metrics, &services, &rounds).await?;
-        let auth =
-            reloading::authenticator(settings, environment, &metrics, &services, &rounds).await?;
+        let scheduler = ReloadScheduler::new(settings.reload.interval.0, stop.clone());
+        let tls = reloading::tls(settings, &metrics, &services, &scheduler).await?;
+        let auth = reloading::authenticator(settings, environment, &metrics, &services, &scheduler)
+            .await?;
         let shown = Arc::new(ArcSwap::from_pointee(loaded.to_toml()));
-        let live = Live {
+        let live = LiveSettings {
             cache: Arc::clone(&cache),
             level: level.clone(),
             shown: Arc::clone(&shown),
         };
-        reloading::settings(loaded, live, &metrics, &services, &rounds).await;
+        reloading::settings(loaded, live, &metrics, &services, &scheduler).await;
         let audit = Audit::open(&settings.audit, Arc::clone(&metrics))
             .map_err(StartError::Audit)?
             .map(Arc::new);
@@ -260,7 +260,7 @@ impl App {
         let counts = metrics.listener("data");
         let server = Server::bounded(gateway, listen, tls, counts, Bounds { policy, budget });
         services.spawn(Arc::clone(&server).accept(sockets.data, close.clone()));
-        serve_beside(
+        serve_secondary(
             &services,
             &stop,
             Arc::clone(&admin),
@@ -268,7 +268,7 @@ impl App {
             metrics.listener("admin"),
         );
         if let Some(bound) = sockets.observe {
-            serve_beside(
+            serve_secondary(
                 &services,
                 &stop,
                 Arc::new(Observe(admin)),
@@ -290,7 +290,7 @@ impl App {
             stop,
             calls,
             services,
-            rounds,
+            scheduler,
             snapshot,
             auth,
             traces,
@@ -308,7 +308,7 @@ impl App {
     /// of in the log and by `reloads_total`, and changes nothing.
     pub fn reload(&self) {
         tracing::info!("told to reload");
-        self.rounds.ask();
+        self.scheduler.request_reload();
     }
 
     /// Stops in order: not ready; still accepting for the lame-duck time; draining; calls under way;
@@ -362,7 +362,7 @@ async fn check_writes(settings: &Settings, upstream: &Upstream) -> Result<(), St
     }
     match timeout(FIRST_ANSWER, upstream.may_refresh()).await {
         Ok(Some(true)) => Ok(()),
-        Ok(Some(false)) => Err(StartError::WritesUnjudged),
+        Ok(Some(false)) => Err(StartError::WritesUnauthorizable),
         Ok(None) | Err(_) => {
             tracing::warn!(
                 "the parent gateway does not say whether this gateway's key may refresh there, which writes need"
@@ -385,10 +385,10 @@ const FIRST_CONNECTION: Duration = Duration::from_millis(500);
 const LAST_CALLS: Duration = Duration::from_secs(1);
 
 /// Connections on each of the admin and observe listeners: a few probes, scrapers and browsers.
-const BESIDE_CONNECTIONS: u32 = 64;
+const SECONDARY_CONNECTIONS: u32 = 64;
 
 /// Idle time of such a connection; whoever asks there again opens another.
-const BESIDE_IDLE: Span = Span::secs(10);
+const SECONDARY_IDLE: HumanDuration = HumanDuration::secs(10);
 
 /// Makes the way to the origin.
 ///
@@ -397,7 +397,7 @@ const BESIDE_IDLE: Span = Span::secs(10);
 pub fn upstream(
     settings: &Settings,
     environment: &Environment,
-    credentials: &Arc<Provider>,
+    credentials: &Arc<CredentialProvider>,
     metrics: &Arc<Metrics>,
 ) -> Result<Upstream, StartError> {
     let origin = Origin::from_config(&settings.upstream)?;
@@ -412,7 +412,7 @@ pub fn upstream(
 }
 
 /// Serves a listener that needs no draining.
-fn serve_beside<S: Service>(
+fn serve_secondary<S: Service>(
     services: &TaskTracker,
     stop: &CancellationToken,
     service: Arc<S>,
@@ -420,8 +420,8 @@ fn serve_beside<S: Service>(
     metrics: crate::observability::metrics::ListenerMetrics,
 ) {
     let config = server::Config {
-        max_connections: BESIDE_CONNECTIONS,
-        idle_timeout: BESIDE_IDLE,
+        max_connections: SECONDARY_CONNECTIONS,
+        idle_timeout: SECONDARY_IDLE,
         ..server::Config::default()
     };
     let bounds = Bounds {

@@ -16,7 +16,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::admin::client::Ask;
-use crate::config::{self, Loaded, Origins, Problems};
+use crate::config::{self, Loaded, Problems, SettingsSources};
 use crate::credentials::Environment;
 use crate::observability::logging::told;
 use crate::observability::metrics::Metrics;
@@ -58,7 +58,7 @@ enum Command {
     Resolve(resolve::Resolve),
     /// Manage who is let in where auth.mode is "required".
     #[command(subcommand)]
-    Client(client::Client),
+    Client(client::ClientCommand),
     /// Print a generated page of the documentation.
     #[command(subcommand, hide = true)]
     Docs(Docs),
@@ -100,7 +100,7 @@ struct ConfigArgs {
 
 /// Which running gateway to ask.
 #[derive(Debug, Args)]
-struct Running {
+struct RunningGateway {
     /// Its admin listener: an IP address and port, or unix:PATH; else as its settings say.
     #[arg(long, value_name = "ADDR")]
     admin: Option<String>,
@@ -111,23 +111,23 @@ struct Running {
 #[derive(Debug, Args)]
 struct Healthcheck {
     #[command(flatten)]
-    running: Running,
+    running: RunningGateway,
 }
 
 #[derive(Debug, Args)]
 struct Purge {
     #[command(flatten)]
-    scope: PurgeScope,
+    scope: PurgeSelection,
     /// Keep images for when the origin fails.
     #[arg(long)]
     soft: bool,
     #[command(flatten)]
-    running: Running,
+    running: RunningGateway,
 }
 
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
-struct PurgeScope {
+struct PurgeSelection {
     /// One image, by id.
     #[arg(long, value_name = "ID")]
     image: Option<String>,
@@ -177,16 +177,16 @@ impl Cli {
 
 impl ConfigArgs {
     fn load(&self, environment: &Environment) -> anyhow::Result<Loaded> {
-        let origins = Origins {
+        let sources = SettingsSources {
             file: self.config.clone(),
             variables: environment.clone(),
             flags: self.set.clone(),
         };
-        Ok(origins.load()?)
+        Ok(sources.load()?)
     }
 }
 
-impl Running {
+impl RunningGateway {
     /// Asks the gateway that was meant.
     fn ask(
         self,
@@ -228,7 +228,7 @@ impl Healthcheck {
 
 impl Purge {
     fn run(self, environment: &Environment) -> anyhow::Result<ExitCode> {
-        let PurgeScope {
+        let PurgeSelection {
             image,
             workspace,
             all,

@@ -8,14 +8,14 @@ mod changes;
 mod check;
 mod example;
 mod layers;
-mod origins;
 mod page;
+mod sources;
 
 pub use changes::Changes;
 pub use check::Problem;
 pub use layers::Layers;
-pub use origins::Origins;
 pub use page::{page, schema};
+pub use sources::SettingsSources;
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -26,7 +26,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::observability::{audit, logging, traces};
-use crate::units::Span;
+use crate::units::HumanDuration;
 use crate::{admin, auth, cache, credentials, gateway, reload, server, shared_cache, upstream};
 
 /// Every setting.
@@ -72,16 +72,16 @@ pub struct Settings {
 #[serde(default, deny_unknown_fields)]
 pub struct Shutdown {
     /// Time that requests are still accepted after readiness has fallen.
-    pub lame_duck: Span,
+    pub lame_duck: HumanDuration,
     /// Time that connections get to finish after `lame_duck`.
-    pub drain: Span,
+    pub drain: HumanDuration,
 }
 
 impl Default for Shutdown {
     fn default() -> Self {
         Self {
-            lame_duck: Span::secs(5),
-            drain: Span::secs(20),
+            lame_duck: HumanDuration::secs(5),
+            drain: HumanDuration::secs(20),
         }
     }
 }
@@ -100,7 +100,7 @@ pub struct Loaded {
     /// The settings.
     pub settings: Settings,
     figment: Figment,
-    origins: Origins,
+    sources: SettingsSources,
 }
 
 /// Everything that is wrong, at least one thing.
@@ -149,7 +149,7 @@ pub fn load(layers: &Layers) -> Result<Loaded, Problems> {
                 return Ok(Loaded {
                     settings,
                     figment,
-                    origins: Origins::default(),
+                    sources: SettingsSources::default(),
                 });
             }
         }

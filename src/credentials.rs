@@ -15,7 +15,6 @@
 //!
 //! No secret has a way into a log: what holds one has no `Debug`, and errors are built from our own words.
 
-mod answer;
 mod cli_profile;
 mod client;
 mod cloud_sso;
@@ -28,13 +27,14 @@ mod external;
 mod files;
 mod oidc;
 mod profile;
-mod recipe;
+mod response;
 mod schedule;
 mod source;
+mod spec;
 mod sts;
 mod uri;
 
-pub(crate) use client::{Plain, address};
+pub(crate) use client::{InsecureHttp, address};
 pub use config::{Config, SourceName};
 pub use context::{Context, Environment};
 pub use error::SourceError;
@@ -55,11 +55,11 @@ use crate::clock::Clock;
 use crate::observability::logging::{Condition, told};
 use crate::observability::metrics::Metrics;
 use crate::signing::Credentials;
-use schedule::Schedule;
+use schedule::RefreshSchedule;
 
 /// A credential with where it came from and how long it holds.
 #[derive(Clone)]
-pub struct Loaded {
+pub struct LoadedCredentials {
     /// The credential.
     pub credentials: Arc<Credentials>,
     /// Where it came from.
@@ -68,7 +68,7 @@ pub struct Loaded {
     pub expires: Option<Timestamp>,
 }
 
-impl Loaded {
+impl LoadedCredentials {
     fn holds(&self, clock: &Clock) -> bool {
         self.expires.is_none_or(|expires| clock.now() < expires)
     }
@@ -76,7 +76,7 @@ impl Loaded {
 
 /// What may be told of the credential; the `credential` object of `/status`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Status {
+pub struct CredentialStatus {
     /// Where it came from.
     pub source: Option<&'static str>,
     /// First and last four characters of its id.
@@ -88,18 +88,18 @@ pub struct Status {
 }
 
 /// Hands out the credential in use.
-pub struct Provider {
+pub struct CredentialProvider {
     clock: Arc<Clock>,
     context: Context,
     sources: Vec<Source>,
-    current: ArcSwapOption<Loaded>,
-    schedule: Mutex<Schedule>,
+    current: ArcSwapOption<LoadedCredentials>,
+    schedule: Mutex<RefreshSchedule>,
     rejection: Notify,
     last_error: Mutex<Option<String>>,
     metrics: Arc<Metrics>,
 }
 
-impl std::fmt::Debug for Provider {
+impl std::fmt::Debug for CredentialProvider {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Provider")
             .field("status", &self.status())
@@ -107,7 +107,7 @@ impl std::fmt::Debug for Provider {
     }
 }
 
-impl Provider {
+impl CredentialProvider {
     /// A provider that has asked nobody yet.
     #[must_use]
     pub fn new(config: &Config, environment: &Environment, metrics: Arc<Metrics>) -> Self {
@@ -127,7 +127,7 @@ impl Provider {
             sources,
             context,
             current: ArcSwapOption::empty(),
-            schedule: Mutex::new(Schedule::new(Instant::now())),
+            schedule: Mutex::new(RefreshSchedule::new(Instant::now())),
             rejection: Notify::new(),
             last_error: Mutex::new(None),
             metrics,
@@ -152,7 +152,7 @@ impl Provider {
 
     /// Why [`current`](Self::current) is `None`, for a readiness probe; `None` while it is not.
     #[must_use]
-    pub fn lack(&self) -> Option<&'static str> {
+    pub fn unavailable_reason(&self) -> Option<&'static str> {
         match self.current.load().as_ref() {
             None => Some("waiting for the first credential"),
             Some(loaded) if loaded.holds(&self.clock) => None,
@@ -162,7 +162,7 @@ impl Provider {
 
     /// The origin refused the credential: it is fetched again now, out of the cycle, but at most once in
     /// ten seconds however often this is called. The one in use stays until another has come.
-    pub fn rejected(&self) {
+    pub fn report_rejection(&self) {
         self.rejection.notify_one();
     }
 
@@ -199,7 +199,7 @@ impl Provider {
         }
     }
 
-    fn take(&self, loaded: Loaded) {
+    fn take(&self, loaded: LoadedCredentials) {
         let now = self.clock.now();
         let expiry = loaded.expires.map(|at| at.as_millisecond() as f64 / 1000.0);
         let source = loaded.source.as_str();
@@ -237,13 +237,13 @@ impl Provider {
 
     async fn keep(&self) {
         loop {
-            self.until_due().await;
+            self.wait_until_due().await;
             if self.load().await.is_err() {
                 let conditions = &self.metrics.conditions;
                 conditions.occurred(Condition::CredentialMissing, "", || {
                     let error = self.last_error.lock().clone().unwrap_or_default();
                     let state = self
-                        .lack()
+                        .unavailable_reason()
                         .unwrap_or("the last good one signs until it expires");
                     format!("{error}; {state}")
                 });
@@ -251,7 +251,7 @@ impl Provider {
         }
     }
 
-    async fn until_due(&self) {
+    async fn wait_until_due(&self) {
         loop {
             let pause = self
                 .schedule
@@ -260,17 +260,17 @@ impl Provider {
             let Some(pause) = pause else { return };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = self.rejection.notified() => self.schedule.lock().hasten(Instant::now()),
+                () = self.rejection.notified() => self.schedule.lock().request_refresh(Instant::now()),
             }
         }
     }
 
     /// What may be told.
     #[must_use]
-    pub fn status(&self) -> Status {
+    pub fn status(&self) -> CredentialStatus {
         let current = self.current.load();
         let loaded = current.as_ref();
-        Status {
+        CredentialStatus {
             source: loaded.map(|loaded| loaded.source.as_str()),
             access_key_id: loaded.map(|loaded| masked(&loaded.credentials.access_key_id)),
             expires_at: loaded

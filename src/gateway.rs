@@ -60,7 +60,7 @@ use crate::peer::Peer;
 use crate::response::{self, Answer, Body, Budget, CacheStatus, Error};
 use crate::server::Service;
 use crate::shared_cache::Shared;
-use crate::units::{ByteSize, Span};
+use crate::units::{ByteSize, HumanDuration};
 use crate::upstream::{Upstream, UpstreamError};
 use demand::{Demand, Plan};
 use fetch::Cause;
@@ -74,23 +74,23 @@ pub struct Config {
     /// Passes AddImage, AddImageLabels, RemoveImageLabels, PublishImage and RemoveImage on.
     pub writes: bool,
     /// Time that a request waits for a fetch. Node's SDK gives up after 3 s.
-    pub wait: Span,
+    pub wait: HumanDuration,
     /// Time that a request waits for a fetch where a stale image could answer it.
-    pub wait_with_stale: Span,
+    pub wait_with_stale: HumanDuration,
     /// Longest body read from a client.
     pub max_body: ByteSize,
     /// Time for a client's whole body to arrive.
-    pub body_timeout: Span,
+    pub body_timeout: HumanDuration,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
             writes: false,
-            wait: Span::millis(2500),
-            wait_with_stale: Span::secs(1),
+            wait: HumanDuration::millis(2500),
+            wait_with_stale: HumanDuration::secs(1),
             max_body: ByteSize(1 << 20),
-            body_timeout: Span::secs(10),
+            body_timeout: HumanDuration::secs(10),
         }
     }
 }

@@ -9,7 +9,7 @@ use rustix::process::geteuid;
 
 /// Why a file is not read.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Unread {
+pub(crate) enum PrivateFileError {
     #[error("there is none")]
     Missing,
     #[error("it is not a regular file")]
@@ -27,48 +27,48 @@ pub(crate) enum Unread {
 /// Reads a file that only this user can have written, up to `limit` bytes.
 ///
 /// # Errors
-/// [`Unread`] for any other file; what is judged is the open file, not its name.
-pub(crate) fn read_private(path: &Path, limit: u64) -> Result<Vec<u8>, Unread> {
+/// [`PrivateFileError`] for any other file; what is judged is the open file, not its name.
+pub(crate) fn read_private(path: &Path, limit: u64) -> Result<Vec<u8>, PrivateFileError> {
     // Opening a pipe would wait for its other end, so what is no file is not opened at all.
     let named = fs::symlink_metadata(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => Unread::Missing,
-        _ => Unread::Io(error),
+        io::ErrorKind::NotFound => PrivateFileError::Missing,
+        _ => PrivateFileError::Io(error),
     })?;
     if !named.is_file() {
-        return Err(Unread::NotAFile);
+        return Err(PrivateFileError::NotAFile);
     }
-    let file = File::open(path).map_err(Unread::Io)?;
-    judge(&file.metadata().map_err(Unread::Io)?, limit)?;
+    let file = File::open(path).map_err(PrivateFileError::Io)?;
+    judge(&file.metadata().map_err(PrivateFileError::Io)?, limit)?;
     let mut bytes = Vec::new();
     file.take(limit)
         .read_to_end(&mut bytes)
-        .map_err(Unread::Io)?;
+        .map_err(PrivateFileError::Io)?;
     Ok(bytes)
 }
 
-fn judge(metadata: &Metadata, limit: u64) -> Result<(), Unread> {
+fn judge(metadata: &Metadata, limit: u64) -> Result<(), PrivateFileError> {
     let mode = metadata.mode() & 0o7777;
     if !metadata.is_file() {
-        Err(Unread::NotAFile)
+        Err(PrivateFileError::NotAFile)
     } else if mode & 0o077 != 0 {
-        Err(Unread::Mode(mode))
+        Err(PrivateFileError::Mode(mode))
     } else if metadata.uid() != geteuid().as_raw() {
-        Err(Unread::Owner(metadata.uid()))
+        Err(PrivateFileError::Owner(metadata.uid()))
     } else if metadata.len() > limit {
-        Err(Unread::TooLong(metadata.len()))
+        Err(PrivateFileError::TooLong(metadata.len()))
     } else {
         Ok(())
     }
 }
 
 /// A whole file beside the one it is to replace. Dropping it unplaced removes it.
-pub(crate) struct Draft {
+pub(crate) struct AtomicFile {
     target: PathBuf,
     draft: Option<PathBuf>,
     file: File,
 }
 
-impl Draft {
+impl AtomicFile {
     /// Writes a draft, mode 0600, down to the disk.
     pub(crate) fn write(
         target: &Path,
@@ -99,7 +99,7 @@ impl Draft {
     }
 
     /// Puts it in the place of its target, for good, and returns the file, open for writing.
-    pub(crate) fn place(mut self) -> io::Result<File> {
+    pub(crate) fn persist(mut self) -> io::Result<File> {
         let replaced = fs::symlink_metadata(&self.target);
         if replaced.is_ok_and(|metadata| !metadata.is_file()) {
             return Err(io::Error::other("what is there is not a regular file"));
@@ -114,7 +114,7 @@ impl Draft {
     }
 }
 
-impl Drop for Draft {
+impl Drop for AtomicFile {
     fn drop(&mut self) {
         if let Some(draft) = &self.draft {
             // The next draft removes it otherwise.

@@ -24,33 +24,33 @@ use tokio_util::task::TaskTracker;
 use crate::bounded_read;
 use crate::observability::logging::{Condition, Conditions};
 use crate::observability::metrics::ReloadMetrics;
-use crate::units::Span;
+use crate::units::HumanDuration;
 
 /// The `[reload]` settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Time between two looks at the files for a change.
-    pub interval: Span,
+    pub interval: HumanDuration,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
-            interval: Span::secs(5),
+            interval: HumanDuration::secs(5),
         }
     }
 }
 
 /// Every part's watching: when they look, and when they stop.
 #[derive(Debug)]
-pub struct Rounds {
+pub struct ReloadScheduler {
     interval: Duration,
     asked: watch::Sender<()>,
     stop: CancellationToken,
 }
 
-impl Rounds {
+impl ReloadScheduler {
     /// A look every `interval`, until `stop`.
     #[must_use]
     pub fn new(interval: Duration, stop: CancellationToken) -> Self {
@@ -62,7 +62,7 @@ impl Rounds {
     }
 
     /// Has every part loaded again now.
-    pub fn ask(&self) {
+    pub fn request_reload(&self) {
         self.asked.send_replace(());
     }
 
@@ -70,7 +70,7 @@ impl Rounds {
     pub fn spawn<F, E>(
         &self,
         tasks: &TaskTracker,
-        watch: Watch<F>,
+        watch: FileWatcher<F>,
         load: impl Fn() -> Result<(), E> + Send + Sync + 'static,
         metrics: ReloadMetrics,
     ) where
@@ -85,16 +85,16 @@ impl Rounds {
 
 /// Files of one part, and what was in them when they were last looked at.
 #[derive(Debug)]
-pub struct Watch<F> {
+pub struct FileWatcher<F> {
     part: &'static str,
     files: F,
-    seen: Vec<Seen>,
+    seen: Vec<FileDigest>,
 }
 
 /// A file and its content's digest; none while it cannot be read.
-type Seen = (PathBuf, Option<Vec<u8>>);
+type FileDigest = (PathBuf, Option<Vec<u8>>);
 
-impl<F: Fn() -> Vec<PathBuf>> Watch<F> {
+impl<F: Fn() -> Vec<PathBuf>> FileWatcher<F> {
     /// Remembers what is in the files now. Begun before they are first loaded, it misses no change
     /// after that. `files` is asked at each look, so that one file may name others.
     pub async fn begin(part: &'static str, files: F) -> Self {
@@ -125,7 +125,7 @@ impl<F: Fn() -> Vec<PathBuf>> Watch<F> {
             };
             let changed = self.has_changed().await;
             if changed {
-                self.settle(interval.min(SETTLED)).await;
+                self.wait_until_stable(interval.min(STABLE_PAUSE)).await;
             }
             // What failed may have been a file that is named by one of these and not watched yet.
             if !changed && !asked && failed.is_none() {
@@ -144,8 +144,8 @@ impl<F: Fn() -> Vec<PathBuf>> Watch<F> {
     }
 
     /// Waits until two looks agree: whoever writes a file in place first empties it.
-    async fn settle(&mut self, pause: Duration) {
-        for _ in 0..MOST_LOOKS {
+    async fn wait_until_stable(&mut self, pause: Duration) {
+        for _ in 0..MAX_CHECKS {
             sleep(pause).await;
             if !self.has_changed().await {
                 return;
@@ -174,7 +174,7 @@ impl<F: Fn() -> Vec<PathBuf>> Watch<F> {
     }
 }
 
-async fn look(files: Vec<PathBuf>) -> Vec<Seen> {
+async fn look(files: Vec<PathBuf>) -> Vec<FileDigest> {
     let look = |path: PathBuf| {
         let digest = digest_of(&path);
         (path, digest)
@@ -189,9 +189,9 @@ fn digest_of(path: &Path) -> Option<Vec<u8>> {
 }
 
 /// Pause between two looks that must agree, or the interval where that is shorter.
-const SETTLED: Duration = Duration::from_millis(250);
+const STABLE_PAUSE: Duration = Duration::from_millis(250);
 /// Looks that a file may differ at before it is tried as it is.
-const MOST_LOOKS: usize = 40;
+const MAX_CHECKS: usize = 40;
 
 #[cfg(test)]
 mod tests;

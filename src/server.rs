@@ -39,7 +39,7 @@ use crate::observability::logging::Condition;
 use crate::observability::metrics::{Handshake, ListenerMetrics};
 use crate::peer::Peer;
 use crate::response::{Body, Budget, Unauthenticated};
-use crate::units::{ByteSize, Span};
+use crate::units::{ByteSize, HumanDuration};
 use guard::{BodyLength, Guard, Limits, Phase, Room};
 use listener::Stream;
 use places::{Place, Places};
@@ -71,11 +71,11 @@ pub struct Config {
     /// Bytes of the longest request head.
     pub max_head: ByteSize,
     /// Time for a request's head to arrive, from its first byte; also for the first byte of a connection.
-    pub head_timeout: Span,
+    pub head_timeout: HumanDuration,
     /// Time after which an idle connection is closed. SDKs lose a request when it is short.
-    pub idle_timeout: Span,
+    pub idle_timeout: HumanDuration,
     /// Time after which a client that takes no byte of its response is closed.
-    pub write_timeout: Span,
+    pub write_timeout: HumanDuration,
     /// Encryption; off unless its files are named.
     pub tls: TlsConfig,
 }
@@ -93,9 +93,9 @@ impl Default for Config {
             max_buffered: ByteSize(64 << 20),
             max_buffered_per_connection: ByteSize(8 << 20),
             max_head: ByteSize(16 << 10),
-            head_timeout: Span::secs(5),
-            idle_timeout: Span::secs(75),
-            write_timeout: Span::secs(10),
+            head_timeout: HumanDuration::secs(5),
+            idle_timeout: HumanDuration::secs(75),
+            write_timeout: HumanDuration::secs(10),
             tls: TlsConfig::default(),
         }
     }

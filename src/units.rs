@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A time span with its unit, such as `"30s"`; never negative.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Span(pub Duration);
+pub struct HumanDuration(pub Duration);
 
 /// A number of bytes: `"256MiB"`, `"64KiB"`, or plain bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,12 +20,12 @@ pub struct ByteSize(pub u64);
 /// Text that names no quantity; says what would.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct BadUnit(&'static str);
+pub struct InvalidQuantity(&'static str);
 
-const SPAN_FORM: BadUnit =
-    BadUnit("write a duration with its unit, such as \"30s\", \"15m\" or \"24h\"");
-const SIZE_FORM: BadUnit =
-    BadUnit("write a size such as \"256MiB\", \"64KiB\" or a number of bytes");
+const DURATION_FORM: InvalidQuantity =
+    InvalidQuantity("write a duration with its unit, such as \"30s\", \"15m\" or \"24h\"");
+const SIZE_FORM: InvalidQuantity =
+    InvalidQuantity("write a size such as \"256MiB\", \"64KiB\" or a number of bytes");
 const SIZES: [(&str, u64); 4] = [
     ("GiB", 1 << 30),
     ("MiB", 1 << 20),
@@ -33,7 +33,7 @@ const SIZES: [(&str, u64); 4] = [
     ("B", 1),
 ];
 
-impl Span {
+impl HumanDuration {
     /// So many milliseconds.
     #[must_use]
     pub const fn millis(milliseconds: u64) -> Self {
@@ -47,16 +47,18 @@ impl Span {
     }
 }
 
-impl FromStr for Span {
-    type Err = BadUnit;
+impl FromStr for HumanDuration {
+    type Err = InvalidQuantity;
 
-    fn from_str(text: &str) -> Result<Self, BadUnit> {
-        let span: SignedDuration = text.trim().parse().map_err(|_| SPAN_FORM)?;
-        Duration::try_from(span).map(Self).map_err(|_| SPAN_FORM)
+    fn from_str(text: &str) -> Result<Self, InvalidQuantity> {
+        let span: SignedDuration = text.trim().parse().map_err(|_| DURATION_FORM)?;
+        Duration::try_from(span)
+            .map(Self)
+            .map_err(|_| DURATION_FORM)
     }
 }
 
-impl fmt::Display for Span {
+impl fmt::Display for HumanDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -67,9 +69,9 @@ impl fmt::Display for Span {
 }
 
 impl FromStr for ByteSize {
-    type Err = BadUnit;
+    type Err = InvalidQuantity;
 
-    fn from_str(text: &str) -> Result<Self, BadUnit> {
+    fn from_str(text: &str) -> Result<Self, InvalidQuantity> {
         let text = text.trim();
         let (digits, unit) = SIZES
             .into_iter()
@@ -91,7 +93,7 @@ impl fmt::Display for ByteSize {
     }
 }
 
-impl JsonSchema for Span {
+impl JsonSchema for HumanDuration {
     fn schema_name() -> Cow<'static, str> {
         "Duration".into()
     }
@@ -111,7 +113,7 @@ impl JsonSchema for ByteSize {
     }
 }
 
-impl Serialize for Span {
+impl Serialize for HumanDuration {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
@@ -123,21 +125,21 @@ impl Serialize for ByteSize {
     }
 }
 
-impl<'de> Deserialize<'de> for Span {
+impl<'de> Deserialize<'de> for HumanDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match Spelled::deserialize(deserializer)? {
-            Spelled::Text(text) => text.parse().map_err(de::Error::custom),
-            Spelled::Number(_) | Spelled::Other(_) => Err(de::Error::custom(SPAN_FORM)),
+        match RawQuantity::deserialize(deserializer)? {
+            RawQuantity::Text(text) => text.parse().map_err(de::Error::custom),
+            RawQuantity::Number(_) | RawQuantity::Other(_) => Err(de::Error::custom(DURATION_FORM)),
         }
     }
 }
 
 impl<'de> Deserialize<'de> for ByteSize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match Spelled::deserialize(deserializer)? {
-            Spelled::Text(text) => text.parse().map_err(de::Error::custom),
-            Spelled::Number(bytes) => Ok(Self(bytes)),
-            Spelled::Other(_) => Err(de::Error::custom(SIZE_FORM)),
+        match RawQuantity::deserialize(deserializer)? {
+            RawQuantity::Text(text) => text.parse().map_err(de::Error::custom),
+            RawQuantity::Number(bytes) => Ok(Self(bytes)),
+            RawQuantity::Other(_) => Err(de::Error::custom(SIZE_FORM)),
         }
     }
 }
@@ -145,7 +147,7 @@ impl<'de> Deserialize<'de> for ByteSize {
 /// The ways a quantity may stand in a file or a variable.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Spelled {
+enum RawQuantity {
     Number(u64),
     Text(String),
     Other(de::IgnoredAny),
@@ -158,19 +160,19 @@ mod tests {
     #[test]
     fn quantities_read_back_as_they_are_written() {
         for text in ["30s", "15m", "24h", "2s 500ms", "50ms", "0s"] {
-            assert_eq!(text.parse::<Span>().unwrap().to_string(), text);
+            assert_eq!(text.parse::<HumanDuration>().unwrap().to_string(), text);
         }
         for text in ["256MiB", "64KiB", "1GiB", "7B", "1025B"] {
             assert_eq!(text.parse::<ByteSize>().unwrap().to_string(), text);
         }
-        assert_eq!("2.5s".parse(), Ok(Span::millis(2500)));
+        assert_eq!("2.5s".parse(), Ok(HumanDuration::millis(2500)));
         assert_eq!("10".parse(), Ok(ByteSize(10)));
     }
 
     #[test]
     fn other_texts_are_refused_with_the_right_form() {
         for text in ["", "30", "-5s", "soon", "1e9h"] {
-            assert_eq!(text.parse::<Span>(), Err(SPAN_FORM), "{text}");
+            assert_eq!(text.parse::<HumanDuration>(), Err(DURATION_FORM), "{text}");
         }
         for text in ["", "-1", "1.5MiB", "256MB", "99999999999GiB"] {
             assert_eq!(text.parse::<ByteSize>(), Err(SIZE_FORM), "{text}");

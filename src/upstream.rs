@@ -39,7 +39,7 @@ use tower::ServiceExt;
 
 use crate::api::{Action, Call, ImageFields, OriginError};
 use crate::breaker;
-use crate::credentials::Provider;
+use crate::credentials::CredentialProvider;
 use crate::observability::metrics::{HoldReason, Metrics};
 use crate::observability::traces::Trace;
 use crate::priority::Urgency;
@@ -100,7 +100,7 @@ pub struct Upstream {
     config: Config,
     codes: Codes,
     transport: Transport,
-    credentials: Arc<Provider>,
+    credentials: Arc<CredentialProvider>,
     retries: Retries,
     protection: Protection,
     troubles: Troubles,
@@ -114,7 +114,7 @@ impl Upstream {
         origin: Origin,
         config: Config,
         transport: Transport,
-        credentials: Arc<Provider>,
+        credentials: Arc<CredentialProvider>,
         metrics: Arc<Metrics>,
     ) -> Self {
         let codes = Codes::new(&config);

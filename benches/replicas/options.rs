@@ -2,7 +2,7 @@
 
 use clap::{Parser, ValueEnum};
 use pai_image_gateway::shared_cache::Config;
-use pai_image_gateway::units::Span;
+use pai_image_gateway::units::HumanDuration;
 
 use crate::fleet::Tier;
 use crate::support::redis::Kind;
@@ -22,13 +22,13 @@ pub(crate) struct Options {
     pub(crate) connections: usize,
     /// How long the origin takes.
     #[arg(long, value_name = "DURATION", default_value = "40ms")]
-    pub(crate) latency: Span,
+    pub(crate) latency: HumanDuration,
     /// Requests a second that the account may make [default: 5 for each two images].
     #[arg(long, value_name = "N")]
     pub(crate) quota: Option<u32>,
     /// An image's ttl where it is to expire [default: 10s].
     #[arg(long, value_name = "DURATION")]
-    pub(crate) ttl: Option<Span>,
+    pub(crate) ttl: Option<HumanDuration>,
     /// How long a scene under steady load takes, in ttls.
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub(crate) ttls: u32,
@@ -38,7 +38,7 @@ pub(crate) struct Options {
     /// shared_cache.timeout, since hundreds of gateways, their clients and the server share what they
     /// would have for themselves; the lease is as long as that asks for [default: 2s, and 300ms for few].
     #[arg(long, value_name = "DURATION")]
-    pub(crate) timeout: Option<Span>,
+    pub(crate) timeout: Option<HumanDuration>,
     /// Without the shared tier, each gateway by itself.
     #[arg(long)]
     pub(crate) alone: bool,
@@ -77,8 +77,8 @@ impl Options {
         self.images.unwrap_or(usual)
     }
 
-    pub(crate) fn ttl(&self) -> Span {
-        let usual = Span::secs(if self.smoke { 1 } else { 10 });
+    pub(crate) fn ttl(&self) -> HumanDuration {
+        let usual = HumanDuration::secs(if self.smoke { 1 } else { 10 });
         self.ttl.unwrap_or(usual)
     }
 
@@ -88,9 +88,9 @@ impl Options {
             .unwrap_or_else(|| u32::try_from(usual).unwrap_or(u32::MAX))
     }
 
-    fn timeout(&self) -> Span {
+    fn timeout(&self) -> HumanDuration {
         let is_small = self.smoke || self.hosts;
-        let usual = Span::millis(if is_small { 300 } else { 2_000 });
+        let usual = HumanDuration::millis(if is_small { 300 } else { 2_000 });
         self.timeout.unwrap_or(usual)
     }
 
@@ -116,7 +116,7 @@ impl Options {
     /// Those of them that are not there to make it run at all.
     fn chosen(&self, tier: Tier) -> Vec<String> {
         let timeout = self.timeout();
-        let lease = Span((timeout.0 * 5).max(Config::default().lease.0));
+        let lease = HumanDuration((timeout.0 * 5).max(Config::default().lease.0));
         let patience = match tier {
             Tier::Alone => Vec::new(),
             Tier::Shared => vec![

@@ -103,6 +103,6 @@ fn no(negative: &Negative, policy: &Policy, now: Instant) -> Value {
         "ttl_seconds": ttl.as_secs(),
         "fresh_until": wall(negative.received, ttl),
         "last_result": result,
-        "explanation": format!("The origin said {says}; that is kept for {}.", crate::units::Span(ttl)),
+        "explanation": format!("The origin said {says}; that is kept for {}.", crate::units::HumanDuration(ttl)),
     })
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::credentials::Provider;
+use crate::credentials::CredentialProvider;
 
 /// Whether the gateway should get traffic. Readiness falls only by our own doing, never by the origin's.
 #[derive(Debug, Default)]
@@ -21,11 +21,11 @@ impl Health {
     ///
     /// # Errors
     /// The reason.
-    pub fn readiness(&self, credentials: &Provider) -> Result<(), &'static str> {
+    pub fn readiness(&self, credentials: &CredentialProvider) -> Result<(), &'static str> {
         if self.stopping.load(Ordering::Relaxed) {
             return Err("stopping");
         }
-        if let Some(lack) = credentials.lack() {
+        if let Some(lack) = credentials.unavailable_reason() {
             return Err(lack);
         }
         self.started.store(true, Ordering::Relaxed);
@@ -36,7 +36,7 @@ impl Health {
     ///
     /// # Errors
     /// Why it has not.
-    pub fn startup(&self, credentials: &Provider) -> Result<(), &'static str> {
+    pub fn startup(&self, credentials: &CredentialProvider) -> Result<(), &'static str> {
         if self.started.load(Ordering::Relaxed) {
             Ok(())
         } else {

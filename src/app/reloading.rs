@@ -14,7 +14,7 @@ use crate::config::{Changes, Loaded, Settings};
 use crate::credentials::Environment;
 use crate::observability::logging::Level;
 use crate::observability::metrics::Metrics;
-use crate::reload::{Rounds, Watch};
+use crate::reload::{FileWatcher, ReloadScheduler};
 use crate::server::{BadFiles, Tls};
 use crate::upstream::UpstreamError;
 
@@ -23,10 +23,10 @@ pub(super) async fn tls(
     settings: &Settings,
     metrics: &Arc<Metrics>,
     tasks: &TaskTracker,
-    rounds: &Rounds,
+    scheduler: &ReloadScheduler,
 ) -> Result<Option<Arc<Tls>>, BadFiles> {
     let files = settings.listen.tls.clone();
-    let watch = Watch::begin("tls", move || files.files()).await;
+    let watch = FileWatcher::begin("tls", move || files.files()).await;
     let tls = Tls::load(&settings.listen.tls)?;
     if let Some(tls) = tls.clone() {
         let counts = metrics.reloads("tls");
@@ -36,7 +36,7 @@ pub(super) async fn tls(
             tls.reload()
                 .inspect(|()| metrics.certificate_served(tls.not_after()))
         };
-        rounds.spawn(tasks, watch, reload, counts);
+        scheduler.spawn(tasks, watch, reload, counts);
     }
     Ok(tls)
 }
@@ -47,7 +47,7 @@ pub(super) async fn authenticator(
     environment: &Environment,
     metrics: &Arc<Metrics>,
     tasks: &TaskTracker,
-    rounds: &Rounds,
+    scheduler: &ReloadScheduler,
 ) -> Result<Arc<Authenticator>, BadClients> {
     let journal = settings
         .api
@@ -57,12 +57,12 @@ pub(super) async fn authenticator(
     let auth = Arc::new(auth);
     if auth.is_required() {
         let files = Arc::clone(&auth);
-        let watch = Watch::begin("clients", move || files.files()).await;
+        let watch = FileWatcher::begin("clients", move || files.files()).await;
         // Which secrets' files to watch is known only now: what has changed since is read here.
         auth.reload()?;
         let reloaded = Arc::clone(&auth);
         let counts = metrics.reloads("clients");
-        rounds.spawn(tasks, watch, move || reloaded.reload(), counts);
+        scheduler.spawn(tasks, watch, move || reloaded.reload(), counts);
     }
     Ok(auth)
 }
@@ -79,7 +79,7 @@ fn write_journal(settings: &Settings, environment: &Environment) -> PathBuf {
 }
 
 /// What takes settings over while it runs.
-pub(super) struct Live {
+pub(super) struct LiveSettings {
     pub(super) cache: Arc<Cache<UpstreamError>>,
     pub(super) level: Option<Level>,
     /// The settings as they are shown.
@@ -90,33 +90,28 @@ pub(super) struct Live {
 /// stay as they were, and are named in the log.
 pub(super) async fn settings(
     loaded: &Loaded,
-    live: Live,
+    live: LiveSettings,
     metrics: &Metrics,
     tasks: &TaskTracker,
-    rounds: &Rounds,
+    scheduler: &ReloadScheduler,
 ) {
     let started = loaded.clone();
     let current = Mutex::new(loaded.settings.clone());
     let files = loaded.files();
-    let watch = Watch::begin("settings", move || files.clone()).await;
+    let watch = FileWatcher::begin("settings", move || files.clone()).await;
     let load = move || -> Result<(), String> {
         let new = started.again().map_err(|problems| problems.to_string())?;
         let mut current = current.lock();
-        live.take_over(&started.settings, &current, &new)?;
+        live.apply(&started.settings, &current, &new)?;
         *current = new.settings;
         Ok(())
     };
-    rounds.spawn(tasks, watch, load, metrics.reloads("settings"));
+    scheduler.spawn(tasks, watch, load, metrics.reloads("settings"));
 }
 
-impl Live {
+impl LiveSettings {
     /// Puts in force what can be; names the rest, in the log and where the settings are shown.
-    fn take_over(
-        &self,
-        started: &Settings,
-        current: &Settings,
-        new: &Loaded,
-    ) -> Result<(), String> {
+    fn apply(&self, started: &Settings, current: &Settings, new: &Loaded) -> Result<(), String> {
         let changed = Changes::between(current, &new.settings).live.join(", ");
         let waiting = Changes::between(started, &new.settings)
             .at_restart

@@ -13,7 +13,7 @@ pub struct Sockets {
     pub(super) data: Bound,
     pub(super) admin: Bound,
     pub(super) observe: Option<Bound>,
-    was_passed_on: bool,
+    is_inherited: bool,
 }
 
 impl Sockets {
@@ -22,10 +22,10 @@ impl Sockets {
     /// # Errors
     /// [`StartError`] for an address that is taken, not ours or none.
     pub fn bind(settings: &Settings, data: Option<Bound>) -> Result<Self, StartError> {
-        let was_passed_on = data.is_some();
+        let is_inherited = data.is_some();
         let backlog = settings.listen.backlog;
         let data = match data {
-            Some(inherited) => may_be_open(inherited, settings)?,
+            Some(inherited) => refuse_public(inherited, settings)?,
             None => {
                 let (address, setting) = (settings.listen.address(), listen_setting(settings));
                 let address = address.ok_or(StartError::Address(setting))?;
@@ -48,7 +48,7 @@ impl Sockets {
             observe: observe
                 .map(|address| bind_as("observe.address", &address, backlog))
                 .transpose()?,
-            was_passed_on,
+            is_inherited,
         })
     }
 
@@ -75,7 +75,7 @@ impl Sockets {
             settings_file = file.as_deref().unwrap_or("none"),
             "pai-image-gateway starts"
         );
-        if self.was_passed_on {
+        if self.is_inherited {
             tracing::info!(address = %self.data.address(), "the data port's socket was passed on; listen.address does not count");
         }
     }
@@ -106,7 +106,7 @@ pub(super) fn listening(data: &Address, admin: &Address, observe: Option<&Addres
 }
 
 /// A socket that was opened for this process does not open the gateway to everybody either.
-fn may_be_open(data: Bound, settings: &Settings) -> Result<Bound, StartError> {
+fn refuse_public(data: Bound, settings: &Settings) -> Result<Bound, StartError> {
     if settings.auth.mode == Mode::None && !data.address().is_local() {
         return Err(StartError::Open(data.address().clone()));
     }

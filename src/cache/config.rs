@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::snapshot::folder;
-use crate::units::{ByteSize, Span};
+use crate::units::{ByteSize, HumanDuration};
 
 /// The `[cache]` settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -19,7 +19,7 @@ pub struct Config {
     /// File that cached images are saved to, for the next start.
     pub snapshot: Option<String>,
     /// Time between snapshots, if anything has changed.
-    pub snapshot_interval: Span,
+    pub snapshot_interval: HumanDuration,
 }
 
 impl Default for Config {
@@ -29,7 +29,7 @@ impl Default for Config {
             max_negative: 10_000,
             // It needs a folder of this process alone that outlives it, which nobody can guess.
             snapshot: None,
-            snapshot_interval: Span::secs(60),
+            snapshot_interval: HumanDuration::secs(60),
         }
     }
 }

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::freshness::{Decision, Evidence, Policy, Source};
 use super::parent::{GRACE, Parent};
-use crate::units::Span;
+use crate::units::HumanDuration;
 
 /// A ttl and the reasons for it.
 #[derive(Debug, Clone, PartialEq)]
@@ -125,7 +125,7 @@ fn words(duration: Duration) -> String {
     if days > 2 {
         format!("{days} days")
     } else {
-        Span::secs(duration.as_secs()).to_string()
+        HumanDuration::secs(duration.as_secs()).to_string()
     }
 }
 

@@ -20,7 +20,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::parent::Parent;
-use crate::units::Span;
+use crate::units::HumanDuration;
 
 /// A modification time so far ahead of the origin's clock is not believed.
 const FUTURE_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
@@ -38,25 +38,25 @@ pub struct Policy {
     /// Share of the time since the image's last change that an answer stays fresh.
     pub factor: f64,
     /// Shortest ttl.
-    pub min: Span,
+    pub min: HumanDuration,
     /// Longest ttl of `Verbose=false`.
-    pub max: Span,
+    pub max: HumanDuration,
     /// Longest ttl of `Verbose=true`, whose labels change unnoticed.
-    pub max_verbose: Span,
+    pub max_verbose: HumanDuration,
     /// Base ttl of an image without a readable time.
-    pub fallback: Span,
+    pub fallback: HumanDuration,
     /// Share of the ttl that is drawn away at random, so that equals do not expire together.
     pub jitter: f64,
     /// Shortest time that a stale answer is served while it is fetched again.
-    pub stale_while_revalidate_min: Span,
+    pub stale_while_revalidate_min: HumanDuration,
     /// Longest time that a stale answer is served while it is fetched again.
-    pub stale_while_revalidate_max: Span,
+    pub stale_while_revalidate_max: HumanDuration,
     /// Time that a stale answer is served while the origin fails.
-    pub stale_if_error: Span,
+    pub stale_if_error: HumanDuration,
     /// Time that a not-found answer is kept.
-    pub not_found: Span,
+    pub not_found: HumanDuration,
     /// Time that a forbidden answer is kept.
-    pub forbidden: Span,
+    pub forbidden: HumanDuration,
     /// Effect of the origin's `Cache-Control`.
     pub origin_cache_control: OriginCacheControl,
 }
@@ -77,16 +77,16 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             factor: 0.10,
-            min: Span::secs(30),
-            max: Span::secs(3600),
-            max_verbose: Span::secs(900),
-            fallback: Span::secs(60),
+            min: HumanDuration::secs(30),
+            max: HumanDuration::secs(3600),
+            max_verbose: HumanDuration::secs(900),
+            fallback: HumanDuration::secs(60),
             jitter: 0.10,
-            stale_while_revalidate_min: Span::secs(30),
-            stale_while_revalidate_max: Span::secs(600),
-            stale_if_error: Span::secs(24 * 3600),
-            not_found: Span::secs(10),
-            forbidden: Span::secs(5),
+            stale_while_revalidate_min: HumanDuration::secs(30),
+            stale_while_revalidate_max: HumanDuration::secs(600),
+            stale_if_error: HumanDuration::secs(24 * 3600),
+            not_found: HumanDuration::secs(10),
+            forbidden: HumanDuration::secs(5),
             origin_cache_control: OriginCacheControl::Cap,
         }
     }

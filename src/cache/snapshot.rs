@@ -38,7 +38,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Cache, Config};
 use crate::observability::logging::Condition;
-use crate::private_file::{Draft, beside};
+use crate::private_file::{AtomicFile, beside};
 use format::{Head, encode};
 
 /// How long a stop waits for the last snapshot.
@@ -168,7 +168,7 @@ impl<E: Clone + Send + Sync + 'static> Keeper<E> {
         let saved = images
             .iter()
             .map(|(key, entry)| restore::save(key, entry, now, wall));
-        let draft = Draft::write(&self.path, |out| encode(&head, saved, out))?;
+        let draft = AtomicFile::write(&self.path, |out| encode(&head, saved, out))?;
         self.journal.settle(&mark, draft)?;
         Ok(images.len())
     }

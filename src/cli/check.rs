@@ -10,7 +10,7 @@ use super::{ConfigArgs, EXIT_USAGE, block_on, say};
 use crate::api::{Call, ImageId, ImageKey};
 use crate::app;
 use crate::config::{Loaded, Problems};
-use crate::credentials::{Environment, Provider};
+use crate::credentials::{CredentialProvider, Environment};
 use crate::observability::logging::told;
 use crate::observability::metrics::Metrics;
 use crate::observability::traces::Trace;
@@ -29,7 +29,7 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn run(self, environment: &Environment) -> anyhow::Result<ExitCode> {
-        let mut report = Report::default();
+        let mut report = CheckReport::default();
         match self.config.load(environment) {
             Err(error) => match error.downcast::<Problems>() {
                 Ok(Problems(problems)) => problems
@@ -58,12 +58,12 @@ impl Check {
 
 /// Lines for a person, and how many of them are bad.
 #[derive(Debug, Default)]
-struct Report {
+struct CheckReport {
     text: String,
     problems: u32,
 }
 
-impl Report {
+impl CheckReport {
     fn good(&mut self, line: &str) {
         self.text.extend(["ok   ", line, "\n"]);
     }
@@ -78,10 +78,10 @@ async fn probe(
     loaded: &Loaded,
     environment: &Environment,
     image: Option<&str>,
-    report: &mut Report,
+    report: &mut CheckReport,
 ) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new());
-    let credentials = Arc::new(Provider::new(
+    let credentials = Arc::new(CredentialProvider::new(
         &loaded.settings.credentials,
         environment,
         Arc::clone(&metrics),
@@ -129,7 +129,7 @@ async fn probe(
     Ok(())
 }
 
-async fn call(upstream: &Upstream, image: &str, report: &mut Report) -> anyhow::Result<()> {
+async fn call(upstream: &Upstream, image: &str, report: &mut CheckReport) -> anyhow::Result<()> {
     let key = ImageKey {
         image: ImageId::parse(image)?,
         verbose: false,

@@ -13,7 +13,7 @@ use crate::auth::{NewClient, Permission};
 use crate::credentials::Environment;
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Client {
+pub(super) enum ClientCommand {
     /// Make a key for a client, add the client to the clients' file and print the secret, once.
     Add(Add),
 }
@@ -55,7 +55,7 @@ fn permissions() -> impl clap::builder::TypedValueParser<Value = Permission> {
     })
 }
 
-impl Client {
+impl ClientCommand {
     pub(super) fn run(self, environment: &Environment) -> anyhow::Result<ExitCode> {
         let Self::Add(add) = self;
         add.run(environment)
@@ -78,11 +78,11 @@ impl Add {
             misses_per_second: self.misses_per_second,
         };
         let issued = client.issue(&file)?;
-        Ok(say(&told(&client.name, &file, &issued)))
+        Ok(say(&summary(&client.name, &file, &issued)))
     }
 }
 
-fn told(name: &str, file: &Path, issued: &crate::auth::Issued) -> String {
+fn summary(name: &str, file: &Path, issued: &crate::auth::Issued) -> String {
     format!(
         "AccessKeyId      {}\nAccessKeySecret  {}\n\n\
          {name} is in {}, its secret in {}; it is not shown again.\n\

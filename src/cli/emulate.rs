@@ -14,7 +14,7 @@ use super::{block_on, say};
 use crate::app::raise_file_limit;
 use crate::emulator::{Emulator, Fault, Script, Settings, Store};
 use crate::observability::logging;
-use crate::units::Span;
+use crate::units::HumanDuration;
 
 #[derive(Debug, Args)]
 pub(super) struct Emulate {
@@ -35,7 +35,7 @@ pub(super) struct Emulate {
     security_token_file: Option<PathBuf>,
     /// Added to each answer.
     #[arg(long, value_name = "DURATION", default_value = "0s")]
-    latency: Span,
+    latency: HumanDuration,
     /// Requests a second before it throttles.
     #[arg(long, value_name = "N")]
     quota: Option<u32>,

@@ -1,7 +1,7 @@
 //! `resolve`: many images of a running gateway in one go, as a prewarm or to see whether all are there.
 
-mod ask;
 mod ids;
+mod request;
 mod target;
 
 use std::io::{IsTerminal as _, Read as _, Write as _};
@@ -15,9 +15,9 @@ use serde_json::json;
 use super::{ConfigArgs, EXIT_USAGE, block_on, complain};
 use crate::credentials::Environment;
 use crate::gateway::ResolveConfig;
-use ask::{Line, ask};
 use ids::read_ids;
-use target::{SignIn, Target};
+use request::{ImageResult, resolve_images};
+use target::{CredentialArgs, Target};
 
 #[derive(Debug, Args)]
 pub(super) struct Resolve {
@@ -27,7 +27,7 @@ pub(super) struct Resolve {
     #[command(flatten)]
     target: Target,
     #[command(flatten)]
-    sign_in: SignIn,
+    sign_in: CredentialArgs,
     /// Each image with its labels.
     #[arg(long)]
     verbose: bool,
@@ -40,7 +40,7 @@ pub(super) struct Resolve {
 
 /// What became of the images so far.
 #[derive(Debug, Default)]
-struct Report {
+struct ResolveReport {
     found: usize,
     missing: usize,
     failed: usize,
@@ -62,7 +62,7 @@ impl Resolve {
         }
     }
 
-    fn report(self, environment: &Environment) -> anyhow::Result<Report> {
+    fn report(self, environment: &Environment) -> anyhow::Result<ResolveReport> {
         let settings = self.config.load(environment).map(|loaded| loaded.settings);
         let max_ids = settings.as_ref().map_or_else(
             |_| ResolveConfig::default().max_ids,
@@ -72,11 +72,11 @@ impl Resolve {
         let sign_in = self.sign_in.read(&server)?;
         let text = content(&self.file)?;
         let ids = read_ids(&text).with_context(|| format!("{}:", self.file))?;
-        let (bar, mut report) = (bar(ids.len()), Report::default());
+        let (bar, mut report) = (bar(ids.len()), ResolveReport::default());
         let asking = async {
             for ids in ids.chunks(max_ids as usize) {
                 let order = json!({ "ImageIds": ids, "Verbose": self.verbose });
-                ask(
+                resolve_images(
                     &server,
                     sign_in.as_ref(),
                     order.to_string(),
@@ -104,8 +104,8 @@ impl Resolve {
     }
 }
 
-impl Report {
-    fn count(&mut self, line: &Line<'_>) {
+impl ResolveReport {
+    fn count(&mut self, line: &ImageResult<'_>) {
         match &*line.status {
             "found" => return self.found += 1,
             "missing" => self.missing += 1,

@@ -10,7 +10,7 @@ use crate::api::parse_timestamp;
 use crate::cache::explain::Explanation;
 use crate::cache::freshness::{Directives, Evidence};
 use crate::credentials::Environment;
-use crate::units::Span;
+use crate::units::HumanDuration;
 
 #[derive(Debug, Args)]
 pub(super) struct Ttl {
@@ -68,12 +68,12 @@ impl Ttl {
         Ok(say(&format!(
             "ttl                     {}\nbase                    {}\nsource                  {}\nceiling                 {}\n\
              stale while revalidate  {}\nstale if error          {}\n\n{text}\n",
-            Span(decision.ttl),
-            Span(decision.base),
+            HumanDuration(decision.ttl),
+            HumanDuration(decision.base),
             decision.source.as_str(),
-            Span(decision.ceiling),
-            Span(stale_while_revalidate),
-            Span(stale_if_error),
+            HumanDuration(decision.ceiling),
+            HumanDuration(stale_while_revalidate),
+            HumanDuration(stale_if_error),
         )))
     }
 }

@@ -51,14 +51,14 @@ impl Changes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::units::Span;
+    use crate::units::HumanDuration;
 
     #[test]
     fn what_differs_is_named_and_sorted_by_when_it_counts() {
         let old = Settings::default();
         let mut new = old.clone();
         assert_eq!(Changes::between(&old, &new), Changes::default());
-        new.freshness.max = Span::secs(60);
+        new.freshness.max = HumanDuration::secs(60);
         new.log.level = "debug".to_owned();
         new.listen.tls.cert_file = Some("c".to_owned());
         new.api.writes = true;

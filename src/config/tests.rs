@@ -128,7 +128,7 @@ fn later_layers_win_and_variables_take_the_settings_type() {
     let settings = &loaded.settings;
     assert_eq!(
         (settings.freshness.min, settings.freshness.factor),
-        (Span::secs(3), 0.2)
+        (HumanDuration::secs(3), 0.2)
     );
     assert_eq!(settings.credentials.access_key_id.as_deref(), Some("0123"));
     assert!(!settings.api.writes);

@@ -5,18 +5,18 @@ use secrecy::SecretString;
 use serde_json::Value;
 
 use super::SourceError;
-use super::answer::{Grant, text};
 use super::cloud_sso::CloudSso;
 use super::context::{Context, read};
 use super::ecs::Ecs;
 use super::external::External;
 use super::oidc::Oidc;
-use super::recipe::Recipe;
+use super::response::{FetchedCredentials, text};
+use super::spec::CredentialSpec;
 use super::sts::{Role, Sts};
 
 /// Whether the environment forbids the file.
 pub(super) fn is_disabled(context: &Context) -> bool {
-    context.is_on(DISABLED)
+    context.is_true(DISABLED)
 }
 
 const DISABLED: &str = "ALIBABA_CLOUD_CLI_PROFILE_DISABLED";
@@ -25,10 +25,10 @@ const DISABLED: &str = "ALIBABA_CLOUD_CLI_PROFILE_DISABLED";
 const REMEDY: &str = "use a role (RamRoleArn, EcsRamRole or OIDC), or a program that prints the credential (External)";
 
 /// A profile that takes another as its source may be so deep.
-const DEEPEST: usize = 8;
+const MAX_CHAIN: usize = 8;
 
 /// Reads the file and does what its profile says.
-pub(super) async fn load(context: &Context) -> Result<Grant, SourceError> {
+pub(super) async fn load(context: &Context) -> Result<FetchedCredentials, SourceError> {
     if is_disabled(context) {
         return Err(SourceError::Disabled {
             source_name: "the command line's profile",
@@ -37,24 +37,24 @@ pub(super) async fn load(context: &Context) -> Result<Grant, SourceError> {
     }
     let named = context.config.cli_config_file.clone();
     let path = named
-        .or_else(|| context.at_home(".aliyun/config.json"))
+        .or_else(|| context.home_path(".aliyun/config.json"))
         .ok_or(SourceError::Missing {
             missing: "credentials.cli_config_file is not set and there is no HOME",
             remedy: "name the command line's configuration file, or use another source",
         })?;
     let text = read("credentials.cli_config_file", &path).await?;
-    let recipe = Profiles::parse(context, &path, &text)?.chosen()?;
-    recipe.follow(&context.client).await
+    let spec = CliProfiles::parse(context, &path, &text)?.chosen()?;
+    spec.resolve(&context.client).await
 }
 
 /// The file's profiles.
-struct Profiles<'a> {
+struct CliProfiles<'a> {
     context: &'a Context,
     path: &'a str,
     file: Value,
 }
 
-impl<'a> Profiles<'a> {
+impl<'a> CliProfiles<'a> {
     fn parse(context: &'a Context, path: &'a str, text: &str) -> Result<Self, SourceError> {
         // serde's own words may quote the file.
         let file = serde_json::from_str(text).map_err(|error| SourceError::Profile {
@@ -69,44 +69,52 @@ impl<'a> Profiles<'a> {
     }
 
     /// The profile that settings, environment or the file itself name.
-    fn chosen(&self) -> Result<Recipe, SourceError> {
+    fn chosen(&self) -> Result<CredentialSpec, SourceError> {
         let setting = self.context.config.profile.as_deref();
         let name = self
             .context
             .named(setting, "ALIBABA_CLOUD_PROFILE")
             .or_else(|| text(&self.file, "current"))
             .ok_or_else(|| self.bad("it names no current profile".to_owned()))?;
-        self.recipe(&name, &mut Vec::new())
+        self.spec(&name, &mut Vec::new())
     }
 
     /// What a profile says. `above` are the profiles that take this one as their source.
-    fn recipe(&self, name: &str, above: &mut Vec<String>) -> Result<Recipe, SourceError> {
+    fn spec(&self, name: &str, above: &mut Vec<String>) -> Result<CredentialSpec, SourceError> {
         if above.iter().any(|profile| profile == name) {
             return Err(self.bad(format!(
                 "profile {name} is, in the end, its own source_profile"
             )));
         }
-        if above.len() == DEEPEST {
-            return Err(self.bad(format!("more than {DEEPEST} profiles stand on one another")));
+        if above.len() == MAX_CHAIN {
+            return Err(self.bad(format!(
+                "more than {MAX_CHAIN} profiles stand on one another"
+            )));
         }
         let profile = self.find(name)?;
-        let part = Part {
+        let part = CliProfile {
             profiles: self,
             profile,
             name,
         };
         match part.need("mode")?.as_str() {
-            "AK" => Ok(Recipe::Key(part.key(None)?)),
-            "StsToken" => Ok(Recipe::Key(part.key(Some(&part.need("sts_token")?))?)),
-            "RamRoleArn" => part.role(Recipe::Key(part.key(part.get("sts_token").as_deref())?)),
-            "EcsRamRole" => Ecs::of(self.context, part.get("ram_role_name")).map(Recipe::Ecs),
+            "AK" => Ok(CredentialSpec::Key(part.key(None)?)),
+            "StsToken" => Ok(CredentialSpec::Key(
+                part.key(Some(&part.need("sts_token")?))?,
+            )),
+            "RamRoleArn" => part.role(CredentialSpec::Key(
+                part.key(part.get("sts_token").as_deref())?,
+            )),
+            "EcsRamRole" => {
+                Ecs::of(self.context, part.get("ram_role_name")).map(CredentialSpec::Ecs)
+            }
             "OIDC" => part.oidc(),
             "ChainableRamRoleArn" => {
                 above.push(name.to_owned());
-                part.role(self.recipe(&part.need("source_profile")?, above)?)
+                part.role(self.spec(&part.need("source_profile")?, above)?)
             }
             "CloudSSO" => part.cloud_sso(),
-            "External" => Ok(Recipe::External(External {
+            "External" => Ok(CredentialSpec::External(External {
                 command: part.need("process_command")?,
                 environment: self.context.environment.clone(),
             })),
@@ -133,13 +141,13 @@ impl<'a> Profiles<'a> {
 }
 
 /// One profile.
-struct Part<'a> {
-    profiles: &'a Profiles<'a>,
+struct CliProfile<'a> {
+    profiles: &'a CliProfiles<'a>,
     profile: &'a Value,
     name: &'a str,
 }
 
-impl Part<'_> {
+impl CliProfile<'_> {
     fn get(&self, key: &str) -> Option<String> {
         text(self.profile, key)
     }
@@ -149,9 +157,9 @@ impl Part<'_> {
         self.get(key).ok_or_else(|| self.profiles.bad(missing()))
     }
 
-    fn key(&self, token: Option<&str>) -> Result<Grant, SourceError> {
+    fn key(&self, token: Option<&str>) -> Result<FetchedCredentials, SourceError> {
         let (id, secret) = (self.need("access_key_id")?, self.need("access_key_secret")?);
-        Ok(Grant::lasting(&id, &secret, token))
+        Ok(FetchedCredentials::without_expiry(&id, &secret, token))
     }
 
     fn sts(&self) -> Sts {
@@ -177,16 +185,16 @@ impl Part<'_> {
         })
     }
 
-    fn role(&self, base: Recipe) -> Result<Recipe, SourceError> {
-        Ok(Recipe::Role {
+    fn role(&self, base: CredentialSpec) -> Result<CredentialSpec, SourceError> {
+        Ok(CredentialSpec::Role {
             base: Box::new(base),
             role: self.described()?,
             sts: self.sts(),
         })
     }
 
-    fn oidc(&self) -> Result<Recipe, SourceError> {
-        Ok(Recipe::Oidc(Oidc {
+    fn oidc(&self) -> Result<CredentialSpec, SourceError> {
+        Ok(CredentialSpec::Oidc(Oidc {
             role: self.described()?,
             provider_arn: self.need("oidc_provider_arn")?,
             token_file: self.need("oidc_token_file")?,
@@ -194,9 +202,9 @@ impl Part<'_> {
         }))
     }
 
-    fn cloud_sso(&self) -> Result<Recipe, SourceError> {
+    fn cloud_sso(&self) -> Result<CredentialSpec, SourceError> {
         let expires = self.profile.get("cloud_sso_access_token_expire");
-        Ok(Recipe::CloudSso(CloudSso {
+        Ok(CredentialSpec::CloudSso(CloudSso {
             sign_in_url: self.need("cloud_sso_sign_in_url")?,
             account_id: self.need("cloud_sso_account_id")?,
             access_config: self.need("cloud_sso_access_config")?,

@@ -18,7 +18,7 @@ use crate::transport::{self, BuildError, Proxy, Reply, Transport, TransportError
 
 /// How far away who is asked is; decides how long to wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Distance {
+pub(super) enum AddressScope {
     /// The metadata service, on this machine's own link.
     Link,
     /// An agent on this machine.
@@ -29,18 +29,18 @@ pub(super) enum Distance {
 
 /// Whether secrets may cross the network in the clear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Plain {
+pub(crate) enum InsecureHttp {
     /// Only to this machine.
     Loopback,
     /// To wherever the address says.
     Anywhere,
 }
 
-/// A question, before it is written as a request.
-pub(super) struct Question {
+/// A call, before it is written as a request.
+pub(super) struct HttpCall {
     /// Who is asked, for errors.
     pub(super) who: &'static str,
-    pub(super) distance: Distance,
+    pub(super) scope: AddressScope,
     pub(super) method: Method,
     /// An address of `http` or `https`, with path and query.
     pub(super) url: String,
@@ -48,11 +48,11 @@ pub(super) struct Question {
     pub(super) body: String,
 }
 
-impl Question {
-    pub(super) fn get(who: &'static str, distance: Distance, url: String) -> Self {
+impl HttpCall {
+    pub(super) fn get(who: &'static str, scope: AddressScope, url: String) -> Self {
         Self {
             who,
-            distance,
+            scope,
             method: Method::GET,
             url,
             headers: Vec::new(),
@@ -62,10 +62,10 @@ impl Question {
 }
 
 /// Asks.
-pub(super) struct Client {
+pub(super) struct HttpClient {
     clock: Arc<Clock>,
     conditions: Conditions,
-    plain: Plain,
+    plain: InsecureHttp,
     config: Config,
     environment: Environment,
     link: OnceLock<Result<Transport, Arc<BuildError>>>,
@@ -73,7 +73,7 @@ pub(super) struct Client {
     network: OnceLock<Result<Transport, Arc<BuildError>>>,
 }
 
-impl Client {
+impl HttpClient {
     pub(super) fn new(
         config: &Config,
         environment: &Environment,
@@ -106,17 +106,17 @@ impl Client {
     ///
     /// # Errors
     /// When no whole answer came; whatever came is an answer.
-    pub(super) async fn ask(&self, question: Question) -> Result<Reply, SourceError> {
-        let (who, distance) = (question.who, question.distance);
-        let plain = match distance {
-            Distance::Link => Plain::Anywhere,
-            Distance::Machine | Distance::Network => self.plain,
+    pub(super) async fn send(&self, call: HttpCall) -> Result<Reply, SourceError> {
+        let (who, scope) = (call.who, call.scope);
+        let plain = match scope {
+            AddressScope::Link => InsecureHttp::Anywhere,
+            AddressScope::Machine | AddressScope::Network => self.plain,
         };
-        let url = address(&question.url, plain)
+        let url = address(&call.url, plain)
             .map_err(|BadAddress(problem)| SourceError::Address { who, problem })?;
-        let transport = self.transport(distance)?;
-        let answer = transport.oneshot(request(question, url)?);
-        match tokio::time::timeout(distance.patience(), answer).await {
+        let transport = self.transport(scope)?;
+        let answer = transport.oneshot(request(call, url)?);
+        match tokio::time::timeout(scope.timeout(), answer).await {
             Err(_) => Err(SourceError::Timeout { who }),
             Ok(Err(TransportError::TooLong)) => Err(SourceError::Answer {
                 who,
@@ -127,21 +127,21 @@ impl Client {
         }
     }
 
-    fn transport(&self, distance: Distance) -> Result<Transport, SourceError> {
-        let lane = match distance {
-            Distance::Link => &self.link,
-            Distance::Machine => &self.machine,
-            Distance::Network => &self.network,
+    fn transport(&self, scope: AddressScope) -> Result<Transport, SourceError> {
+        let lane = match scope {
+            AddressScope::Link => &self.link,
+            AddressScope::Machine => &self.machine,
+            AddressScope::Network => &self.network,
         };
-        let made = lane.get_or_init(|| self.connect(distance).map_err(Arc::new));
+        let made = lane.get_or_init(|| self.connect(scope).map_err(Arc::new));
         made.clone().map_err(SourceError::Client)
     }
 
-    fn connect(&self, distance: Distance) -> Result<Transport, BuildError> {
+    fn connect(&self, scope: AddressScope) -> Result<Transport, BuildError> {
         let (config, section) = (&self.config, transport::Section::Credentials);
-        let proxy = match distance {
-            Distance::Link | Distance::Machine => None,
-            Distance::Network => Proxy::of_section(
+        let proxy = match scope {
+            AddressScope::Link | AddressScope::Machine => None,
+            AddressScope::Network => Proxy::of_section(
                 section,
                 config.proxy.as_deref(),
                 config.proxy_credentials_file.as_deref(),
@@ -152,7 +152,7 @@ impl Client {
             section,
             ca_file: config.ca_file.clone(),
             proxy,
-            connect_timeout: distance.connect(),
+            connect_timeout: scope.connect_timeout(),
             // Questions come in a burst, then none for an hour; a signed one cannot be sent twice.
             idle_timeout: Duration::ZERO,
             max_body: 64 << 10,
@@ -160,9 +160,9 @@ impl Client {
     }
 }
 
-impl Distance {
+impl AddressScope {
     /// The vendor's own time-outs for a connection.
-    const fn connect(self) -> Duration {
+    const fn connect_timeout(self) -> Duration {
         match self {
             Self::Link => Duration::from_secs(1),
             Self::Machine | Self::Network => Duration::from_secs(5),
@@ -170,7 +170,7 @@ impl Distance {
     }
 
     /// Those, and the vendor's time-outs for an answer: 1 s and 10 s.
-    const fn patience(self) -> Duration {
+    const fn timeout(self) -> Duration {
         match self {
             Self::Link => Duration::from_secs(2),
             Self::Machine | Self::Network => Duration::from_secs(15),
@@ -178,17 +178,17 @@ impl Distance {
     }
 }
 
-fn request(question: Question, url: Uri) -> Result<Request<Full<Bytes>>, SourceError> {
-    let who = question.who;
+fn request(call: HttpCall, url: Uri) -> Result<Request<Full<Bytes>>, SourceError> {
+    let who = call.who;
     let mut request = Request::builder()
-        .method(question.method)
+        .method(call.method)
         .uri(url)
         .header(header::ACCEPT_ENCODING, "identity")
         .header(
             header::USER_AGENT,
             concat!("pai-image-gateway/", env!("CARGO_PKG_VERSION")),
         );
-    for (name, value) in question.headers {
+    for (name, value) in call.headers {
         let mut value = HeaderValue::try_from(value).map_err(|_| SourceError::Answer {
             who,
             problem: "it cannot stand in a header",
@@ -197,7 +197,7 @@ fn request(question: Question, url: Uri) -> Result<Request<Full<Bytes>>, SourceE
         request = request.header(name, value);
     }
     request
-        .body(Full::new(question.body.into()))
+        .body(Full::new(call.body.into()))
         .map_err(|_| SourceError::Address {
             who,
             problem: ADDRESS_FORM,
@@ -211,7 +211,7 @@ pub(crate) struct BadAddress(pub(crate) &'static str);
 const ADDRESS_FORM: &str = "write https:// and a host";
 
 /// Reads an address; without a scheme it is `https`.
-pub(crate) fn address(text: &str, plain: Plain) -> Result<Uri, BadAddress> {
+pub(crate) fn address(text: &str, plain: InsecureHttp) -> Result<Uri, BadAddress> {
     let text = text.trim();
     let text = if text.contains("://") {
         text.to_owned()
@@ -225,7 +225,7 @@ pub(crate) fn address(text: &str, plain: Plain) -> Result<Uri, BadAddress> {
         return Err(BadAddress(ADDRESS_FORM));
     }
     let clear = uri.scheme() == Some(&Scheme::HTTP);
-    if clear && plain == Plain::Loopback && !is_loopback(authority.host()) {
+    if clear && plain == InsecureHttp::Loopback && !is_loopback(authority.host()) {
         return Err(BadAddress(
             "http:// shows the credential to the network: write https://, or set credentials.allow_http = true",
         ));
@@ -234,13 +234,13 @@ pub(crate) fn address(text: &str, plain: Plain) -> Result<Uri, BadAddress> {
 }
 
 /// Where an address lies, by its host alone.
-pub(super) fn distance(url: &str) -> Distance {
-    let authority = address(url, Plain::Anywhere).ok();
+pub(super) fn scope(url: &str) -> AddressScope {
+    let authority = address(url, InsecureHttp::Anywhere).ok();
     let host = authority.as_ref().and_then(Uri::host);
     if host.is_some_and(is_loopback) {
-        Distance::Machine
+        AddressScope::Machine
     } else {
-        Distance::Network
+        AddressScope::Network
     }
 }
 
@@ -261,34 +261,34 @@ mod tests {
             "http://[::1]",
             "http://LOCALHOST:80",
         ] {
-            assert!(address(local, Plain::Loopback).is_ok(), "{local}");
+            assert!(address(local, InsecureHttp::Loopback).is_ok(), "{local}");
         }
         for remote in [
             "http://10.0.0.1",
             "http://localhost.example.com",
             "http://sts",
         ] {
-            assert!(address(remote, Plain::Loopback).is_err(), "{remote}");
-            assert!(address(remote, Plain::Anywhere).is_ok(), "{remote}");
+            assert!(address(remote, InsecureHttp::Loopback).is_err(), "{remote}");
+            assert!(address(remote, InsecureHttp::Anywhere).is_ok(), "{remote}");
         }
     }
 
     #[test]
     fn an_agent_on_this_machine_is_never_behind_the_proxy() {
         for (url, expected) in [
-            ("http://127.0.0.1:7777/credentials", Distance::Machine),
-            ("http://localhost", Distance::Machine),
-            ("http://[::1]:1", Distance::Machine),
-            ("https://agent.example", Distance::Network),
-            ("localhost.example", Distance::Network),
+            ("http://127.0.0.1:7777/credentials", AddressScope::Machine),
+            ("http://localhost", AddressScope::Machine),
+            ("http://[::1]:1", AddressScope::Machine),
+            ("https://agent.example", AddressScope::Network),
+            ("localhost.example", AddressScope::Network),
         ] {
-            assert_eq!(distance(url), expected, "{url}");
+            assert_eq!(scope(url), expected, "{url}");
         }
     }
 
     #[test]
     fn a_bare_host_is_https_and_nonsense_is_refused() {
-        let bare = address("sts.cn-hangzhou.aliyuncs.com", Plain::Loopback).unwrap();
+        let bare = address("sts.cn-hangzhou.aliyuncs.com", InsecureHttp::Loopback).unwrap();
         assert_eq!(bare.scheme(), Some(&Scheme::HTTPS));
         for nonsense in [
             "",
@@ -298,7 +298,10 @@ mod tests {
             "h h",
             "file:///etc",
         ] {
-            assert!(address(nonsense, Plain::Anywhere).is_err(), "{nonsense}");
+            assert!(
+                address(nonsense, InsecureHttp::Anywhere).is_err(),
+                "{nonsense}"
+            );
         }
     }
 }

@@ -6,8 +6,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
 use super::SourceError;
-use super::answer::{self, Grant};
-use super::client::{Client, Distance, Question};
+use super::client::{AddressScope, HttpCall, HttpClient};
+use super::response::{self, FetchedCredentials};
 
 /// A sign-in, and what it is exchanged for.
 #[derive(Clone)]
@@ -24,7 +24,10 @@ const WHO: &str = "CloudSSO";
 
 impl CloudSso {
     /// Exchanges the sign-in.
-    pub(super) async fn load(&self, client: &Client) -> Result<Grant, SourceError> {
+    pub(super) async fn load(
+        &self,
+        client: &HttpClient,
+    ) -> Result<FetchedCredentials, SourceError> {
         let lapsed = self
             .expires
             .is_some_and(|at| at <= client.clock().now().as_second());
@@ -34,12 +37,12 @@ impl CloudSso {
                 remedy: "sign in again with the vendor's command line",
             });
         }
-        let reply = client.ask(self.question()?).await?;
-        let object = answer::object(WHO, &reply)?;
-        Grant::temporary(WHO, object.get("CloudCredential").unwrap_or(&Value::Null))
+        let reply = client.send(self.call()?).await?;
+        let object = response::object(WHO, &reply)?;
+        FetchedCredentials::temporary(WHO, object.get("CloudCredential").unwrap_or(&Value::Null))
     }
 
-    fn question(&self) -> Result<Question, SourceError> {
+    fn call(&self) -> Result<HttpCall, SourceError> {
         let bad = SourceError::Address {
             who: WHO,
             problem: "the profile's cloud_sso_sign_in_url is no address",
@@ -52,7 +55,7 @@ impl CloudSso {
             "AccountId": self.account_id,
             "AccessConfigurationId": self.access_config,
         });
-        Ok(Question {
+        Ok(HttpCall {
             method: Method::POST,
             headers: vec![
                 ("accept", "application/json".to_owned()),
@@ -63,7 +66,11 @@ impl CloudSso {
                 ),
             ],
             body: order.to_string(),
-            ..Question::get(WHO, Distance::Network, format!("{base}/cloud-credentials"))
+            ..HttpCall::get(
+                WHO,
+                AddressScope::Network,
+                format!("{base}/cloud-credentials"),
+            )
         })
     }
 }

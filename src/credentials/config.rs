@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::client::Plain;
-use crate::units::Span;
+use super::client::InsecureHttp;
+use crate::units::HumanDuration;
 
 /// The `[credentials]` settings. They say where a secret is, never what it is. What is not set here is
 /// looked for in the vendor's own environment variables.
@@ -22,7 +22,7 @@ pub struct Config {
     /// File with the token of a temporary key.
     pub security_token_file: Option<String>,
     /// Time between two loads of a credential that does not expire.
-    pub refresh: Span,
+    pub refresh: HumanDuration,
     /// ARN of the role that `oidc` assumes.
     pub oidc_role_arn: Option<String>,
     /// ARN of the identity provider that issued the OIDC token.
@@ -36,7 +36,7 @@ pub struct Config {
     /// Name of the session in the account's audit log.
     pub role_session_name: Option<String>,
     /// Duration of an assumed role's session.
-    pub role_duration: Span,
+    pub role_duration: HumanDuration,
     /// Policy, in JSON, that narrows the last assumed role.
     pub policy: Option<String>,
     /// Region whose STS is asked.
@@ -99,14 +99,14 @@ impl Default for Config {
             access_key_id_file: None,
             access_key_secret_file: None,
             security_token_file: None,
-            refresh: Span::secs(60),
+            refresh: HumanDuration::secs(60),
             oidc_role_arn: None,
             oidc_provider_arn: None,
             oidc_token_file: None,
             assume_role_arn: None,
             external_id: None,
             role_session_name: None,
-            role_duration: Span::secs(3600),
+            role_duration: HumanDuration::secs(3600),
             policy: None,
             sts_region: None,
             sts_vpc: false,
@@ -128,11 +128,11 @@ impl Default for Config {
 
 impl Config {
     /// Whether a credential may be fetched in the clear.
-    pub(crate) const fn plain(&self) -> Plain {
+    pub(crate) const fn plain(&self) -> InsecureHttp {
         if self.allow_http {
-            Plain::Anywhere
+            InsecureHttp::Anywhere
         } else {
-            Plain::Loopback
+            InsecureHttp::Loopback
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::client::Client;
+use super::client::HttpClient;
 use super::{Config, SourceError};
 use crate::clock::Clock;
 use crate::observability::logging::Conditions;
@@ -16,7 +16,7 @@ pub type Environment = BTreeMap<String, String>;
 pub struct Context {
     pub(super) config: Config,
     pub(super) environment: Environment,
-    pub(super) client: Client,
+    pub(super) client: HttpClient,
 }
 
 impl Context {
@@ -32,7 +32,7 @@ impl Context {
         clock: Arc<Clock>,
         conditions: Conditions,
     ) -> Self {
-        let client = Client::new(&config, &environment, clock, conditions);
+        let client = HttpClient::new(&config, &environment, clock, conditions);
         Self {
             config,
             environment,
@@ -42,12 +42,12 @@ impl Context {
 
     /// A variable that is set to something.
     pub(super) fn variable(&self, name: &str) -> Option<&str> {
-        let value = self.environment.get(name).map(|value| bare(value));
+        let value = self.environment.get(name).map(|value| trimmed(value));
         value.filter(|value| !value.is_empty())
     }
 
     /// Whether a variable says `true`, in any case.
-    pub(super) fn is_on(&self, name: &str) -> bool {
+    pub(super) fn is_true(&self, name: &str) -> bool {
         self.variable(name)
             .is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }
@@ -60,14 +60,14 @@ impl Context {
     }
 
     /// A file below the user's home folder.
-    pub(super) fn at_home(&self, path: &str) -> Option<String> {
+    pub(super) fn home_path(&self, path: &str) -> Option<String> {
         let home = PathBuf::from(self.variable("HOME")?);
         home.join(path).to_str().map(str::to_owned)
     }
 }
 
 /// A text without white space and byte order marks around it, which editors and shells leave there unseen.
-pub(super) fn bare(text: &str) -> &str {
+pub(super) fn trimmed(text: &str) -> &str {
     text.trim_matches(|around: char| around.is_whitespace() || around == BYTE_ORDER_MARK)
 }
 
@@ -78,7 +78,7 @@ pub(super) async fn read(key: &'static str, path: &str) -> Result<String, Source
     tokio::fs::read_to_string(path)
         .await
         .map(|text| match text.strip_prefix(BYTE_ORDER_MARK) {
-            Some(unmarked) => unmarked.to_owned(),
+            Some(without_bom) => without_bom.to_owned(),
             None => text,
         })
         .map_err(|cause| SourceError::File {

@@ -1,16 +1,16 @@
 //! The RAM role of the ECS instance, from its metadata service.
 //!
-//! Version 2 of the service wants a token with every question, and one is fetched for each. Where it
-//! gives none, or refuses a question with one, version 1 is asked, which wants none, if the settings
+//! Version 2 of the service wants a token with every call, and one is fetched for each. Where it
+//! gives none, or refuses a call with one, version 1 is asked, which wants none, if the settings
 //! allow it (`credentials.ecs_imdsv1`) and the environment does not forbid it. The default is not to:
 //! any process that can be talked into sending a GET could read version 1.
 
 use http::Method;
 
 use super::SourceError;
-use super::answer::{self, Grant};
-use super::client::{Client, Distance, Question};
+use super::client::{AddressScope, HttpCall, HttpClient};
 use super::context::Context;
+use super::response::{self, FetchedCredentials};
 use crate::api::encode;
 use crate::transport::Reply;
 
@@ -37,7 +37,7 @@ const TOKEN_SECONDS: &str = "21600";
 
 /// Whether the environment forbids asking at all.
 pub(super) fn is_disabled(context: &Context) -> bool {
-    context.is_on(DISABLED)
+    context.is_true(DISABLED)
 }
 
 impl Ecs {
@@ -59,7 +59,7 @@ impl Ecs {
                 "ALIBABA_CLOUD_ECS_METADATA",
             )
         };
-        let allowed = config.ecs_imdsv1 && !context.is_on("ALIBABA_CLOUD_IMDSV1_DISABLED");
+        let allowed = config.ecs_imdsv1 && !context.is_true("ALIBABA_CLOUD_IMDSV1_DISABLED");
         Ok(Self {
             endpoint: config.ecs_endpoint.trim_end_matches('/').to_owned(),
             role: role.or_else(named),
@@ -72,7 +72,10 @@ impl Ecs {
     }
 
     /// Asks for the role's name, if it is not known, and for its credential.
-    pub(super) async fn load(&self, client: &Client) -> Result<Grant, SourceError> {
+    pub(super) async fn load(
+        &self,
+        client: &HttpClient,
+    ) -> Result<FetchedCredentials, SourceError> {
         let role = match &self.role {
             Some(role) => role.clone(),
             None => self.ask_role(client).await?,
@@ -80,10 +83,10 @@ impl Ecs {
         let reply = self
             .get(&format!("{ROLES}{}", encode(&role)), client)
             .await?;
-        Grant::temporary(WHO, &answer::successful(WHO, &reply)?)
+        FetchedCredentials::temporary(WHO, &response::successful(WHO, &reply)?)
     }
 
-    async fn ask_role(&self, client: &Client) -> Result<String, SourceError> {
+    async fn ask_role(&self, client: &HttpClient) -> Result<String, SourceError> {
         let reply = self.get(ROLES, client).await?;
         match std::str::from_utf8(&reply.body).map(str::trim) {
             Ok(role) if !role.is_empty() => Ok(role.to_owned()),
@@ -94,8 +97,8 @@ impl Ecs {
         }
     }
 
-    /// A question with a token, else without one.
-    async fn get(&self, path: &str, client: &Client) -> Result<Reply, SourceError> {
+    /// A call with a token, else without one.
+    async fn get(&self, path: &str, client: &HttpClient) -> Result<Reply, SourceError> {
         let guarded = match self.token(client).await {
             Ok(token) => self.ask(path, Some(token), client).await,
             Err(error) => Err(error),
@@ -106,9 +109,9 @@ impl Ecs {
         }
     }
 
-    async fn token(&self, client: &Client) -> Result<String, SourceError> {
+    async fn token(&self, client: &HttpClient) -> Result<String, SourceError> {
         let url = format!("{}/latest/api/token", self.endpoint);
-        let question = Question {
+        let call = HttpCall {
             method: Method::PUT,
             headers: vec![
                 (
@@ -117,9 +120,9 @@ impl Ecs {
                 ),
                 ("content-length", "0".to_owned()),
             ],
-            ..Question::get(WHO, Distance::Link, url)
+            ..HttpCall::get(WHO, AddressScope::Link, url)
         };
-        let reply = found(client.ask(question).await?)?;
+        let reply = found(client.send(call).await?)?;
         let token = std::str::from_utf8(&reply.body)
             .map(str::trim)
             .unwrap_or("");
@@ -130,13 +133,13 @@ impl Ecs {
         &self,
         path: &str,
         token: Option<String>,
-        client: &Client,
+        client: &HttpClient,
     ) -> Result<Reply, SourceError> {
         let url = format!("{}{path}", self.endpoint);
-        let mut question = Question::get(WHO, Distance::Link, url);
+        let mut call = HttpCall::get(WHO, AddressScope::Link, url);
         let token = token.map(|token| ("x-aliyun-ecs-metadata-token", token));
-        question.headers.extend(token);
-        found(client.ask(question).await?)
+        call.headers.extend(token);
+        found(client.send(call).await?)
     }
 }
 

@@ -1,11 +1,11 @@
 //! A credential in the vendor's environment variables.
 
 use super::SourceError;
-use super::answer::Grant;
 use super::context::Context;
+use super::response::FetchedCredentials;
 
 /// Reads the variables. An empty one is none.
-pub(super) fn load(context: &Context) -> Result<Grant, SourceError> {
+pub(super) fn load(context: &Context) -> Result<FetchedCredentials, SourceError> {
     let need = |name, missing| {
         let remedy = "set it, or use another source";
         context
@@ -21,5 +21,9 @@ pub(super) fn load(context: &Context) -> Result<Grant, SourceError> {
         "ALIBABA_CLOUD_ACCESS_KEY_SECRET is not set",
     )?;
     let token = context.named(None, "ALIBABA_CLOUD_SECURITY_TOKEN");
-    Ok(Grant::lasting(&id, &secret, token.as_deref()))
+    Ok(FetchedCredentials::without_expiry(
+        &id,
+        &secret,
+        token.as_deref(),
+    ))
 }

@@ -13,8 +13,8 @@ use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
 
 use super::SourceError;
-use super::answer::{Grant, parse_expiration, text, unmarked};
 use super::context::Environment;
+use super::response::{FetchedCredentials, parse_expiration, text, without_bom};
 
 /// A command and the environment to run it in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +28,7 @@ const LONGEST_OUTPUT: u64 = 64 << 10;
 
 impl External {
     /// Runs the command and reads what it says.
-    pub(super) async fn load(&self) -> Result<Grant, SourceError> {
+    pub(super) async fn load(&self) -> Result<FetchedCredentials, SourceError> {
         let words = split(&self.command).ok_or_else(|| bad("has a quote that is not closed"))?;
         let (program, arguments) = words.split_first().ok_or_else(|| bad("is empty"))?;
         let child = Command::new(program)
@@ -64,9 +64,9 @@ async fn finish(mut child: Child) -> Result<Vec<u8>, SourceError> {
 
 /// `{"mode", "access_key_id", "access_key_secret", "sts_token", "expiration"}`, the last two for a
 /// temporary key.
-fn read(output: &[u8]) -> Result<Grant, SourceError> {
+fn read(output: &[u8]) -> Result<FetchedCredentials, SourceError> {
     let object: Value =
-        serde_json::from_slice(unmarked(output)).map_err(|_| bad("wrote no JSON"))?;
+        serde_json::from_slice(without_bom(output)).map_err(|_| bad("wrote no JSON"))?;
     let part = |name: &str| text(&object, name).ok_or_else(|| bad(&format!("gave no {name}")));
     let token = match text(&object, "mode").as_deref() {
         Some("AK") => None,
@@ -80,8 +80,8 @@ fn read(output: &[u8]) -> Result<Grant, SourceError> {
         None => None,
     };
     let (id, secret) = (part("access_key_id")?, part("access_key_secret")?);
-    let grant = Grant::lasting(&id, &secret, token.as_deref());
-    Ok(Grant { expires, ..grant })
+    let fetched = FetchedCredentials::without_expiry(&id, &secret, token.as_deref());
+    Ok(FetchedCredentials { expires, ..fetched })
 }
 
 /// Splits into words as a POSIX shell does: single quotes keep everything, double quotes all but
@@ -171,20 +171,23 @@ mod tests {
     #[tokio::test]
     async fn a_programs_answer_is_taken() {
         let json = r#"{"mode":"StsToken","access_key_id":"STS.x","access_key_secret":"s","sts_token":"t","expiration":"2026-11-23T10:20:42Z"}"#;
-        let grant = external(&format!("printf '%s' '{json}'")).load().await;
-        let grant = grant.ok().unwrap();
-        assert_eq!(grant.credentials.access_key_id, "STS.x");
-        assert_eq!(grant.credentials.access_key_secret.expose_secret(), "s");
-        assert_eq!(grant.expires.unwrap().to_string(), "2026-11-23T10:20:42Z");
+        let fetched = external(&format!("printf '%s' '{json}'")).load().await;
+        let fetched = fetched.ok().unwrap();
+        assert_eq!(fetched.credentials.access_key_id, "STS.x");
+        assert_eq!(fetched.credentials.access_key_secret.expose_secret(), "s");
+        assert_eq!(fetched.expires.unwrap().to_string(), "2026-11-23T10:20:42Z");
     }
 
     #[tokio::test]
     async fn no_shell_reads_the_command() {
         let json = r#"{"mode":"AK","access_key_id":"$HOME","access_key_secret":"a;b|c"}"#;
-        let grant = external(&format!("printf %s '{json}'")).load().await;
-        let grant = grant.ok().unwrap();
-        assert_eq!(grant.credentials.access_key_id, "$HOME");
-        assert_eq!(grant.credentials.access_key_secret.expose_secret(), "a;b|c");
+        let fetched = external(&format!("printf %s '{json}'")).load().await;
+        let fetched = fetched.ok().unwrap();
+        assert_eq!(fetched.credentials.access_key_id, "$HOME");
+        assert_eq!(
+            fetched.credentials.access_key_secret.expose_secret(),
+            "a;b|c"
+        );
     }
 
     #[tokio::test(start_paused = true)]

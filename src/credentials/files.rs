@@ -1,11 +1,11 @@
 //! A credential in files that the settings name: a Kubernetes Secret, systemd's LoadCredential.
 
-use super::answer::Grant;
-use super::context::{bare, read};
+use super::context::{read, trimmed};
+use super::response::FetchedCredentials;
 use super::{Config, SourceError};
 
 /// Reads the files.
-pub(super) async fn load(config: &Config) -> Result<Grant, SourceError> {
+pub(super) async fn load(config: &Config) -> Result<FetchedCredentials, SourceError> {
     let secret_file = config
         .access_key_secret_file
         .as_deref()
@@ -28,7 +28,7 @@ pub(super) async fn load(config: &Config) -> Result<Grant, SourceError> {
         None => None,
     };
     let secret = value("credentials.access_key_secret_file", secret_file).await?;
-    Ok(Grant::lasting(
+    Ok(FetchedCredentials::without_expiry(
         &access_key_id,
         &secret,
         security_token.as_deref(),
@@ -37,7 +37,7 @@ pub(super) async fn load(config: &Config) -> Result<Grant, SourceError> {
 
 /// Reads a file that holds one value; white space and a byte order mark around it do not count.
 async fn value(key: &'static str, path: &str) -> Result<String, SourceError> {
-    match bare(&read(key, path).await?) {
+    match trimmed(&read(key, path).await?) {
         "" => Err(SourceError::Empty {
             key,
             path: path.to_owned(),

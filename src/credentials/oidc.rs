@@ -4,9 +4,9 @@
 use jiff::Timestamp;
 
 use super::SourceError;
-use super::answer::Grant;
-use super::client::Client;
-use super::context::{Context, bare, read};
+use super::client::HttpClient;
+use super::context::{Context, read, trimmed};
+use super::response::FetchedCredentials;
 use super::sts::{Role, Sts, timestamp};
 use crate::signing::rpc::Parameters;
 
@@ -73,9 +73,12 @@ impl Oidc {
     }
 
     /// Takes the role on. The token file is read afresh: the cluster writes it anew while we run.
-    pub(super) async fn load(&self, client: &Client) -> Result<Grant, SourceError> {
+    pub(super) async fn load(
+        &self,
+        client: &HttpClient,
+    ) -> Result<FetchedCredentials, SourceError> {
         let token = read("the OIDC token file", &self.token_file).await?;
-        let token = bare(&token);
+        let token = trimmed(&token);
         if token.is_empty() {
             return Err(SourceError::Empty {
                 key: "the OIDC token file",

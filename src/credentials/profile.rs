@@ -8,11 +8,11 @@
 use ini::{Ini, ParseOption, Properties};
 
 use super::SourceError;
-use super::answer::Grant;
 use super::context::{Context, read};
 use super::ecs::Ecs;
 use super::oidc::Oidc;
-use super::recipe::Recipe;
+use super::response::FetchedCredentials;
+use super::spec::CredentialSpec;
 use super::sts::{Role, Sts};
 use crate::observability::logging::Condition;
 
@@ -22,13 +22,13 @@ const AT_HOME: [&str; 2] = [".alibabacloud/credentials.ini", ".alibabacloud/cred
 const REMEDY: &str = "use a role (ram_role_arn, ecs_ram_role or oidc_role_arn), or the command line's file with the mode External";
 
 /// Reads the file and does what its profile says.
-pub(super) async fn load(context: &Context) -> Result<Grant, SourceError> {
+pub(super) async fn load(context: &Context) -> Result<FetchedCredentials, SourceError> {
     let (path, text) = file(context).await?;
     let setting = context.config.profile.as_deref();
     let name = context.named(setting, "ALIBABA_CLOUD_PROFILE");
     let name = name.as_deref().unwrap_or("default");
-    let recipe = recipe(context, &path, &text, name)?;
-    recipe.follow(&context.client).await
+    let spec = spec(context, &path, &text, name)?;
+    spec.resolve(&context.client).await
 }
 
 /// The file that is named, else the first there is at home.
@@ -45,7 +45,7 @@ async fn file(context: &Context) -> Result<(String, String), SourceError> {
     });
     for (at, path) in AT_HOME
         .iter()
-        .filter_map(|path| context.at_home(path))
+        .filter_map(|path| context.home_path(path))
         .enumerate()
     {
         match read(KEY, &path).await {
@@ -58,7 +58,12 @@ async fn file(context: &Context) -> Result<(String, String), SourceError> {
 }
 
 /// What a profile says.
-fn recipe(context: &Context, path: &str, text: &str, name: &str) -> Result<Recipe, SourceError> {
+fn spec(
+    context: &Context,
+    path: &str,
+    text: &str,
+    name: &str,
+) -> Result<CredentialSpec, SourceError> {
     let bad = |problem: String| SourceError::Profile {
         path: path.to_owned(),
         problem,
@@ -83,7 +88,7 @@ fn recipe(context: &Context, path: &str, text: &str, name: &str) -> Result<Recip
         name,
         section,
     };
-    profile.recipe()
+    profile.spec()
 }
 
 /// The first line that parsers read in different ways, or join with the next.
@@ -112,21 +117,21 @@ struct Profile<'a> {
 }
 
 impl Profile<'_> {
-    fn recipe(&self) -> Result<Recipe, SourceError> {
+    fn spec(&self) -> Result<CredentialSpec, SourceError> {
         match self.need("type")?.as_str() {
-            "access_key" => Ok(Recipe::Key(self.key()?)),
-            "ram_role_arn" => Ok(Recipe::Role {
-                base: Box::new(Recipe::Key(self.key()?)),
+            "access_key" => Ok(CredentialSpec::Key(self.key()?)),
+            "ram_role_arn" => Ok(CredentialSpec::Role {
+                base: Box::new(CredentialSpec::Key(self.key()?)),
                 role: self.role()?,
                 sts: Sts::of(self.context),
             }),
-            "oidc_role_arn" => Ok(Recipe::Oidc(Oidc {
+            "oidc_role_arn" => Ok(CredentialSpec::Oidc(Oidc {
                 role: self.role()?,
                 provider_arn: self.need("oidc_provider_arn")?,
                 token_file: self.need("oidc_token_file_path")?,
                 sts: Sts::of(self.context),
             })),
-            "ecs_ram_role" => Ecs::of(self.context, self.get("role_name")).map(Recipe::Ecs),
+            "ecs_ram_role" => Ecs::of(self.context, self.get("role_name")).map(CredentialSpec::Ecs),
             other => Err(SourceError::Profile {
                 path: self.path.to_owned(),
                 problem: format!(
@@ -155,9 +160,9 @@ impl Profile<'_> {
         })
     }
 
-    fn key(&self) -> Result<Grant, SourceError> {
+    fn key(&self) -> Result<FetchedCredentials, SourceError> {
         let (id, secret) = (self.need("access_key_id")?, self.need("access_key_secret")?);
-        Ok(Grant::lasting(&id, &secret, None))
+        Ok(FetchedCredentials::without_expiry(&id, &secret, None))
     }
 
     fn role(&self) -> Result<Role, SourceError> {
@@ -189,17 +194,17 @@ mod tests {
     use super::*;
     use crate::credentials::Config;
 
-    fn parse(text: &str, name: &str) -> Result<Recipe, SourceError> {
+    fn parse(text: &str, name: &str) -> Result<CredentialSpec, SourceError> {
         let context = Context::new(Config::default(), [].into());
-        recipe(&context, "credentials.ini", text, name)
+        spec(&context, "credentials.ini", text, name)
     }
 
     fn key(text: &str) -> (String, String) {
-        let Ok(Recipe::Key(grant)) = parse(text, "default") else {
+        let Ok(CredentialSpec::Key(fetched)) = parse(text, "default") else {
             panic!("{text}")
         };
-        let secret = grant.credentials.access_key_secret.expose_secret();
-        (grant.credentials.access_key_id.clone(), secret.to_owned())
+        let secret = fetched.credentials.access_key_secret.expose_secret();
+        (fetched.credentials.access_key_id.clone(), secret.to_owned())
     }
 
     fn refusal(text: &str) -> String {
@@ -231,7 +236,7 @@ mod tests {
         let text = "[r]\ntype=ram_role_arn\naccess_key_id=i\naccess_key_secret=s\nrole_arn=a:b/c\nrole_session_name=n\npolicy={\"a\":\"b\"}\n\
              [o]\ntype=oidc_role_arn\nrole_arn=a\noidc_provider_arn=p\noidc_token_file_path=/t\n\
              [e]\ntype=ecs_ram_role\nrole_name=node\n[k]\ntype=rsa_key_pair\npublic_key_id=x\nprivate_key_file=/k\n";
-        let Ok(Recipe::Role { role, .. }) = parse(text, "r") else {
+        let Ok(CredentialSpec::Role { role, .. }) = parse(text, "r") else {
             panic!()
         };
         let policy = role.policy.as_deref();
@@ -239,11 +244,11 @@ mod tests {
             (role.session.as_str(), policy),
             ("n", Some("{\"a\":\"b\"}"))
         );
-        let Ok(Recipe::Oidc(oidc)) = parse(text, "o") else {
+        let Ok(CredentialSpec::Oidc(oidc)) = parse(text, "o") else {
             panic!()
         };
         assert_eq!(oidc.token_file, "/t");
-        assert!(matches!(parse(text, "e"), Ok(Recipe::Ecs(_))));
+        assert!(matches!(parse(text, "e"), Ok(CredentialSpec::Ecs(_))));
         let Err(error) = parse(text, "k") else {
             panic!()
         };

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 /// The next attempt, and what it depends on.
 #[derive(Debug)]
-pub(super) struct Schedule {
+pub(super) struct RefreshSchedule {
     next: Instant,
     /// The same by the wall clock, which goes on while the machine sleeps.
     wall: Option<Timestamp>,
@@ -25,7 +25,7 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 /// A credential that is about to expire whenever it is fetched is not fetched in a tight loop.
 const SHORTEST: SignedDuration = SignedDuration::from_secs(1);
 
-impl Schedule {
+impl RefreshSchedule {
     pub(super) const fn new(now: Instant) -> Self {
         Self {
             next: now,
@@ -58,7 +58,7 @@ impl Schedule {
     }
 
     /// Brings the next attempt forward, to now or to ten seconds after it was last brought forward.
-    pub(super) fn hasten(&mut self, now: Instant) {
+    pub(super) fn request_refresh(&mut self, now: Instant) {
         let at = self
             .hastened
             .map_or(now, |hastened| now.max(hastened + HASTE_GAP));
@@ -136,24 +136,24 @@ mod tests {
     fn rejections_bring_one_attempt_forward_in_ten_seconds() {
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
-        let mut schedule = Schedule::new(start);
+        let mut schedule = RefreshSchedule::new(start);
         schedule.succeeded((start, at(0)), Some(at(3000)), Duration::ZERO);
         assert_eq!(schedule.pause((start, at(0))), Some(LOOK));
-        schedule.hasten(after(100));
+        schedule.request_refresh(after(100));
         assert_eq!(schedule.pause((after(100), at(100))), None);
         schedule.succeeded((after(100), at(100)), Some(at(3000)), Duration::ZERO);
-        schedule.hasten(after(101));
-        schedule.hasten(after(102));
+        schedule.request_refresh(after(101));
+        schedule.request_refresh(after(102));
         let left = schedule.pause((after(102), at(102)));
         assert_eq!(left, Some(Duration::from_secs(8)));
-        schedule.hasten(after(130));
+        schedule.request_refresh(after(130));
         assert_eq!(schedule.next, after(110));
     }
 
     #[test]
     fn a_wall_clock_that_jumped_ahead_makes_it_time() {
         let start = Instant::now();
-        let mut schedule = Schedule::new(start);
+        let mut schedule = RefreshSchedule::new(start);
         schedule.succeeded((start, at(0)), Some(at(3000)), Duration::ZERO);
         assert_eq!(schedule.pause((start, at(3000))), None);
     }

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::answer::Grant;
 use super::context::Context;
 use super::ecs::{self, Ecs};
 use super::oidc::{self, Oidc};
+use super::response::FetchedCredentials;
 use super::sts::{Role, Sts};
-use super::{Loaded, SourceError, SourceName, cli_profile, env, files, profile, uri};
+use super::{LoadedCredentials, SourceError, SourceName, cli_profile, env, files, profile, uri};
 
 /// A place a credential can come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,30 +78,30 @@ impl Source {
     ///
     /// # Errors
     /// [`SourceError`] when there is no credential, or one that has expired.
-    pub async fn load(self, context: &Context) -> Result<Loaded, SourceError> {
+    pub async fn load(self, context: &Context) -> Result<LoadedCredentials, SourceError> {
         let base = self.ask(context).await?.checked(self.as_str())?;
-        let grant = match Role::on_top(context) {
+        let fetched = match Role::from_settings(context) {
             Some(role) => {
                 let sts = Sts::of(context);
-                let grant = role.assume(&base.credentials, &sts, &context.client);
-                grant.await?.checked("STS (AssumeRole)")?
+                let fetched = role.assume(&base.credentials, &sts, &context.client);
+                fetched.await?.checked("STS (AssumeRole)")?
             }
             None => base,
         };
-        if grant
+        if fetched
             .expires
             .is_some_and(|expires| expires <= context.client.clock().now())
         {
             return Err(SourceError::Expired);
         }
-        Ok(Loaded {
-            credentials: Arc::new(grant.credentials),
+        Ok(LoadedCredentials {
+            credentials: Arc::new(fetched.credentials),
             source: self,
-            expires: grant.expires,
+            expires: fetched.expires,
         })
     }
 
-    async fn ask(self, context: &Context) -> Result<Grant, SourceError> {
+    async fn ask(self, context: &Context) -> Result<FetchedCredentials, SourceError> {
         match self {
             Self::Static => files::load(&context.config).await,
             Self::Env => env::load(context),

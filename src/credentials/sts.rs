@@ -5,9 +5,9 @@ use secrecy::ExposeSecret;
 use serde_json::Value;
 
 use super::SourceError;
-use super::answer::{self, Grant};
-use super::client::{Client, Distance, Question};
+use super::client::{AddressScope, HttpCall, HttpClient};
 use super::context::Context;
+use super::response::{self, FetchedCredentials};
 use crate::clock::Evidence;
 use crate::signing::Credentials;
 use crate::signing::rpc::{self, Parameters};
@@ -49,7 +49,7 @@ impl Sts {
         }
         let region = region
             .or_else(|| context.named(config.sts_region.as_deref(), "ALIBABA_CLOUD_STS_REGION"));
-        let vpc = vpc || config.sts_vpc || context.is_on("ALIBABA_CLOUD_VPC_ENDPOINT_ENABLED");
+        let vpc = vpc || config.sts_vpc || context.is_true("ALIBABA_CLOUD_VPC_ENDPOINT_ENABLED");
         Self(match region {
             Some(region) if vpc => format!("https://sts-vpc.{region}.aliyuncs.com"),
             Some(region) => format!("https://sts.{region}.aliyuncs.com"),
@@ -65,10 +65,10 @@ impl Sts {
         &self,
         who: &'static str,
         parameters: impl Fn(Timestamp) -> Result<Parameters, SourceError>,
-        client: &Client,
-    ) -> Result<Grant, SourceError> {
+        client: &HttpClient,
+    ) -> Result<FetchedCredentials, SourceError> {
         let object = self.answer(who, parameters, client).await?;
-        Grant::temporary(who, object.get("Credentials").unwrap_or(&Value::Null))
+        FetchedCredentials::temporary(who, object.get("Credentials").unwrap_or(&Value::Null))
     }
 
     /// Sends the parameters for a date and reads the answer; once more, by STS's clock, where STS refuses the date.
@@ -80,24 +80,24 @@ impl Sts {
         &self,
         who: &'static str,
         parameters: impl Fn(Timestamp) -> Result<Parameters, SourceError>,
-        client: &Client,
+        client: &HttpClient,
     ) -> Result<Value, SourceError> {
         let mut reply = self
             .send(who, &parameters(client.clock().now())?, client)
             .await?;
-        if learn(who, &reply, client) == Evidence::Refusal && reply.date().is_some() {
+        if sync_clock(who, &reply, client) == Evidence::Refusal && reply.date().is_some() {
             let parameters = parameters(client.clock().now())?;
             reply = self.send(who, &parameters, client).await?;
-            learn(who, &reply, client);
+            sync_clock(who, &reply, client);
         }
-        answer::object(who, &reply)
+        response::object(who, &reply)
     }
 
     async fn send(
         &self,
         who: &'static str,
         parameters: &Parameters,
-        client: &Client,
+        client: &HttpClient,
     ) -> Result<Reply, SourceError> {
         let query = rpc::query(
             parameters
@@ -105,13 +105,15 @@ impl Sts {
                 .map(|(name, value)| (*name, value.as_str())),
         );
         let url = format!("{}/?{query}", self.0);
-        client.ask(Question::get(who, Distance::Network, url)).await
+        client
+            .send(HttpCall::get(who, AddressScope::Network, url))
+            .await
     }
 }
 
 /// Corrects the clock by the date of an answer.
-fn learn(who: &'static str, reply: &Reply, client: &Client) -> Evidence {
-    let evidence = if answer::refuses_the_time(reply) {
+fn sync_clock(who: &'static str, reply: &Reply, client: &HttpClient) -> Evidence {
+    let evidence = if response::is_timestamp_refusal(reply) {
         Evidence::Refusal
     } else {
         Evidence::Answer
@@ -140,7 +142,7 @@ impl Role {
     }
 
     /// The role that the settings put on top of any source.
-    pub(super) fn on_top(context: &Context) -> Option<Self> {
+    pub(super) fn from_settings(context: &Context) -> Option<Self> {
         let config = &context.config;
         let arn = config.assume_role_arn.clone()?;
         Some(Self {
@@ -155,8 +157,8 @@ impl Role {
         &self,
         base: &Credentials,
         sts: &Sts,
-        client: &Client,
-    ) -> Result<Grant, SourceError> {
+        client: &HttpClient,
+    ) -> Result<FetchedCredentials, SourceError> {
         let signed = |now| {
             let nonce = format!("{:032x}", fastrand::u128(..));
             Ok(self.signed(base, now, nonce))
@@ -249,7 +251,7 @@ mod tests {
                 policy: vector.parameter("Policy"),
                 external_id: vector.parameter("ExternalId"),
             };
-            let base = Grant::lasting(
+            let base = FetchedCredentials::without_expiry(
                 &vector.access_key_id,
                 &vector.access_key_secret,
                 vector.parameter("SecurityToken").as_deref(),

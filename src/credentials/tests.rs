@@ -2,14 +2,14 @@ use secrecy::ExposeSecret;
 use std::time::Duration;
 
 use super::*;
-use crate::units::Span;
+use crate::units::HumanDuration;
 
-fn provider(config: &Config, variables: &[(&str, &str)]) -> Provider {
+fn provider(config: &Config, variables: &[(&str, &str)]) -> CredentialProvider {
     let environment = variables
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
         .collect();
-    Provider::new(config, &environment, Arc::new(Metrics::new()))
+    CredentialProvider::new(config, &environment, Arc::new(Metrics::new()))
 }
 
 const VARIABLES: [(&str, &str); 3] = [
@@ -31,13 +31,13 @@ fn files(secret: &str) -> (tempfile::TempDir, std::path::PathBuf, Config) {
     (folder, file, config)
 }
 
-fn secret(provider: &Provider) -> String {
+fn secret(provider: &CredentialProvider) -> String {
     let current = provider.current().unwrap();
     current.access_key_secret.expose_secret().to_owned()
 }
 
 /// How often the files were read with this result.
-fn reads(provider: &Provider, result: &str) -> u64 {
+fn reads(provider: &CredentialProvider, result: &str) -> u64 {
     let line =
         format!("pai_gateway_credential_refreshes_total{{result=\"{result}\",source=\"static\"}} ");
     let text = provider.metrics.render();
@@ -46,7 +46,7 @@ fn reads(provider: &Provider, result: &str) -> u64 {
 }
 
 /// A provider that runs until the test ends.
-fn running(config: &Config) -> Arc<Provider> {
+fn running(config: &Config) -> Arc<CredentialProvider> {
     let running = Arc::new(provider(config, &[]));
     let kept = Arc::clone(&running);
     tokio::spawn(async move { kept.run(CancellationToken::new()).await });
@@ -77,7 +77,7 @@ async fn the_last_good_credential_stays_and_no_other_source_is_asked() {
     std::fs::remove_file(&file).unwrap();
     assert_eq!(provider.load().await.unwrap_err().len(), 1);
     assert_eq!(secret(&provider), "good");
-    assert_eq!(provider.lack(), None);
+    assert_eq!(provider.unavailable_reason(), None);
     let told = provider.status().last_error.unwrap();
     assert!(
         told.contains("secret") && told.contains("No such file"),
@@ -88,7 +88,10 @@ async fn the_last_good_credential_stays_and_no_other_source_is_asked() {
 #[tokio::test]
 async fn without_files_the_environment_is_asked_and_an_empty_token_is_none() {
     let provider = provider(&Config::default(), &VARIABLES);
-    assert_eq!(provider.lack(), Some("waiting for the first credential"));
+    assert_eq!(
+        provider.unavailable_reason(),
+        Some("waiting for the first credential")
+    );
     provider.load().await.unwrap();
     let current = provider.current().unwrap();
     assert_eq!(current.access_key_secret.expose_secret(), "from-env");
@@ -122,18 +125,18 @@ async fn every_source_says_what_it_lacks() {
 async fn an_expired_credential_is_not_handed_out_and_the_whole_chain_is_asked_again() {
     let (_folder, _file, config) = files("good");
     let provider = provider(&config, &VARIABLES);
-    let grant = answer::Grant::lasting("STS.x", "s", None);
+    let fetched = response::FetchedCredentials::without_expiry("STS.x", "s", None);
     let expires = Timestamp::now() + jiff::SignedDuration::from_millis(30);
-    provider.take(Loaded {
-        credentials: Arc::new(grant.credentials),
+    provider.take(LoadedCredentials {
+        credentials: Arc::new(fetched.credentials),
         source: Source::Uri,
         expires: Some(expires),
     });
     assert_eq!(provider.candidates(), [Source::Uri]);
     pass(0.05).await;
     assert!(provider.current().is_none());
-    let lack = provider.lack().unwrap();
-    assert!(lack.contains("expired"), "{lack}");
+    let reason = provider.unavailable_reason().unwrap();
+    assert!(reason.contains("expired"), "{reason}");
     provider.load().await.unwrap();
     assert_eq!(secret(&provider), "good");
 }
@@ -142,7 +145,7 @@ async fn an_expired_credential_is_not_handed_out_and_the_whole_chain_is_asked_ag
 async fn what_does_not_expire_is_read_again_every_period() {
     let (_folder, file, config) = files("first");
     let config = Config {
-        refresh: Span::secs(30),
+        refresh: HumanDuration::secs(30),
         ..config
     };
     let provider = running(&config);
@@ -159,14 +162,14 @@ async fn what_does_not_expire_is_read_again_every_period() {
 async fn rejections_read_again_at_most_once_in_ten_seconds() {
     let (_folder, _file, config) = files("x");
     let config = Config {
-        refresh: Span::secs(3600),
+        refresh: HumanDuration::secs(3600),
         ..config
     };
     let provider = running(&config);
     pass(1.0).await;
     assert_eq!(reads(&provider, "ok"), 1);
     for _ in 0..8 {
-        provider.rejected();
+        provider.report_rejection();
         pass(1.0).await;
     }
     assert_eq!(reads(&provider, "ok"), 2);

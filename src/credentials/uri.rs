@@ -1,9 +1,9 @@
 //! A credential from an address: a sidecar or an agent that speaks the vendor's simple form.
 
 use super::SourceError;
-use super::answer::{self, Grant};
-use super::client::{Question, distance};
+use super::client::{HttpCall, scope};
 use super::context::Context;
+use super::response::{self, FetchedCredentials};
 
 const WHO: &str = "the credentials URI";
 
@@ -16,12 +16,12 @@ pub(super) fn named(context: &Context) -> Option<String> {
 }
 
 /// Asks it.
-pub(super) async fn load(context: &Context) -> Result<Grant, SourceError> {
+pub(super) async fn load(context: &Context) -> Result<FetchedCredentials, SourceError> {
     let url = named(context).ok_or(SourceError::Missing {
         missing: "credentials.uri (ALIBABA_CLOUD_CREDENTIALS_URI) is not set",
         remedy: "set it to the address that answers with the credential",
     })?;
-    let question = Question::get(WHO, distance(&url), url);
-    let reply = context.client.ask(question).await?;
-    Grant::temporary(WHO, &answer::successful(WHO, &reply)?)
+    let call = HttpCall::get(WHO, scope(&url), url);
+    let reply = context.client.send(call).await?;
+    FetchedCredentials::temporary(WHO, &response::successful(WHO, &reply)?)
 }

@@ -31,7 +31,7 @@ use crate::observability::outcome::Outcome;
 use crate::observability::traces::Trace;
 use crate::peer::Peer;
 use crate::response::{self, Answer, Error, NDJSON, Resolved, Tally, Writer};
-use crate::units::{ByteSize, Span};
+use crate::units::{ByteSize, HumanDuration};
 use crate::upstream::UpstreamError;
 
 /// The `[resolve]` settings.
@@ -43,7 +43,7 @@ pub struct Config {
     /// Number of images that one request waits for at once.
     pub concurrency: u32,
     /// Time after which an image that has not arrived counts as failed.
-    pub deadline: Span,
+    pub deadline: HumanDuration,
     /// Bytes of the longest answer.
     pub max_answer: ByteSize,
 }
@@ -53,7 +53,7 @@ impl Default for Config {
         Self {
             max_ids: 1000,
             concurrency: 32,
-            deadline: Span::secs(30),
+            deadline: HumanDuration::secs(30),
             max_answer: ByteSize(64 << 20),
         }
     }

@@ -13,7 +13,7 @@ use super::*;
 use crate::auth;
 use crate::cache::freshness::OriginCacheControl;
 use crate::cache::{self, Policy};
-use crate::credentials::{self, Provider, SourceName};
+use crate::credentials::{self, CredentialProvider, SourceName};
 use crate::transport::{Connection, Reply, TransportError};
 use crate::upstream::{self, Origin};
 
@@ -58,7 +58,11 @@ impl World {
             source: SourceName::Env,
             ..Default::default()
         };
-        let credentials = Arc::new(Provider::new(&config, &environment, Arc::clone(&metrics)));
+        let credentials = Arc::new(CredentialProvider::new(
+            &config,
+            &environment,
+            Arc::clone(&metrics),
+        ));
         credentials.load().await.unwrap();
         let config = upstream::Config::default();
         let origin = Origin::from_config(&config).unwrap();

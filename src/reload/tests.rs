@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
 
-async fn watch(path: PathBuf) -> Watch<impl Fn() -> Vec<PathBuf>> {
-    Watch::begin("test", move || vec![path.clone()]).await
+async fn watch(path: PathBuf) -> FileWatcher<impl Fn() -> Vec<PathBuf>> {
+    FileWatcher::begin("test", move || vec![path.clone()]).await
 }
 
 #[tokio::test]
@@ -90,16 +90,16 @@ async fn what_failed_is_tried_again_and_counted_once() {
         CancellationToken::new(),
         crate::observability::metrics::Metrics::new(),
     );
-    let rounds = Rounds::new(Duration::from_secs(5), stop.clone());
+    let scheduler = ReloadScheduler::new(Duration::from_secs(5), stop.clone());
     let (tasks, (told, mut loads)) = (TaskTracker::new(), watch::channel(0));
-    let watch = Watch::begin("test", Vec::new).await;
+    let watch = FileWatcher::begin("test", Vec::new).await;
     let load = move || {
         told.send_modify(|loads| *loads += 1);
         let loads = *told.borrow();
         if loads < 4 { Err("no") } else { Ok(()) }
     };
-    rounds.spawn(&tasks, watch, load, metrics.reloads("test"));
-    rounds.ask();
+    scheduler.spawn(&tasks, watch, load, metrics.reloads("test"));
+    scheduler.request_reload();
     loads.wait_for(|loads| *loads == 4).await.unwrap();
     stop.cancel();
     tasks.close();
@@ -117,16 +117,16 @@ async fn it_loads_when_asked_though_nothing_changed() {
         CancellationToken::new(),
         crate::observability::metrics::Metrics::new(),
     );
-    let rounds = Rounds::new(Duration::from_secs(3600), stop.clone());
+    let scheduler = ReloadScheduler::new(Duration::from_secs(3600), stop.clone());
     let (tasks, (told, mut loads)) = (TaskTracker::new(), watch::channel(0));
-    let watch = Watch::begin("test", Vec::new).await;
+    let watch = FileWatcher::begin("test", Vec::new).await;
     let load = move || {
         told.send_modify(|loads| *loads += 1);
         Ok::<_, String>(())
     };
-    rounds.spawn(&tasks, watch, load, metrics.reloads("test"));
+    scheduler.spawn(&tasks, watch, load, metrics.reloads("test"));
     for expected in 1..=2 {
-        rounds.ask();
+        scheduler.request_reload();
         loads.changed().await.unwrap();
         assert_eq!(*loads.borrow(), expected);
     }

@@ -25,7 +25,7 @@ use webpki::EndEntityCert;
 use super::listener::Stream;
 use crate::observability::logging::Condition;
 use crate::observability::metrics::Handshake;
-use crate::units::Span;
+use crate::units::HumanDuration;
 
 /// The `[listen.tls]` settings; without its files the port is a plain one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -38,7 +38,7 @@ pub struct Config {
     /// PEM file of the roots by which clients' certificates are verified; without it none is asked for.
     pub client_ca_file: Option<String>,
     /// Time for a TLS handshake.
-    pub handshake_timeout: Span,
+    pub handshake_timeout: HumanDuration,
 }
 
 impl Default for Config {
@@ -47,7 +47,7 @@ impl Default for Config {
             cert_file: None,
             key_file: None,
             client_ca_file: None,
-            handshake_timeout: Span::secs(5),
+            handshake_timeout: HumanDuration::secs(5),
         }
     }
 }

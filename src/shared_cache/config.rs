@@ -4,7 +4,7 @@ use redis::{ConnectionAddr, IntoConnectionInfo};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::units::Span;
+use crate::units::HumanDuration;
 
 /// The `[shared_cache]` settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -27,17 +27,17 @@ pub struct Config {
     /// Prefix of every key and of the channel: one for each account whose images are shared.
     pub prefix: String,
     /// Time for one command.
-    pub timeout: Span,
+    pub timeout: HumanDuration,
     /// Time to connect, TLS and sign-in included.
-    pub connect_timeout: Span,
+    pub connect_timeout: HumanDuration,
     /// Time that a replica which has died keeps the others from fetching its image.
-    pub lease: Span,
+    pub lease: HumanDuration,
     /// Number of failed or late commands in a row after which none is sent.
     pub breaker_failures: u32,
     /// Time that no command is sent, at first; it doubles with each failed probe.
-    pub breaker_pause: Span,
+    pub breaker_pause: HumanDuration,
     /// Longest time that no command is sent.
-    pub breaker_max_pause: Span,
+    pub breaker_max_pause: HumanDuration,
 }
 
 impl Default for Config {
@@ -51,12 +51,12 @@ impl Default for Config {
             cert_file: None,
             key_file: None,
             prefix: "pai".to_owned(),
-            timeout: Span::millis(20),
-            connect_timeout: Span::secs(1),
-            lease: Span::millis(1500),
+            timeout: HumanDuration::millis(20),
+            connect_timeout: HumanDuration::secs(1),
+            lease: HumanDuration::millis(1500),
             breaker_failures: 5,
-            breaker_pause: Span::secs(1),
-            breaker_max_pause: Span::secs(30),
+            breaker_pause: HumanDuration::secs(1),
+            breaker_max_pause: HumanDuration::secs(30),
         }
     }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::credentials::Environment;
 use crate::transport::{BuildError, Proxy, Section, Settings};
-use crate::units::{ByteSize, Span};
+use crate::units::{ByteSize, HumanDuration};
 
 /// The `[upstream]` settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -28,13 +28,13 @@ pub struct Config {
     /// File that holds `user:password` for the proxy.
     pub proxy_credentials_file: Option<String>,
     /// Time to connect, TLS included.
-    pub connect_timeout: Span,
+    pub connect_timeout: HumanDuration,
     /// Time for one attempt, answer included.
-    pub attempt_timeout: Span,
+    pub attempt_timeout: HumanDuration,
     /// Time for all attempts of one call.
-    pub deadline: Span,
+    pub deadline: HumanDuration,
     /// Time after which an idle connection is closed; the origin closes at 25 s.
-    pub idle_timeout: Span,
+    pub idle_timeout: HumanDuration,
     /// Bytes of the longest answer that is read.
     pub max_body: ByteSize,
     /// Retries per hundred calls that go without; ten a second are always allowed.
@@ -46,9 +46,9 @@ pub struct Config {
     /// Number of failures in a row after which calls are held back.
     pub breaker_failures: u32,
     /// Time that calls are held back, at first; it doubles with each failed probe.
-    pub breaker_pause: Span,
+    pub breaker_pause: HumanDuration,
     /// Longest time that calls are held back.
-    pub breaker_max_pause: Span,
+    pub breaker_max_pause: HumanDuration,
     /// Code of the not-found answer the gateway makes itself.
     pub not_found_code: String,
     /// Codes (`*` matches any text) of an authoritative not-found answer.
@@ -98,17 +98,17 @@ impl Default for Config {
             ca_file: None,
             proxy: None,
             proxy_credentials_file: None,
-            connect_timeout: Span::secs(3),
-            attempt_timeout: Span::secs(5),
-            deadline: Span::secs(10),
-            idle_timeout: Span::secs(20),
+            connect_timeout: HumanDuration::secs(3),
+            attempt_timeout: HumanDuration::secs(5),
+            deadline: HumanDuration::secs(10),
+            idle_timeout: HumanDuration::secs(20),
             max_body: ByteSize(8 << 20),
             retry_percent: 20,
             max_in_flight: 256,
             max_queue: 10_000,
             breaker_failures: 5,
-            breaker_pause: Span::secs(1),
-            breaker_max_pause: Span::secs(30),
+            breaker_pause: HumanDuration::secs(1),
+            breaker_max_pause: HumanDuration::secs(30),
             not_found_code: "ImageNotFound".to_owned(),
             not_found_codes: texts(&["*Image*NotFound", "*Image*NotExist*", "EntityNotExist*"]),
             forbidden_codes: texts(&["Forbidden", "Forbidden.*", "NoPermission", "NoPermission.*"]),

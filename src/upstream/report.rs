@@ -48,7 +48,7 @@ impl Upstream {
         }) = outcome
             && !retry::is_mended_by_signing_again(&error.code)
         {
-            self.credentials.rejected();
+            self.credentials.report_rejection();
         }
         self.report_conditions(action, outcome);
     }

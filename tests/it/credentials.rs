@@ -10,7 +10,7 @@ pub(crate) mod stand_in;
 use std::path::Path;
 use std::sync::Arc;
 
-use pai_image_gateway::credentials::{Config, Environment, Provider, SourceName};
+use pai_image_gateway::credentials::{Config, CredentialProvider, Environment, SourceName};
 use pai_image_gateway::observability::metrics::Metrics;
 use pai_image_gateway::signing::rpc;
 use secrecy::ExposeSecret;
@@ -43,8 +43,8 @@ fn home(folder: &TempDir) -> &str {
     Path::to_str(folder.path()).unwrap()
 }
 
-fn provider(config: &Config, environment: &Environment) -> Provider {
-    Provider::new(config, environment, Arc::new(Metrics::new()))
+fn provider(config: &Config, environment: &Environment) -> CredentialProvider {
+    CredentialProvider::new(config, environment, Arc::new(Metrics::new()))
 }
 
 /// Loads once: id, secret and token.
@@ -252,7 +252,7 @@ async fn the_first_source_with_a_credential_is_kept_to() {
         ("ALIBABA_CLOUD_ECS_METADATA_DISABLED", "true"),
     ]);
     let metrics = Arc::new(Metrics::new());
-    let provider = Provider::new(&Config::default(), &environment, Arc::clone(&metrics));
+    let provider = CredentialProvider::new(&Config::default(), &environment, Arc::clone(&metrics));
     for _ in 0..3 {
         provider.load().await.unwrap();
     }

@@ -22,7 +22,7 @@ use tokio::time::timeout;
 
 use super::WriteProof;
 use crate::observability::metrics::{Counters, Metrics, OnFirstUse, Succeeded};
-use crate::private_file::{Draft, Unread, beside, read_private};
+use crate::private_file::{AtomicFile, PrivateFileError, beside, read_private};
 
 /// A write as it is journalled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,8 +132,8 @@ impl Journal {
         let limit = (HEAD + RECORD * (COMPACT * most + SLACK + 1)) as u64;
         let contents = match read_private(path, limit) {
             Ok(bytes) => decode(&bytes),
-            Err(Unread::Missing) => Contents::New,
-            Err(Unread::Io(error)) => return Err(error),
+            Err(PrivateFileError::Missing) => Contents::New,
+            Err(PrivateFileError::Io(error)) => return Err(error),
             Err(error) => return Err(io::Error::other(error.to_string())),
         };
         if let Contents::Damaged(left) = &contents {
@@ -223,8 +223,8 @@ impl State {
         for record in records {
             record.encode(&mut bytes);
         }
-        let draft = Draft::write(&self.path, |out| out.write_all(&bytes))?;
-        let mut file = draft.place()?;
+        let draft = AtomicFile::write(&self.path, |out| out.write_all(&bytes))?;
+        let mut file = draft.persist()?;
         file.seek(SeekFrom::End(0))?;
         self.file = Some(file);
         self.records = records.len();

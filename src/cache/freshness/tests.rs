@@ -59,7 +59,7 @@ fn the_newer_of_the_two_times_counts_and_one_is_enough() {
 #[test]
 fn the_fallback_is_bounded_too() {
     let policy = Policy {
-        max: Span::secs(40),
+        max: HumanDuration::secs(40),
         ..Policy::default()
     };
     assert_eq!(
@@ -184,10 +184,10 @@ fn spans() -> impl Strategy<Value = Policy> {
         .prop_map(|(min, max, fallback, factor, jitter)| Policy {
             factor,
             jitter,
-            min: Span::secs(min),
-            max: Span::secs(min + max),
-            max_verbose: Span::secs(min + max / 2),
-            fallback: Span::secs(fallback),
+            min: HumanDuration::secs(min),
+            max: HumanDuration::secs(min + max),
+            max_verbose: HumanDuration::secs(min + max / 2),
+            fallback: HumanDuration::secs(fallback),
             ..Policy::default()
         })
 }

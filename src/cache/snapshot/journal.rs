@@ -17,7 +17,7 @@ use super::orders::{Journalled, decode, encode_head, encode_order};
 use crate::cache::purge::{Scope, Thoroughness};
 use crate::observability::logging::Condition;
 use crate::observability::metrics::Metrics;
-use crate::private_file::{Draft, beside, read_private, remove};
+use crate::private_file::{AtomicFile, beside, read_private, remove};
 
 /// The journal of one snapshot. Everything here blocks.
 #[derive(Debug)]
@@ -147,12 +147,12 @@ impl Journal {
 
     /// Puts a snapshot in place that was begun at `mark`, and drops the orders before it. No order
     /// comes between.
-    pub(super) fn settle(&self, mark: &Mark, snapshot: Draft) -> io::Result<()> {
+    pub(super) fn settle(&self, mark: &Mark, snapshot: AtomicFile) -> io::Result<()> {
         let mut books = self.books.lock();
         if books.lost != mark.lost {
             return Err(io::Error::other(OVERTAKEN));
         }
-        snapshot.place()?;
+        snapshot.persist()?;
         if let Err(error) = self.rewrite_from(&mut books, mark) {
             // The orders that stay are known to be in the snapshot, by their numbers.
             tracing::warn!(journal = %self.path.display(), %error, "the journal could not be shortened");
@@ -182,10 +182,10 @@ impl Journal {
     fn rewrite(&self, books: &mut Books, first: u64, orders: Vec<u8>) -> io::Result<()> {
         let mut bytes = encode_head(books.generation, first);
         bytes.extend(orders);
-        let draft = Draft::write(&self.path, |out| out.write_all(&bytes))?;
+        let draft = AtomicFile::write(&self.path, |out| out.write_all(&bytes))?;
         // Until the new one is known to be there, neither may be written to.
         books.file = None;
-        books.file = Some(draft.place()?);
+        books.file = Some(draft.persist()?);
         books.length = bytes.len() as u64;
         Ok(())
     }

@@ -14,7 +14,7 @@ use crate::api::ImageKey;
 use crate::cache::entry::Entry;
 use crate::cache::saved::{Revival, Saved};
 use crate::cache::{Cache, Policy};
-use crate::private_file::{Unread, read_private};
+use crate::private_file::{PrivateFileError, read_private};
 
 /// An image that was asked for so much later than now is one whose age nobody knows.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
@@ -91,7 +91,7 @@ type Read = (Head, Vec<Saved>, Journalled);
 /// Reads both files, and refuses in words; `None` where there is no snapshot.
 fn read(path: &Path, origin: &str, limit: u64) -> Result<Read, Option<String>> {
     let bytes = read_private(path, limit).map_err(|error| match error {
-        Unread::Missing => None,
+        PrivateFileError::Missing => None,
         other => Some(other.to_string()),
     })?;
     let (head, images) = decode(&bytes).map_err(|error| Some(error.to_string()))?;

@@ -14,7 +14,7 @@ use crate::cache::freshness::Directives;
 use crate::cache::saved::Saved;
 use crate::cache::{Arrival, Entry, Freshness, LookupResult, Parent, Policy, Scope, Thoroughness};
 use crate::observability::metrics::Metrics;
-use crate::private_file::{Unread, read_private};
+use crate::private_file::{PrivateFileError, read_private};
 
 fn head() -> Head {
     Head {
@@ -74,18 +74,26 @@ async fn a_revived_image_keeps_its_age_and_is_never_fresh() {
 fn only_a_private_regular_file_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");
-    assert!(matches!(read_private(&path, 9), Err(Unread::Missing)));
+    assert!(matches!(
+        read_private(&path, 9),
+        Err(PrivateFileError::Missing)
+    ));
     fs::write(&path, "12345").unwrap();
     for mode in [0o644, 0o660, 0o604] {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        assert!(matches!(read_private(&path, 9), Err(Unread::Mode(found)) if found == mode));
+        assert!(
+            matches!(read_private(&path, 9), Err(PrivateFileError::Mode(found)) if found == mode)
+        );
     }
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(read_private(&path, 5).unwrap(), b"12345");
-    assert!(matches!(read_private(&path, 4), Err(Unread::TooLong(5))));
+    assert!(matches!(
+        read_private(&path, 4),
+        Err(PrivateFileError::TooLong(5))
+    ));
     assert!(matches!(
         read_private(folder.path(), 9),
-        Err(Unread::NotAFile)
+        Err(PrivateFileError::NotAFile)
     ));
 }
 
@@ -212,7 +220,7 @@ async fn an_order_that_came_while_a_snapshot_was_written_is_kept() {
         journalled: mark.next,
         origin: "origin".to_owned(),
     };
-    let draft = Draft::write(&run.file("s"), |out| encode(&head, images.into_iter(), out));
+    let draft = AtomicFile::write(&run.file("s"), |out| encode(&head, images.into_iter(), out));
     run.purge("a").await;
     let unshortened = fs::read(run.file("s.journal")).unwrap();
     run.keeper.journal.settle(&mark, draft.unwrap()).unwrap();
@@ -237,7 +245,7 @@ async fn an_order_that_cannot_be_journalled_costs_the_snapshot() {
     assert!(!run.holds("a"), "restored without its journal");
     run.put("b");
     let mark = run.keeper.journal.mark();
-    let draft = Draft::write(&run.file("s"), |out| {
+    let draft = AtomicFile::write(&run.file("s"), |out| {
         encode(&head(), std::iter::empty(), out)
     });
     run.purge("a").await;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::workload::Phase;
+use super::workload::PhaseResult;
 use crate::api::Action;
 use crate::emulator::{Counts, Store};
 use crate::observability::metrics::{Metrics, SHORTEST, quantile};
@@ -12,13 +12,13 @@ use crate::observability::outcome::Outcome;
 use crate::server::Address;
 
 /// The phases, then the outcomes with their latency inside the gateway.
-pub(super) fn table(phases: &[Phase], metrics: &Metrics, origin: &Counts) -> String {
+pub(super) fn table(phases: &[PhaseResult], metrics: &Metrics, origin: &Counts) -> String {
     let mut text = format!(
         "{:<46} {:>9} {:>15} {:>9}\n",
         "what", "requests", "upstream calls", "seconds"
     );
     // Writing to a String cannot fail.
-    for Phase {
+    for PhaseResult {
         name,
         requests,
         upstream_calls,

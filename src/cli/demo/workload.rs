@@ -27,7 +27,7 @@ const STEADY: (u32, u32) = (32, 1_500);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a phase did.
-pub(super) struct Phase {
+pub(super) struct PhaseResult {
     pub(super) name: &'static str,
     pub(super) requests: u64,
     pub(super) upstream_calls: u64,
@@ -49,7 +49,7 @@ impl<'a> Workload<'a> {
         }
     }
 
-    pub(super) async fn run(&self) -> anyhow::Result<Vec<Phase>> {
+    pub(super) async fn run(&self) -> anyhow::Result<Vec<PhaseResult>> {
         let gang = self
             .phase(
                 "gang start: 2,000 clients at once, 50 images",
@@ -80,13 +80,13 @@ impl<'a> Workload<'a> {
         name: &'static str,
         requests: u64,
         work: impl Future<Output = anyhow::Result<()>>,
-    ) -> anyhow::Result<Phase> {
+    ) -> anyhow::Result<PhaseResult> {
         let (calls, started) = (self.emulator.counts().requests, Instant::now());
         timeout(PATIENCE, work)
             .await
             .with_context(|| format!("{name}: not done within a minute"))??;
         let upstream_calls = self.emulator.counts().requests - calls;
-        Ok(Phase {
+        Ok(PhaseResult {
             name,
             requests,
             upstream_calls,
@@ -105,7 +105,7 @@ impl<'a> Workload<'a> {
         for number in 0..GANG {
             let (gateway, target) = (self.gateway, self.target(number));
             clients.spawn(async move {
-                Client::connect(gateway)
+                LoadClient::connect(gateway)
                     .await?
                     .get(&target, "")
                     .await
@@ -130,7 +130,7 @@ impl<'a> Workload<'a> {
                 .map(|request| self.target(number * 7 + request))
                 .collect();
             clients.spawn(async move {
-                let mut client = Client::connect(gateway).await?;
+                let mut client = LoadClient::connect(gateway).await?;
                 for target in targets {
                     client.get(&target, "").await?;
                     bar.inc(1);
@@ -155,7 +155,7 @@ impl<'a> Workload<'a> {
             .map_err(|_| anyhow::anyhow!("the emulator lost an image"))?;
         // The origin is asked anew for one image at most once a second.
         tokio::time::sleep(Duration::from_millis(1_100)).await;
-        let mut client = Client::connect(self.gateway).await?;
+        let mut client = LoadClient::connect(self.gateway).await?;
         let target = self.target(0);
         let before = client.get(&target, "").await?;
         let after = client.get(&target, "no-cache").await?;
@@ -169,13 +169,13 @@ impl<'a> Workload<'a> {
 }
 
 /// One connection to the gateway.
-struct Client {
+struct LoadClient {
     sender: SendRequest<Empty<Bytes>>,
     host: String,
     _connection: JoinSet<()>,
 }
 
-impl Client {
+impl LoadClient {
     async fn connect(gateway: SocketAddr) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(gateway).await?;
         stream.set_nodelay(true)?;

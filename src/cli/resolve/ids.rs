@@ -8,7 +8,7 @@ use anyhow::ensure;
 use crate::api::ImageId;
 
 /// Bad lines that are told; beyond that it is another kind of file.
-const TOLD: usize = 20;
+const MAX_REPORTED: usize = 20;
 
 /// Reads the ids, each once, at the place where it came first.
 ///
@@ -24,7 +24,7 @@ pub(super) fn read_ids(text: &str) -> anyhow::Result<Vec<&str>> {
         }
         if let Err(malformed) = ImageId::parse(id) {
             bad += 1;
-            if bad <= TOLD {
+            if bad <= MAX_REPORTED {
                 // Writing to a String cannot fail.
                 let _ = write!(told, "\n  line {}: {malformed}", number + 1);
             }
@@ -59,7 +59,7 @@ mod tests {
             "{told}"
         );
         let many = format!("{}", read_ids(&"/\n".repeat(500)).unwrap_err());
-        assert_eq!(many.lines().count(), TOLD + 1);
+        assert_eq!(many.lines().count(), MAX_REPORTED + 1);
         assert!(many.starts_with("500 of the lines"));
     }
 }

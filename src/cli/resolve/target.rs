@@ -27,7 +27,7 @@ pub(super) struct Target {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct SignIn {
+pub(super) struct CredentialArgs {
     /// The key that the gateway's operator issued, where it lets in only who signs.
     #[arg(long, value_name = "ID", requires = "access_key_secret_file")]
     access_key_id: Option<String>,
@@ -44,36 +44,39 @@ pub(super) struct SignIn {
 
 /// A gateway's data port.
 #[derive(Debug)]
-pub(super) struct Server {
-    pub(super) place: Place,
+pub(super) struct DataEndpoint {
+    pub(super) place: EndpointAddress,
     /// What it is called in `Host`.
     pub(super) host: String,
-    pub(super) tls: Option<Tls>,
+    pub(super) tls: Option<TlsEndpoint>,
 }
 
 /// Where to connect.
 #[derive(Debug)]
-pub(super) enum Place {
+pub(super) enum EndpointAddress {
     Tcp(String, u16),
     Unix(PathBuf),
 }
 
 /// Whose certificate it must show, and who may have issued it.
 #[derive(Debug)]
-pub(super) struct Tls {
+pub(super) struct TlsEndpoint {
     pub(super) name: String,
     pub(super) ca_file: Option<String>,
 }
 
 /// What is shown at the door. It has no `Debug`: it holds secrets.
-pub(super) enum Pass {
+pub(super) enum ClientCredential {
     Key(Credentials),
     Bearer(SecretString),
 }
 
 impl Target {
     /// The gateway that is meant.
-    pub(super) fn server(&self, settings: anyhow::Result<Settings>) -> anyhow::Result<Server> {
+    pub(super) fn server(
+        &self,
+        settings: anyhow::Result<Settings>,
+    ) -> anyhow::Result<DataEndpoint> {
         if let Some(url) = &self.url {
             return self.at(url);
         }
@@ -91,10 +94,10 @@ impl Target {
                 address.context("listen.address: write an IP address and a port")?
             }
         };
-        Ok(Server::plain(address))
+        Ok(DataEndpoint::plain(address))
     }
 
-    fn at(&self, url: &Uri) -> anyhow::Result<Server> {
+    fn at(&self, url: &Uri) -> anyhow::Result<DataEndpoint> {
         let form = "--url: write http:// or https://, a name and perhaps a port, and no path";
         let (Some(scheme), Some(authority), "/") = (url.scheme(), url.authority(), url.path())
         else {
@@ -111,26 +114,26 @@ impl Target {
         let port = authority
             .port_u16()
             .unwrap_or(if is_tls { 443 } else { 80 });
-        let tls = is_tls.then(|| Tls {
+        let tls = is_tls.then(|| TlsEndpoint {
             name: name.clone(),
             ca_file: self.ca_file.clone(),
         });
-        Ok(Server {
-            place: Place::Tcp(name, port),
+        Ok(DataEndpoint {
+            place: EndpointAddress::Tcp(name, port),
             host: authority.to_string(),
             tls,
         })
     }
 }
 
-impl Server {
+impl DataEndpoint {
     fn plain(address: Address) -> Self {
         let (place, host) = match address {
             Address::Tcp(address) => (
-                Place::Tcp(address.ip().to_string(), address.port()),
+                EndpointAddress::Tcp(address.ip().to_string(), address.port()),
                 address.to_string(),
             ),
-            Address::Unix(path, _) => (Place::Unix(path), "localhost".to_owned()),
+            Address::Unix(path, _) => (EndpointAddress::Unix(path), "localhost".to_owned()),
         };
         Self {
             place,
@@ -142,8 +145,8 @@ impl Server {
     /// Whether nobody on the way can read along.
     fn is_private(&self) -> bool {
         match &self.place {
-            Place::Unix(_) => true,
-            Place::Tcp(name, _) => {
+            EndpointAddress::Unix(_) => true,
+            EndpointAddress::Tcp(name, _) => {
                 let is_loopback = |ip: std::net::IpAddr| ip.is_loopback();
                 self.tls.is_some() || name == "localhost" || name.parse().is_ok_and(is_loopback)
             }
@@ -151,30 +154,30 @@ impl Server {
     }
 }
 
-impl fmt::Display for Server {
+impl fmt::Display for DataEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
-            Place::Unix(path) => write!(f, "unix:{}", path.display()),
-            Place::Tcp(..) => f.write_str(&self.host),
+            EndpointAddress::Unix(path) => write!(f, "unix:{}", path.display()),
+            EndpointAddress::Tcp(..) => f.write_str(&self.host),
         }
     }
 }
 
-impl SignIn {
+impl CredentialArgs {
     /// What is shown to this gateway, if anything.
-    pub(super) fn read(&self, server: &Server) -> anyhow::Result<Option<Pass>> {
+    pub(super) fn read(&self, server: &DataEndpoint) -> anyhow::Result<Option<ClientCredential>> {
         if let Some(file) = &self.bearer_file {
             ensure!(
                 server.is_private(),
                 "--bearer-file: a token goes to https://, loopback or a Unix socket alone, for all on the way could use it"
             );
-            return Ok(Some(Pass::Bearer(secret(file)?)));
+            return Ok(Some(ClientCredential::Bearer(secret(file)?)));
         }
         let (Some(id), Some(file)) = (&self.access_key_id, &self.access_key_secret_file) else {
             return Ok(None);
         };
         let token = self.security_token_file.as_deref().map(secret);
-        Ok(Some(Pass::Key(Credentials {
+        Ok(Some(ClientCredential::Key(Credentials {
             access_key_id: id.clone(),
             access_key_secret: secret(file)?,
             security_token: token.transpose()?,
@@ -195,7 +198,7 @@ fn secret(file: &Path) -> anyhow::Result<SecretString> {
 mod tests {
     use super::*;
 
-    fn at(url: &str) -> anyhow::Result<Server> {
+    fn at(url: &str) -> anyhow::Result<DataEndpoint> {
         let target = Target {
             address: None,
             url: Some(url.parse().unwrap()),
@@ -207,11 +210,13 @@ mod tests {
     #[test]
     fn a_url_names_a_port_and_nothing_else() {
         let server = at("https://gateway.example").unwrap();
-        assert!(matches!(&server.place, Place::Tcp(name, 443) if name == "gateway.example"));
+        assert!(
+            matches!(&server.place, EndpointAddress::Tcp(name, 443) if name == "gateway.example")
+        );
         assert_eq!(server.host, "gateway.example");
         assert!(server.is_private());
         let server = at("http://[::1]:8080/").unwrap();
-        assert!(matches!(&server.place, Place::Tcp(name, 8080) if name == "::1"));
+        assert!(matches!(&server.place, EndpointAddress::Tcp(name, 8080) if name == "::1"));
         assert!(server.is_private() && server.tls.is_none());
         assert!(!at("http://gateway.example:8080").unwrap().is_private());
         for bad in [

@@ -3,8 +3,8 @@
 use serde_json::{Map, Value};
 
 use super::{proxy, readable};
-use crate::credentials::{Config, Plain, SourceName, address};
-use crate::units::Span;
+use crate::credentials::{Config, InsecureHttp, SourceName, address};
+use crate::units::HumanDuration;
 
 /// Every rule of the section.
 pub(super) fn check(credentials: &Config, rule: &mut impl FnMut(&str, bool, &str)) {
@@ -24,7 +24,7 @@ pub(super) fn check(credentials: &Config, rule: &mut impl FnMut(&str, bool, &str
     }
     rule(
         "credentials.refresh",
-        credentials.refresh > Span::secs(0),
+        credentials.refresh > HumanDuration::secs(0),
         "write a duration above 0, such as \"60s\"",
     );
     roles(credentials, rule);
@@ -55,7 +55,8 @@ pub(super) fn check(credentials: &Config, rule: &mut impl FnMut(&str, bool, &str
 fn roles(credentials: &Config, rule: &mut impl FnMut(&str, bool, &str)) {
     rule(
         "credentials.role_duration",
-        (Span::secs(900)..=Span::secs(43_200)).contains(&credentials.role_duration),
+        (HumanDuration::secs(900)..=HumanDuration::secs(43_200))
+            .contains(&credentials.role_duration),
         "write a duration from \"15m\" to \"12h\", as STS allows; above \"1h\" the role itself must allow it",
     );
     rule(
@@ -87,7 +88,7 @@ fn addresses(credentials: &Config, rule: &mut impl FnMut(&str, bool, &str)) {
         (
             "credentials.ecs_endpoint",
             Some(credentials.ecs_endpoint.as_str()),
-            Plain::Anywhere,
+            InsecureHttp::Anywhere,
         ),
     ];
     for (key, text, plain) in endpoints {
@@ -143,8 +144,8 @@ mod tests {
         let some = |text: &str| Some(text.to_owned());
         let keys = broken(|config| {
             config.source = SourceName::Static;
-            config.refresh = Span::secs(0);
-            config.role_duration = Span::secs(899);
+            config.refresh = HumanDuration::secs(0);
+            config.role_duration = HumanDuration::secs(899);
             config.external_id = some("x");
             config.policy = some("[]");
             config.sts_endpoint = some("https://sts.example.com/path");

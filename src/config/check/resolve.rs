@@ -1,12 +1,12 @@
 //! What must hold of the `[resolve]` settings.
 
 use crate::gateway::ResolveConfig;
-use crate::units::Span;
+use crate::units::HumanDuration;
 
 /// What an answer needs for each id at least, in bytes.
 const LEAST: u64 = 1024;
 /// Nobody waits for longer.
-const LONGEST: Span = Span::secs(600);
+const LONGEST: HumanDuration = HumanDuration::secs(600);
 
 /// Every rule of the section.
 pub(super) fn check(resolve: &ResolveConfig, rule: &mut impl FnMut(&str, bool, &str)) {

@@ -12,19 +12,19 @@ fn context(variables: &[(&str, &str)]) -> Context {
     Context::new(Config::default(), variables.collect())
 }
 
-fn parse(file: &Value, variables: &[(&str, &str)]) -> Result<Recipe, SourceError> {
+fn parse(file: &Value, variables: &[(&str, &str)]) -> Result<CredentialSpec, SourceError> {
     let context = context(variables);
-    Profiles::parse(&context, "config.json", &file.to_string())?.chosen()
+    CliProfiles::parse(&context, "config.json", &file.to_string())?.chosen()
 }
 
-/// The recipe of a file with this one profile.
-fn alone(profile: &Value) -> Result<Recipe, SourceError> {
+/// The spec of a file with this one profile.
+fn alone(profile: &Value) -> Result<CredentialSpec, SourceError> {
     let mut profile = profile.clone();
     profile["name"] = json!("p");
     parse(&json!({ "current": "p", "profiles": [profile] }), &[])
 }
 
-fn refusal(result: Result<Recipe, SourceError>) -> String {
+fn refusal(result: Result<CredentialSpec, SourceError>) -> String {
     let Err(error) = result else {
         panic!("a recipe")
     };
@@ -34,20 +34,20 @@ fn refusal(result: Result<Recipe, SourceError>) -> String {
 #[test]
 fn a_key_stands_in_the_file() {
     let key = json!({ "mode": "AK", "access_key_id": "LTAIx", "access_key_secret": "s#;\\n" });
-    let Ok(Recipe::Key(grant)) = alone(&key) else {
+    let Ok(CredentialSpec::Key(fetched)) = alone(&key) else {
         panic!()
     };
     assert_eq!(
-        grant.credentials.access_key_secret.expose_secret(),
+        fetched.credentials.access_key_secret.expose_secret(),
         "s#;\\n"
     );
-    assert!(grant.credentials.security_token.is_none());
+    assert!(fetched.credentials.security_token.is_none());
     let token = json!({ "mode": "StsToken", "access_key_id": "STS.x", "access_key_secret": "s", "sts_token": "t" });
-    let Ok(Recipe::Key(grant)) = alone(&token) else {
+    let Ok(CredentialSpec::Key(fetched)) = alone(&token) else {
         panic!()
     };
     assert_eq!(
-        grant.credentials.security_token.unwrap().expose_secret(),
+        fetched.credentials.security_token.unwrap().expose_secret(),
         "t"
     );
 }
@@ -60,7 +60,7 @@ fn a_roles_session_has_two_keys_and_its_region_names_the_sts() {
             "expired_seconds": 900, "policy": "{}", "sts_region": "cn-beijing", "enable_vpc": true,
         });
         profile[key] = json!("alice");
-        let Ok(Recipe::Oidc(oidc)) = alone(&profile) else {
+        let Ok(CredentialSpec::Oidc(oidc)) = alone(&profile) else {
             panic!()
         };
         let expected = Role {
@@ -80,7 +80,7 @@ fn a_roles_session_has_two_keys_and_its_region_names_the_sts() {
 #[test]
 fn without_a_session_or_duration_the_usual_ones_are_taken() {
     let profile = json!({ "mode": "RamRoleArn", "access_key_id": "i", "access_key_secret": "s", "ram_role_arn": ROLE });
-    let Ok(Recipe::Role { role, .. }) = alone(&profile) else {
+    let Ok(CredentialSpec::Role { role, .. }) = alone(&profile) else {
         panic!()
     };
     assert_eq!(
@@ -96,17 +96,17 @@ fn roles_stand_on_one_another() {
         { "name": "b", "mode": "ChainableRamRoleArn", "source_profile": "c", "ram_role_arn": "inner" },
         { "name": "c", "mode": "EcsRamRole", "ram_role_name": "node" },
     ]});
-    let Ok(Recipe::Role { base, role, .. }) = parse(&file, &[]) else {
+    let Ok(CredentialSpec::Role { base, role, .. }) = parse(&file, &[]) else {
         panic!()
     };
-    let Recipe::Role {
+    let CredentialSpec::Role {
         base, role: inner, ..
     } = *base
     else {
         panic!()
     };
     assert_eq!((role.arn.as_str(), inner.arn.as_str()), ("outer", "inner"));
-    assert!(matches!(*base, Recipe::Ecs(_)));
+    assert!(matches!(*base, CredentialSpec::Ecs(_)));
 }
 
 #[test]
@@ -182,7 +182,7 @@ fn the_variable_goes_before_the_files_own_choice() {
         { "name": "b", "mode": "AK", "access_key_id": "of-b", "access_key_secret": "s" },
     ]});
     let id = |variables: &[(&str, &str)]| match parse(&file, variables) {
-        Ok(Recipe::Key(grant)) => grant.credentials.access_key_id,
+        Ok(CredentialSpec::Key(fetched)) => fetched.credentials.access_key_id,
         _ => panic!(),
     };
     assert_eq!(id(&[]), "of-a");
@@ -195,7 +195,7 @@ fn the_variable_goes_before_the_files_own_choice() {
 fn a_broken_file_is_told_by_line_and_not_quoted() {
     let text = "{\"current\":\"p\",\n\"profiles\": hunter2}";
     let context = context(&[]);
-    let Err(error) = Profiles::parse(&context, "config.json", text) else {
+    let Err(error) = CliProfiles::parse(&context, "config.json", text) else {
         panic!()
     };
     let told = error.to_string();

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::credentials::Environment;
-use crate::units::Span;
+use crate::units::HumanDuration;
 
 /// The `[traces]` settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -23,9 +23,9 @@ pub struct Config {
     /// Sends a `traceparent` to the origin.
     pub forward: bool,
     /// Time between two exports of spans.
-    pub interval: Span,
+    pub interval: HumanDuration,
     /// Time for one export, answer included.
-    pub timeout: Span,
+    pub timeout: HumanDuration,
     /// Number of spans that may wait to be exported; more are lost.
     pub max_queue: u32,
 }
@@ -38,8 +38,8 @@ impl Default for Config {
             service: None,
             sample: 0.01,
             forward: false,
-            interval: Span::secs(1),
-            timeout: Span::secs(2),
+            interval: HumanDuration::secs(1),
+            timeout: HumanDuration::secs(2),
             max_queue: 4096,
         }
     }

@@ -122,7 +122,7 @@ fn what_has_expired_here_is_not_landed() {
     let reading = reading();
     let held = decode(NAMES, &encoded(&image(100)), &reading).unwrap();
     let strict = Policy {
-        max: crate::units::Span::secs(60),
+        max: crate::units::HumanDuration::secs(60),
         ..Policy::default()
     };
     let (_, freshness) = held.land(&strict, &reading, reading.replied).unwrap();

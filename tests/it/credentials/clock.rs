@@ -89,7 +89,7 @@ async fn a_credential_is_expired_by_the_clock_of_who_gave_it() {
     let provider = provider(&config, &environment);
     provider.load().await.unwrap();
     assert!(provider.current().is_some());
-    assert_eq!(provider.lack(), None);
+    assert_eq!(provider.unavailable_reason(), None);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use pai_image_gateway::cache::{self, Cache, Policy};
 use pai_image_gateway::observability::metrics::{Metrics, SharedOperation, SharedResult};
 use pai_image_gateway::shared_cache::{Config, Follower, Shared, Unavailable, WriteNonce};
-use pai_image_gateway::units::Span;
+use pai_image_gateway::units::HumanDuration;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -26,7 +26,7 @@ impl Member {
         let config = Config {
             url: Some(url.to_owned()),
             cluster,
-            timeout: Span::secs(1),
+            timeout: HumanDuration::secs(1),
             ..Config::default()
         };
         let metrics = Arc::new(Metrics::new());

@@ -8,7 +8,7 @@ use crate::bounded_read;
 
 /// A file, variables and flags. Variables and flags are what they were when the process started.
 #[derive(Debug, Clone, Default)]
-pub struct Origins {
+pub struct SettingsSources {
     /// The file, if one was named.
     pub file: Option<PathBuf>,
     /// The environment.
@@ -17,7 +17,7 @@ pub struct Origins {
     pub flags: Vec<String>,
 }
 
-impl Origins {
+impl SettingsSources {
     /// Reads the settings.
     ///
     /// # Errors
@@ -35,7 +35,7 @@ impl Origins {
             .variables(variables.map(|(name, value)| (name.as_str(), value.as_str())))
             .flags(self.flags.iter().map(String::as_str));
         Ok(Loaded {
-            origins: self,
+            sources: self,
             ..load(&layers)?
         })
     }
@@ -45,7 +45,7 @@ impl Loaded {
     /// The files that the settings were read from.
     #[must_use]
     pub fn files(&self) -> Vec<PathBuf> {
-        self.origins.file.iter().cloned().collect()
+        self.sources.file.iter().cloned().collect()
     }
 
     /// Reads the settings again.
@@ -53,6 +53,6 @@ impl Loaded {
     /// # Errors
     /// [`Problems`], all of them.
     pub fn again(&self) -> Result<Self, Problems> {
-        self.origins.clone().load()
+        self.sources.clone().load()
     }
 }

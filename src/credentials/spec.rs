@@ -3,19 +3,19 @@
 use futures_util::future::BoxFuture;
 
 use super::SourceError;
-use super::answer::Grant;
-use super::client::Client;
+use super::client::HttpClient;
 use super::cloud_sso::CloudSso;
 use super::ecs::Ecs;
 use super::external::External;
 use super::oidc::Oidc;
+use super::response::FetchedCredentials;
 use super::sts::{Role, Sts};
 
 /// How to get a credential.
-pub(super) enum Recipe {
+pub(super) enum CredentialSpec {
     /// It stands in the file.
-    Key(Grant),
-    /// A role, taken on with what another recipe gives.
+    Key(FetchedCredentials),
+    /// A role, taken on with what another spec gives.
     Role {
         base: Box<Self>,
         role: Role,
@@ -31,17 +31,17 @@ pub(super) enum Recipe {
     External(External),
 }
 
-impl Recipe {
+impl CredentialSpec {
     /// Carries it out, from the innermost part outwards.
-    pub(super) fn follow<'a>(
+    pub(super) fn resolve<'a>(
         &'a self,
-        client: &'a Client,
-    ) -> BoxFuture<'a, Result<Grant, SourceError>> {
+        client: &'a HttpClient,
+    ) -> BoxFuture<'a, Result<FetchedCredentials, SourceError>> {
         Box::pin(async move {
             match self {
-                Self::Key(grant) => Ok(grant.clone()),
+                Self::Key(fetched) => Ok(fetched.clone()),
                 Self::Role { base, role, sts } => {
-                    let base = base.follow(client).await?;
+                    let base = base.resolve(client).await?;
                     role.assume(&base.credentials, sts, client).await
                 }
                 Self::Oidc(oidc) => oidc.load(client).await,

@@ -21,7 +21,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::target::{Pass, Place, Server, Tls};
+use super::target::{ClientCredential, DataEndpoint, EndpointAddress, TlsEndpoint};
 use crate::api::{Operation, Query};
 use crate::response::NDJSON;
 use crate::signing::{self, Draft};
@@ -30,7 +30,7 @@ use crate::transport;
 /// What became of one image.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Line<'a> {
+pub(super) struct ImageResult<'a> {
     #[serde(borrow)]
     pub(super) image_id: Cow<'a, str>,
     #[serde(borrow)]
@@ -44,7 +44,7 @@ pub(super) struct Line<'a> {
 /// The line that ends the answer.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Last {
+struct Totals {
     found: usize,
     missing: usize,
     failed: usize,
@@ -53,7 +53,7 @@ struct Last {
 /// An error in the API's shape.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
-struct Refusal {
+struct ErrorFields {
     code: String,
     message: String,
 }
@@ -76,11 +76,11 @@ const MAX_REFUSAL: usize = 64 << 10;
 ///
 /// # Errors
 /// When there is no whole answer, or a refusal.
-pub(super) async fn ask(
-    server: &Server,
-    pass: Option<&Pass>,
+pub(super) async fn resolve_images(
+    server: &DataEndpoint,
+    pass: Option<&ClientCredential>,
     order: String,
-    each: impl FnMut(Line<'_>, &[u8]) -> anyhow::Result<()>,
+    each: impl FnMut(ImageResult<'_>, &[u8]) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let stream = timeout(CONNECT, connect(server))
         .await
@@ -111,13 +111,13 @@ pub(super) async fn ask(
     }
 }
 
-async fn connect(server: &Server) -> anyhow::Result<Box<dyn Io>> {
+async fn connect(server: &DataEndpoint) -> anyhow::Result<Box<dyn Io>> {
     let stream = match &server.place {
-        Place::Unix(path) => return Ok(Box::new(UnixStream::connect(path).await?)),
-        Place::Tcp(name, port) => TcpStream::connect((name.as_str(), *port)).await?,
+        EndpointAddress::Unix(path) => return Ok(Box::new(UnixStream::connect(path).await?)),
+        EndpointAddress::Tcp(name, port) => TcpStream::connect((name.as_str(), *port)).await?,
     };
     stream.set_nodelay(true)?;
-    let Some(Tls { name, ca_file }) = &server.tls else {
+    let Some(TlsEndpoint { name, ca_file }) = &server.tls else {
         return Ok(Box::new(stream));
     };
     let config = transport::tls(ca_file.as_deref())?;
@@ -127,8 +127,8 @@ async fn connect(server: &Server) -> anyhow::Result<Box<dyn Io>> {
 }
 
 fn request(
-    server: &Server,
-    pass: Option<&Pass>,
+    server: &DataEndpoint,
+    pass: Option<&ClientCredential>,
     body: Bytes,
 ) -> anyhow::Result<Request<Full<Bytes>>> {
     let (method, path) = (Operation::Resolve.method(), Operation::Resolve.path());
@@ -136,7 +136,7 @@ fn request(
         .method(&method)
         .uri(&path)
         .header(ACCEPT, NDJSON);
-    if let Some(Pass::Key(key)) = pass {
+    if let Some(ClientCredential::Key(key)) = pass {
         let draft = Draft {
             method,
             host: server.host.clone(),
@@ -154,7 +154,7 @@ fn request(
             .header(HOST, &server.host)
             .header(CONTENT_TYPE, "application/json");
     }
-    if let Some(Pass::Bearer(token)) = pass {
+    if let Some(ClientCredential::Bearer(token)) = pass {
         request = request.header(AUTHORIZATION, format!("Bearer {}", token.expose_secret()));
     }
     Ok(request.body(Full::new(body))?)
@@ -163,7 +163,7 @@ fn request(
 /// Reads to the line that adds up, which must agree with what came before it.
 async fn read(
     mut body: Incoming,
-    mut each: impl FnMut(Line<'_>, &[u8]) -> anyhow::Result<()>,
+    mut each: impl FnMut(ImageResult<'_>, &[u8]) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let (mut read, mut count) = (Vec::new(), 0);
     loop {
@@ -189,11 +189,11 @@ async fn read(
         let mut begin = 0;
         while let Some(end) = memchr::memchr(b'\n', &read[from..]).map(|at| from + at + 1) {
             let line = &read[begin..end];
-            if let Ok(told) = serde_json::from_slice::<Line<'_>>(line) {
+            if let Ok(told) = serde_json::from_slice::<ImageResult<'_>>(line) {
                 count += 1;
                 each(told, line)?;
             } else {
-                let Last {
+                let Totals {
                     found,
                     missing,
                     failed,
@@ -213,7 +213,7 @@ async fn read(
 async fn refused(status: StatusCode, body: Incoming) -> anyhow::Result<()> {
     let body = timeout(HEAD, Limited::new(body, MAX_REFUSAL).collect()).await;
     let body = body.ok().and_then(Result::ok);
-    let refusal: Refusal = body
+    let refusal: ErrorFields = body
         .and_then(|body| serde_json::from_slice(&body.to_bytes()).ok())
         .unwrap_or_default();
     bail!("it answers {status} {}: {}", refusal.code, refusal.message)

@@ -7,27 +7,27 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use super::SourceError;
-use super::context::bare;
+use super::context::trimmed;
 use crate::signing::Credentials;
 use crate::transport::Reply;
 
 /// A credential, and how long it holds.
 #[derive(Clone)]
-pub(super) struct Grant {
+pub(super) struct FetchedCredentials {
     /// The credential.
     pub(super) credentials: Credentials,
     /// When it expires, if that is known.
     pub(super) expires: Option<Timestamp>,
 }
 
-impl Grant {
+impl FetchedCredentials {
     /// A key with no known end. White space and byte order marks around its parts do not count.
-    pub(super) fn lasting(id: &str, secret: &str, token: Option<&str>) -> Self {
-        let token = token.map(bare).filter(|token| !token.is_empty());
+    pub(super) fn without_expiry(id: &str, secret: &str, token: Option<&str>) -> Self {
+        let token = token.map(trimmed).filter(|token| !token.is_empty());
         Self {
             credentials: Credentials {
-                access_key_id: bare(id).to_owned(),
-                access_key_secret: SecretString::from(bare(secret)),
+                access_key_id: trimmed(id).to_owned(),
+                access_key_secret: SecretString::from(trimmed(secret)),
                 security_token: token.map(SecretString::from),
             },
             expires: None,
@@ -80,14 +80,14 @@ impl Grant {
         let field = |name: &str, problem| text(object, name).ok_or_else(|| bad(problem));
         let expiration = field("Expiration", "it has no Expiration")?;
         let expires = parse_expiration(&expiration).ok_or_else(|| bad(EXPIRATION_FORM))?;
-        let grant = Self::lasting(
+        let fetched = Self::without_expiry(
             &field("AccessKeyId", "it has no AccessKeyId")?,
             &field("AccessKeySecret", "it has no AccessKeySecret")?,
             Some(&field("SecurityToken", "it has no SecurityToken")?),
         );
         Ok(Self {
             expires: Some(expires),
-            ..grant
+            ..fetched
         })
     }
 }
@@ -98,7 +98,7 @@ const EXPIRATION_FORM: &str = "its Expiration is not of the form 2026-11-23T10:2
 
 /// The object in an answer of status 200.
 pub(super) fn object(who: &'static str, reply: &Reply) -> Result<Value, SourceError> {
-    let parsed = serde_json::from_slice::<Value>(unmarked(&reply.body)).ok();
+    let parsed = serde_json::from_slice::<Value>(without_bom(&reply.body)).ok();
     if reply.status != 200 {
         let (status, code) = (reply.status, parsed.as_ref().and_then(code));
         return Err(SourceError::Refused { who, status, code });
@@ -123,13 +123,13 @@ pub(super) fn successful(who: &'static str, reply: &Reply) -> Result<Value, Sour
 }
 
 /// JSON without a byte order mark before it.
-pub(super) fn unmarked(json: &[u8]) -> &[u8] {
+pub(super) fn without_bom(json: &[u8]) -> &[u8] {
     json.strip_prefix("\u{feff}".as_bytes()).unwrap_or(json)
 }
 
 /// A text that is there and not empty, without white space and byte order marks around it.
 pub(super) fn text(object: &Value, name: &str) -> Option<String> {
-    let value = bare(object.get(name)?.as_str()?);
+    let value = trimmed(object.get(name)?.as_str()?);
     (!value.is_empty()).then(|| value.to_owned())
 }
 
@@ -143,8 +143,8 @@ pub(super) fn parse_expiration(text: &str) -> Option<Timestamp> {
 }
 
 /// Whether the answer refuses the request for its timestamp, which the server's own date cures.
-pub(super) fn refuses_the_time(reply: &Reply) -> bool {
-    let parsed = serde_json::from_slice::<Value>(unmarked(&reply.body)).ok();
+pub(super) fn is_timestamp_refusal(reply: &Reply) -> bool {
+    let parsed = serde_json::from_slice::<Value>(without_bom(&reply.body)).ok();
     let code = parsed.as_ref().and_then(code);
     reply.status != 200 && code.is_some_and(|code| code.starts_with("InvalidTimeStamp."))
 }
@@ -182,22 +182,26 @@ mod tests {
     }
 
     fn refusal(id: &str, secret: &str, token: Option<&str>) -> Option<String> {
-        let checked = Grant::lasting(id, secret, token).checked("the profile");
+        let checked = FetchedCredentials::without_expiry(id, secret, token).checked("the profile");
         checked.err().map(|error| error.to_string())
     }
 
     #[test]
     fn white_space_and_byte_order_marks_around_a_key_do_not_count() {
         let around = |text: &str| format!("\u{feff} \t\u{feff}{text}\r\n\u{a0}");
-        let grant = Grant::lasting(&around("STS.x"), &around("s s"), Some(&around("t")));
-        let grant = grant.checked("the profile").ok().unwrap();
-        assert_eq!(grant.credentials.access_key_id, "STS.x");
-        assert_eq!(grant.credentials.access_key_secret.expose_secret(), "s s");
+        let fetched = FetchedCredentials::without_expiry(
+            &around("STS.x"),
+            &around("s s"),
+            Some(&around("t")),
+        );
+        let fetched = fetched.checked("the profile").ok().unwrap();
+        assert_eq!(fetched.credentials.access_key_id, "STS.x");
+        assert_eq!(fetched.credentials.access_key_secret.expose_secret(), "s s");
         assert_eq!(
-            grant.credentials.security_token.unwrap().expose_secret(),
+            fetched.credentials.security_token.unwrap().expose_secret(),
             "t"
         );
-        let blank = Grant::lasting("i", "s", Some(&around("")));
+        let blank = FetchedCredentials::without_expiry("i", "s", Some(&around("")));
         assert!(blank.credentials.security_token.is_none());
     }
 
@@ -233,7 +237,7 @@ mod tests {
             "AccessKeyId": "STS.x", "AccessKeySecret": "s", "SecurityToken": "t",
             "Expiration": "2026-11-23T10:20:42Z",
         });
-        assert!(Grant::temporary("STS", &whole).is_ok());
+        assert!(FetchedCredentials::temporary("STS", &whole).is_ok());
         for name in [
             "AccessKeyId",
             "AccessKeySecret",
@@ -243,7 +247,7 @@ mod tests {
             for bad in [json!(""), json!(null), json!(7)] {
                 let mut answer = whole.clone();
                 answer[name] = bad;
-                let Err(error) = Grant::temporary("STS", &answer) else {
+                let Err(error) = FetchedCredentials::temporary("STS", &answer) else {
                     panic!("{name}")
                 };
                 assert!(error.to_string().contains(name), "{error}");
