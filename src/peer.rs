@@ -41,7 +41,7 @@ mod tests {
     use super::Peer;
 
     #[test]
-    fn only_what_nobody_can_tap_is_private() {
+    fn only_tls_loopback_and_unix_sockets_are_private() {
         let peer = |address: &str, encrypted| Peer {
             address: Some(address.parse().unwrap()),
             encrypted,

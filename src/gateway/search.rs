@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_read_in_two_ways_is_no_page() {
+    fn an_ambiguous_document_is_no_page() {
         let all = grant(&["*"], &["*"], true);
         for body in [
             "[]",

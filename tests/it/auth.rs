@@ -32,7 +32,7 @@ async fn issued_keys_sign_in_also_while_they_are_rotated() {
 }
 
 #[tokio::test]
-async fn who_does_not_sign_in_hears_the_vendors_codes_and_costs_no_call() {
+async fn failed_authentication_gets_the_vendors_codes_and_costs_no_call() {
     let guarded = Guarded::usual().await;
     let mut old = Signer::chief();
     old.date = Some(Timestamp::now() - SignedDuration::from_mins(16));
@@ -123,7 +123,7 @@ async fn each_header_that_matters_must_be_signed_once() {
 }
 
 #[tokio::test]
-async fn a_signature_is_good_for_what_it_was_made_for() {
+async fn a_signature_is_valid_for_its_own_request_only() {
     let guarded = Guarded::usual().await;
     let signed = Signer::chief().sign(&Method::GET, &image(), "");
     for (method, target, body) in [

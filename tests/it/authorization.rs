@@ -35,7 +35,7 @@ async fn the_policy_is_the_contracts_table() {
 }
 
 #[tokio::test]
-async fn only_if_cached_tells_nothing_of_what_may_not_be_seen() {
+async fn only_if_cached_reveals_no_hidden_image() {
     let guarded = Guarded::usual().await;
     let (chief, team) = (Signer::chief(), Signer::team());
     assert_eq!(guarded.get(&chief, &theirs()).await.status, 200);
@@ -111,7 +111,7 @@ async fn a_write_needs_an_image_that_is_seen() {
 }
 
 #[tokio::test]
-async fn an_image_is_added_to_a_workspace_that_is_held() {
+async fn an_image_is_added_to_a_workspace_of_the_client_only() {
     let guarded = Guarded::usual().await;
     let team = Signer::team();
     let add = async |body: &str| {
@@ -141,7 +141,7 @@ async fn an_image_is_added_to_a_workspace_that_is_held() {
 }
 
 #[tokio::test]
-async fn a_search_is_answered_by_what_its_client_may_see_at_all() {
+async fn a_search_is_authorized_by_the_clients_permissions_alone() {
     let guarded = Guarded::usual().await;
     let (chief, team) = (Signer::chief(), Signer::team());
     let list = async |signer: &Signer, query: &str| {

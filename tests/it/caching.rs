@@ -54,7 +54,7 @@ async fn a_miss_has_the_headers_of_the_contract() {
 }
 
 #[tokio::test]
-async fn a_hit_says_how_long_it_stays_fresh_and_who_first_answered() {
+async fn a_hit_reports_its_ttl_and_the_origins_request_id() {
     let gateway = TestGateway::start(|setup| {
         setup.set("freshness.jitter", "0");
         setup.set("freshness.max", "30m");

@@ -339,7 +339,7 @@ async fn a_throttle_that_names_no_wait_gets_one() {
 
 /// Nothing that the origin says about our signature, key or token may be read by a client.
 #[tokio::test]
-async fn our_credentials_trouble_is_told_without_a_word_of_it() {
+async fn errors_about_the_gateways_credential_are_never_passed_on() {
     const TOKEN: &str = "sts-token-of-tests/+=";
     let gateway = TestGateway::start(|setup| {
         let name = "ALIBABA_CLOUD_SECURITY_TOKEN".to_owned();

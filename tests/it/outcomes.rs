@@ -138,7 +138,7 @@ async fn walk(outcome: Outcome) -> String {
 }
 
 #[tokio::test]
-async fn no_outcome_shows_an_image_to_who_may_not_see_it() {
+async fn no_outcome_distinguishes_a_hidden_image_from_a_missing_one() {
     let rows = join_all(Outcome::ALL.map(walk)).await;
     let head = "| outcome | visible image | hidden image |\n|---|---|---|\n";
     let table = format!("{head}{}\n", rows.join("\n"));

@@ -227,7 +227,7 @@ async fn a_certificate_of_another_ca_is_refused() {
 }
 
 #[tokio::test]
-async fn a_certificate_signs_in_and_sees_what_its_client_may() {
+async fn a_certificate_authenticates_its_client() {
     let folder = signed::clients();
     let tls = TlsGateway::start(|setup| signed::guard(setup, folder.path())).await;
     let job = tls.authority.issue(&["spiffe://example.com/job"]);

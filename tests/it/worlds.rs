@@ -310,11 +310,11 @@ fn compare(key: &'static str, cases: u32) {
 }
 
 #[test]
-fn hidden_images_change_no_answer_to_who_sees_public_ones() {
+fn hidden_images_change_no_answer_to_a_client_of_public_ones() {
     compare("GWNARROW", 4);
 }
 
 #[test]
-fn hidden_images_change_no_answer_to_who_sees_some_private_ones() {
+fn hidden_images_change_no_answer_to_a_client_of_some_private_ones() {
     compare("GWMINE", 4);
 }

@@ -50,7 +50,7 @@ fn written(guarded: &Guarded) -> u64 {
 }
 
 #[tokio::test]
-async fn what_is_cached_authorizes_no_write() {
+async fn a_cached_copy_authorizes_no_write() {
     let (guarded, id) = (Guarded::usual().await, ours());
     let read = guarded.get(&Signer::team(), &path(&id)).await;
     assert_eq!(read.found()["Accessibility"], "PUBLIC");

@@ -269,7 +269,7 @@ async fn a_throttle_of_the_origin_holds_for_its_time_at_the_child_too() {
 }
 
 #[tokio::test]
-async fn who_joined_does_not_suffer_for_the_way_another_came() {
+async fn a_waiter_is_not_rejected_for_the_hops_of_its_leader() {
     let parent = StandIn::start(|head| {
         let via = head["via"].to_str().unwrap();
         if via.matches(',').count() >= 4 {

@@ -151,7 +151,7 @@ async fn five_hops_are_too_many_for_anything_but_a_hit() {
 }
 
 #[tokio::test]
-async fn too_many_hops_tell_nothing_of_what_may_not_be_seen() {
+async fn too_many_hops_reveal_no_hidden_image() {
     let parent = StandIn::start(|_| Told {
         body: r#"{"WorkspaceId":"999","Accessibility":"PUBLIC"}"#.to_owned(),
         ..Told::image(0, "")

@@ -23,7 +23,7 @@ async fn results(guarded: &Guarded, signer: &Signer, ids: &[impl AsRef<str>]) ->
 }
 
 #[tokio::test]
-async fn what_may_not_be_seen_is_missing_like_what_is_not_there() {
+async fn a_hidden_image_is_missing_from_a_resolve_like_one_that_does_not_exist() {
     let (chief, scheduler) = (Signer::chief(), Signer::scheduler());
     // By index: official, its own, another workspace's, PRIVATE.
     let asked = [0, 1, 2, 3].map(Store::id);
@@ -86,7 +86,7 @@ async fn it_needs_its_own_permission_and_a_signed_body() {
 }
 
 #[tokio::test]
-async fn a_denial_takes_the_time_of_a_fetch_and_its_turn_behind_what_is_shown() {
+async fn a_denial_takes_the_time_of_a_fetch_and_is_written_after_visible_images() {
     let latency = Duration::from_millis(300);
     let guarded = Guarded::start(|setup| setup.origin.latency = latency).await;
     let theirs = Store::id(2);

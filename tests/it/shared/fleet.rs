@@ -139,7 +139,7 @@ async fn a_forced_refresh_is_the_fleets() {
 }
 
 #[tokio::test]
-async fn whose_an_image_is_travels_and_who_may_see_it_is_decided_here() {
+async fn owner_fields_are_shared_and_each_replica_authorizes_itself() {
     let Some(fleet) = Fleet::start(1).await else {
         return;
     };
