@@ -1,4 +1,4 @@
-"""Lints the chart, refuses what its schema must refuse, and renders it for each of its ci/ values.
+"""Lints the chart, tests that its schema rejects wrong values, and renders it for each of its ci/ values.
 
     chart.py CHART OUTPUT-FOLDER VERSION
 """
@@ -15,7 +15,7 @@ from helm_python.chart import Chart, lint, package
 
 WARNING = 2
 
-# What must be refused, and what the refusal must name.
+# Values that must be rejected, and the text that the error must contain.
 REFUSED = [
     ({"replicaCount": "two"}, "replicaCount"),
     ({"replicas": 3}, "replicas"),
@@ -32,7 +32,7 @@ REFUSED = [
     ({"sharedCache": {"privateAuthority": True}}, "existingSecret"),
 ]
 
-# An alert whose own braces are Prometheus's and not Helm's.
+# An alert with braces for Prometheus, not for Helm.
 ALERTS = """groups:
   - name: fixture
     rules:
@@ -97,7 +97,7 @@ def refuses(chart: Chart, values: dict, word: str) -> bool:
 
 
 def every_value_has_a_rule(chart: Chart) -> None:
-    """A value without a rule could not be set at all; a rule without a value is of something gone."""
+    """A value without a rule could not be set at all; a rule without a value is outdated."""
     rules = set(chart.schema["properties"]) - {"global"}
     values = set(chart.values)
     expect(rules == values, f"values and their schema differ in {sorted(rules ^ values)}")
@@ -114,7 +114,7 @@ def settings_make_a_new_pod(chart: Chart) -> None:
 
 
 def carries_rules_and_dashboards(folder: pathlib.Path, output: pathlib.Path) -> None:
-    """With files of our own, so that it is tried before there are real ones, and whatever they are."""
+    """Renders with fixture files, so that the test does not depend on the real ones."""
     with tempfile.TemporaryDirectory() as place:
         copy = pathlib.Path(place) / folder.name
         shutil.copytree(folder, copy)

@@ -1,4 +1,4 @@
-"""Runs what a compose file would run, with the program itself in the image's place, and asks it something.
+"""Runs the services of a compose file with the program in place of the image, and sends requests.
 
     compose.py GATEWAY COMPOSE-FILE-AS-JSON
 """

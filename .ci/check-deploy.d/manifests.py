@@ -1,4 +1,4 @@
-"""Holds rendered Kubernetes objects against the schemas of two versions, and against what schemas do not say.
+"""Checks rendered Kubernetes objects against the schemas of two versions, and against rules beyond schemas.
 
     manifests.py GATEWAY FIXTURES OBJECTS-OF-OPERATOR FILE...
 
@@ -27,7 +27,7 @@ SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class OnceLoader(yaml.SafeLoader):
-    """YAML in which a key that is written twice is an error rather than the first one's end."""
+    """YAML in which a repeated key is an error."""
 
     def construct_mapping(self, node, deep=False):
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -38,7 +38,7 @@ class OnceLoader(yaml.SafeLoader):
 
 
 class File:
-    """The objects of one rendered file, and what is wrong with them."""
+    """The objects of one rendered file, and their problems."""
 
     def __init__(self, path: pathlib.Path, text: str):
         self.path = path
@@ -143,7 +143,7 @@ class File:
                 self.expect(got.get("path") == path, workload, f"{probe} does not ask {path}")
                 self.expect(got.get("port") in ports, workload, f"{probe} asks a port that is not there")
 
-    # ---- what refers to what
+    # ---- references
 
     def references_hold(self) -> None:
         for service in self.of("Service"):
@@ -228,7 +228,7 @@ class File:
                     (folder / file.name).write_bytes(file.read_bytes())
 
     def read(self, workload: dict, container: dict, root: pathlib.Path, program: str) -> dict | None:
-        """The effective settings, by the program itself, with paths that point below `root`."""
+        """Returns the effective settings, from the program itself, with paths that point below `root`."""
         (path,) = [a.removeprefix("--config=") for a in container["args"] if a.startswith("--config=")]
         file = root / path.lstrip("/")
         self.expect(file.is_file(), workload, f"mounts no {path}")
@@ -299,7 +299,7 @@ def size(text: str) -> int:
     return int(number) * 1024 ** ("KMG".index(unit[0]) + 1)
 
 
-# What must not pass, as a change to a rendered file, and a word of what must be said of it.
+# Mistakes that must be found: a change to a rendered file, and a word of the expected message.
 WRONG = [
     ("readOnlyRootFilesystem: true", "readOnlyRootFileSystem: true", "readOnlyRootFileSystem"),
     ("restartPolicy: Always", "restartPolicy: Foo", "native sidecar"),
@@ -330,7 +330,7 @@ def examine(path: pathlib.Path, text: str, program: str, fixtures: pathlib.Path)
 
 
 def wrong_ones_are_found(path: pathlib.Path, program: str, fixtures: pathlib.Path) -> list[str]:
-    """Else a checker's silence means nothing."""
+    """Tests the checker: without this, no message means nothing."""
     missed = []
     text = path.read_text()
     for right, wrong, word in WRONG:

@@ -1,4 +1,4 @@
-"""The part of the chart's values.schema.json that speaks of the gateway's settings, from the gateway's own schema.
+"""Writes the settings part of the chart's values.schema.json, from the gateway's own schema.
 
     pai-image-gateway docs schema | settings_schema.py CHART     prints CHART's schema with that part made anew
 """
@@ -6,12 +6,12 @@
 import json
 import sys
 
-# What says the same to the chart as to the gateway.
+# Keywords with the same meaning for the chart and the gateway.
 KEPT = ("type", "description", "enum", "items", "minimum", "maximum", "pattern")
 
 
 def settings(schema: dict) -> dict:
-    """A setting, or a table of them; null takes a setting of the chart's own away."""
+    """A setting, or a table of them; null removes a setting of the chart."""
     if "oneOf" in schema:
         values = [variant["const"] for variant in schema["oneOf"]]
         return described(schema) | {"enum": [*values, None]}

@@ -1,4 +1,4 @@
-"""Whether the alerts ask only for what there is, and each has its runbook section and its two tests."""
+"""Checks that alerts query existing metrics, and that each has its runbook section and its two tests."""
 
 import re
 from collections import defaultdict
@@ -20,7 +20,7 @@ HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)
 
 
 def problems(vocabulary: Vocabulary) -> Iterator[str]:
-    """What is wrong, each with where."""
+    """Yields each problem with its place."""
     rules = [rule for group in load(RULES)["groups"] for rule in group["rules"]]
     anchors = {anchor(heading) for heading in HEADING.findall(RUNBOOK.read_text(encoding="utf-8"))}
     tests = expectations()
@@ -59,7 +59,7 @@ def alert_problems(
 
 
 def expectations() -> dict[str, set[bool]]:
-    """For each alert, whether it is expected to fire, to keep quiet, or both."""
+    """Returns for each alert whether its tests expect it to fire, to stay silent, or both."""
     found: dict[str, set[bool]] = defaultdict(set)
     for test in load(TESTS)["tests"]:
         for rule_test in test.get("alert_rule_test", []):
@@ -68,7 +68,7 @@ def expectations() -> dict[str, set[bool]]:
 
 
 def anchor(heading: str) -> str:
-    """As GitHub makes it from a heading."""
+    """Returns the anchor that GitHub makes from a heading."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 

@@ -1,4 +1,4 @@
-"""Compares what is written about the metrics with what a gateway declares and exposes.
+"""Compares the documents about metrics with the metrics that a gateway declares and exposes.
 
     check.py PAGE EXPOSITION [--write]
 

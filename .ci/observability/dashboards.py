@@ -1,4 +1,4 @@
-"""Whether the dashboard is what its generator writes, and asks only for what there is."""
+"""Checks that the dashboard is its generator's output, and queries existing metrics."""
 
 import json
 import re
@@ -16,7 +16,7 @@ LEGEND_LABEL = re.compile(r"\{\{(\w+)\}\}")
 
 
 def problems(vocabulary: Vocabulary) -> Iterator[str]:
-    """What is wrong, each with where."""
+    """Yields each problem with its place."""
     generated = subprocess.run([FOLDER / "generate", "--print"], capture_output=True, text=True, check=True).stdout
     path = FOLDER / "gateway.json"
     text = path.read_text(encoding="utf-8")
@@ -54,7 +54,7 @@ def variable_problems(variable: dict[str, Any], vocabulary: Vocabulary) -> Itera
 
 
 def layout_problems(panels: list[dict[str, Any]]) -> Iterator[str]:
-    """No two panels may lie on each other or have one number."""
+    """Yields panels that overlap or share an id."""
     taken: dict[tuple[int, int], str] = {}
     for panel in panels:
         at = panel["gridPos"]

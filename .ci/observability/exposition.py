@@ -1,4 +1,4 @@
-"""What a running gateway exposes: each family with its type, help, and the labels its series carry."""
+"""Reads the metrics of a running gateway: each family with its type, help, and the labels of its series."""
 
 import re
 from dataclasses import dataclass, field

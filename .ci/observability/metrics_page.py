@@ -1,4 +1,4 @@
-"""docs/metrics.md, as the gateway prints it from its declarations, against what a running one exposes."""
+"""Compares docs/metrics.md, as the gateway prints it from its declarations, with a running gateway's metrics."""
 
 import re
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ def of_metric(values: str, metric: str) -> str:
 
 
 def problems(page: str, declared: dict[str, Family], exposed: dict[str, Family]) -> Iterator[str]:
-    """What is wrong with the page in docs, and with what was declared."""
+    """Yields problems of the page in docs, and of the declarations."""
     if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != page:
         yield f"{PAGE} is not what this gateway declares: run .ci/check-observability --write"
     for name, family in exposed.items():
@@ -50,7 +50,7 @@ def problems(page: str, declared: dict[str, Family], exposed: dict[str, Family])
 
 
 def differences(declared: Family, exposed: Family) -> Iterator[str]:
-    """Where a metric is not what it was declared to be; what one run exposes completes open labels."""
+    """Yields metrics that differ from their declaration; the exposed values complete open labels."""
     for what in ("kind", "help"):
         if getattr(declared, what) != getattr(exposed, what):
             yield f"{declared.name}: its {what} is exposed as {getattr(exposed, what)}"

@@ -1,4 +1,4 @@
-"""Which metrics, labels and values a query may name, and what is wrong with one that names others."""
+"""Knows the metrics, labels and values that a query may name, and reports queries that name others."""
 
 import re
 from collections.abc import Iterator
@@ -8,9 +8,9 @@ import promql_parser as promql
 
 from exposition import Family, Labels
 
-# What Prometheus or the operator adds to each series of a target.
+# Labels that Prometheus or the operator adds to each series of a target.
 TARGET = {"job", "instance", "namespace", "pod"}
-# Names from the operator's files: any value may come.
+# Labels with names from the operator's files: any value is possible.
 OPEN = {"client"}
 OF_COUNTERS = {"rate", "irate", "increase"}
 
@@ -41,7 +41,7 @@ class Vocabulary:
         self.metrics[record] = Metric({label: set() for label in kept - TARGET}, only_rises=False)
 
     def problems(self, text: str) -> Iterator[str]:
-        """What is wrong with a query."""
+        """Yields the problems of a query."""
         try:
             query = promql.parse(text)
         except ValueError as error:
@@ -97,7 +97,7 @@ def parts(query: promql.Expr) -> list[promql.Expr]:
 
 
 def name_of(selector: promql.VectorSelector) -> str:
-    """Empty for a selector by labels alone, which is no metric of ours."""
+    """Returns the metric's name; empty for a selector by labels only."""
     return selector.name or ""
 
 
@@ -113,7 +113,7 @@ def named_labels(node: promql.Expr) -> list[str]:
 
 
 def unmatched(metric: str, matcher: promql.Matcher, values: set[str]) -> Iterator[str]:
-    """Each alternative that is asked for must be a value that exists."""
+    """Yields alternatives of a matcher that are not existing values."""
     is_pattern = matcher.op in (promql.MatchOp.Re, promql.MatchOp.NotRe)
     wanted = matcher.value.split("|") if is_pattern else [re.escape(matcher.value)]
     for alternative in wanted:

@@ -1,1 +1,1 @@
-"""What `compare`, `soak` and `fill` are made of."""
+"""Shared code of `compare`, `soak` and `fill`."""

@@ -1,4 +1,4 @@
-"""Who takes part in a row, and how they are made ready."""
+"""The contestants of a row, and their preparation."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def started(
     names: list[str],
     enter: Callable[[str, Peer], Contestant],
 ) -> tuple[list[Contestant], list[Line]]:
-    """Those that are here, and a line for each that is not."""
+    """Returns the available contestants, and a line for each missing one."""
     there, absent = [], []
     for name in names:
         try:
@@ -48,7 +48,7 @@ def started(
 
 
 def warm(run: Run, everybody: list[Contestant], origin: Server) -> None:
-    """Fills the caches; whoever goes on asking the origin is no cache, and says so."""
+    """Fills the caches; a contestant that still calls the origin is reported as no cache."""
     for one in everybody:
         one.failure = "asks the origin again and again"
         for _ in range(WARM_UPS):

@@ -1,4 +1,4 @@
-"""What the rounds of a contestant become in a table, and whether a bar is met."""
+"""Turns the rounds of a contestant into a table row, and judges its bar."""
 
 from __future__ import annotations
 

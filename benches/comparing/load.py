@@ -1,4 +1,4 @@
-"""What sends the requests: wrk, and the peers' crate where wrk cannot."""
+"""Load generators: wrk, and the peers' crate where wrk cannot."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SCRIPTS = Path(__file__).parent / "scripts"
 
 @dataclass
 class Sent:
-    """What came of a burst of requests."""
+    """Results of a burst of requests."""
 
     answered: int
     # Answers that are no success, and requests that were not answered.
@@ -98,6 +98,6 @@ def write_signed(path: Path, requests: Iterable[bytes], count: int) -> Path:
 
 
 def requests_at(origin: Server) -> int:
-    """How many images the origin of the peers' crate was asked for so far."""
+    """Returns the number of calls to the origin of the peers' crate so far."""
     with urlopen(f"http://{origin.ports['listen']}/requests", timeout=5) as answer:
         return json.load(answer)["requests"]

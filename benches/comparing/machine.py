@@ -1,4 +1,4 @@
-"""What the figures were measured on and with."""
+"""Describes the machine and the tools of a measurement."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from measuring import server
 
 
 def head(run: Run, command: str) -> str:
-    """The beginning of the results: all that somebody needs to see whether theirs should be alike."""
+    """The head of the results: everything that a reader needs to compare another machine."""
     facts = {
         "machine": f"{cpu_model()}, {os.cpu_count()} cores, {memory()}, Linux {platform.release()}",
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),

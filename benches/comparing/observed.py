@@ -1,4 +1,4 @@
-"""What a running gateway tells of itself, and what the kernel tells of it."""
+"""Figures of a running gateway, from itself and from the kernel."""
 
 from __future__ import annotations
 

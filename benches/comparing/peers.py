@@ -1,4 +1,4 @@
-"""Other caching proxies, each with the least configuration that is fair to it."""
+"""Other caching proxies, each with a minimal fair configuration."""
 
 from __future__ import annotations
 

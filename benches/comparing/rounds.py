@@ -1,4 +1,4 @@
-"""Servers measured in turn, round after round, so that a noisy machine moves all alike."""
+"""Measures servers in turn, round after round, so that noise on the machine affects all alike."""
 
 from __future__ import annotations
 

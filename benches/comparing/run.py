@@ -1,4 +1,4 @@
-"""One run: its settings, what is built for it, and the processors and files that it has."""
+"""One run: its settings, builds, processors and files."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What the measuring commands share."""
+"""Shared code of the measuring commands."""

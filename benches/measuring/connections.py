@@ -1,4 +1,4 @@
-"""Connections that are opened and held: HTTP/1.1, plain and over TLS, and HTTP/2 by hand (RFC 9113)."""
+"""Opens connections and keeps them open: HTTP/1.1, plain and over TLS, and HTTP/2 by hand (RFC 9113)."""
 
 from __future__ import annotations
 

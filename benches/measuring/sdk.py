@@ -59,7 +59,7 @@ def get_images(images: list[str], host: str, count: int) -> Iterator[bytes]:
 
 
 def clients(folder: str) -> str:
-    """A clients' file that lets this key in, to images of every workspace."""
+    """A clients file that admits this key, for images of every workspace."""
     with open(f"{folder}/bench.secret", "w", encoding="ascii") as file:
         file.write(KEY_SECRET)
     path = f"{folder}/clients.toml"

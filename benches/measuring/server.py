@@ -1,4 +1,4 @@
-"""Server processes, each on processors of its own, and what they cost."""
+"""Server processes, each on processors of its own, and their costs."""
 
 from __future__ import annotations
 

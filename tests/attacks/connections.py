@@ -1,4 +1,4 @@
-"""Connections that take places and time, on all three listeners."""
+"""Connections that occupy places and time, on all three listeners."""
 
 import socket
 import ssl
@@ -16,7 +16,7 @@ def connect(address, timeout=5):
 
 
 def silent(address, count):
-    """Connections that say nothing; fewer where they are refused."""
+    """Opens silent connections; fewer if some are refused."""
     made = []
     for _ in range(count):
         try:

@@ -16,7 +16,7 @@ def length(of=HIDDEN):
     return b'content-length: %d\r\n' % len(of)
 
 
-# Each is one request that says in two ways where it ends, or in a way that not all read alike.
+# Each is one request with an ambiguous length.
 AMBIGUOUS = {
     'a length and chunks': RESOLVE + length() + CHUNKED + b'\r\n0\r\n\r\n' + HIDDEN,
     'chunks and a length': RESOLVE + CHUNKED + length() + b'\r\n0\r\n\r\n' + HIDDEN,

@@ -1,4 +1,4 @@
-"""The program under attack, in a folder of its own and on free ports."""
+"""Starts the program under attack, in a folder of its own and on free ports."""
 
 import http.client
 import json
@@ -147,7 +147,7 @@ class Gateway:
 
 
 class Growth:
-    """Memory and processor that a gateway takes from here on; the peak of what is looked at."""
+    """Memory and processor time that a gateway uses from here on; the peak of the samples."""
 
     def __init__(self, gateway):
         self.gateway, self.base, self.began = gateway, gateway.memory(), gateway.processor()

@@ -22,7 +22,7 @@ def main():
             word, measured = 'skip', str(reason)
         except rows.Failed as reason:
             word, measured = 'FAIL', str(reason)
-        except Exception as error:  # A row that breaks shows nothing, so it fails.
+        except Exception as error:  # A row that raises proves nothing, so it fails.
             word, measured = 'FAIL', f'{type(error).__name__}: {error}'
             traceback.print_exc()
         finally:

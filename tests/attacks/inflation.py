@@ -1,4 +1,4 @@
-"""The origin as the enemy: answers that cost memory, processor and time."""
+"""A hostile origin: responses that cost memory, processor and time."""
 
 import gzip
 import zlib

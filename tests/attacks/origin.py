@@ -1,4 +1,4 @@
-"""The origin as the enemy: what it quotes, mislabels, swaps and breaks off."""
+"""A hostile origin: quoted secrets, mislabelled, swapped and truncated responses."""
 
 import gzip
 import itertools

@@ -1,15 +1,15 @@
-"""A row of the suite: a text, and a function that attacks and returns what it measured."""
+"""A row of the suite: a text, and a function that attacks and returns its measurement."""
 
 REGISTERED = []
 _OPEN = []
 
 
 class Failed(Exception):
-    """The attack works; the text tells what was measured."""
+    """The attack succeeds; the text has the measurement."""
 
 
 class Skipped(Exception):
-    """The row needs what is not here."""
+    """The row needs something that is missing here."""
 
 
 def row(text):
@@ -20,7 +20,7 @@ def row(text):
 
 
 def must(holds, measured):
-    """What was measured, if the property holds."""
+    """Returns the measurement if the property holds."""
     if not holds:
         raise Failed(measured)
     return measured

@@ -1,4 +1,4 @@
-"""Sign-in: requests that are nearly signed, by every spelling."""
+"""Authentication: requests that are almost signed, in every spelling."""
 
 import base64
 import hashlib
@@ -186,7 +186,7 @@ def dates():
 @row('a write sent again: the same bytes, and with another header, host case or connection')
 def replayed():
     gateway, origin = world()
-    time.sleep(6)  # Without a journal, what is dated before the start is refused.
+    time.sleep(6)  # Without a journal, writes dated before the start are rejected.
     headers = acs3('DELETE', WRITE, 'a')
     first = send(gateway, 'DELETE', WRITE, headers)
     again = [send(gateway, 'DELETE', WRITE, list(headers.items()) + more)[0] for more in ([], [('x-more', '1')], [('user-agent', 'b')], [('content-length', '0')])]

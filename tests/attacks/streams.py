@@ -1,4 +1,4 @@
-"""HTTP/2: floods, and answers that nobody takes."""
+"""HTTP/2: floods, and unread responses."""
 
 import json
 import struct
@@ -26,7 +26,7 @@ def signed(method, path, body=b''):
 
 
 def serves(gateway):
-    """Whether another client is answered; how long it takes is the row's to judge."""
+    """Returns whether another client is answered; the row judges the time."""
     began = time.monotonic()
     other = Connection(gateway)
     other.request(1, 'GET', IMAGE, signed('GET', IMAGE))
@@ -36,7 +36,7 @@ def serves(gateway):
 
 
 def flood(frames, times, limit=48 * MiB, processor=6):
-    """Sends bursts to one connection and reads nothing; another client is answered, and little is taken."""
+    """Sends bursts to one connection and reads nothing; another client is answered, and memory stays small."""
     gateway, _ = start()
     connection, growth = Connection(gateway), Growth(gateway)
     sent = 0

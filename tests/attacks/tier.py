@@ -1,4 +1,4 @@
-"""Redis as the enemy: what it answers wrongly, and what it has not said. No request may fail, wait or get a wrong image for it."""
+"""A hostile Redis: wrong replies, and missing ones. No request may fail, wait or get a wrong image because of it."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ from upstream import Origin, answer, image
 
 
 class Liar:
-    """Speaks RESP: is honest in the greeting, then answers each command with `reply(words)`: bytes, or None for silence."""
+    """Speaks RESP: correct in the greeting, then answers each command with `reply(words)`: bytes, or None for silence."""
 
     def __init__(self, reply, greets=True):
         self.reply, self.greets, self.commands = reply, greets, 0
@@ -106,7 +106,7 @@ class Redis:
 
 
 def versions():
-    """An origin that says how often an image was asked for."""
+    """An origin that counts the calls for each image."""
     counts = {}
     def answers(call):
         counts[call.image] = counts.get(call.image, 0) + 1
@@ -124,7 +124,7 @@ def up(gateway, wanted=1.0, seconds=15):
 
 
 def asks(gateway, names):
-    """How many were answered 200 with their own body, and the longest wait."""
+    """Returns the number of requests answered 200 with their own body, and the longest wait."""
     good, longest = 0, 0.0
     for name in names:
         began = time.monotonic()
@@ -135,7 +135,7 @@ def asks(gateway, names):
 
 
 def lie(reply, greets=True, limit=48 * MiB):
-    """Images are asked for while the server lies."""
+    """Requests images while the server lies."""
     liar = Liar(reply, greets)
     gateway = Gateway(Origin(), f'shared_cache.url={liar.url}')
     growth = Growth(gateway)

@@ -1,4 +1,4 @@
-"""An origin that is honest until a gateway knows its images, and then is not."""
+"""An origin that is honest until a gateway has cached its images, and then is not."""
 
 import time
 
@@ -20,7 +20,7 @@ class Turncoat:
 
 
 def turned(wrong, names, *settings):
-    """A gateway whose images of these names are known and no longer fresh, and whose origin has turned."""
+    """A gateway with stale entries for these images, whose origin has turned."""
     turncoat = Turncoat(wrong)
     gateway = Gateway(Origin(turncoat), *SHORT, *settings)
     assert all(gateway.image(name)[0] == 200 for name in names)
@@ -30,7 +30,7 @@ def turned(wrong, names, *settings):
 
 
 def table(cases):
-    """Of each case a known image and a new one: the good copy stays, and nothing new is answered 200."""
+    """For each case a cached image and a new one: the good copy stays, and no new image is answered 200."""
     kinds = list(cases)
     gateway = turned(lambda call: cases[kinds[int(call.image.rsplit('-', 1)[1])]](call), [f'known-{k}' for k in range(len(kinds))],
                      'upstream.breaker_failures=100000', 'upstream.retry_percent=0')
@@ -43,7 +43,7 @@ def table(cases):
 
 
 def costs(wrong, limit=48 * MiB, processor=2.5, longest=12):
-    """A known image and a new one: what the answers take, and for how long their clients wait."""
+    """A cached image and a new one: the memory of the responses, and the clients' wait."""
     gateway = turned(wrong, ['known'])
     growth, began = Growth(gateway), time.monotonic()
     known, new = gateway.image('known'), gateway.image('new')

@@ -1,4 +1,4 @@
-"""An origin that answers as a row says."""
+"""An origin with scripted responses."""
 
 import json
 import re

@@ -12,14 +12,14 @@ from alibabacloud_tea_openapi.utils_models import Config
 PLAIN = models.GetImageRequest()
 VERBOSE = models.GetImageRequest(verbose=True)
 
-# What clients escape in ways of their own, and with `%2B` something that looks like an escape.
+# Characters that clients escape differently, and with `%2B` a text that looks like an escape.
 ODD = "tensor flow~*+%2B/中&c=d#?;:@$'!()\"\\"
-# The same for a label's key, which holds neither `=` nor a comma, since both separate; `%2C` is none.
+# The same for a label's key, which has neither `=` nor a comma, because both separate; `%2C` is not a comma.
 ODD_KEY = "key/2 ~*+%2C中&#?;:@'!()"
 
 
 def connect(address: str, **settings: Any) -> Client:
-    """A client of `address` over plain HTTP, with a key that means nothing to the origin."""
+    """A client of `address` over plain HTTP, with a key that the origin does not know."""
     settings = {
         "access_key_id": "CLIENTKEY",
         "access_key_secret": "client-secret",
@@ -36,5 +36,5 @@ async def call(client: Client, method: str, *arguments: Any) -> Any:
 
 
 def facts(body: Any) -> dict[str, Any]:
-    """An answer without what differs between two calls that mean the same."""
+    """A response without the parts that differ between two equal calls."""
     return {name: value for name, value in body.to_map().items() if name != "RequestId"}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-# The SDKs obey a proxy and settings from the environment even for loopback; so would the gateway.
+# The SDKs obey a proxy and settings from the environment even for loopback, and so does the gateway.
 for _name in list(os.environ):
     if _name.lower() in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         del os.environ[_name]
@@ -23,7 +23,7 @@ from processes import ACCESS_KEY_ID, ACCESS_KEY_SECRET, Emulator, Gateway  # noq
 
 @pytest.fixture
 def emulator(tmp_path: Path) -> Iterator[Emulator]:
-    """The origin. Whatever a test did, it may have refused none of the gateway's requests."""
+    """The origin. After each test, it must have rejected none of the gateway's requests."""
     emulator = Emulator(tmp_path)
     try:
         yield emulator
@@ -52,7 +52,7 @@ def client(gateway: Gateway) -> Client:
 
 @pytest.fixture
 def origin(emulator: Emulator) -> Client:
-    """A client that holds the central key and asks the origin itself."""
+    """A client with the central key that calls the origin directly."""
     return connect(
         emulator.address, access_key_id=ACCESS_KEY_ID, access_key_secret=ACCESS_KEY_SECRET
     )
@@ -60,5 +60,5 @@ def origin(emulator: Emulator) -> Client:
 
 @pytest.fixture
 def image(emulator: Emulator) -> str:
-    """The id of an image that the gateway has not been asked for."""
+    """The id of an image that no client has requested yet."""
     return emulator.image_ids(1)[0]

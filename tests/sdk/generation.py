@@ -1,4 +1,4 @@
-"""One round of calls by whatever generation of the Python SDK this interpreter has.
+"""One round of calls with the generation of the Python SDK that this interpreter has.
 
     python generation.py SETTINGS
 
@@ -24,7 +24,7 @@ if SETTINGS.get("unix"):
     from urllib3.connection import HTTPConnection
 
     def connect_to_socket(connection):
-        """Connects to the gateway's socket, whatever host the SDK names."""
+        """Connects to the gateway's socket, regardless of the SDK's host."""
         stream = socket.socket(socket.AF_UNIX)
         stream.settimeout(10)
         stream.connect(SETTINGS["unix"])
@@ -97,7 +97,7 @@ async def write(caller, name):
 
 
 def empty(name):
-    """A request without a field, which later generations want."""
+    """A request without a field, which later generations require."""
     model = getattr(models, name, None)
     return [model()] if model else []
 

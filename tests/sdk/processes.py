@@ -1,4 +1,4 @@
-"""The emulator and the gateway, run as the processes that an operator would run."""
+"""Starts the emulator and the gateway as processes, as an operator would."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class Emulator(Server):
 
 
 class Gateway(Server):
-    """The gateway in front of an emulator, with the emulator's key and clients it need not know."""
+    """The gateway in front of an emulator, with the emulator's key and without authentication."""
 
     def __init__(
         self, folder: Path, emulator: Emulator, writes: bool, more: Sequence[str] = ()
@@ -159,7 +159,7 @@ class Gateway(Server):
         return ask(self.address, "GET", target, headers=headers)
 
     def expire(self, image: str) -> None:
-        """Makes what is known of an image stale, as its time running out would."""
+        """Makes the entry of an image stale, as the end of its ttl would."""
         purge = json.dumps({"image": image, "soft": True}).encode()
         answer = ask(self.ports["admin"], "POST", "/purge", purge, JSON)
         assert answer.status == 200, answer

@@ -1,4 +1,4 @@
-"""PAI's own SDK, which always signs with v2 and cannot be told of another endpoint, signs in."""
+"""PAI's own SDK, which always signs with v2 and has no setting for the endpoint, authenticates."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from Tea.exceptions import TeaException
 from processes import OFFICIAL_IMAGES, Emulator, Gateway
 from test_auth import CHIEF, TEAM, TEMPORARY, gateway  # noqa: F401
 
-# Else it tries to reach the cloud, to see which network it is in.
+# Otherwise it tries to reach the cloud, to detect its network.
 os.environ["PAI_NETWORK_TYPE"] = "PUBLIC"
 
 import pai.api.client_factory  # noqa: E402
@@ -21,7 +21,7 @@ from pai.session import Session  # noqa: E402
 
 
 def session(gateway: Gateway, monkeypatch: pytest.MonkeyPatch, key: dict[str, Any]) -> Session:  # noqa: F811
-    """A session behind the gateway: what it would ask of the cloud it asks there."""
+    """A session that calls the gateway instead of the cloud."""
     monkeypatch.setattr(
         pai.api.client_factory, "DEFAULT_SERVICE_ENDPOINT_PATTERN", gateway.address
     )

@@ -1,4 +1,4 @@
-"""The unmodified SDKs sign in with the keys that the operator issued."""
+"""The unmodified SDKs authenticate with the keys that the operator issued."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def key(settings: dict[str, Any], secret: str) -> str:
 
 @pytest.fixture
 def gateway(tmp_path: Path, emulator: Emulator) -> Iterator[Gateway]:
-    """A gateway that lets in only who signs in."""
+    """A gateway that requires authentication."""
     for name, text in [
         ("chief", CHIEF["access_key_secret"]),
         ("team", TEAM["access_key_secret"]),
@@ -68,7 +68,7 @@ def gateway(tmp_path: Path, emulator: Emulator) -> Iterator[Gateway]:
 
 
 def guarded(folder: Path, emulator: Emulator, *clients: str) -> Gateway:
-    """A gateway that lets in these clients alone."""
+    """A gateway that admits only these clients."""
     file = folder / "clients.toml"
     file.write_text("".join(clients))
     flags = ["--set", "auth.mode=required", "--set", f"auth.clients_file={file}"]

@@ -107,7 +107,7 @@ def bearer(name: str, grant: str = ALL) -> str:
 
 
 def pipelined(address: str, name: str, requests: int) -> Counter[str]:
-    """Asks for so many ids that there are not, many at a time; counts the answers' statuses."""
+    """Requests missing ids, many at a time; counts the responses by status."""
     host, _, port = address.rpartition(":")
     answered: Counter[str] = Counter()
     with socket.create_connection((host, int(port)), timeout=30) as stream:

@@ -1,4 +1,4 @@
-"""What the unmodified Python SDK raises: typed errors, never a parse failure."""
+"""The unmodified Python SDK raises typed errors, never a parse failure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STALE = re.compile(r"pai-image-gateway; hit; ttl=-?\d+; detail=(revalidating|ori
 
 
 def fails(image: str, **fault: Any) -> dict[str, Any]:
-    """A fault for every call that asks for `image`, or for the first `times`."""
+    """A fault for every call for `image`, or for the first `times`."""
     return {"operation": "GetImage", "image": image, "times": 1000, **fault}
 
 

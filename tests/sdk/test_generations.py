@@ -1,4 +1,4 @@
-"""Clients of every generation against a gateway that lets in only who signs in."""
+"""Clients of every generation against a gateway that requires authentication."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PYTHONS = {
 KEY = {"access_key_id": "GWCHIEF", "access_key_secret": "chief-secret"}
 STS = {"access_key_id": "GWTEMP", "access_key_secret": "temporary-secret", "security_token": "CAIS.token/+="}
 BEARER = {"bearer_token": "a-bearer-token"}
-# A key that nobody issued: the certificate of the connection decides.
+# A key that was not issued: the certificate of the connection authenticates.
 CERTIFICATE = {"access_key_id": "ANYKEY", "access_key_secret": "any-secret"}
 V2 = {"signature_algorithm": "v2"}
 SM3 = {"signature_algorithm": "ACS3-HMAC-SM3"}
@@ -97,7 +97,7 @@ def start(folder: Path, emulator: Emulator, way: str, settings: list[str]) -> Ga
     settings = [
         "auth.mode=required",
         f"auth.clients_file={folder / 'clients.toml'}",
-        # With a journal writes are taken from the start.
+        # With a journal writes are accepted from the start.
         f"cache.snapshot={home / 'snapshot'}",
         *settings,
     ]
@@ -178,7 +178,7 @@ def told(process: list[str], environment: dict[str, str]) -> dict[str, Any]:
     return json.loads(run.stdout)
 
 
-# What each client finds and does, whatever its age and its signature.
+# Calls that every client can make, regardless of its age and signature.
 EXPECTED = {
     "found": True,
     "same": True,
@@ -197,7 +197,7 @@ ACS3_ROWS = [
     for version in PYTHONS
     for way, name in [("http", "acs3"), ("http", "sts"), ("http", "sm3"), ("unix", "v2"), ("https", "v2 sts")]
 ]
-# What the oldest does not have: a bearer token, and a certificate of its own.
+# Features that the oldest lacks: a bearer token, and a certificate of its own.
 LATER_ROWS = [
     (version, "https", name) for version in ["8.0.0", "newest"] for name in ["bearer", "v2"]
 ] + [("newest", "https", "certificate")]
@@ -297,5 +297,5 @@ def test_a_retry_policy_by_the_vendors_code_retries(place: Place, code: str) -> 
 
 
 def unread(place: Place) -> str:
-    """The id of an image that no gateway has been asked for."""
+    """The id of an image that no client has requested yet."""
     return place.emulator.image_ids(100)[-next(serial)]

@@ -1,4 +1,4 @@
-"""Starting and stopping, as a service manager and busy SDKs see it."""
+"""Starting and stopping, from the view of a service manager and of busy SDKs."""
 
 from __future__ import annotations
 

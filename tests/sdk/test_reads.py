@@ -1,4 +1,4 @@
-"""What the unmodified Python SDK reads through the gateway."""
+"""Reads of the unmodified Python SDK through the gateway."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from processes import Emulator, Gateway
 EXAMPLE = Path(__file__).parents[1] / "vectors" / "getimage_example.json"
 WORKSPACE = "15945"
 
-# What would arrive instead of ODD if it were read once too often, never, in part or as bytes.
+# Texts that would arrive instead of ODD if it were decoded twice, never, in part or as bytes.
 MISREAD = [
     unquote(ODD),
     unquote_plus(ODD),

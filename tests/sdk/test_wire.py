@@ -1,4 +1,4 @@
-"""Requests as no SDK sends them today, and as some proxy or SDK may tomorrow."""
+"""Requests that no SDK sends today, but a proxy or SDK may send tomorrow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes through the gateway are seen by the next read."""
+"""Writes through the gateway are visible to the next read."""
 
 from __future__ import annotations
 

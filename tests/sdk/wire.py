@@ -1,4 +1,4 @@
-"""Plain HTTP, for what an SDK would never send and for bytes an SDK would not show."""
+"""Plain HTTP, for requests that an SDK would never send and for bytes that it would not show."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ backend origin {
 }
 
 sub vcl_recv {
-  # The built-in steps pass requests with Authorization by; this cache is the one who may see it.
+  # The built-in steps bypass the cache for requests with Authorization; here they must not.
   return (hash);
 }
 

@@ -1,4 +1,4 @@
-"""What the gateway takes before it has done anything: memory, time to start, room on disk; and two workers."""
+"""Costs of an idle gateway: memory, time to start, disk space; and two workers."""
 
 from __future__ import annotations
 

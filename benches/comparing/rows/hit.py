@@ -1,4 +1,4 @@
-"""Hits: what is answered from memory, in the open, signed, over TLS and over a Unix socket."""
+"""Hits: plain, signed, over TLS and over a Unix socket."""
 
 from __future__ import annotations
 

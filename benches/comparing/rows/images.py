@@ -1,4 +1,4 @@
-"""Many images: what a look-up costs among a million, and what memory each takes."""
+"""Many images: the cost of a lookup among a million, and the memory of each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Misses: fetched, signed and stored; and thousands who miss the same image at once."""
+"""Misses: fetched, signed and stored; and thousands of clients that miss the same image at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One runtime for all workers, or one for each: what it costs to bring connections to them."""
+"""One runtime for all workers, or one for each: the cost of distributing connections."""
 
 from __future__ import annotations
 

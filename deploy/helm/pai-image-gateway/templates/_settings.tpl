@@ -47,7 +47,7 @@ shared_cache:
 {{- end }}
 {{- end }}
 
-{{/* A table of TOML and those within it: [name, settings]. Values are written as JSON, which TOML
+{{/* A TOML table and its nested tables: [name, settings]. Values are written as JSON, which TOML
      reads alike for what settings are made of; toToml would write whole numbers as fractions. */}}
 {{- define "pai-image-gateway.table" -}}
 {{- $name := first . -}}
