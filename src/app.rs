@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::{Admin, Health, Observe};
-use crate::auth::{Authenticator, BadClients, Mode};
+use crate::auth::{Authenticator, InvalidClients, Mode};
 use crate::cache::{Cache, Keeper};
 use crate::config::{Loaded, Settings, Shutdown};
 use crate::credentials::{CredentialProvider, Environment};
@@ -101,7 +101,7 @@ pub enum StartError {
     Client(#[from] BuildError),
     /// The clients' file cannot be used.
     #[error("auth.clients_file: {0}")]
-    Clients(#[from] BadClients),
+    Clients(#[from] InvalidClients),
     /// The audit's file cannot be opened.
     #[error("audit.to: {0}")]
     Audit(io::Error),

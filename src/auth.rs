@@ -1,29 +1,29 @@
 //! Who asks, and what they may ask and see.
 //!
 //! ```text
-//! sign in (who?) ─► Principal ─► may (which operations?) ─► reveal (which images?), on every answer
+//! sign in (who?) ─► Principal ─► may (which operations?) ─► authorize (which images?), on every answer
 //! ```
 //!
 //! Clients sign in with what their unmodified SDKs send: an ACS3 or ROA v2 signature by a key that the
 //! operator issued, a bearer token, or a client certificate. None of it ever goes to the origin.
 
-mod budget;
+mod authenticate;
 mod client;
 mod clients;
-mod named;
+mod error;
+mod headers;
 mod nonces;
 mod policy;
-mod refused;
-mod sign_in;
+mod rate_limiter;
 mod writes;
 
-pub use budget::Budget;
-pub use client::{Client, Principal, Seen, Unseen};
-pub use clients::{BadClients, Clients, Issued, NewClient, NotIssued};
-pub use policy::{Grant, Permission, Scope};
-pub use refused::Refused;
-pub use sign_in::{BodyProof, SignedIn};
-pub use writes::{WriteProof, place};
+pub use authenticate::{Authenticated, BodyProof};
+pub use client::{Client, Hidden, Principal, Visible};
+pub use clients::{Clients, InvalidClients, IssueError, IssuedKey, NewClient};
+pub use error::AuthError;
+pub use policy::{Allowed, Grant, Permission};
+pub use rate_limiter::RateLimiter;
+pub use writes::{WriteProof, journal_path};
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -40,7 +40,7 @@ use crate::observability::metrics::Metrics;
 use crate::peer::Peer;
 use crate::units::ByteSize;
 use nonces::Nonces;
-use writes::Writes;
+use writes::WriteLog;
 
 /// The `[auth]` settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -103,7 +103,7 @@ struct Keyring {
     current: ArcSwap<Clients>,
     path: PathBuf,
     nonces: Arc<Nonces>,
-    writes: Writes,
+    writes: WriteLog,
 }
 
 impl Authenticator {
@@ -111,28 +111,28 @@ impl Authenticator {
     /// `journal`, where writes are let in at all.
     ///
     /// # Errors
-    /// [`BadClients`]: everything that is wrong with the clients' file.
+    /// [`InvalidClients`]: everything that is wrong with the clients' file.
     pub fn open(
         config: &Config,
         journal: Option<&Path>,
         metrics: Arc<Metrics>,
-    ) -> Result<Self, BadClients> {
+    ) -> Result<Self, InvalidClients> {
         let clients = match config.mode {
             Mode::None => None,
             Mode::Required => {
-                metrics.expose_authentication(&Refused::REASONS);
+                metrics.expose_authentication(&AuthError::REASONS);
                 let path = PathBuf::from(&config.clients_file);
                 let nonces = Nonces::new(config);
                 let clients = Clients::load(&path, &nonces, None)?;
                 if clients.names().next().is_none() {
                     tracing::warn!(file = %path.display(), "there is no [[client]], so nobody can sign in: add one with `client add`, no restart is needed");
                 }
-                clients.count_with(&metrics);
+                clients.register_metrics(&metrics);
                 Some(Keyring {
                     current: ArcSwap::from_pointee(clients),
                     path,
                     nonces,
-                    writes: Writes::open(journal, &metrics, Timestamp::now()),
+                    writes: WriteLog::open(journal, &metrics, Timestamp::now()),
                 })
             }
         };
@@ -148,26 +148,27 @@ impl Authenticator {
     /// Who sends this request. Costs no I/O; a body is not needed yet, see [`BodyProof`].
     ///
     /// # Errors
-    /// [`Refused`], which is counted here. It never tells what the right signature would have been.
-    pub fn sign_in(
+    /// [`AuthError`], which is counted here. It never tells what the right signature would have been.
+    pub fn authenticate(
         &self,
         head: &Parts,
         peer: &Peer,
         action: Action,
         now: impl FnOnce() -> Timestamp,
-    ) -> Result<SignedIn, Refused> {
+    ) -> Result<Authenticated, AuthError> {
         let Some(keyring) = &self.clients else {
-            return Ok(SignedIn::anonymous());
+            return Ok(Authenticated::anonymous());
         };
-        let signed_in = sign_in::sign_in(&keyring.current.load(), head, peer, action, now());
-        let refused = match &signed_in {
-            Ok(signed_in) => signed_in.foreign_key,
+        let authenticated =
+            authenticate::authenticate(&keyring.current.load(), head, peer, action, now());
+        let refused = match &authenticated {
+            Ok(authenticated) => authenticated.ignored_signature,
             Err(refused) => Some(*refused),
         };
         if let Some(refused) = refused {
             self.count_refused(refused, || format!("peer {peer}"));
         }
-        signed_in
+        authenticated
     }
 
     /// Makes sure that a signed write reaches the origin at most once, over restarts too: its nonce is on
@@ -175,13 +176,13 @@ impl Authenticator {
     /// about the date.
     ///
     /// # Errors
-    /// [`Refused`], which is counted here: the write must not be sent.
+    /// [`AuthError`], which is counted here: the write must not be sent.
     pub async fn claim_write(
         &self,
         proof: &WriteProof,
         now: Timestamp,
         is_shared: bool,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), AuthError> {
         let Some(keyring) = &self.clients else {
             return Ok(());
         };
@@ -190,12 +191,12 @@ impl Authenticator {
     }
 
     /// Counts a signed write that is refused after its signature was verified.
-    pub fn count_write_refused(&self, refused: Refused) {
+    pub fn count_write_refused(&self, refused: AuthError) {
         self.count_refused(refused, || "a signed write".to_owned());
     }
 
-    fn count_refused(&self, refused: Refused, detail: impl FnOnce() -> String) {
-        debug_assert!(Refused::REASONS.contains(&refused.reason()));
+    fn count_refused(&self, refused: AuthError, detail: impl FnOnce() -> String) {
+        debug_assert!(AuthError::REASONS.contains(&refused.reason()));
         self.metrics.sign_in_refused(refused.reason());
         let conditions = &self.metrics.conditions;
         conditions.occurred(Condition::SignInsRefused, refused.reason(), detail);
@@ -222,8 +223,8 @@ impl Authenticator {
     /// clients stay in force.
     ///
     /// # Errors
-    /// [`BadClients`]: everything that is wrong with the clients' file.
-    pub fn reload(&self) -> Result<(), BadClients> {
+    /// [`InvalidClients`]: everything that is wrong with the clients' file.
+    pub fn reload(&self) -> Result<(), InvalidClients> {
         let Some(keyring) = &self.clients else {
             return Ok(());
         };
@@ -232,11 +233,11 @@ impl Authenticator {
         // An editor may have emptied the file and not filled it yet.
         if clients.names().next().is_none() && old.names().next().is_some() {
             let place = keyring.path.display();
-            return Err(BadClients(vec![format!(
+            return Err(InvalidClients(vec![format!(
                 "{place} has no [[client]], so nobody could sign in: write at least one client"
             )]));
         }
-        clients.count_with(&self.metrics);
+        clients.register_metrics(&self.metrics);
         for name in old.names().filter(|name| !clients.has(name)) {
             self.metrics.forget_client(name);
         }
@@ -258,7 +259,7 @@ impl Authenticator {
 /// Checks the clients' file without keeping it.
 ///
 /// # Errors
-/// [`BadClients`]: everything that is wrong.
-pub fn check_clients(path: &Path) -> Result<(), BadClients> {
+/// [`InvalidClients`]: everything that is wrong.
+pub fn check_clients(path: &Path) -> Result<(), InvalidClients> {
     Clients::load(path, &Nonces::new(&Config::default()), None).map(drop)
 }

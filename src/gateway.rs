@@ -1,7 +1,7 @@
 //! The way of a request, from its head to its answer.
 //!
 //! ```text
-//! classify → sign in → may it be asked? → GetImage:  look up → plan → (fetch) → reveal → image
+//! classify → sign in → may it be asked? → GetImage:  look up → plan → (fetch) → authorize → image
 //!                                         reads:     may it be searched? → ask the origin → answer
 //!                                         writes:    ask for the image as it is now → ask the origin → invalidate → answer
 //!                                         Resolve:   each image as a GetImage → one answer
@@ -47,7 +47,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::api::{Action, Call, ImageKey, Malformed, Misrouted, Operation};
 use crate::auth::{
-    Authenticator, BodyProof, Permission, Principal, Seen, SignedIn, Unseen, WriteProof,
+    Authenticated, Authenticator, BodyProof, Hidden, Permission, Principal, Visible, WriteProof,
 };
 use crate::cache::{Cache, freshness};
 use crate::observability::access_log::Access;
@@ -181,7 +181,10 @@ impl Gateway {
         let noted = call.as_ref().ok().filter(|_| self.takes_notes);
         let image = noted.and_then(|call| call.operation.image().cloned());
         let id = RequestId::new();
-        let signed_in = self.parts.auth.sign_in(&head, peer, action, Timestamp::now);
+        let signed_in = self
+            .parts
+            .auth
+            .authenticate(&head, peer, action, Timestamp::now);
         let span = match &self.parts.traces {
             None => Step::none(),
             Some(traces) if signed_in.is_ok() => traces.follow(&head.headers, at),
@@ -189,7 +192,7 @@ impl Gateway {
         };
         let refused = signed_in.as_ref().err().map(|refused| refused.reason());
         let (principal, reply) = match signed_in {
-            Ok(SignedIn {
+            Ok(Authenticated {
                 principal,
                 body: proof,
                 write,
@@ -261,7 +264,7 @@ impl Gateway {
         let client = match principal {
             None => Some(&self.unauthenticated),
             Some(Principal::Anonymous) => Some(&self.anonymous),
-            Some(Principal::Client(client)) => client.counted(),
+            Some(Principal::Client(client)) => client.metrics(),
         };
         if let Some(client) = client {
             client.answered(outcome);
@@ -283,7 +286,10 @@ impl Gateway {
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send,
     {
-        asked.principal.spend_request().map_err(Error::OverBudget)?;
+        asked
+            .principal
+            .try_acquire_request()
+            .map_err(Error::OverBudget)?;
         let call = call.map_err(Error::Misrouted)?;
         self.permits(&call, asked.principal)?;
         match &call.operation {
@@ -330,14 +336,16 @@ impl Gateway {
     ) -> Result<M::Told, Error> {
         let (now, principal) = (asker.at, asker.principal);
         let known = self.parts.cache.look_up(key, now);
-        let plan = demand.plan(&known, now, |entry| principal.sees(&entry.ownership));
+        let plan = demand.plan(&known, now, |entry| principal.may_view(&entry.ownership));
         // A hit ends any circle. Whatever else comes in one is answered alike, so that nothing shows what is held.
         if !matches!(plan, Plan::Hit(_)) {
             self.parts.upstream.onward(asker.headers)?;
         }
         match plan {
             Plan::Hit(entry) => {
-                let seen = principal.reveal(entry).map_err(|Unseen| Error::Internal)?;
+                let seen = principal
+                    .authorize(entry)
+                    .map_err(|Hidden| Error::Internal)?;
                 let (held, fresh_for) = (entry.held(now), entry.fresh_for());
                 if freshness::refresh_early(held, fresh_for, entry.took(), fastrand::f64) {
                     self.revalidate(key, &known, asker);
@@ -346,7 +354,9 @@ impl Gateway {
                 Ok(self.serve_held(manner, seen, Outcome::Hit, CacheStatus::Hit, age))
             }
             Plan::Stale(entry) => {
-                let seen = principal.reveal(entry).map_err(|Unseen| Error::Internal)?;
+                let seen = principal
+                    .authorize(entry)
+                    .map_err(|Hidden| Error::Internal)?;
                 self.revalidate(key, &known, asker);
                 Ok(self.serve_held(
                     manner,
@@ -384,7 +394,7 @@ impl Gateway {
     fn serve_held<M: Manner>(
         &self,
         manner: &M,
-        seen: Seen<'_>,
+        seen: Visible<'_>,
         outcome: Outcome,
         status: fn(i64) -> CacheStatus,
         age: Duration,

@@ -20,7 +20,7 @@ use http::header::{AGE, ALLOW, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 use crate::api::{ErrorBody, OriginError};
-use crate::auth::Seen;
+use crate::auth::Visible;
 use crate::cache::{Negative, Parent};
 use crate::observability::outcome::Outcome;
 use crate::transport::Reply;
@@ -106,7 +106,7 @@ pub struct Unauthenticated;
 
 /// Answers with an image from memory.
 #[must_use]
-pub fn image(seen: Seen<'_>, age: Duration, outcome: Outcome, status: CacheStatus) -> Answer {
+pub fn image(seen: Visible<'_>, age: Duration, outcome: Outcome, status: CacheStatus) -> Answer {
     let entry = seen.entry();
     Answer {
         age: Some(age.as_secs()),

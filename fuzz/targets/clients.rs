@@ -4,12 +4,12 @@
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
-use pai_image_gateway::auth::{BadClients, Clients};
+use pai_image_gateway::auth::{InvalidClients, Clients};
 
 fuzz_target!(|text: &str| {
     // Files it names are not read: the folder is none.
     match Clients::parse(text, Path::new("/dev/null/none"), 1, None) {
         Ok(clients) => assert!(clients.names().all(|name| text.contains(name))),
-        Err(BadClients(problems)) => assert!(!problems.is_empty()),
+        Err(InvalidClients(problems)) => assert!(!problems.is_empty()),
     }
 });

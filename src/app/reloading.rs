@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 
-use crate::auth::{self, Authenticator, BadClients};
+use crate::auth::{self, Authenticator, InvalidClients};
 use crate::cache::Cache;
 use crate::config::{Changes, Loaded, Settings};
 use crate::credentials::Environment;
@@ -48,7 +48,7 @@ pub(super) async fn authenticator(
     metrics: &Arc<Metrics>,
     tasks: &TaskTracker,
     scheduler: &ReloadScheduler,
-) -> Result<Arc<Authenticator>, BadClients> {
+) -> Result<Arc<Authenticator>, InvalidClients> {
     let journal = settings
         .api
         .writes
@@ -70,7 +70,7 @@ pub(super) async fn authenticator(
 /// The file that write nonces are journalled in.
 fn write_journal(settings: &Settings, environment: &Environment) -> PathBuf {
     let state_folder = environment.get("STATE_DIRECTORY").map(String::as_str);
-    auth::place(
+    auth::journal_path(
         settings.auth.write_journal.as_deref(),
         settings.cache.snapshot.as_deref(),
         state_folder,

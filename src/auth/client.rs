@@ -7,7 +7,7 @@ use compact_str::CompactString;
 use secrecy::SecretString;
 
 use super::nonces::KeyNonces;
-use super::{Budget, Grant, Permission};
+use super::{Grant, Permission, RateLimiter};
 use crate::api::Ownership;
 use crate::cache::Entry;
 use crate::observability::metrics::ClientMetrics;
@@ -25,11 +25,11 @@ pub struct Client {
     pub(super) keys: Vec<VerifyingKey>,
     /// The token that goes with the key.
     pub(super) token: Option<SecretString>,
-    pub(super) requests: Arc<Budget>,
-    pub(super) misses: Arc<Budget>,
+    pub(super) requests: Arc<RateLimiter>,
+    pub(super) misses: Arc<RateLimiter>,
     /// What its key has used, if it signs.
     pub(super) nonces: Option<KeyNonces>,
-    pub(super) counted: OnceLock<ClientMetrics>,
+    pub(super) metrics: OnceLock<ClientMetrics>,
 }
 
 impl std::fmt::Debug for Client {
@@ -49,16 +49,16 @@ pub enum Principal {
     Client(Arc<Client>),
 }
 
-/// An image that may be shown to who asked. Only [`Principal::reveal`] makes one, and an answer can be
+/// An image that may be shown to who asked. Only [`Principal::authorize`] makes one, and an answer can be
 /// made of nothing else.
 #[derive(Debug, Clone, Copy)]
-pub struct Seen<'a>(&'a Entry);
+pub struct Visible<'a>(&'a Entry);
 
 /// The image may not be shown to who asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unseen;
+pub struct Hidden;
 
-impl<'a> Seen<'a> {
+impl<'a> Visible<'a> {
     /// The image.
     #[must_use]
     pub const fn entry(self) -> &'a Entry {
@@ -100,19 +100,19 @@ impl Principal {
 
     /// Whether it may see an image of such ownership: the one decision on every answer.
     #[must_use]
-    pub fn sees(&self, image: &Ownership) -> bool {
-        self.grant().is_none_or(|grant| grant.shows(image))
+    pub fn may_view(&self, image: &Ownership) -> bool {
+        self.grant().is_none_or(|grant| grant.allows_viewing(image))
     }
 
     /// The image, if it may be shown: the only road from an entry to an answer.
     ///
     /// # Errors
-    /// [`Unseen`] if it may not.
-    pub fn reveal<'a>(&self, entry: &'a Entry) -> Result<Seen<'a>, Unseen> {
-        if self.sees(&entry.ownership) {
-            Ok(Seen(entry))
+    /// [`Hidden`] if it may not.
+    pub fn authorize<'a>(&self, entry: &'a Entry) -> Result<Visible<'a>, Hidden> {
+        if self.may_view(&entry.ownership) {
+            Ok(Visible(entry))
         } else {
-            Err(Unseen)
+            Err(Hidden)
         }
     }
 
@@ -120,10 +120,10 @@ impl Principal {
     ///
     /// # Errors
     /// How long until there is one.
-    pub fn spend_request(&self) -> Result<(), Duration> {
+    pub fn try_acquire_request(&self) -> Result<(), Duration> {
         match self {
             Self::Anonymous => Ok(()),
-            Self::Client(client) => client.requests.spend(),
+            Self::Client(client) => client.requests.try_acquire(),
         }
     }
 
@@ -131,18 +131,18 @@ impl Principal {
     ///
     /// # Errors
     /// How long until there is one.
-    pub fn spend_miss(&self) -> Result<(), Duration> {
+    pub fn try_acquire_miss(&self) -> Result<(), Duration> {
         match self {
             Self::Anonymous => Ok(()),
-            Self::Client(client) => client.misses.spend(),
+            Self::Client(client) => client.misses.try_acquire(),
         }
     }
 }
 
 impl Client {
-    /// What is counted under its name.
+    /// What is metrics under its name.
     #[must_use]
-    pub fn counted(&self) -> Option<&ClientMetrics> {
-        self.counted.get()
+    pub fn metrics(&self) -> Option<&ClientMetrics> {
+        self.metrics.get()
     }
 }

@@ -17,7 +17,7 @@ use super::client::Client;
 use super::nonces::Nonces;
 use crate::bounded_read;
 use crate::observability::metrics::Metrics;
-pub use issue::{Issued, NewClient, NotIssued};
+pub use issue::{IssueError, IssuedKey, NewClient};
 
 /// Everybody who may come in.
 #[derive(Debug)]
@@ -32,19 +32,19 @@ pub struct Clients {
 /// Everything that is wrong with a clients' file, at least one thing: each line names the client, the
 /// key and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BadClients(pub Vec<String>);
+pub struct InvalidClients(pub Vec<String>);
 
-impl fmt::Display for BadClients {
+impl fmt::Display for InvalidClients {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.join("; "))
     }
 }
 
-impl std::error::Error for BadClients {}
+impl std::error::Error for InvalidClients {}
 
 /// How one client may prove who it is.
 #[derive(Debug, Default)]
-struct Proofs {
+struct ClientCredentials {
     tokens: Vec<[u8; 32]>,
     certificates: Vec<CompactString>,
 }
@@ -54,15 +54,15 @@ impl Clients {
     /// client `before` keeps the budgets it has used up; `nonces` go by key.
     ///
     /// # Errors
-    /// [`BadClients`].
+    /// [`InvalidClients`].
     pub(in crate::auth) fn load(
         path: &Path,
         nonces: &Arc<Nonces>,
         before: Option<&Self>,
-    ) -> Result<Self, BadClients> {
+    ) -> Result<Self, InvalidClients> {
         let text = bounded_read::read_to_string(path).map_err(|error| {
             let place = path.display();
-            BadClients(vec![format!(
+            InvalidClients(vec![format!(
                 "{place} cannot be read ({error}): write the clients there, or name another file"
             )])
         })?;
@@ -73,14 +73,14 @@ impl Clients {
     /// Reads the text of a clients' file.
     ///
     /// # Errors
-    /// [`BadClients`].
+    /// [`InvalidClients`].
     pub(in crate::auth) fn parse(
         text: &str,
         folder: &Path,
         nonces: &Arc<Nonces>,
         before: Option<&Self>,
-    ) -> Result<Self, BadClients> {
-        let read = read::read(text, folder, nonces).map_err(BadClients)?;
+    ) -> Result<Self, InvalidClients> {
+        let read = read::read(text, folder, nonces).map_err(InvalidClients)?;
         let mut clients = Self {
             by_name: HashMap::new(),
             by_key: HashMap::new(),
@@ -91,18 +91,18 @@ impl Clients {
         let mut problems = Vec::new();
         for (mut client, proofs) in read.clients {
             if let Some(known) = before.and_then(|before| before.by_name.get(&client.name)) {
-                client.inherit(known);
+                client.inherit_limits(known);
             }
             clients.add(client, proofs, &mut problems);
         }
         if problems.is_empty() {
             Ok(clients)
         } else {
-            Err(BadClients(problems))
+            Err(InvalidClients(problems))
         }
     }
 
-    fn add(&mut self, client: Client, proofs: Proofs, problems: &mut Vec<String>) {
+    fn add(&mut self, client: Client, proofs: ClientCredentials, problems: &mut Vec<String>) {
         let client = Arc::new(client);
         let name = &client.name;
         let mut unique = |taken: Option<Arc<Client>>, what: &str| {
@@ -153,14 +153,14 @@ impl Clients {
         self.by_token.get(hash).cloned()
     }
 
-    pub(super) fn by_name(&self, certificate: &str) -> Option<Arc<Client>> {
+    pub(super) fn by_certificate_name(&self, certificate: &str) -> Option<Arc<Client>> {
         self.by_certificate.get(certificate).cloned()
     }
 
-    /// Has each client counted under its name.
-    pub(super) fn count_with(&self, metrics: &Metrics) {
+    /// Has each client metrics under its name.
+    pub(super) fn register_metrics(&self, metrics: &Metrics) {
         for client in self.by_name.values() {
-            client.counted.get_or_init(|| metrics.client(&client.name));
+            client.metrics.get_or_init(|| metrics.client(&client.name));
         }
     }
 }
@@ -168,7 +168,7 @@ impl Clients {
 impl Client {
     /// Takes over the budgets that the same client has used up under the file before, where their rates
     /// are the same.
-    fn inherit(&mut self, before: &Self) {
+    fn inherit_limits(&mut self, before: &Self) {
         for (mine, theirs) in [
             (&mut self.requests, &before.requests),
             (&mut self.misses, &before.misses),

@@ -20,21 +20,21 @@ use http::request::Parts;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{Config, Refused};
+use super::{AuthError, Config};
 
 /// Most bytes that one nonce takes, by measurement: 33 to 73 are held for each, 103 while a table grows.
-const BYTES: u64 = 104;
+const BYTES_PER_NONCE: u64 = 104;
 /// How long a nonce is remembered, in ticks: 30 minutes, and the second that the window gives away, for dates are
 /// compared in whole seconds.
-const MEMORY: u32 = (30 * 60 + 1) * TICKS;
+const LIFETIME: u32 = (30 * 60 + 1) * TICKS;
 /// How long a resend may follow, in ticks.
-const RESEND: u32 = 10 * TICKS;
+const RESEND_WINDOW: u32 = 10 * TICKS;
 /// Ticks a second. 31 bits of them last for six years.
 const TICKS: u32 = 10;
 
 /// A request as far as a repetition shows: keyed hashes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Print {
+pub(super) struct Fingerprint {
     /// Of the nonce; each key has a memory of its own.
     nonce: u64,
     /// Of the whole head.
@@ -46,13 +46,13 @@ pub(super) struct Print {
 /// The memory of all keys.
 #[derive(Debug)]
 pub(super) struct Nonces {
-    per_key: usize,
-    in_all: usize,
-    used: AtomicUsize,
+    max_per_key: usize,
+    max_total: usize,
+    total: AtomicUsize,
     by_key: Mutex<HashMap<CompactString, Arc<Memory>>>,
     /// Tick of the last sweep.
-    swept: AtomicU32,
-    began: Instant,
+    last_sweep: AtomicU32,
+    epoch: Instant,
     /// Drawn at random, so that nobody outside can make two requests look alike.
     hasher: RandomState,
 }
@@ -66,45 +66,45 @@ pub(super) struct KeyNonces {
 
 #[derive(Debug, Default)]
 struct Memory {
-    /// As many as `seen` holds; to be looked at without its lock.
+    /// As many as `table` holds; to be looked at without its lock.
     count: AtomicUsize,
-    seen: Mutex<Seen>,
+    table: Mutex<NonceTable>,
 }
 
 #[derive(Debug, Default)]
-struct Seen {
-    noted: HashMap<u64, Noted, RandomState>,
+struct NonceTable {
+    entries: HashMap<u64, NonceEntry, RandomState>,
     /// Oldest first.
     reads: VecDeque<u64>,
     writes: VecDeque<u64>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Noted {
+struct NonceEntry {
     head: u32,
     /// Ticks since the start, and in the lowest bit whether it may come again.
-    at_and_again: u32,
+    tick_and_resendable: u32,
 }
 
 /// Cost of noting a nonce.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Room {
+pub(super) enum Capacity {
     /// Nothing.
-    Enough,
+    Free,
     /// A nonce was forgotten before its time.
-    Made,
+    Evicted,
 }
 
 impl Nonces {
     pub(super) fn new(config: &Config) -> Arc<Self> {
-        let in_all = config.nonces_max_bytes.0 / BYTES;
+        let max_total = config.nonces_max_bytes.0 / BYTES_PER_NONCE;
         Arc::new(Self {
-            per_key: config.nonces_per_client as usize,
-            in_all: usize::try_from(in_all).unwrap_or(usize::MAX),
-            used: AtomicUsize::new(0),
+            max_per_key: config.nonces_per_client as usize,
+            max_total: usize::try_from(max_total).unwrap_or(usize::MAX),
+            total: AtomicUsize::new(0),
             by_key: Mutex::default(),
-            swept: AtomicU32::new(0),
-            began: Instant::now(),
+            last_sweep: AtomicU32::new(0),
+            epoch: Instant::now(),
             hasher: RandomState::default(),
         })
     }
@@ -121,44 +121,44 @@ impl Nonces {
 
     /// How many are remembered.
     pub(super) fn len(&self) -> usize {
-        self.used.load(Ordering::Relaxed)
+        self.total.load(Ordering::Relaxed)
     }
 
     fn tick(&self, now: Instant) -> u32 {
-        let since = now.saturating_duration_since(self.began);
+        let since = now.saturating_duration_since(self.epoch);
         let ticks = since.as_millis() * u128::from(TICKS) / 1000;
         u32::try_from(ticks).unwrap_or(u32::MAX) & (u32::MAX >> 1)
     }
 
     fn try_take(&self) -> bool {
-        let take = |used| (used < self.in_all).then_some(used + 1);
+        let take = |total| (total < self.max_total).then_some(total + 1);
         let taken = self
-            .used
+            .total
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
         taken.is_ok()
     }
 
     /// Forgets what is old, at most once a second, since it looks at every key.
     fn sweep(&self, tick: u32) {
-        let last = self.swept.swap(tick, Ordering::Relaxed);
+        let last = self.last_sweep.swap(tick, Ordering::Relaxed);
         if last != 0 && tick.saturating_sub(last) < TICKS {
-            self.swept.store(last, Ordering::Relaxed);
+            self.last_sweep.store(last, Ordering::Relaxed);
             return;
         }
         for memory in self.by_key.lock().values() {
-            memory.forget_old(&mut memory.seen.lock(), tick, self);
+            memory.evict_expired(&mut memory.table.lock(), tick, self);
         }
     }
 
     /// Forgets the oldest GET of the key that has the most nonces.
-    fn forget_of_the_largest(&self) {
+    fn evict_from_largest(&self) {
         let largest = {
             let by_key = self.by_key.lock();
             let largest = by_key.values().max_by_key(|memory| memory.len());
             largest.cloned()
         };
         if let Some(memory) = largest {
-            memory.forget_oldest_read(&mut memory.seen.lock(), self);
+            memory.evict_oldest_read(&mut memory.table.lock(), self);
         }
     }
 }
@@ -170,8 +170,8 @@ impl KeyNonces {
         Arc::ptr_eq(&self.own, &other.own)
     }
 
-    /// A request's print.
-    pub(super) fn print(&self, head: &Parts, nonce: &str, is_get: bool) -> Print {
+    /// A request's fingerprint.
+    pub(super) fn fingerprint(&self, head: &Parts, nonce: &str, is_get: bool) -> Fingerprint {
         let mut whole = self.all.hasher.build_hasher();
         head.method.hash(&mut whole);
         head.uri.hash(&mut whole);
@@ -180,7 +180,7 @@ impl KeyNonces {
             value.as_bytes().hash(&mut whole);
         }
         let whole = whole.finish();
-        Print {
+        Fingerprint {
             nonce: self.all.hasher.hash_one(nonce),
             head: (whole ^ (whole >> 32)) as u32,
             is_get,
@@ -190,46 +190,50 @@ impl KeyNonces {
     /// Notes a verified request's nonce.
     ///
     /// # Errors
-    /// [`Refused::NonceUsed`] for a repetition, [`Refused::NoncesFull`] for a write that finds no room.
-    pub(super) fn note(&self, print: Print, now: Instant) -> Result<Room, Refused> {
+    /// [`AuthError::NonceUsed`] for a repetition, [`AuthError::NoncesFull`] for a write that finds no capacity.
+    pub(super) fn record(
+        &self,
+        fingerprint: Fingerprint,
+        now: Instant,
+    ) -> Result<Capacity, AuthError> {
         let tick = self.all.tick(now);
-        let mut room = Room::Enough;
+        let mut capacity = Capacity::Free;
         for _ in 0..ATTEMPTS {
-            let mut seen = self.own.seen.lock();
-            self.own.forget_old(&mut seen, tick, &self.all);
-            if let Some(noted) = seen.noted.get_mut(&print.nonce) {
-                return noted.come_again(print, tick);
+            let mut table = self.own.table.lock();
+            self.own.evict_expired(&mut table, tick, &self.all);
+            if let Some(entry) = table.entries.get_mut(&fingerprint.nonce) {
+                return entry.repeat(fingerprint, tick);
             }
-            if seen.len() >= self.all.per_key {
-                if !print.is_get {
-                    return Err(Refused::NoncesFull);
+            if table.len() >= self.all.max_per_key {
+                if !fingerprint.is_get {
+                    return Err(AuthError::NoncesFull);
                 }
-                room = Room::Made;
-                if !self.own.forget_oldest_read(&mut seen, &self.all) {
+                capacity = Capacity::Evicted;
+                if !self.own.evict_oldest_read(&mut table, &self.all) {
                     // Nothing but writes: this GET is the one that is forgotten.
-                    return Ok(room);
+                    return Ok(capacity);
                 }
             }
             if self.all.try_take() {
-                seen.insert(print, tick);
-                self.own.count.store(seen.len(), Ordering::Relaxed);
-                return Ok(room);
+                table.insert(fingerprint, tick);
+                self.own.count.store(table.len(), Ordering::Relaxed);
+                return Ok(capacity);
             }
-            drop(seen);
+            drop(table);
             self.all.sweep(tick);
-            if self.all.len() >= self.all.in_all {
-                if !print.is_get {
-                    return Err(Refused::NoncesFull);
+            if self.all.len() >= self.all.max_total {
+                if !fingerprint.is_get {
+                    return Err(AuthError::NoncesFull);
                 }
-                room = Room::Made;
-                self.all.forget_of_the_largest();
+                capacity = Capacity::Evicted;
+                self.all.evict_from_largest();
             }
         }
-        // Others took the room that was made.
-        if print.is_get {
-            Ok(Room::Made)
+        // Others took the capacity that was made.
+        if fingerprint.is_get {
+            Ok(Capacity::Evicted)
         } else {
-            Err(Refused::NoncesFull)
+            Err(AuthError::NoncesFull)
         }
     }
 }
@@ -239,83 +243,83 @@ impl Memory {
         self.count.load(Ordering::Relaxed)
     }
 
-    fn forget_old(&self, seen: &mut Seen, tick: u32, all: &Nonces) {
-        let before = seen.len();
-        seen.forget_old(tick);
-        self.forgot(before - seen.len(), seen, all);
+    fn evict_expired(&self, table: &mut NonceTable, tick: u32, all: &Nonces) {
+        let before = table.len();
+        table.evict_expired(tick);
+        self.release(before - table.len(), table, all);
     }
 
-    fn forget_oldest_read(&self, seen: &mut Seen, all: &Nonces) -> bool {
-        let oldest = seen.reads.pop_front();
+    fn evict_oldest_read(&self, table: &mut NonceTable, all: &Nonces) -> bool {
+        let oldest = table.reads.pop_front();
         if let Some(nonce) = oldest {
-            seen.noted.remove(&nonce);
-            self.forgot(1, seen, all);
+            table.entries.remove(&nonce);
+            self.release(1, table, all);
         }
         oldest.is_some()
     }
 
-    fn forgot(&self, number: usize, seen: &Seen, all: &Nonces) {
+    fn release(&self, number: usize, table: &NonceTable, all: &Nonces) {
         if number > 0 {
-            all.used.fetch_sub(number, Ordering::Relaxed);
-            self.count.store(seen.len(), Ordering::Relaxed);
+            all.total.fetch_sub(number, Ordering::Relaxed);
+            self.count.store(table.len(), Ordering::Relaxed);
         }
     }
 }
 
-impl Seen {
+impl NonceTable {
     fn len(&self) -> usize {
-        self.noted.len()
+        self.entries.len()
     }
 
-    fn insert(&mut self, print: Print, tick: u32) {
-        let queue = if print.is_get {
+    fn insert(&mut self, fingerprint: Fingerprint, tick: u32) {
+        let queue = if fingerprint.is_get {
             &mut self.reads
         } else {
             &mut self.writes
         };
-        queue.push_back(print.nonce);
-        let noted = Noted {
-            head: print.head,
-            at_and_again: tick << 1 | u32::from(print.is_get),
+        queue.push_back(fingerprint.nonce);
+        let entry = NonceEntry {
+            head: fingerprint.head,
+            tick_and_resendable: tick << 1 | u32::from(fingerprint.is_get),
         };
-        self.noted.insert(print.nonce, noted);
+        self.entries.insert(fingerprint.nonce, entry);
     }
 
-    fn forget_old(&mut self, tick: u32) {
+    fn evict_expired(&mut self, tick: u32) {
         for queue in [&mut self.reads, &mut self.writes] {
             while let Some(nonce) = queue.front() {
-                let at = self.noted.get(nonce).map_or(0, |noted| noted.at());
-                if tick.saturating_sub(at) <= MEMORY {
+                let at = self.entries.get(nonce).map_or(0, |entry| entry.tick());
+                if tick.saturating_sub(at) <= LIFETIME {
                     break;
                 }
-                self.noted.remove(nonce);
+                self.entries.remove(nonce);
                 queue.pop_front();
             }
         }
     }
 }
 
-impl Noted {
-    const fn at(self) -> u32 {
-        self.at_and_again >> 1
+impl NonceEntry {
+    const fn tick(self) -> u32 {
+        self.tick_and_resendable >> 1
     }
 
     /// Judges a request whose nonce this was. Only the first repetition may be a resend.
-    fn come_again(&mut self, print: Print, tick: u32) -> Result<Room, Refused> {
-        let may_come = self.at_and_again & 1 == 1
-            && print.is_get
-            && self.head == print.head
-            && tick.saturating_sub(self.at()) <= RESEND;
-        self.at_and_again &= !1;
+    fn repeat(&mut self, fingerprint: Fingerprint, tick: u32) -> Result<Capacity, AuthError> {
+        let may_come = self.tick_and_resendable & 1 == 1
+            && fingerprint.is_get
+            && self.head == fingerprint.head
+            && tick.saturating_sub(self.tick()) <= RESEND_WINDOW;
+        self.tick_and_resendable &= !1;
         if may_come {
-            Ok(Room::Enough)
+            Ok(Capacity::Free)
         } else {
-            Err(Refused::NonceUsed)
+            Err(AuthError::NonceUsed)
         }
     }
 }
 
-/// How often room is looked for, where others take what was made.
+/// How often capacity is looked for, where others take what was made.
 const ATTEMPTS: usize = 4;
 
 #[cfg(test)]

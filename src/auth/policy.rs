@@ -62,17 +62,17 @@ impl Permission {
 
 /// Some ids, or all.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Scope {
+pub enum Allowed {
     /// `*`.
     All,
     /// These.
     Only(BTreeSet<CompactString>),
 }
 
-impl Scope {
+impl Allowed {
     /// Whether it holds this id.
     #[must_use]
-    pub fn holds(&self, id: &str) -> bool {
+    pub fn contains(&self, id: &str) -> bool {
         match self {
             Self::All => true,
             Self::Only(ids) => ids.contains(id),
@@ -86,9 +86,9 @@ pub struct Grant {
     /// What it may do.
     pub permissions: BTreeSet<Permission>,
     /// Whose PUBLIC images.
-    pub workspaces: Scope,
+    pub workspaces: Allowed,
     /// Whose PRIVATE images, within the workspaces.
-    pub users: Scope,
+    pub users: Allowed,
     /// PUBLIC images without a workspace.
     pub official: bool,
 }
@@ -96,24 +96,24 @@ pub struct Grant {
 impl Grant {
     /// Whether an image may be seen. What is not listed here is denied.
     #[must_use]
-    pub fn shows(&self, image: &Ownership) -> bool {
+    pub fn allows_viewing(&self, image: &Ownership) -> bool {
         let within = image
             .workspace
             .as_deref()
-            .map(|workspace| self.workspaces.holds(workspace));
+            .map(|workspace| self.workspaces.contains(workspace));
         match (image.accessibility, within) {
             (Some(Accessibility::Public), Some(within)) => within,
             (Some(Accessibility::Public), None) => self.official,
             (Some(Accessibility::Private), Some(true)) => match &self.users {
-                Scope::All => true,
-                Scope::Only(_) => image
+                Allowed::All => true,
+                Allowed::Only(_) => image
                     .user
                     .as_deref()
-                    .is_some_and(|user| self.users.holds(user)),
+                    .is_some_and(|user| self.users.contains(user)),
             },
             // No workspace bounds it, so only a client without bounds sees it.
             (Some(Accessibility::Private), None) => {
-                self.workspaces == Scope::All && self.users == Scope::All
+                self.workspaces == Allowed::All && self.users == Allowed::All
             }
             (Some(Accessibility::Private), Some(false)) | (None, _) => false,
         }
@@ -125,11 +125,11 @@ mod tests {
     use super::*;
     use crate::api::{ImageId, ImageKey};
 
-    fn scope(ids: &[&str]) -> Scope {
+    fn scope(ids: &[&str]) -> Allowed {
         if ids == ["*"] {
-            Scope::All
+            Allowed::All
         } else {
-            Scope::Only(ids.iter().copied().map(CompactString::from).collect())
+            Allowed::Only(ids.iter().copied().map(CompactString::from).collect())
         }
     }
 
@@ -244,7 +244,7 @@ mod tests {
             (&all, &["*"], true, image(None, None, None), false),
         ] {
             let grant = grant(workspaces, users, official);
-            assert_eq!(grant.shows(&image), seen, "{grant:?} {image:?}");
+            assert_eq!(grant.allows_viewing(&image), seen, "{grant:?} {image:?}");
         }
     }
 

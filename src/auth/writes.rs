@@ -4,7 +4,7 @@
 //! signature verified ─► image judged ─► date ─► in memory: new? ─► journal, fsync ─► shared tier ─► origin
 //! ```
 //!
-//! A write is known by two digests: of key and nonce, and of the signature itself, since the key's id is
+//! A write is claimed by two digests: of key and nonce, and of the signature itself, since the key's id is
 //! not part of what is signed and two keys may share a secret. Both are kept until the signed date cannot
 //! hold any more, by the wall clock and by the monotonic one.
 //!
@@ -12,10 +12,10 @@
 //! 5 s more, and, so that none from before a restart is dated after it, when it is dated 5 s ahead.
 
 mod journal;
-mod place;
+mod journal_path;
 
-pub(super) use journal::Journal;
-pub use place::place;
+pub(super) use journal::WriteJournal;
+pub use journal_path::journal_path;
 
 use std::collections::{HashSet, VecDeque};
 use std::path::Path;
@@ -27,10 +27,10 @@ use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::Refused;
+use super::AuthError;
 use crate::observability::metrics::Metrics;
 use crate::signing::WINDOW_SECONDS;
-use journal::{Contents, Record};
+use journal::{JournalContents, WriteRecord};
 
 /// What makes a signed write the one that it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,34 +69,34 @@ fn fingerprint(parts: &[&[u8]]) -> [u8; 32] {
 
 /// The writes of this process and, by the journal, of those before it.
 #[derive(Debug)]
-pub(super) struct Writes {
-    known: Arc<Mutex<Known>>,
-    journal: Option<Journal>,
+pub(super) struct WriteLog {
+    claimed: Arc<Mutex<ClaimedWrites>>,
+    journal: Option<WriteJournal>,
     /// Earlier writes may have been forgotten.
     earliest: Option<Timestamp>,
 }
 
-/// Writes that may not come again.
+/// WriteLog that may not come again.
 #[derive(Debug, Default)]
-struct Known {
+struct ClaimedWrites {
     fingerprints: HashSet<[u8; 16]>,
-    by_age: VecDeque<(Instant, Record)>,
+    by_age: VecDeque<(Instant, WriteRecord)>,
 }
 
-impl Writes {
+impl WriteLog {
     /// Reads the journal at `path` and goes on with it, where there may be one.
     pub(super) fn open(path: Option<&Path>, metrics: &Metrics, now: Timestamp) -> Self {
-        let mut known = Known::default();
-        let mut earliest = Some(now + AHEAD);
-        let journal = path.and_then(|path| match Journal::open(path, MOST, metrics) {
+        let mut claimed = ClaimedWrites::default();
+        let mut earliest = Some(now + CLOCK_SKEW);
+        let journal = path.and_then(|path| match WriteJournal::open(path, MAX_WRITES, metrics) {
             Ok((journal, contents)) => {
                 earliest = match contents {
-                    Contents::Whole(_) => None,
+                    JournalContents::Whole(_) => None,
                     // Whoever made a request can have signed it a second before it came.
-                    Contents::New => Some(now - SignedDuration::from_secs(1)),
-                    Contents::Damaged(_) => earliest,
+                    JournalContents::New => Some(now - SignedDuration::from_secs(1)),
+                    JournalContents::Damaged(_) => earliest,
                 };
-                known.load(contents.into_records(), now);
+                claimed.load(contents.into_records(), now);
                 Some(journal)
             }
             Err(error) => {
@@ -105,7 +105,7 @@ impl Writes {
             }
         });
         Self {
-            known: Arc::new(Mutex::new(known)),
+            claimed: Arc::new(Mutex::new(claimed)),
             journal,
             earliest,
         }
@@ -115,29 +115,29 @@ impl Writes {
     /// journal lets it in again. `is_shared` says that a shared record decides about dates.
     ///
     /// # Errors
-    /// [`Refused`]: the write must not be sent.
+    /// [`AuthError`]: the write must not be sent.
     pub(super) async fn claim(
         &self,
         proof: &WriteProof,
         now: Timestamp,
         is_shared: bool,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), AuthError> {
         let is_early = self.earliest.is_some_and(|earliest| proof.date < earliest);
-        let is_ahead = self.journal.is_none() && proof.date > now + AHEAD;
+        let is_ahead = self.journal.is_none() && proof.date > now + CLOCK_SKEW;
         if !is_shared && (is_early || is_ahead) {
-            return Err(Refused::Expired);
+            return Err(AuthError::Expired);
         }
-        let record = Record::of(proof);
-        self.known.lock().note(record, now, Instant::now())?;
+        let record = WriteRecord::of(proof);
+        self.claimed.lock().note(record, now, Instant::now())?;
         let Some(journal) = &self.journal else {
             return Ok(());
         };
-        let known = Arc::clone(&self.known);
-        let all = move || known.lock().records();
+        let claimed = Arc::clone(&self.claimed);
+        let all = move || claimed.lock().records();
         journal
             .append(record, all)
             .await
-            .map_err(|()| Refused::NotRecorded)
+            .map_err(|()| AuthError::NotRecorded)
     }
 
     /// Lets go of the journal.
@@ -148,58 +148,58 @@ impl Writes {
     }
 }
 
-impl Known {
-    fn load(&mut self, records: Vec<Record>, now: Timestamp) {
+impl ClaimedWrites {
+    fn load(&mut self, records: Vec<WriteRecord>, now: Timestamp) {
         for record in records {
-            if !is_over(record, now) {
+            if !is_expired(record, now) {
                 self.insert(record, Instant::now());
             }
         }
     }
 
-    fn note(&mut self, record: Record, now: Timestamp, at: Instant) -> Result<(), Refused> {
+    fn note(&mut self, record: WriteRecord, now: Timestamp, at: Instant) -> Result<(), AuthError> {
         while let Some((noted, oldest)) = self.by_age.front()
-            && at.saturating_duration_since(*noted) > MEMORY
-            && is_over(*oldest, now)
+            && at.saturating_duration_since(*noted) > LIFETIME
+            && is_expired(*oldest, now)
         {
             for fingerprint in oldest.fingerprints {
                 self.fingerprints.remove(&fingerprint);
             }
             self.by_age.pop_front();
         }
-        let mut known = record.fingerprints.iter();
-        if known.any(|fingerprint| self.fingerprints.contains(fingerprint)) {
-            return Err(Refused::NonceUsed);
+        let mut fingerprints = record.fingerprints.iter();
+        if fingerprints.any(|fingerprint| self.fingerprints.contains(fingerprint)) {
+            return Err(AuthError::NonceUsed);
         }
-        if self.by_age.len() >= MOST {
-            return Err(Refused::NoncesFull);
+        if self.by_age.len() >= MAX_WRITES {
+            return Err(AuthError::NoncesFull);
         }
         self.insert(record, at);
         Ok(())
     }
 
-    fn insert(&mut self, record: Record, at: Instant) {
+    fn insert(&mut self, record: WriteRecord, at: Instant) {
         self.fingerprints.extend(record.fingerprints);
         self.by_age.push_back((at, record));
     }
 
-    fn records(&self) -> Vec<Record> {
+    fn records(&self) -> Vec<WriteRecord> {
         self.by_age.iter().map(|(_, record)| *record).collect()
     }
 }
 
 /// Whether the signed date cannot hold any more; a minute is for a clock that is set back.
-fn is_over(record: Record, now: Timestamp) -> bool {
+fn is_expired(record: WriteRecord, now: Timestamp) -> bool {
     now.as_second().saturating_sub(record.date) > WINDOW_SECONDS + 60
 }
 
-/// Writes that are remembered at once: 145 a second for half an hour, more than the vendor's quota of all
+/// WriteLog that are remembered at once: 145 a second for half an hour, more than the vendor's quota of all
 /// write operations together. They take at most 32 MiB, and 24 MiB in the journal.
-const MOST: usize = 1 << 18;
+const MAX_WRITES: usize = 1 << 18;
 /// A signed date holds for 15 minutes before it and after it.
-const MEMORY: Duration = Duration::from_secs(30 * 60);
+const LIFETIME: Duration = Duration::from_secs(30 * 60);
 /// How far two clocks may be apart where no journal tells what was before.
-const AHEAD: SignedDuration = SignedDuration::from_secs(5);
+const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(5);
 
 #[cfg(test)]
 mod tests;

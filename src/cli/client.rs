@@ -82,7 +82,7 @@ impl Add {
     }
 }
 
-fn summary(name: &str, file: &Path, issued: &crate::auth::Issued) -> String {
+fn summary(name: &str, file: &Path, issued: &crate::auth::IssuedKey) -> String {
     format!(
         "AccessKeyId      {}\nAccessKeySecret  {}\n\n\
          {name} is in {}, its secret in {}; it is not shown again.\n\

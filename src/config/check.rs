@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use super::Settings;
-use crate::auth::{BadClients, Mode, check_clients};
+use crate::auth::{InvalidClients, Mode, check_clients};
 use crate::server::Address;
 use crate::transport::{BadProxy, Proxy};
 use crate::upstream::{Kind, Origin};
@@ -134,7 +134,7 @@ fn listeners(settings: &Settings, rule: &mut impl FnMut(&str, bool, &str)) {
 fn authentication(settings: &Settings, rule: &mut impl FnMut(&str, bool, &str)) {
     let auth = &settings.auth;
     if auth.mode == Mode::Required
-        && let Err(BadClients(problems)) = check_clients(Path::new(&auth.clients_file))
+        && let Err(InvalidClients(problems)) = check_clients(Path::new(&auth.clients_file))
     {
         for problem in problems {
             rule("auth.clients_file", false, &problem);

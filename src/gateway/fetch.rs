@@ -12,7 +12,7 @@ use super::manner::Manner;
 use super::tiers::{self, Tiers};
 use super::{Asker, Gateway, landing};
 use crate::api::{Call, ImageKey};
-use crate::auth::Unseen;
+use crate::auth::Hidden;
 use crate::cache::flight::Aborted;
 use crate::cache::{CachedAnswer, Fetch, FetchResult, Freshness, LookupResult, Waiter};
 use crate::observability::logging::Condition;
@@ -68,7 +68,7 @@ impl Gateway {
         let _waiting = manner.place(self)?;
         let now = Instant::now();
         let deadline = match &known {
-            LookupResult::Image(entry, _) if asker.principal.sees(&entry.ownership) => {
+            LookupResult::Image(entry, _) if asker.principal.may_view(&entry.ownership) => {
                 now + self.config.wait_with_stale.0
             }
             // Who may not see what is held waits as if nothing were.
@@ -145,7 +145,7 @@ impl Gateway {
                 return Some(arrived);
             }
             let known = self.parts.cache.look_up(key, Instant::now());
-            if matches!(known, LookupResult::Image(entry, _) if asker.principal.sees(&entry.ownership))
+            if matches!(known, LookupResult::Image(entry, _) if asker.principal.may_view(&entry.ownership))
             {
                 return None;
             }
@@ -179,8 +179,8 @@ impl Gateway {
     ) -> Result<M::Told, Error> {
         match landed {
             CachedAnswer::Image(entry) => {
-                let seen = asker.principal.reveal(entry);
-                let seen = seen.map_err(|Unseen| self.unseen(Outcome::Denied))?;
+                let seen = asker.principal.authorize(entry);
+                let seen = seen.map_err(|Hidden| self.unseen(Outcome::Denied))?;
                 let age = entry.age(Instant::now());
                 Ok(manner.image(seen, age, outcome, status))
             }
@@ -204,8 +204,8 @@ impl Gateway {
         let now = Instant::now();
         match self.parts.cache.look_up(key, now) {
             LookupResult::Image(entry, _) if error.permits_stale() => {
-                let seen = asker.principal.reveal(&entry);
-                let seen = seen.map_err(|Unseen| Error::from(error))?;
+                let seen = asker.principal.authorize(&entry);
+                let seen = seen.map_err(|Hidden| Error::from(error))?;
                 let age = seen.entry().age(now);
                 Ok(self.serve_held(manner, seen, Outcome::Stale, CacheStatus::OriginError, age))
             }
@@ -225,8 +225,8 @@ impl Gateway {
         let LookupResult::Image(entry, freshness) = self.parts.cache.look_up(key, now) else {
             return Err(Error::OverBudget(wait));
         };
-        let seen = asker.principal.reveal(&entry);
-        let seen = seen.map_err(|Unseen| Error::OverBudget(wait))?;
+        let seen = asker.principal.authorize(&entry);
+        let seen = seen.map_err(|Hidden| Error::OverBudget(wait))?;
         let (outcome, status): (_, fn(i64) -> _) = match freshness {
             Freshness::Fresh => (Outcome::Hit, CacheStatus::Hit),
             _ => (Outcome::Stale, CacheStatus::OverBudget),

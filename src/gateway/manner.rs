@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::fetch::Cause;
 use super::request_id::RequestId;
 use super::{Gateway, host_of};
-use crate::auth::{Principal, Seen};
+use crate::auth::{Principal, Visible};
 use crate::cache::Negative;
 use crate::observability::outcome::Outcome;
 use crate::priority::Priority;
@@ -27,7 +27,7 @@ pub(super) trait Manner {
     /// Here it is, so old.
     fn image(
         &self,
-        seen: Seen<'_>,
+        seen: Visible<'_>,
         age: Duration,
         outcome: Outcome,
         status: CacheStatus,
@@ -57,7 +57,7 @@ impl Manner for Alone<'_> {
 
     fn image(
         &self,
-        seen: Seen<'_>,
+        seen: Visible<'_>,
         age: Duration,
         outcome: Outcome,
         status: CacheStatus,
@@ -93,7 +93,7 @@ impl Manner for Alone<'_> {
     }
 
     fn pay(&self, principal: &Principal) -> Result<(), Duration> {
-        principal.spend_miss()
+        principal.try_acquire_miss()
     }
 }
 
@@ -116,7 +116,7 @@ impl OneOfMany {
 impl Manner for OneOfMany {
     type Told = Resolved;
 
-    fn image(&self, seen: Seen<'_>, age: Duration, _: Outcome, _: CacheStatus) -> Resolved {
+    fn image(&self, seen: Visible<'_>, age: Duration, _: Outcome, _: CacheStatus) -> Resolved {
         Resolved::found(seen, age, Instant::now())
     }
 
@@ -139,7 +139,7 @@ impl Manner for OneOfMany {
 
     fn pay(&self, principal: &Principal) -> Result<(), Duration> {
         if !self.is_paid.load(Ordering::Relaxed) {
-            principal.spend_miss()?;
+            principal.try_acquire_miss()?;
             self.is_paid.store(true, Ordering::Relaxed);
         }
         Ok(())

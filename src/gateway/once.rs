@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{Asked, Gateway};
-use crate::auth::Refused;
+use crate::auth::AuthError;
 use crate::response::Error;
 use crate::shared_cache::WriteNonce;
 
@@ -28,9 +28,9 @@ impl Gateway {
             let age = now.duration_since(proof.date);
             let refused = match shared.record_write_nonce(fingerprint, age).await {
                 Ok(WriteNonce::First) => continue,
-                Ok(WriteNonce::Seen) => Refused::NonceUsed,
-                Ok(WriteNonce::Unknown) => Refused::Expired,
-                Err(_) => Refused::NotRecorded,
+                Ok(WriteNonce::Seen) => AuthError::NonceUsed,
+                Ok(WriteNonce::Unknown) => AuthError::Expired,
+                Err(_) => AuthError::NotRecorded,
             };
             auth.count_write_refused(refused);
             return Err(refused.into());

@@ -34,7 +34,10 @@ impl Gateway {
             }
         }
         let _waiting = self.wait_in_line()?;
-        asked.principal.spend_miss().map_err(Error::OverBudget)?;
+        asked
+            .principal
+            .try_acquire_miss()
+            .map_err(Error::OverBudget)?;
         let answer = self
             .parts
             .upstream
@@ -71,7 +74,10 @@ impl Gateway {
         let body = self.collect(body).await?;
         asked.proof.check(&body)?;
         check_keys(call.operation.action(), &body)?;
-        asked.principal.spend_miss().map_err(Error::OverBudget)?;
+        asked
+            .principal
+            .try_acquire_miss()
+            .map_err(Error::OverBudget)?;
         if let Some(grant) = asked.principal.grant() {
             match call.operation.image() {
                 Some(image) => self.must_see_now(image, grant, asked).await?,
@@ -146,8 +152,8 @@ impl Gateway {
             .map_err(|_| Malformed::new("the body must be one JSON object"))?;
         let workspace = fields.ownership.workspace.as_deref();
         if !workspace.map_or_else(
-            || grant.workspaces == crate::auth::Scope::All,
-            |id| grant.workspaces.holds(id),
+            || grant.workspaces == crate::auth::Allowed::All,
+            |id| grant.workspaces.contains(id),
         ) {
             return Err(Error::Forbidden(
                 "this client adds images to its own workspaces alone: name one as WorkspaceId",

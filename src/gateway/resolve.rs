@@ -206,7 +206,7 @@ impl Gateway {
         let mut outcome = Outcome::Hit;
         for (place, key) in order.wanted.keys().iter().enumerate() {
             let known = self.parts.cache.look_up(key, asker.at);
-            let sees = |entry: &crate::cache::Entry| asker.principal.sees(&entry.ownership);
+            let sees = |entry: &crate::cache::Entry| asker.principal.may_view(&entry.ownership);
             match Demand::default().plan(&known, asker.at, sees) {
                 Plan::Hit(_) | Plan::Stale(_) => places.push(place),
                 Plan::Negative(_) if asker.principal.is_anonymous() => places.push(place),

@@ -19,7 +19,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::api::{ImageFields, Query};
-use crate::auth::{Grant, Scope};
+use crate::auth::{Allowed, Grant};
 use crate::response::Error;
 use crate::upstream::UpstreamError;
 
@@ -37,8 +37,8 @@ pub(super) fn admit(grant: &Grant, query: Query) -> Result<Query, Error> {
     if sees_all(grant, workspace, accessibility) {
         return Ok(query);
     }
-    let holds = workspace.is_some_and(|id| grant.workspaces.holds(id));
-    let sees_public_alone = matches!(&grant.users, Scope::Only(users) if users.is_empty());
+    let holds = workspace.is_some_and(|id| grant.workspaces.contains(id));
+    let sees_public_alone = matches!(&grant.users, Allowed::Only(users) if users.is_empty());
     if holds && sees_public_alone && accessibility.is_none() {
         return Ok(query.with("Accessibility", "PUBLIC"));
     }
@@ -68,7 +68,7 @@ pub(super) fn check(page: &[u8], grant: &Grant) -> Result<(), UpstreamError> {
     let images = images(page).ok_or(UpstreamError::Unreadable)?;
     let is_seen = |image: &&RawValue| {
         ImageFields::parse(image.get().as_bytes())
-            .is_ok_and(|fields| grant.shows(&fields.ownership))
+            .is_ok_and(|fields| grant.allows_viewing(&fields.ownership))
     };
     if images.iter().all(is_seen) {
         Ok(())
@@ -80,12 +80,12 @@ pub(super) fn check(page: &[u8], grant: &Grant) -> Result<(), UpstreamError> {
 
 /// Whether a client sees every image that matches.
 fn sees_all(grant: &Grant, workspace: Option<&str>, accessibility: Option<&str>) -> bool {
-    let private = accessibility == Some("PUBLIC") || grant.users == Scope::All;
+    let private = accessibility == Some("PUBLIC") || grant.users == Allowed::All;
     match workspace {
-        Some(id) => private && grant.workspaces.holds(id),
+        Some(id) => private && grant.workspaces.contains(id),
         None => {
             let official = accessibility == Some("PRIVATE") || grant.official;
-            private && official && grant.workspaces == Scope::All
+            private && official && grant.workspaces == Allowed::All
         }
     }
 }
@@ -136,10 +136,10 @@ impl<'de> Visitor<'de> for Images {
 mod tests {
     use super::*;
 
-    fn scope(ids: &[&str]) -> Scope {
+    fn scope(ids: &[&str]) -> Allowed {
         match ids {
-            ["*"] => Scope::All,
-            ids => Scope::Only(ids.iter().map(|id| (*id).into()).collect()),
+            ["*"] => Allowed::All,
+            ids => Allowed::Only(ids.iter().map(|id| (*id).into()).collect()),
         }
     }
 

@@ -81,7 +81,7 @@ fn judge(answer: &upstream::Answer, grant: &Grant, arrival: Instant, attempt: u3
     let is_sure = answer.from == Kind::Api || attempt > 1;
     match &answer.said {
         Said::Ok(_) if !is_from_after(arrival, answer) => Access::Unknown,
-        Said::Ok(fields) if grant.shows(&fields.ownership) => Access::Granted,
+        Said::Ok(fields) if grant.allows_viewing(&fields.ownership) => Access::Granted,
         Said::Ok(_) if is_sure => Access::Denied(Outcome::Denied),
         // The first request made the parent ask at the latest a second later.
         Said::NotFound(_) | Said::Forbidden(_) if is_sure => Access::Denied(Outcome::Passthrough),
@@ -122,7 +122,7 @@ mod tests {
 
     use super::*;
     use crate::api::{Accessibility, ImageFields, OriginError, Ownership};
-    use crate::auth::Scope;
+    use crate::auth::Allowed;
     use crate::transport::Reply;
 
     /// An answer to a request that was sent so many milliseconds after the write arrived.
@@ -190,8 +190,8 @@ mod tests {
     async fn a_hidden_image_is_denied_when_a_missing_one_is() {
         let grant = Grant {
             permissions: [].into(),
-            workspaces: Scope::Only(["1".into()].into()),
-            users: Scope::Only([].into()),
+            workspaces: Allowed::Only(["1".into()].into()),
+            users: Allowed::Only([].into()),
             official: false,
         };
         let judge = |from, said, attempt| {

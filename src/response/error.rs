@@ -7,7 +7,7 @@ use compact_str::CompactString;
 use http::StatusCode;
 
 use crate::api::{Malformed, Misrouted, OriginError};
-use crate::auth::Refused;
+use crate::auth::AuthError;
 use crate::observability::outcome::Outcome;
 use crate::upstream::{ParentFault, UpstreamError};
 use crate::via::Circle;
@@ -29,7 +29,7 @@ pub enum Error {
     BodyTooSlow,
     /// Its sender was not let in.
     #[error("{0}")]
-    NotLetIn(#[from] Refused),
+    NotLetIn(#[from] AuthError),
     /// Its sender may not ask this; why.
     #[error("{0}")]
     Forbidden(&'static str),
@@ -86,7 +86,7 @@ impl Error {
     #[must_use]
     pub const fn outcome(&self) -> Outcome {
         match self {
-            Self::NotLetIn(Refused::NotRecorded) => Outcome::Error,
+            Self::NotLetIn(AuthError::NotRecorded) => Outcome::Error,
             Self::Misrouted(_)
             | Self::Malformed(_)
             | Self::BodyTooLong(_)
@@ -154,7 +154,7 @@ impl Error {
                 plain(StatusCode::FORBIDDEN, "Gateway.Forbidden")
             }
             Self::OverBudget(wait) => throttled(Some(*wait)),
-            Self::Overloaded | Self::NotLetIn(Refused::NoncesFull) => throttled(None),
+            Self::Overloaded | Self::NotLetIn(AuthError::NoncesFull) => throttled(None),
             Self::NotLetIn(refused) => {
                 let (status, code) = sign_in(*refused);
                 plain(status, code)
@@ -217,31 +217,31 @@ pub(super) fn bounded(wait: Duration, draw: f64) -> Duration {
 }
 
 /// The vendor's own status and code for a credential that is not taken.
-const fn sign_in(refused: Refused) -> (StatusCode, &'static str) {
+const fn sign_in(refused: AuthError) -> (StatusCode, &'static str) {
     let bad = StatusCode::BAD_REQUEST;
     match refused {
-        Refused::NoCredential => (StatusCode::UNAUTHORIZED, "MissingAccessKeyId"),
-        Refused::Unreadable(_)
-        | Refused::Unsigned(_)
-        | Refused::Mismatch
-        | Refused::Ambiguous
-        | Refused::Body => (bad, "SignatureDoesNotMatch"),
-        Refused::UnknownKey | Refused::CloudKey => {
+        AuthError::NoCredential => (StatusCode::UNAUTHORIZED, "MissingAccessKeyId"),
+        AuthError::Unreadable(_)
+        | AuthError::Unsigned(_)
+        | AuthError::Mismatch
+        | AuthError::Ambiguous
+        | AuthError::Body => (bad, "SignatureDoesNotMatch"),
+        AuthError::UnknownKey | AuthError::CloudKey => {
             (StatusCode::NOT_FOUND, "InvalidAccessKeyId.NotFound")
         }
-        Refused::Expired => (bad, "InvalidTimeStamp.Expired"),
-        Refused::BadDate => (bad, "InvalidTimeStamp.Format"),
-        Refused::Version => (bad, "InvalidVersion"),
-        Refused::Action => (bad, "InvalidParameter"),
-        Refused::NonceUsed => (bad, "SignatureNonceUsed"),
-        Refused::NoncesFull => (StatusCode::TOO_MANY_REQUESTS, "Throttling"),
-        Refused::NotRecorded => (
+        AuthError::Expired => (bad, "InvalidTimeStamp.Expired"),
+        AuthError::BadDate => (bad, "InvalidTimeStamp.Format"),
+        AuthError::Version => (bad, "InvalidVersion"),
+        AuthError::Action => (bad, "InvalidParameter"),
+        AuthError::NonceUsed => (bad, "SignatureNonceUsed"),
+        AuthError::NoncesFull => (StatusCode::TOO_MANY_REQUESTS, "Throttling"),
+        AuthError::NotRecorded => (
             StatusCode::SERVICE_UNAVAILABLE,
             "Gateway.UpstreamUnavailable",
         ),
-        Refused::NoToken => (bad, "MissingSecurityToken"),
-        Refused::WrongToken => (bad, "InvalidSecurityToken.Malformed"),
-        Refused::Exposed(_) => (StatusCode::FORBIDDEN, "Gateway.Forbidden"),
+        AuthError::NoToken => (bad, "MissingSecurityToken"),
+        AuthError::WrongToken => (bad, "InvalidSecurityToken.Malformed"),
+        AuthError::Exposed(_) => (StatusCode::FORBIDDEN, "Gateway.Forbidden"),
     }
 }
 
@@ -296,11 +296,11 @@ mod tests {
     #[test]
     fn a_message_about_a_signature_has_a_colon() {
         for refused in [
-            Refused::Unreadable("this is"),
-            Refused::Unsigned("x-acs-date"),
-            Refused::Mismatch,
-            Refused::Ambiguous,
-            Refused::Body,
+            AuthError::Unreadable("this is"),
+            AuthError::Unsigned("x-acs-date"),
+            AuthError::Mismatch,
+            AuthError::Ambiguous,
+            AuthError::Body,
         ] {
             let error = Error::from(refused);
             assert_eq!(error.shape().code, "SignatureDoesNotMatch");

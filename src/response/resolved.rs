@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{Error, UNSEEN};
 use crate::api::{ImageId, OriginError};
-use crate::auth::Seen;
+use crate::auth::Visible;
 use crate::cache::Negative;
 use crate::upstream::UpstreamError;
 
@@ -65,7 +65,7 @@ const TOO_LONG: (&str, &str) = (
 impl Resolved {
     /// An image that may be shown.
     #[must_use]
-    pub fn found(seen: Seen<'_>, age: Duration, now: Instant) -> Self {
+    pub fn found(seen: Visible<'_>, age: Duration, now: Instant) -> Self {
         Self::Found {
             image: seen.entry().body(),
             age: Age { was: age, at: now },

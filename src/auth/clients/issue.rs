@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use secrecy::{ExposeSecret as _, SecretString};
 use toml::Value;
 
-use super::{BadClients, Clients, read};
+use super::{Clients, InvalidClients, read};
 use crate::auth::Permission;
 use crate::auth::nonces::Nonces;
 
@@ -32,7 +32,7 @@ pub struct NewClient {
 }
 
 /// A key as it was issued. Nothing but its secret's file keeps the secret.
-pub struct Issued {
+pub struct IssuedKey {
     /// What the client's SDK calls AccessKeyId.
     pub access_key_id: String,
     /// What it calls AccessKeySecret.
@@ -43,13 +43,13 @@ pub struct Issued {
 
 /// Why no key was issued. Nothing has changed then.
 #[derive(Debug, thiserror::Error)]
-pub enum NotIssued {
+pub enum IssueError {
     /// The name is no name.
     #[error("the client's name: {}", read::NAMES)]
     Name,
     /// The file would not be sound with the new client, or is not sound now.
     #[error(transparent)]
-    Clients(#[from] BadClients),
+    Clients(#[from] InvalidClients),
     /// A file could not be written.
     #[error("{}: {error}", path.display())]
     File {
@@ -68,21 +68,21 @@ impl NewClient {
     /// gateway finds it there by itself.
     ///
     /// # Errors
-    /// [`NotIssued`].
-    pub fn issue(&self, clients_file: &Path) -> Result<Issued, NotIssued> {
+    /// [`IssueError`].
+    pub fn issue(&self, clients_file: &Path) -> Result<IssuedKey, IssueError> {
         if !read::is_name(&self.name) {
-            return Err(NotIssued::Name);
+            return Err(IssueError::Name);
         }
         let at = |path: &Path| {
             let path = path.to_owned();
-            move |error| NotIssued::File { path, error }
+            move |error| IssueError::File { path, error }
         };
         let known = match std::fs::read_to_string(clients_file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
             read => read.map_err(at(clients_file))?,
         };
         let file_name = format!("{}.secret", self.name);
-        let issued = Issued {
+        let issued = IssuedKey {
             access_key_id: format!("GW{}", draw(20)?.to_ascii_uppercase()),
             secret: SecretString::from(draw(40)?),
             secret_file: clients_file.with_file_name(&file_name),
@@ -96,7 +96,7 @@ impl NewClient {
             &Nonces::new(&crate::auth::Config::default()),
             None,
         )
-        .map_err(NotIssued::from)
+        .map_err(IssueError::from)
         .and_then(|_| append(clients_file, &table).map_err(at(clients_file)));
         if let Err(error) = added {
             std::fs::remove_file(&issued.secret_file).map_err(at(&issued.secret_file))?;
@@ -128,7 +128,7 @@ impl NewClient {
     }
 }
 
-impl Issued {
+impl IssuedKey {
     fn write_secret(&self) -> io::Result<()> {
         let mut options = OpenOptions::new();
         let mut file = options
@@ -154,12 +154,12 @@ fn append(clients_file: &Path, table: &str) -> io::Result<()> {
 }
 
 /// So many letters and digits, each as likely as any other.
-fn draw(length: usize) -> Result<String, NotIssued> {
+fn draw(length: usize) -> Result<String, IssueError> {
     const LETTERS: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
     let mut drawn = String::with_capacity(length);
     while drawn.len() < length {
         let mut bytes = [0; 64];
-        aws_lc_rs::rand::fill(&mut bytes).map_err(|_| NotIssued::Random)?;
+        aws_lc_rs::rand::fill(&mut bytes).map_err(|_| IssueError::Random)?;
         let fair = bytes
             .into_iter()
             // The multiples of 62 below 256 end there.

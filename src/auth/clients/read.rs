@@ -9,15 +9,15 @@ use compact_str::CompactString;
 use secrecy::SecretString;
 use toml::{Table, Value};
 
-use super::{Client, Proofs};
+use super::{Client, ClientCredentials};
 use crate::auth::nonces::Nonces;
-use crate::auth::{Budget, Grant, Permission, Scope};
+use crate::auth::{Allowed, Grant, Permission, RateLimiter};
 use crate::bounded_read;
 use crate::signing::{VerifyingKey, unhex};
 
 /// What was read.
-pub(super) struct Read {
-    pub(super) clients: Vec<(Client, Proofs)>,
+pub(super) struct ParsedClients {
+    pub(super) clients: Vec<(Client, ClientCredentials)>,
     pub(super) secret_files: Vec<PathBuf>,
 }
 
@@ -42,7 +42,11 @@ const KEYS: [&str; 12] = [
 /// Names that metrics use for requests of no client.
 const RESERVED: [&str; 2] = ["anonymous", "unauthenticated"];
 
-pub(super) fn read(text: &str, folder: &Path, nonces: &Arc<Nonces>) -> Result<Read, Vec<String>> {
+pub(super) fn read(
+    text: &str,
+    folder: &Path,
+    nonces: &Arc<Nonces>,
+) -> Result<ParsedClients, Vec<String>> {
     // The error itself would quote the line, and with it perhaps a secret.
     let file: Table = text.parse().map_err(|error: toml::de::Error| {
         let before = error.span().map_or(0, |span| span.start);
@@ -77,7 +81,7 @@ pub(super) fn read(text: &str, folder: &Path, nonces: &Arc<Nonces>) -> Result<Re
             || format!("client {}", at + 1),
             |name| format!("client \"{name}\""),
         );
-        let mut reader = Reader {
+        let mut reader = TableReader {
             table,
             title,
             folder,
@@ -87,7 +91,7 @@ pub(super) fn read(text: &str, folder: &Path, nonces: &Arc<Nonces>) -> Result<Re
         clients.push(reader.client(nonces));
     }
     if problems.is_empty() {
-        Ok(Read {
+        Ok(ParsedClients {
             clients,
             secret_files,
         })
@@ -109,7 +113,7 @@ pub(super) fn is_name(name: &str) -> bool {
         && !RESERVED.contains(&name)
 }
 
-struct Reader<'a> {
+struct TableReader<'a> {
     table: &'a Table,
     title: String,
     folder: &'a Path,
@@ -117,8 +121,8 @@ struct Reader<'a> {
     secret_files: &'a mut Vec<PathBuf>,
 }
 
-impl Reader<'_> {
-    fn client(&mut self, nonces: &Arc<Nonces>) -> (Client, Proofs) {
+impl TableReader<'_> {
+    fn client(&mut self, nonces: &Arc<Nonces>) -> (Client, ClientCredentials) {
         self.unknown_keys();
         let name = self.name();
         let access_key_id = self.access_key_id();
@@ -150,7 +154,7 @@ impl Reader<'_> {
                 "no way to sign in: write access_key_id, bearer_sha256 or mtls_name",
             );
         }
-        let proofs = Proofs {
+        let proofs = ClientCredentials {
             tokens: self.tokens(),
             certificates: self.texts("mtls_name", usize::MAX),
         };
@@ -160,11 +164,11 @@ impl Reader<'_> {
             grant: self.grant(),
             keys,
             token,
-            requests: Arc::new(Budget::new(self.rate("requests_per_second"))),
-            misses: Arc::new(Budget::new(Some(misses))),
+            requests: Arc::new(RateLimiter::new(self.rate("requests_per_second"))),
+            misses: Arc::new(RateLimiter::new(Some(misses))),
             nonces: access_key_id.as_deref().map(|id| nonces.of(id)),
             access_key_id,
-            counted: OnceLock::new(),
+            metrics: OnceLock::new(),
         };
         (client, proofs)
     }
@@ -318,7 +322,7 @@ impl Reader<'_> {
         granted
     }
 
-    fn scope(&mut self, key: &str) -> Scope {
+    fn scope(&mut self, key: &str) -> Allowed {
         let ids: Option<BTreeSet<CompactString>> = match self.table.get(key) {
             None => Some(BTreeSet::new()),
             Some(Value::Array(list)) => list
@@ -332,11 +336,11 @@ impl Reader<'_> {
             Some(_) => None,
         };
         match ids {
-            Some(ids) if ids.contains("*") && ids.len() == 1 => Scope::All,
-            Some(ids) if !ids.contains("*") => Scope::Only(ids),
+            Some(ids) if ids.contains("*") && ids.len() == 1 => Allowed::All,
+            Some(ids) if !ids.contains("*") => Allowed::Only(ids),
             Some(_) | None => {
                 self.wrong(key, "write a list of ids in quotes, or [\"*\"] alone");
-                Scope::Only(BTreeSet::new())
+                Allowed::Only(BTreeSet::new())
             }
         }
     }

@@ -17,7 +17,7 @@ fn nonces() -> Arc<Nonces> {
 fn problems(text: &str) -> Vec<String> {
     let folder = folder();
     Clients::parse(text, folder.path(), &nonces(), None)
-        .map_or_else(|BadClients(bad)| bad, |_| Vec::new())
+        .map_or_else(|InvalidClients(bad)| bad, |_| Vec::new())
 }
 
 const SCHEDULER: &str = r#"
@@ -38,8 +38,8 @@ fn the_documented_client_is_read() {
     let clients = Clients::parse(SCHEDULER, folder.path(), &nonces(), None).unwrap();
     let client = clients.by_key("GWSCHEDULER").unwrap();
     assert_eq!((client.name.as_str(), client.keys.len()), ("scheduler", 2));
-    assert!(client.grant.official && client.grant.workspaces.holds("15945"));
-    assert!(!client.grant.workspaces.holds("1"));
+    assert!(client.grant.official && client.grant.workspaces.contains("15945"));
+    assert!(!client.grant.workspaces.contains("1"));
     assert_eq!(clients.secret_files().len(), 2);
     assert!(!format!("{clients:?}").contains("one"));
 }

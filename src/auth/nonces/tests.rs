@@ -5,16 +5,16 @@ use proptest::prelude::*;
 use super::*;
 use crate::units::ByteSize;
 
-fn nonces(per_key: u32, in_all: u64) -> Arc<Nonces> {
+fn nonces(max_per_key: u32, max_total: u64) -> Arc<Nonces> {
     Nonces::new(&Config {
-        nonces_per_client: per_key,
-        nonces_max_bytes: ByteSize(in_all * BYTES),
+        nonces_per_client: max_per_key,
+        nonces_max_bytes: ByteSize(max_total * BYTES_PER_NONCE),
         ..Config::default()
     })
 }
 
-fn print(nonce: u64, head: u32, is_get: bool) -> Print {
-    Print {
+fn fingerprint(nonce: u64, head: u32, is_get: bool) -> Fingerprint {
+    Fingerprint {
         nonce,
         head,
         is_get,
@@ -29,31 +29,43 @@ fn a_get_comes_once_more_byte_by_byte_within_ten_seconds() {
     let nonces = nonces(10, 10).of("key");
     let now = Instant::now();
     let later = now + 10 * SECOND;
-    assert_eq!(nonces.note(print(1, 7, true), now), Ok(Room::Enough));
-    assert_eq!(nonces.note(print(1, 7, true), later), Ok(Room::Enough));
-    let third = nonces.note(print(1, 7, true), later);
-    assert_eq!(third, Err(Refused::NonceUsed));
-    assert_eq!(nonces.note(print(2, 7, true), now), Ok(Room::Enough));
-    let changed = nonces.note(print(2, 8, true), now);
-    assert_eq!(changed, Err(Refused::NonceUsed));
-    assert_eq!(nonces.note(print(3, 7, true), now), Ok(Room::Enough));
-    let late = nonces.note(print(3, 7, true), later + SECOND);
-    assert_eq!(late, Err(Refused::NonceUsed));
+    assert_eq!(
+        nonces.record(fingerprint(1, 7, true), now),
+        Ok(Capacity::Free)
+    );
+    assert_eq!(
+        nonces.record(fingerprint(1, 7, true), later),
+        Ok(Capacity::Free)
+    );
+    let third = nonces.record(fingerprint(1, 7, true), later);
+    assert_eq!(third, Err(AuthError::NonceUsed));
+    assert_eq!(
+        nonces.record(fingerprint(2, 7, true), now),
+        Ok(Capacity::Free)
+    );
+    let changed = nonces.record(fingerprint(2, 8, true), now);
+    assert_eq!(changed, Err(AuthError::NonceUsed));
+    assert_eq!(
+        nonces.record(fingerprint(3, 7, true), now),
+        Ok(Capacity::Free)
+    );
+    let late = nonces.record(fingerprint(3, 7, true), later + SECOND);
+    assert_eq!(late, Err(AuthError::NonceUsed));
 }
 
 #[test]
 fn a_write_comes_never_again_while_its_date_holds() {
     let nonces = nonces(10, 10).of("key");
     let now = Instant::now();
-    let write = print(1, 7, false);
-    assert_eq!(nonces.note(write, now), Ok(Room::Enough));
+    let write = fingerprint(1, 7, false);
+    assert_eq!(nonces.record(write, now), Ok(Capacity::Free));
     // A date 900 s ahead holds until the last moment of the second that is 900 s behind it.
     let last = HALF_AN_HOUR + Duration::from_millis(999);
     for later in [Duration::ZERO, HALF_AN_HOUR, last] {
-        assert_eq!(nonces.note(write, now + later), Err(Refused::NonceUsed));
+        assert_eq!(nonces.record(write, now + later), Err(AuthError::NonceUsed));
     }
     let after = now + HALF_AN_HOUR + Duration::from_millis(1200);
-    assert_eq!(nonces.note(write, after), Ok(Room::Enough));
+    assert_eq!(nonces.record(write, after), Ok(Capacity::Free));
 }
 
 #[test]
@@ -62,15 +74,21 @@ fn memory_is_bounded_and_never_at_a_writes_cost() {
     let nonces = all.of("key");
     let now = Instant::now();
     for nonce in 1..=2 {
-        assert_eq!(nonces.note(print(nonce, 0, false), now), Ok(Room::Enough));
+        assert_eq!(
+            nonces.record(fingerprint(nonce, 0, false), now),
+            Ok(Capacity::Free)
+        );
     }
-    let full = nonces.note(print(3, 0, false), now);
-    assert_eq!(full, Err(Refused::NoncesFull));
-    assert_eq!(nonces.note(print(3, 0, true), now), Ok(Room::Made));
+    let full = nonces.record(fingerprint(3, 0, false), now);
+    assert_eq!(full, Err(AuthError::NoncesFull));
+    assert_eq!(
+        nonces.record(fingerprint(3, 0, true), now),
+        Ok(Capacity::Evicted)
+    );
     assert_eq!(all.len(), 2);
     for nonce in 1..=2 {
-        let again = nonces.note(print(nonce, 0, false), now);
-        assert_eq!(again, Err(Refused::NonceUsed));
+        let again = nonces.record(fingerprint(nonce, 0, false), now);
+        assert_eq!(again, Err(AuthError::NonceUsed));
     }
 }
 
@@ -79,24 +97,42 @@ fn all_keys_together_are_bounded_and_the_largest_gives_way() {
     let all = nonces(100, 10);
     let (busy, quiet) = (all.of("busy"), all.of("quiet"));
     let now = Instant::now();
-    assert_eq!(quiet.note(print(100, 0, true), now), Ok(Room::Enough));
+    assert_eq!(
+        quiet.record(fingerprint(100, 0, true), now),
+        Ok(Capacity::Free)
+    );
     for nonce in 1..=9 {
-        assert_eq!(busy.note(print(nonce, 0, true), now), Ok(Room::Enough));
+        assert_eq!(
+            busy.record(fingerprint(nonce, 0, true), now),
+            Ok(Capacity::Free)
+        );
     }
-    let write = quiet.note(print(101, 0, false), now);
-    assert_eq!(write, Err(Refused::NoncesFull));
-    assert_eq!(quiet.note(print(102, 0, true), now), Ok(Room::Made));
+    let write = quiet.record(fingerprint(101, 0, false), now);
+    assert_eq!(write, Err(AuthError::NoncesFull));
+    assert_eq!(
+        quiet.record(fingerprint(102, 0, true), now),
+        Ok(Capacity::Evicted)
+    );
     assert_eq!(all.len(), 10);
     // The oldest of the busy key is gone, the quiet one's are there.
     assert_eq!(
-        quiet.note(print(100, 1, true), now),
-        Err(Refused::NonceUsed)
+        quiet.record(fingerprint(100, 1, true), now),
+        Err(AuthError::NonceUsed)
     );
-    assert_eq!(busy.note(print(2, 1, true), now), Err(Refused::NonceUsed));
-    assert_eq!(busy.note(print(1, 1, true), now), Ok(Room::Made));
+    assert_eq!(
+        busy.record(fingerprint(2, 1, true), now),
+        Err(AuthError::NonceUsed)
+    );
+    assert_eq!(
+        busy.record(fingerprint(1, 1, true), now),
+        Ok(Capacity::Evicted)
+    );
     let later = now + HALF_AN_HOUR + 2 * SECOND;
     let third = all.of("third");
-    assert_eq!(third.note(print(103, 0, false), later), Ok(Room::Enough));
+    assert_eq!(
+        third.record(fingerprint(103, 0, false), later),
+        Ok(Capacity::Free)
+    );
     assert_eq!(all.len(), 1, "what is old is swept");
 }
 
@@ -104,11 +140,11 @@ fn all_keys_together_are_bounded_and_the_largest_gives_way() {
 fn a_key_that_comes_back_is_remembered() {
     let all = nonces(10, 10);
     let now = Instant::now();
-    let write = print(1, 0, false);
-    assert_eq!(all.of("key").note(write, now), Ok(Room::Enough));
+    let write = fingerprint(1, 0, false);
+    assert_eq!(all.of("key").record(write, now), Ok(Capacity::Free));
     let _other = all.of("other");
-    assert_eq!(all.of("key").note(write, now), Err(Refused::NonceUsed));
-    assert_eq!(all.of("other").note(write, now), Ok(Room::Enough));
+    assert_eq!(all.of("key").record(write, now), Err(AuthError::NonceUsed));
+    assert_eq!(all.of("other").record(write, now), Ok(Capacity::Free));
     assert_eq!(all.by_key.lock().len(), 2);
 }
 
@@ -116,17 +152,17 @@ proptest! {
     /// However full it is, no write is let in twice, and no more is held than may be.
     #[test]
     fn no_write_comes_twice(
-        per_key in 1..6_u32, in_all in 1..9_u64,
+        max_per_key in 1..6_u32, max_total in 1..9_u64,
         asked in prop::collection::vec((0..3_usize, 0..8_u64, any::<bool>(), 0..400_u64), 0..80),
     ) {
-        let all = nonces(per_key, in_all);
+        let all = nonces(max_per_key, max_total);
         let keys = ["a", "b", "c"].map(|key| all.of(key));
         let (mut now, mut done) = (Instant::now(), HashMap::new());
         for (key, nonce, is_get, wait) in asked {
             now += Duration::from_secs(wait);
-            let noted = keys[key].note(print(nonce, 0, is_get), now);
-            prop_assert!(all.len() as u64 <= in_all);
-            if is_get || noted.is_err() {
+            let entry = keys[key].record(fingerprint(nonce, 0, is_get), now);
+            prop_assert!(all.len() as u64 <= max_total);
+            if is_get || entry.is_err() {
                 continue;
             }
             if let Some(before) = done.insert((key, nonce), now) {
@@ -141,8 +177,10 @@ fn a_memory_is_kept_while_a_client_has_its_key_or_a_nonce_is_in_it() {
     let all = nonces(10, 10);
     let held = all.of("held");
     drop(all.of("dropped"));
-    let noted = all.of("used").note(print(1, 0, true), Instant::now());
-    assert_eq!(noted, Ok(Room::Enough));
+    let entry = all
+        .of("used")
+        .record(fingerprint(1, 0, true), Instant::now());
+    assert_eq!(entry, Ok(Capacity::Free));
     assert!(all.of("held").is(&held));
     let mut keys: Vec<_> = all.by_key.lock().keys().cloned().collect();
     keys.sort_unstable();
@@ -154,15 +192,24 @@ fn the_oldest_get_of_a_full_key_gives_way() {
     let all = nonces(2, 10);
     let key = all.of("key");
     let now = Instant::now();
-    assert_eq!(key.note(print(1, 0, true), now), Ok(Room::Enough));
-    assert_eq!(key.note(print(2, 0, false), now), Ok(Room::Enough));
-    assert_eq!(key.note(print(3, 0, true), now), Ok(Room::Made));
+    assert_eq!(key.record(fingerprint(1, 0, true), now), Ok(Capacity::Free));
+    assert_eq!(
+        key.record(fingerprint(2, 0, false), now),
+        Ok(Capacity::Free)
+    );
+    assert_eq!(
+        key.record(fingerprint(3, 0, true), now),
+        Ok(Capacity::Evicted)
+    );
     assert_eq!(all.len(), 2);
     for (nonce, is_get) in [(3, true), (2, false)] {
-        let again = key.note(print(nonce, 1, is_get), now);
-        assert_eq!(again, Err(Refused::NonceUsed), "{nonce}");
+        let again = key.record(fingerprint(nonce, 1, is_get), now);
+        assert_eq!(again, Err(AuthError::NonceUsed), "{nonce}");
     }
-    assert_eq!(key.note(print(1, 1, true), now), Ok(Room::Made));
+    assert_eq!(
+        key.record(fingerprint(1, 1, true), now),
+        Ok(Capacity::Evicted)
+    );
 }
 
 /// It looks at every key, so it is done once a second at most.
@@ -170,9 +217,9 @@ fn the_oldest_get_of_a_full_key_gives_way() {
 fn what_is_old_is_swept_once_a_second() {
     let all = nonces(10, 10);
     let key = all.of("key");
-    let noted = key.note(print(1, 0, true), Instant::now());
-    assert_eq!((noted, all.len()), (Ok(Room::Enough), 1));
-    let start = MEMORY + 5;
+    let entry = key.record(fingerprint(1, 0, true), Instant::now());
+    assert_eq!((entry, all.len()), (Ok(Capacity::Free), 1));
+    let start = LIFETIME + 5;
     all.sweep(start - 8);
     for (tick, left) in [(start, 1), (start + 1, 1), (start + 2, 0)] {
         all.sweep(tick);
@@ -189,7 +236,7 @@ fn head(method: &str, target: &str, header: (&'static str, &'static str)) -> Par
 #[test]
 fn a_print_is_of_the_whole_head() {
     let key = nonces(10, 10).of("key");
-    let of = |head: &Parts| key.print(head, "n", true).head;
+    let of = |head: &Parts| key.fingerprint(head, "n", true).head;
     let one = of(&head("GET", "/a", ("x", "1")));
     assert_eq!(one, of(&head("GET", "/a", ("x", "1"))));
     for other in [
@@ -201,9 +248,10 @@ fn a_print_is_of_the_whole_head() {
     ] {
         assert_ne!(one, of(&other), "{other:?}");
     }
-    let other = key.print(&head("GET", "/a", ("x", "1")), "m", true);
+    let other = key.fingerprint(&head("GET", "/a", ("x", "1")), "m", true);
     assert_ne!(
-        key.print(&head("GET", "/a", ("x", "1")), "n", true).nonce,
+        key.fingerprint(&head("GET", "/a", ("x", "1")), "n", true)
+            .nonce,
         other.nonce
     );
 }
@@ -215,7 +263,7 @@ fn a_print_uses_every_bit() {
     let set: u32 = (0..1000)
         .map(|id| {
             let head = head("GET", &format!("/{id}"), ("x", "1"));
-            key.print(&head, "n", true).head.count_ones()
+            key.fingerprint(&head, "n", true).head.count_ones()
         })
         .sum();
     assert!((15_000..17_000).contains(&set), "{set} of 32000");
@@ -225,7 +273,7 @@ fn a_print_uses_every_bit() {
 fn a_write_is_no_resend_of_a_get() {
     let key = nonces(10, 10).of("key");
     let now = Instant::now();
-    assert_eq!(key.note(print(1, 7, true), now), Ok(Room::Enough));
-    let write = key.note(print(1, 7, false), now);
-    assert_eq!(write, Err(Refused::NonceUsed));
+    assert_eq!(key.record(fingerprint(1, 7, true), now), Ok(Capacity::Free));
+    let write = key.record(fingerprint(1, 7, false), now);
+    assert_eq!(write, Err(AuthError::NonceUsed));
 }

@@ -26,7 +26,7 @@ use crate::private_file::{AtomicFile, PrivateFileError, beside, read_private};
 
 /// A write as it is journalled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Record {
+pub(super) struct WriteRecord {
     pub(super) fingerprints: [[u8; 16]; 2],
     /// The signed date, in seconds since 1970.
     pub(super) date: i64,
@@ -34,24 +34,24 @@ pub(super) struct Record {
 
 /// What was found in the journal.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Contents {
+pub(super) enum JournalContents {
     /// There was none.
     New,
     /// Every write that was sent by who kept it.
-    Whole(Vec<Record>),
+    Whole(Vec<WriteRecord>),
     /// What is left; others may have been in it.
-    Damaged(Vec<Record>),
+    Damaged(Vec<WriteRecord>),
 }
 
 /// An open journal. One append at a time; a disk that hangs holds up one thread alone.
 #[derive(Debug)]
-pub(in crate::auth) struct Journal {
-    state: Arc<tokio::sync::Mutex<State>>,
-    writes: Arc<OnFirstUse<Counters<Succeeded>>>,
+pub(in crate::auth) struct WriteJournal {
+    state: Arc<tokio::sync::Mutex<JournalFile>>,
+    appends: Arc<OnFirstUse<Counters<Succeeded>>>,
 }
 
 #[derive(Debug)]
-struct State {
+struct JournalFile {
     path: PathBuf,
     /// Positioned behind the last whole record; nothing after a failure that left it in doubt.
     file: Option<File>,
@@ -60,7 +60,7 @@ struct State {
     lock: Option<File>,
 }
 
-impl Record {
+impl WriteRecord {
     pub(super) fn of(proof: &WriteProof) -> Self {
         Self {
             fingerprints: proof.fingerprints.map(|whole| {
@@ -76,23 +76,23 @@ impl Record {
         let start = bytes.len();
         bytes.extend(self.fingerprints.as_flattened());
         bytes.extend(self.date.to_le_bytes());
-        let sum = sum(&bytes[start..]);
+        let sum = checksum(&bytes[start..]);
         bytes.extend(sum);
     }
 
-    fn decode(bytes: &[u8; RECORD]) -> Option<Self> {
-        let (content, sealed) = bytes.split_last_chunk::<SUM>()?;
+    fn decode(bytes: &[u8; RECORD_LEN]) -> Option<Self> {
+        let (content, sealed) = bytes.split_last_chunk::<CHECKSUM_LEN>()?;
         let (first, rest) = content.split_first_chunk()?;
         let (second, date) = rest.split_first_chunk()?;
-        (sum(content) == *sealed).then_some(Self {
+        (checksum(content) == *sealed).then_some(Self {
             fingerprints: [*first, *second],
             date: i64::from_le_bytes(date.try_into().ok()?),
         })
     }
 }
 
-impl Contents {
-    pub(super) fn into_records(self) -> Vec<Record> {
+impl JournalContents {
+    pub(super) fn into_records(self) -> Vec<WriteRecord> {
         match self {
             Self::New => Vec::new(),
             Self::Whole(records) | Self::Damaged(records) => records,
@@ -101,72 +101,77 @@ impl Contents {
 }
 
 /// Reads what a journal holds.
-pub(super) fn decode(bytes: &[u8]) -> Contents {
-    let Some(records) = bytes.strip_prefix(&head()) else {
+pub(super) fn decode(bytes: &[u8]) -> JournalContents {
+    let Some(records) = bytes.strip_prefix(&header()) else {
         // A file that was made and not filled before the process ended is a new one.
-        return if bytes.len() < HEAD && head().starts_with(bytes) {
-            Contents::New
+        return if bytes.len() < HEADER_LEN && header().starts_with(bytes) {
+            JournalContents::New
         } else {
-            Contents::Damaged(Vec::new())
+            JournalContents::Damaged(Vec::new())
         };
     };
-    let read: Vec<_> = records.as_chunks().0.iter().map(Record::decode).collect();
+    let read: Vec<_> = records
+        .as_chunks()
+        .0
+        .iter()
+        .map(WriteRecord::decode)
+        .collect();
     let good = || read.iter().flatten().copied().collect::<Vec<_>>();
     // What a crash tore is at the end, behind every record whose write was sent.
     let whole = read.iter().take_while(|record| record.is_some()).count();
     if good().len() == whole {
-        Contents::Whole(good())
+        JournalContents::Whole(good())
     } else {
-        Contents::Damaged(good())
+        JournalContents::Damaged(good())
     }
 }
 
-impl Journal {
+impl WriteJournal {
     /// Takes the journal at `path` for this process, reads it, and makes it fit to be appended to.
     pub(super) fn open(
         path: &Path,
         most: usize,
         metrics: &Metrics,
-    ) -> io::Result<(Self, Contents)> {
+    ) -> io::Result<(Self, JournalContents)> {
         let lock = lock(path)?;
-        let limit = (HEAD + RECORD * (COMPACT * most + SLACK + 1)) as u64;
+        let limit = (HEADER_LEN + RECORD_LEN * (COMPACTION_FACTOR * most + SLACK + 1)) as u64;
         let contents = match read_private(path, limit) {
             Ok(bytes) => decode(&bytes),
-            Err(PrivateFileError::Missing) => Contents::New,
+            Err(PrivateFileError::Missing) => JournalContents::New,
             Err(PrivateFileError::Io(error)) => return Err(error),
             Err(error) => return Err(io::Error::other(error.to_string())),
         };
-        if let Contents::Damaged(left) = &contents {
+        if let JournalContents::Damaged(left) = &contents {
             tracing::error!(journal = %path.display(), left = left.len(), "the journal of write nonces is damaged: writes dated before this start and 5 s more are refused, for one may have been sent already");
         }
-        let mut state = State {
+        let mut state = JournalFile {
             path: path.to_owned(),
             file: None,
             records: 0,
             lock: Some(lock),
         };
         let records = match &contents {
-            Contents::New => &Vec::new(),
-            Contents::Whole(records) | Contents::Damaged(records) => records,
+            JournalContents::New => &Vec::new(),
+            JournalContents::Whole(records) | JournalContents::Damaged(records) => records,
         };
         state.rewrite(records)?;
         let journal = Self {
             state: Arc::new(tokio::sync::Mutex::new(state)),
-            writes: Arc::clone(&metrics.write_journal),
+            appends: Arc::clone(&metrics.write_journal),
         };
         metrics.write_journal.expose();
         Ok((journal, contents))
     }
 
-    /// Writes a record down to the disk. `all` are those to keep should the file be written anew, this
+    /// WriteLog a record down to the disk. `all` are those to keep should the file be written anew, this
     /// one among them.
     ///
     /// # Errors
     /// Where it may not be there: its write must not be sent.
     pub(super) async fn append(
         &self,
-        record: Record,
-        all: impl FnOnce() -> Vec<Record> + Send + 'static,
+        record: WriteRecord,
+        all: impl FnOnce() -> Vec<WriteRecord> + Send + 'static,
     ) -> Result<(), ()> {
         let state = Arc::clone(&self.state);
         let appending = async {
@@ -178,7 +183,7 @@ impl Journal {
         };
         let appended = timeout(DEADLINE, appending).await;
         let appended = appended.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        self.writes.of((&appended).into()).inc();
+        self.appends.of((&appended).into()).inc();
         appended.map_err(|error| {
             tracing::error!(%error, "the nonce of a write could not be journalled, so the write was not sent: see that the disk of auth.write_journal has room and answers");
         })
@@ -193,14 +198,18 @@ impl Journal {
     }
 }
 
-impl State {
-    fn append(&mut self, record: Record, all: impl FnOnce() -> Vec<Record>) -> io::Result<()> {
+impl JournalFile {
+    fn append(
+        &mut self,
+        record: WriteRecord,
+        all: impl FnOnce() -> Vec<WriteRecord>,
+    ) -> io::Result<()> {
         if self.lock.is_none() {
             return Err(io::Error::other("it is closed"));
         }
         // Taken, so that a failure leaves nothing to append to.
         if let Some(mut file) = self.file.take() {
-            let mut bytes = Vec::with_capacity(RECORD);
+            let mut bytes = Vec::with_capacity(RECORD_LEN);
             record.encode(&mut bytes);
             file.write_all(&bytes)?;
             file.sync_data()?;
@@ -211,15 +220,15 @@ impl State {
             }
         }
         let all = all();
-        if self.file.is_none() || self.records > COMPACT * all.len() + SLACK {
+        if self.file.is_none() || self.records > COMPACTION_FACTOR * all.len() + SLACK {
             self.rewrite(&all)?;
         }
         Ok(())
     }
 
-    fn rewrite(&mut self, records: &[Record]) -> io::Result<()> {
-        let mut bytes = Vec::with_capacity(HEAD + RECORD * records.len());
-        bytes.extend(head());
+    fn rewrite(&mut self, records: &[WriteRecord]) -> io::Result<()> {
+        let mut bytes = Vec::with_capacity(HEADER_LEN + RECORD_LEN * records.len());
+        bytes.extend(header());
         for record in records {
             record.encode(&mut bytes);
         }
@@ -247,25 +256,25 @@ fn lock(path: &Path) -> io::Result<File> {
     }
 }
 
-fn head() -> [u8; HEAD] {
-    let mut head = [0; HEAD];
+fn header() -> [u8; HEADER_LEN] {
+    let mut head = [0; HEADER_LEN];
     head[..8].copy_from_slice(b"PAINONC\n");
     head[8..12].copy_from_slice(&VERSION.to_le_bytes());
     head
 }
 
-fn sum(content: &[u8]) -> [u8; SUM] {
-    let mut sum = [0; SUM];
-    sum.copy_from_slice(&digest::digest(&digest::SHA256, content).as_ref()[..SUM]);
+fn checksum(content: &[u8]) -> [u8; CHECKSUM_LEN] {
+    let mut sum = [0; CHECKSUM_LEN];
+    sum.copy_from_slice(&digest::digest(&digest::SHA256, content).as_ref()[..CHECKSUM_LEN]);
     sum
 }
 
 const VERSION: u32 = 1;
-const HEAD: usize = 16;
-const SUM: usize = 8;
-const RECORD: usize = 16 + 16 + 8 + SUM;
+const HEADER_LEN: usize = 16;
+const CHECKSUM_LEN: usize = 8;
+const RECORD_LEN: usize = 16 + 16 + 8 + CHECKSUM_LEN;
 /// The file is written anew when it holds so many times what is remembered, and so many records more.
-const COMPACT: usize = 2;
+const COMPACTION_FACTOR: usize = 2;
 const SLACK: usize = 1024;
 /// Time for one record to reach the disk. Clients give up after three seconds.
 const DEADLINE: Duration = Duration::from_secs(2);

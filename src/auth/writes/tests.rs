@@ -12,8 +12,8 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_790_000_000 + seconds).unwrap()
 }
 
-fn open(path: Option<&Path>, now: Timestamp) -> Writes {
-    Writes::open(path, &Metrics::new(), now)
+fn open(path: Option<&Path>, now: Timestamp) -> WriteLog {
+    WriteLog::open(path, &Metrics::new(), now)
 }
 
 #[tokio::test]
@@ -24,12 +24,12 @@ async fn a_write_is_let_in_once_over_restarts() {
     let writes = open(Some(&path), at(0));
     assert_eq!(writes.claim(&write, at(0), false).await, Ok(()));
     let again = writes.claim(&write, at(0), false).await;
-    assert_eq!(again, Err(Refused::NonceUsed));
+    assert_eq!(again, Err(AuthError::NonceUsed));
     // Killed: nothing was closed but by the kernel.
     drop(writes);
     let writes = open(Some(&path), at(1));
     let again = writes.claim(&write, at(1), false).await;
-    assert_eq!(again, Err(Refused::NonceUsed));
+    assert_eq!(again, Err(AuthError::NonceUsed));
     let before = proof("2", at(-600));
     assert_eq!(writes.claim(&before, at(1), false).await, Ok(()));
 }
@@ -40,9 +40,9 @@ async fn neither_the_nonce_nor_the_signature_comes_again() {
     let write = WriteProof::new("KEY", "nonce", b"signature", at(0));
     assert_eq!(writes.claim(&write, at(0), false).await, Ok(()));
     for (key, nonce, signature, outcome) in [
-        ("KEY", "nonce", b"another s", Err(Refused::NonceUsed)),
+        ("KEY", "nonce", b"another s", Err(AuthError::NonceUsed)),
         // Another key with the same secret: the key's id is not signed.
-        ("OTHER", "nonce", b"signature", Err(Refused::NonceUsed)),
+        ("OTHER", "nonce", b"signature", Err(AuthError::NonceUsed)),
         ("OTHER", "nonce", b"another s", Ok(())),
     ] {
         let other = WriteProof::new(key, nonce, signature, at(0));
@@ -54,10 +54,10 @@ async fn neither_the_nonce_nor_the_signature_comes_again() {
 async fn without_a_journal_no_write_from_before_a_restart_is_let_in() {
     let writes = open(None, at(100));
     for (date, now, outcome) in [
-        (104, 106, Err(Refused::Expired)),
+        (104, 106, Err(AuthError::Expired)),
         (105, 106, Ok(())),
         (111, 106, Ok(())),
-        (112, 106, Err(Refused::Expired)),
+        (112, 106, Err(AuthError::Expired)),
     ] {
         let write = proof(&date.to_string(), at(date));
         assert_eq!(
@@ -78,7 +78,7 @@ async fn a_journal_that_begins_now_knows_nothing_of_before() {
     let folder = TempDir::new().unwrap();
     let writes = open(Some(&folder.path().join("journal")), at(100));
     let early = writes.claim(&proof("1", at(98)), at(100), false).await;
-    assert_eq!(early, Err(Refused::Expired));
+    assert_eq!(early, Err(AuthError::Expired));
     for (nonce, date) in [("2", 99), ("3", 100), ("4", 400)] {
         let write = proof(nonce, at(date));
         assert_eq!(writes.claim(&write, at(100), false).await, Ok(()), "{date}");
@@ -93,26 +93,26 @@ async fn a_journal_that_cannot_be_kept_is_none() {
         let writes = open(Some(&folder.path().join(path)), at(0));
         let write = proof("1", at(4));
         let claimed = writes.claim(&write, at(4), false).await;
-        assert_eq!(claimed, Err(Refused::Expired), "{path}");
+        assert_eq!(claimed, Err(AuthError::Expired), "{path}");
     }
     held.close().await;
     let closed = held.claim(&proof("1", at(4)), at(4), false).await;
-    assert_eq!(closed, Err(Refused::NotRecorded));
+    assert_eq!(closed, Err(AuthError::NotRecorded));
 }
 
 #[test]
 fn a_write_is_kept_until_its_date_cannot_hold_by_either_clock() {
-    let mut known = Known::default();
+    let mut claimed = ClaimedWrites::default();
     let now = Instant::now();
-    let record = |nonce: &str, date| Record::of(&proof(nonce, at(date)));
-    known.note(record("1", 0), at(0), now).unwrap();
+    let record = |nonce: &str, date| WriteRecord::of(&proof(nonce, at(date)));
+    claimed.note(record("1", 0), at(0), now).unwrap();
     for (wall, passed, outcome) in [
-        (3600, 60, Err(Refused::NonceUsed)),
-        (60, 3600, Err(Refused::NonceUsed)),
+        (3600, 60, Err(AuthError::NonceUsed)),
+        (60, 3600, Err(AuthError::NonceUsed)),
         (3600, 3600, Ok(())),
     ] {
         let later = now + Duration::from_secs(passed);
-        let noted = known.note(record("1", 0), at(wall), later);
+        let noted = claimed.note(record("1", 0), at(wall), later);
         assert_eq!(noted, outcome, "{wall} {passed}");
     }
 }

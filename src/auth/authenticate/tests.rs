@@ -113,17 +113,17 @@ fn enter(
     head: &Parts,
     peer: &Peer,
     action: Action,
-) -> Result<SignedIn, Refused> {
-    sign_in(clients, head, peer, action, now())
+) -> Result<Authenticated, AuthError> {
+    authenticate(clients, head, peer, action, now())
 }
 
 /// The name that a request is let in by, at a gateway that has seen none before.
-fn name(head: &Parts, peer: &Peer, action: Action) -> Result<String, Refused> {
+fn name(head: &Parts, peer: &Peer, action: Action) -> Result<String, AuthError> {
     let signed_in = enter(&clients(), head, peer, action)?;
     Ok(signed_in.principal.name().to_owned())
 }
 
-fn named(head: &Parts) -> Result<String, Refused> {
+fn named(head: &Parts) -> Result<String, AuthError> {
     name(head, &tcp(false, &[]), Action::GetImage)
 }
 
@@ -141,11 +141,11 @@ fn a_signed_read_is_let_in_and_its_nonce_is_used_up() {
     let signed_in = enter(&clients, &head, &peer, Action::GetImage).unwrap();
     assert_eq!(signed_in.principal.name(), "plain");
     assert_eq!(signed_in.body, BodyProof::Unsigned);
-    assert!(signed_in.write.is_none() && signed_in.foreign_key.is_none());
+    assert!(signed_in.write.is_none() && signed_in.ignored_signature.is_none());
     head.headers
         .insert("x-unsigned", HeaderValue::from_static("1"));
     let again = enter(&clients, &head, &peer, Action::GetImage);
-    assert_eq!(again.err(), Some(Refused::NonceUsed));
+    assert_eq!(again.err(), Some(AuthError::NonceUsed));
 }
 
 #[test]
@@ -163,36 +163,36 @@ fn a_signed_write_tells_its_body_and_may_not_come_again() {
         };
         let signed_in = enter(&clients, &write.head(), &peer, action);
         if action == Action::PublishImage {
-            assert_eq!(signed_in.err(), Some(Refused::NonceUsed));
+            assert_eq!(signed_in.err(), Some(AuthError::NonceUsed));
             continue;
         }
         let signed_in = signed_in.unwrap();
         assert_eq!(signed_in.write.map(|proof| proof.date), Some(now()));
         assert_eq!(signed_in.body.check(b"{}"), Ok(()));
-        assert_eq!(signed_in.body.check(b"{ }"), Err(Refused::Body));
+        assert_eq!(signed_in.body.check(b"{ }"), Err(AuthError::Body));
         let again = enter(&clients, &write.head(), &peer, action);
-        assert_eq!(again.err(), Some(Refused::NonceUsed));
+        assert_eq!(again.err(), Some(AuthError::NonceUsed));
     }
 }
 
 #[test]
 fn each_thing_that_is_signed_is_checked() {
     for (header, value, refused) in [
-        ("x-acs-date", "2026-11-23T09:09:37.5Z", Refused::BadDate),
-        ("x-acs-date", "2026-11-23 09:09:37Z", Refused::Mismatch),
-        ("x-acs-date", "20261123T09:09:37+00", Refused::BadDate),
-        ("x-acs-date", "2026-11-23T09:24:38Z", Refused::Expired),
-        ("x-acs-date", "2026-11-23T08:54:36Z", Refused::Expired),
-        ("x-acs-date", "2026-11-23T09:09:38Z", Refused::Mismatch),
-        ("x-acs-version", "2014-05-26", Refused::Version),
-        ("x-acs-action", "RemoveImage", Refused::Action),
-        ("x-acs-content-sha256", "00", Refused::Body),
-        ("x-acs-signature-nonce", "other", Refused::Mismatch),
-        ("host", "other.example", Refused::Mismatch),
+        ("x-acs-date", "2026-11-23T09:09:37.5Z", AuthError::BadDate),
+        ("x-acs-date", "2026-11-23 09:09:37Z", AuthError::Mismatch),
+        ("x-acs-date", "20261123T09:09:37+00", AuthError::BadDate),
+        ("x-acs-date", "2026-11-23T09:24:38Z", AuthError::Expired),
+        ("x-acs-date", "2026-11-23T08:54:36Z", AuthError::Expired),
+        ("x-acs-date", "2026-11-23T09:09:38Z", AuthError::Mismatch),
+        ("x-acs-version", "2014-05-26", AuthError::Version),
+        ("x-acs-action", "RemoveImage", AuthError::Action),
+        ("x-acs-content-sha256", "00", AuthError::Body),
+        ("x-acs-signature-nonce", "other", AuthError::Mismatch),
+        ("host", "other.example", AuthError::Mismatch),
         (
             "authorization",
             "Basic eDp5",
-            Refused::Unreadable("ACS3-HMAC-SHA256 and ACS3-HMAC-SM3 are, with issued keys"),
+            AuthError::Unreadable("ACS3-HMAC-SHA256 and ACS3-HMAC-SM3 are, with issued keys"),
         ),
     ] {
         assert_eq!(
@@ -205,7 +205,7 @@ fn each_thing_that_is_signed_is_checked() {
     let unknown = name(&other, &tcp(false, &[]), Action::Unknown);
     assert_eq!(
         unknown,
-        Err(Refused::Mismatch),
+        Err(AuthError::Mismatch),
         "no operation is refused as such later"
     );
     for seconds in [-900, 900] {
@@ -227,10 +227,10 @@ fn each_thing_that_is_signed_is_checked() {
 fn a_token_goes_with_its_key_alone() {
     for (key, token, expected) in [
         ("GWPLAIN", None, Ok("plain")),
-        ("GWPLAIN", Some("the-token"), Err(Refused::WrongToken)),
-        ("GWTEMP", None, Err(Refused::NoToken)),
+        ("GWPLAIN", Some("the-token"), Err(AuthError::WrongToken)),
+        ("GWTEMP", None, Err(AuthError::NoToken)),
         ("GWTEMP", Some("the-token"), Ok("temporary")),
-        ("GWTEMP", Some("another"), Err(Refused::WrongToken)),
+        ("GWTEMP", Some("another"), Err(AuthError::WrongToken)),
     ] {
         let head = Acs3 {
             key,
@@ -250,8 +250,8 @@ fn a_certificate_decides_only_beside_a_key_that_was_not_issued_here() {
         ("LTAI5tReal", &job, Ok("job")),
         ("GWNOBODY", &job, Ok("job")),
         ("GWPLAIN", &job, Ok("plain")),
-        ("LTAI5tReal", &stranger, Err(Refused::CloudKey)),
-        ("GWNOBODY", &stranger, Err(Refused::UnknownKey)),
+        ("LTAI5tReal", &stranger, Err(AuthError::CloudKey)),
+        ("GWNOBODY", &stranger, Err(AuthError::UnknownKey)),
     ] {
         let head = Acs3 { key, ..get() }.head();
         assert_eq!(
@@ -263,7 +263,7 @@ fn a_certificate_decides_only_beside_a_key_that_was_not_issued_here() {
     let forged = changed("host", "other.example");
     assert_eq!(
         name(&forged, &job, Action::GetImage),
-        Err(Refused::Mismatch)
+        Err(AuthError::Mismatch)
     );
     let foreign = Acs3 {
         key: "LTAI5tReal",
@@ -271,7 +271,7 @@ fn a_certificate_decides_only_beside_a_key_that_was_not_issued_here() {
     }
     .head();
     let signed_in = enter(&clients(), &foreign, &job, Action::GetImage).unwrap();
-    assert_eq!(signed_in.foreign_key, Some(Refused::CloudKey));
+    assert_eq!(signed_in.ignored_signature, Some(AuthError::CloudKey));
 }
 
 #[test]
@@ -283,9 +283,9 @@ fn without_a_signature_a_token_or_the_certificate_decides() {
         name(&head("GET", IMAGE, &[header]), peer, Action::GetImage)
     };
     let nothing = ("accept", "*/*");
-    assert_eq!(by(nothing, &tls), Err(Refused::NoCredential));
+    assert_eq!(by(nothing, &tls), Err(AuthError::NoCredential));
     assert_eq!(by(nothing, &job), Ok("job".to_owned()));
-    assert_eq!(by(nothing, &stranger), Err(Refused::UnknownKey));
+    assert_eq!(by(nothing, &stranger), Err(AuthError::UnknownKey));
     for (header, prefix) in [("authorization", "Bearer "), ("x-acs-bearer-token", "")] {
         let [good, bad] = ["test-token", "another"].map(|token| format!("{prefix}{token}"));
         assert_eq!(by((header, &good), &tls), Ok("bearer".to_owned()));
@@ -293,10 +293,10 @@ fn without_a_signature_a_token_or_the_certificate_decides() {
             by((header, &good), &Peer::default()),
             Ok("bearer".to_owned())
         );
-        assert_eq!(by((header, &bad), &tls), Err(Refused::UnknownKey));
+        assert_eq!(by((header, &bad), &tls), Err(AuthError::UnknownKey));
         assert_eq!(
             by((header, &good), &open),
-            Err(Refused::Exposed(OPEN_TOKEN))
+            Err(AuthError::Exposed(EXPOSED_TOKEN))
         );
     }
 }
@@ -321,8 +321,8 @@ fn an_older_signature_is_taken_where_nobody_can_change_what_it_leaves_out() {
     let nonce = ("x-acs-signature-nonce", "n");
     let typed = ("content-type", "text/plain");
     let (read, write) = (Action::GetImage, Action::AddImage);
-    let exposed = Err(Refused::Exposed(OPEN_BODY));
-    let no_nonce = Err(Refused::Unsigned("x-acs-signature-nonce"));
+    let exposed = Err(AuthError::Exposed(EXPOSED_BODY));
+    let no_nonce = Err(AuthError::Unsigned("x-acs-signature-nonce"));
     for (method, target, headers, peer, action, expected) in [
         ("GET", image, &[][..], &open, read, Ok("plain")),
         ("GET", image, &[nonce], &open, read, Ok("plain")),
@@ -333,7 +333,7 @@ fn an_older_signature_is_taken_where_nobody_can_change_what_it_leaves_out() {
             &[],
             &open,
             read,
-            Err(Refused::Mismatch),
+            Err(AuthError::Mismatch),
         ),
         (
             "GET",
@@ -341,7 +341,7 @@ fn an_older_signature_is_taken_where_nobody_can_change_what_it_leaves_out() {
             &[],
             &open,
             read,
-            Err(Refused::Ambiguous),
+            Err(AuthError::Ambiguous),
         ),
         (
             "GET",
@@ -349,7 +349,7 @@ fn an_older_signature_is_taken_where_nobody_can_change_what_it_leaves_out() {
             &[("x-acs-version", "2014-05-26")],
             &open,
             read,
-            Err(Refused::Version),
+            Err(AuthError::Version),
         ),
         (
             "GET",
@@ -357,7 +357,7 @@ fn an_older_signature_is_taken_where_nobody_can_change_what_it_leaves_out() {
             &[("x-acs-action", "RemoveImage")],
             &open,
             read,
-            Err(Refused::Action),
+            Err(AuthError::Action),
         ),
         (
             "GET",
@@ -365,7 +365,7 @@ fn an_older_signature_is_taken_where_nobody_can_change_what_it_leaves_out() {
             &[("x-acs-security-token", "t")],
             &open,
             read,
-            Err(Refused::WrongToken),
+            Err(AuthError::WrongToken),
         ),
         ("POST", image, &[nonce], &open, write, exposed),
         ("POST", image, &[nonce], &tls, write, Ok("plain")),
@@ -376,7 +376,7 @@ fn an_older_signature_is_taken_where_nobody_can_change_what_it_leaves_out() {
             &[nonce, typed],
             &tls,
             write,
-            Err(Refused::Mismatch),
+            Err(AuthError::Mismatch),
         ),
         ("POST", image, &[], &tls, write, no_nonce),
     ] {
@@ -391,5 +391,5 @@ fn an_older_signature_is_taken_where_nobody_can_change_what_it_leaves_out() {
     let head = roa("POST", image, &[nonce]);
     assert!(enter(&clients, &head, &tls, write).unwrap().write.is_some());
     let again = enter(&clients, &head, &tls, write);
-    assert_eq!(again.err(), Some(Refused::NonceUsed));
+    assert_eq!(again.err(), Some(AuthError::NonceUsed));
 }

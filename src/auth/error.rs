@@ -3,7 +3,7 @@
 /// Why a request was not let in. It names nothing secret: not the key's secret, not the token, not the
 /// signature that would have been right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum AuthError {
     /// No credential at all.
     #[error("AccessKeyId is mandatory for this action.")]
     NoCredential,
@@ -66,8 +66,8 @@ pub enum Refused {
     Exposed(&'static str),
 }
 
-impl Refused {
-    /// Every [`Refused::reason`], so that each is counted from 0.
+impl AuthError {
+    /// Every [`AuthError::reason`], so that each is counted from 0.
     pub const REASONS: [&str; 18] = [
         "no_credential",
         "unreadable",

@@ -14,16 +14,16 @@ use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
-use super::named::{Covered, Header, Named};
-use super::nonces::Room;
-use super::{Client, Clients, Principal, Refused, WriteProof};
+use super::headers::{AuthHeaders, Header, SignedHeaders};
+use super::nonces::Capacity;
+use super::{AuthError, Client, Clients, Principal, WriteProof};
 use crate::api::{self, Action};
 use crate::peer::Peer;
 use crate::signing::{self, Algorithm, Lines, WINDOW_SECONDS, hex, roa};
 
 /// A request that was let in.
 #[derive(Debug, Clone)]
-pub struct SignedIn {
+pub struct Authenticated {
     /// Whom it speaks for.
     pub principal: Principal,
     /// What its body must be.
@@ -32,7 +32,7 @@ pub struct SignedIn {
     pub write: Option<WriteProof>,
     /// Why its signature was passed over, where the key was not issued here and a client certificate
     /// decided.
-    pub(super) foreign_key: Option<Refused>,
+    pub(super) ignored_signature: Option<AuthError>,
 }
 
 /// What was signed about a body that has not been read yet.
@@ -48,17 +48,17 @@ impl BodyProof {
     /// Whether this is the body that was signed.
     ///
     /// # Errors
-    /// [`Refused::Body`] if not.
-    pub fn check(&self, body: &[u8]) -> Result<(), Refused> {
+    /// [`AuthError::Body`] if not.
+    pub fn check(&self, body: &[u8]) -> Result<(), AuthError> {
         match self {
             Self::Unsigned => Ok(()),
             Self::Hash(algorithm, signed) if *signed == hex(&algorithm.hash(body)) => Ok(()),
-            Self::Hash(..) => Err(Refused::Body),
+            Self::Hash(..) => Err(AuthError::Body),
         }
     }
 }
 
-impl SignedIn {
+impl Authenticated {
     /// Where nobody signs in.
     #[must_use]
     pub const fn anonymous() -> Self {
@@ -66,7 +66,7 @@ impl SignedIn {
             principal: Principal::Anonymous,
             body: BodyProof::Unsigned,
             write: None,
-            foreign_key: None,
+            ignored_signature: None,
         }
     }
 
@@ -79,109 +79,115 @@ impl SignedIn {
 }
 
 /// Why a bearer token is refused.
-const OPEN_TOKEN: &str = "a bearer token is taken only over TLS, loopback or a Unix socket";
+const EXPOSED_TOKEN: &str = "a bearer token is taken only over TLS, loopback or a Unix socket";
 /// Whoever changes the body on its way leaves this signature valid, on loopback too.
-const OPEN_BODY: &str = "an ROA v2 signature does not cover the body, so a write with it is taken only over TLS or a Unix socket: sign with ACS3-HMAC-SHA256";
+const EXPOSED_BODY: &str = "an ROA v2 signature does not cover the body, so a write with it is taken only over TLS or a Unix socket: sign with ACS3-HMAC-SHA256";
 /// Keys of the cloud itself begin so.
-const CLOUD_KEY: &str = "LTAI";
+const CLOUD_KEY_PREFIX: &str = "LTAI";
 
 /// Tells who sends a request. `action` is what its path asks for, `Unknown` for no operation.
-pub(super) fn sign_in(
+pub(super) fn authenticate(
     clients: &Clients,
     head: &Parts,
     peer: &Peer,
     action: Action,
     now: Timestamp,
-) -> Result<SignedIn, Refused> {
-    let named = Named::of(&head.headers);
-    let credential = named
-        .once(Header::Authorization)
-        .map_err(|_| Refused::Unreadable("one Authorization header is"))?;
+) -> Result<Authenticated, AuthError> {
+    let headers = AuthHeaders::find(&head.headers);
+    let credential = headers
+        .optional(Header::Authorization)
+        .map_err(|_| AuthError::Unreadable("one Authorization header is"))?;
     let Some(credential) = credential else {
-        return without_authorization(clients, &named, peer);
+        return without_authorization(clients, &headers, peer);
     };
     if let Some(token) = credential.strip_prefix("Bearer ") {
-        return bearer(clients, token, peer);
+        return by_bearer_token(clients, token, peer);
     }
     let signed = if credential.starts_with("acs ") {
-        by_roa(clients, (head, &named), peer, action, now, credential)
+        by_roa(clients, (head, &headers), peer, action, now, credential)
     } else {
-        by_acs3(clients, (head, &named), action, now, credential)
+        by_acs3(clients, (head, &headers), action, now, credential)
     };
-    signed.or_else(|refused| instead_by_certificate(clients, peer, refused))
+    signed.or_else(|refused| certificate_instead(clients, peer, refused))
 }
 
 /// Signs a client in by its certificate where its key was not issued here: an SDK cannot be kept from
 /// signing, so it signs with some key even where the certificate is the credential.
-fn instead_by_certificate(
+fn certificate_instead(
     clients: &Clients,
     peer: &Peer,
-    refused: Refused,
-) -> Result<SignedIn, Refused> {
+    refused: AuthError,
+) -> Result<Authenticated, AuthError> {
     let client = by_certificate(clients, peer)
-        .filter(|_| matches!(refused, Refused::UnknownKey | Refused::CloudKey))
+        .filter(|_| matches!(refused, AuthError::UnknownKey | AuthError::CloudKey))
         .ok_or(refused)?;
-    Ok(SignedIn {
-        foreign_key: Some(refused),
-        ..SignedIn::without_signature(client)
+    Ok(Authenticated {
+        ignored_signature: Some(refused),
+        ..Authenticated::without_signature(client)
     })
 }
 
 fn by_certificate(clients: &Clients, peer: &Peer) -> Option<Arc<Client>> {
-    peer.names.iter().find_map(|name| clients.by_name(name))
+    peer.names
+        .iter()
+        .find_map(|name| clients.by_certificate_name(name))
 }
 
 fn without_authorization(
     clients: &Clients,
-    named: &Named<'_>,
+    headers: &AuthHeaders<'_>,
     peer: &Peer,
-) -> Result<SignedIn, Refused> {
-    if let Some(token) = named.once(Header::BearerToken)? {
-        return bearer(clients, token, peer);
+) -> Result<Authenticated, AuthError> {
+    if let Some(token) = headers.optional(Header::BearerToken)? {
+        return by_bearer_token(clients, token, peer);
     }
     if peer.names.is_empty() {
-        return Err(Refused::NoCredential);
+        return Err(AuthError::NoCredential);
     }
     by_certificate(clients, peer)
-        .map(SignedIn::without_signature)
-        .ok_or(Refused::UnknownKey)
+        .map(Authenticated::without_signature)
+        .ok_or(AuthError::UnknownKey)
 }
 
-fn bearer(clients: &Clients, token: &str, peer: &Peer) -> Result<SignedIn, Refused> {
+fn by_bearer_token(
+    clients: &Clients,
+    token: &str,
+    peer: &Peer,
+) -> Result<Authenticated, AuthError> {
     if !peer.is_private() {
-        return Err(Refused::Exposed(OPEN_TOKEN));
+        return Err(AuthError::Exposed(EXPOSED_TOKEN));
     }
     // Found by its hash: how long that takes tells nothing about a token that is known.
     let hash = digest::digest(&digest::SHA256, token.trim().as_bytes());
     clients
         .by_token(hash.as_ref())
-        .map(SignedIn::without_signature)
-        .ok_or(Refused::UnknownKey)
+        .map(Authenticated::without_signature)
+        .ok_or(AuthError::UnknownKey)
 }
 
 fn by_acs3(
     clients: &Clients,
-    (head, named): (&Parts, &Named<'_>),
+    (head, headers): (&Parts, &AuthHeaders<'_>),
     action: Action,
     now: Timestamp,
     credential: &str,
-) -> Result<SignedIn, Refused> {
+) -> Result<Authenticated, AuthError> {
     let authorization = signing::Authorization::parse(credential).map_err(|_| {
-        Refused::Unreadable("ACS3-HMAC-SHA256 and ACS3-HMAC-SM3 are, with issued keys")
+        AuthError::Unreadable("ACS3-HMAC-SHA256 and ACS3-HMAC-SM3 are, with issued keys")
     })?;
-    let client = known(clients, authorization.access_key_id)?;
-    let covered = Covered::by(authorization.signed_headers);
-    let signed = |header| covered.value(named, header);
+    let client = client_of_key(clients, authorization.access_key_id)?;
+    let covered = SignedHeaders::parse(authorization.signed_headers);
+    let signed = |header| covered.value(headers, header);
     let (date, nonce) = (signed(Header::Date)?, signed(Header::Nonce)?);
     let hash = signed(Header::Hash)?;
     let date = check_date(parse_acs_date(date), now)?;
     check_version(signed(Header::Version)?)?;
     check_action(signed(Header::Action)?, action)?;
-    check_token(client, named, || signed(Header::Token))?;
+    check_token(client, headers, || signed(Header::Token))?;
     let algorithm = authorization.algorithm;
     let body = if is_read(&head.method) {
         if hash != algorithm.empty_hash() {
-            return Err(Refused::Body);
+            return Err(AuthError::Body);
         }
         BodyProof::Unsigned
     } else {
@@ -200,8 +206,8 @@ fn by_acs3(
         )
         .is_ok()
     });
-    let signature = authorization.signature().ok_or(Refused::Mismatch)?;
-    let signed = Signed {
+    let signature = authorization.signature().ok_or(AuthError::Mismatch)?;
+    let request = SignedRequest {
         client,
         access_key_id: authorization.access_key_id,
         date,
@@ -209,45 +215,45 @@ fn by_acs3(
         signature: &signature,
         body,
     };
-    signed.finish(genuine, head, action)
+    request.finish(genuine, head, action)
 }
 
 fn by_roa(
     clients: &Clients,
-    (head, named): (&Parts, &Named<'_>),
+    (head, headers): (&Parts, &AuthHeaders<'_>),
     peer: &Peer,
     action: Action,
     now: Timestamp,
     credential: &str,
-) -> Result<SignedIn, Refused> {
+) -> Result<Authenticated, AuthError> {
     let authorization = roa::Authorization::parse(credential)
-        .map_err(|_| Refused::Unreadable("\"acs KEY:SIGNATURE\" is, with issued keys"))?;
-    let client = known(clients, authorization.access_key_id)?;
+        .map_err(|_| AuthError::Unreadable("\"acs KEY:SIGNATURE\" is, with issued keys"))?;
+    let client = client_of_key(clients, authorization.access_key_id)?;
     let is_unaltered = peer.encrypted || peer.address.is_none();
     if !is_unaltered && !is_read(&head.method) {
-        return Err(Refused::Exposed(OPEN_BODY));
+        return Err(AuthError::Exposed(EXPOSED_BODY));
     }
     // Every x-acs- header is part of what this signature covers.
-    let signed = |header| named.one(header);
+    let signed = |header| headers.required(header);
     let date = httpdate::parse_http_date(signed(Header::HttpDate)?)
         .ok()
         .and_then(|date| Timestamp::try_from(date).ok());
     let date = check_date(date, now)?;
     // Older SDKs send neither: the method and the path decide, and both are signed.
-    if let Some(version) = named.once(Header::Version)? {
+    if let Some(version) = headers.optional(Header::Version)? {
         check_version(version)?;
     }
-    if let Some(named) = named.once(Header::Action)? {
-        check_action(named, action)?;
+    if let Some(name) = headers.optional(Header::Action)? {
+        check_action(name, action)?;
     }
-    check_token(client, named, || signed(Header::Token))?;
-    let nonce = named.once(Header::Nonce)?;
+    check_token(client, headers, || signed(Header::Token))?;
+    let nonce = headers.optional(Header::Nonce)?;
     if nonce.is_none() && action.is_write() {
-        return Err(Refused::Unsigned(Header::Nonce.as_str()));
+        return Err(AuthError::Unsigned(Header::Nonce.as_str()));
     }
     let target = (head.uri.path(), head.uri.query().unwrap_or(""));
-    if !roa::is_unambiguous(target.1).map_err(|_| Refused::Mismatch)? {
-        return Err(Refused::Ambiguous);
+    if !roa::is_unambiguous(target.1).map_err(|_| AuthError::Mismatch)? {
+        return Err(AuthError::Ambiguous);
     }
     let has_body = head.method == Method::POST;
     let genuine = client.keys.iter().any(|key| {
@@ -261,8 +267,8 @@ fn by_roa(
         )
         .is_ok()
     });
-    let signature = authorization.signature().map_err(|_| Refused::Mismatch)?;
-    let signed = Signed {
+    let signature = authorization.signature().map_err(|_| AuthError::Mismatch)?;
+    let request = SignedRequest {
         client,
         access_key_id: authorization.access_key_id,
         date,
@@ -270,11 +276,11 @@ fn by_roa(
         signature: &signature,
         body: BodyProof::Unsigned,
     };
-    signed.finish(genuine, head, action)
+    request.finish(genuine, head, action)
 }
 
 /// A request whose signature has been read.
-struct Signed<'a> {
+struct SignedRequest<'a> {
     client: &'a Arc<Client>,
     access_key_id: &'a str,
     date: Timestamp,
@@ -283,50 +289,58 @@ struct Signed<'a> {
     body: BodyProof,
 }
 
-impl Signed<'_> {
+impl SignedRequest<'_> {
     /// Ends both ways to sign in. The nonce counts only for who has signed.
-    fn finish(self, genuine: bool, head: &Parts, action: Action) -> Result<SignedIn, Refused> {
+    fn finish(
+        self,
+        genuine: bool,
+        head: &Parts,
+        action: Action,
+    ) -> Result<Authenticated, AuthError> {
         if !genuine {
-            return Err(Refused::Mismatch);
+            return Err(AuthError::Mismatch);
         }
         let Some(nonce) = self.nonce else {
-            return Ok(self.signed_in(None));
+            return Ok(self.authenticated(None));
         };
-        self.note(head, nonce)?;
+        self.record_nonce(head, nonce)?;
         let proof = action
             .is_write()
             .then(|| WriteProof::new(self.access_key_id, nonce, self.signature, self.date));
-        Ok(self.signed_in(proof))
+        Ok(self.authenticated(proof))
     }
 
-    fn note(&self, head: &Parts, nonce: &str) -> Result<(), Refused> {
+    fn record_nonce(&self, head: &Parts, nonce: &str) -> Result<(), AuthError> {
         let Some(nonces) = &self.client.nonces else {
             return Ok(());
         };
-        let print = nonces.print(head, nonce, is_read(&head.method));
-        if nonces.note(print, Instant::now())? == Room::Made
-            && let Some(counted) = self.client.counted.get()
+        let fingerprint = nonces.fingerprint(head, nonce, is_read(&head.method));
+        if nonces.record(fingerprint, Instant::now())? == Capacity::Evicted
+            && let Some(metrics) = self.client.metrics.get()
         {
-            counted.nonce_dropped();
+            metrics.nonce_dropped();
         }
         Ok(())
     }
 
-    fn signed_in(self, write: Option<WriteProof>) -> SignedIn {
-        SignedIn {
+    fn authenticated(self, write: Option<WriteProof>) -> Authenticated {
+        Authenticated {
             body: self.body,
             write,
-            ..SignedIn::without_signature(Arc::clone(self.client))
+            ..Authenticated::without_signature(Arc::clone(self.client))
         }
     }
 }
 
-fn known<'a>(clients: &'a Clients, access_key_id: &str) -> Result<&'a Arc<Client>, Refused> {
+fn client_of_key<'a>(
+    clients: &'a Clients,
+    access_key_id: &str,
+) -> Result<&'a Arc<Client>, AuthError> {
     clients.by_key(access_key_id).ok_or({
-        if access_key_id.starts_with(CLOUD_KEY) {
-            Refused::CloudKey
+        if access_key_id.starts_with(CLOUD_KEY_PREFIX) {
+            AuthError::CloudKey
         } else {
-            Refused::UnknownKey
+            AuthError::UnknownKey
         }
     })
 }
@@ -337,30 +351,30 @@ fn parse_acs_date(text: &str) -> Option<Timestamp> {
     text.parse().ok().filter(|_| plain)
 }
 
-fn check_date(date: Option<Timestamp>, now: Timestamp) -> Result<Timestamp, Refused> {
-    let date = date.ok_or(Refused::BadDate)?;
+fn check_date(date: Option<Timestamp>, now: Timestamp) -> Result<Timestamp, AuthError> {
+    let date = date.ok_or(AuthError::BadDate)?;
     let off = now.as_second().abs_diff(date.as_second());
     if off <= WINDOW_SECONDS.unsigned_abs() {
         Ok(date)
     } else {
-        Err(Refused::Expired)
+        Err(AuthError::Expired)
     }
 }
 
-fn check_version(version: &str) -> Result<(), Refused> {
+fn check_version(version: &str) -> Result<(), AuthError> {
     if version == api::VERSION {
         Ok(())
     } else {
-        Err(Refused::Version)
+        Err(AuthError::Version)
     }
 }
 
-fn check_action(named: &str, asked: Action) -> Result<(), Refused> {
+fn check_action(name: &str, asked: Action) -> Result<(), AuthError> {
     // A request for no operation is refused as such later.
-    if asked == Action::Unknown || named == asked.as_str() {
+    if asked == Action::Unknown || name == asked.as_str() {
         Ok(())
     } else {
-        Err(Refused::Action)
+        Err(AuthError::Action)
     }
 }
 
@@ -371,17 +385,17 @@ fn is_read(method: &Method) -> bool {
 
 fn check_token<'h>(
     client: &Client,
-    named: &Named<'_>,
-    sent: impl FnOnce() -> Result<&'h str, Refused>,
-) -> Result<(), Refused> {
-    let is_sent = named.has(Header::Token);
+    headers: &AuthHeaders<'_>,
+    sent: impl FnOnce() -> Result<&'h str, AuthError>,
+) -> Result<(), AuthError> {
+    let is_sent = headers.has(Header::Token);
     match &client.token {
         None if !is_sent => Ok(()),
-        None => Err(Refused::WrongToken),
-        Some(_) if !is_sent => Err(Refused::NoToken),
+        None => Err(AuthError::WrongToken),
+        Some(_) if !is_sent => Err(AuthError::NoToken),
         Some(token) => {
             verify_slices_are_equal(sent()?.as_bytes(), token.expose_secret().as_bytes())
-                .map_err(|_| Refused::WrongToken)
+                .map_err(|_| AuthError::WrongToken)
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderValue};
 
-use super::Refused;
+use super::AuthError;
 use crate::signing::pieces;
 
 /// A header that sign-in reads.
@@ -58,26 +58,26 @@ impl Header {
 
 /// What a request says in them.
 #[derive(Debug)]
-pub(super) struct Named<'h> {
+pub(super) struct AuthHeaders<'h> {
     values: [Option<&'h HeaderValue>; Header::ALL.len()],
     /// Those that came more than once.
     repeated: u16,
 }
 
-impl<'h> Named<'h> {
-    pub(super) fn of(headers: &'h HeaderMap) -> Self {
-        let mut named = Self {
+impl<'h> AuthHeaders<'h> {
+    pub(super) fn find(headers: &'h HeaderMap) -> Self {
+        let mut found = Self {
             values: [None; Header::ALL.len()],
             repeated: 0,
         };
         for (name, value) in headers {
             if let Some(header) = Header::of(name.as_str())
-                && named.values[header as usize].replace(value).is_some()
+                && found.values[header as usize].replace(value).is_some()
             {
-                named.repeated |= header.bit();
+                found.repeated |= header.bit();
             }
         }
-        named
+        found
     }
 
     pub(super) fn has(&self, header: Header) -> bool {
@@ -85,39 +85,44 @@ impl<'h> Named<'h> {
     }
 
     /// The value of a header that may be there once.
-    pub(super) fn once(&self, header: Header) -> Result<Option<&'h str>, Refused> {
+    pub(super) fn optional(&self, header: Header) -> Result<Option<&'h str>, AuthError> {
         let Some(value) = self.values[header as usize] else {
             return Ok(None);
         };
         let text = std::str::from_utf8(value.as_bytes()).ok();
         let text = text.filter(|text| text.is_ascii() && self.repeated & header.bit() == 0);
         text.map(|text| Some(text.trim_ascii()))
-            .ok_or(Refused::Unsigned(header.as_str()))
+            .ok_or(AuthError::Unsigned(header.as_str()))
     }
 
     /// The value of a header that must be there once.
-    pub(super) fn one(&self, header: Header) -> Result<&'h str, Refused> {
-        self.once(header)?.ok_or(Refused::Unsigned(header.as_str()))
+    pub(super) fn required(&self, header: Header) -> Result<&'h str, AuthError> {
+        self.optional(header)?
+            .ok_or(AuthError::Unsigned(header.as_str()))
     }
 }
 
 /// Which of them an ACS3 signature covers.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Covered(u16);
+pub(super) struct SignedHeaders(u16);
 
-impl Covered {
+impl SignedHeaders {
     /// By the names of `SignedHeaders`.
-    pub(super) fn by(signed_headers: &str) -> Self {
-        let named = pieces(signed_headers, b';').filter_map(Header::of);
-        Self(named.fold(0, |bits, header| bits | header.bit()))
+    pub(super) fn parse(signed_headers: &str) -> Self {
+        let signed = pieces(signed_headers, b';').filter_map(Header::of);
+        Self(signed.fold(0, |bits, header| bits | header.bit()))
     }
 
     /// The one value of a header that must be covered.
-    pub(super) fn value<'h>(self, named: &Named<'h>, header: Header) -> Result<&'h str, Refused> {
+    pub(super) fn value<'h>(
+        self,
+        headers: &AuthHeaders<'h>,
+        header: Header,
+    ) -> Result<&'h str, AuthError> {
         if self.0 & header.bit() == 0 {
-            Err(Refused::Unsigned(header.as_str()))
+            Err(AuthError::Unsigned(header.as_str()))
         } else {
-            named.one(header)
+            headers.required(header)
         }
     }
 }
@@ -143,27 +148,27 @@ mod tests {
         headers.append("x-acs-version", value("1"));
         headers.append("x-acs-version", value("1"));
         headers.append("x-acs-action", "é".parse().unwrap());
-        let named = Named::of(&headers);
-        assert_eq!(named.once(Header::Date), Ok(Some("today")));
-        assert_eq!(named.once(Header::Nonce), Ok(None));
+        let headers = AuthHeaders::find(&headers);
+        assert_eq!(headers.optional(Header::Date), Ok(Some("today")));
+        assert_eq!(headers.optional(Header::Nonce), Ok(None));
         for (header, name) in [
             (Header::Version, "x-acs-version"),
             (Header::Action, "x-acs-action"),
         ] {
-            assert_eq!(named.once(header), Err(Refused::Unsigned(name)));
+            assert_eq!(headers.optional(header), Err(AuthError::Unsigned(name)));
         }
-        let covered = Covered::by("host;x-acs-date");
-        assert_eq!(covered.value(&named, Header::Date), Ok("today"));
-        let uncovered = covered.value(&named, Header::Nonce);
-        assert_eq!(uncovered, Err(Refused::Unsigned("x-acs-signature-nonce")));
+        let covered = SignedHeaders::parse("host;x-acs-date");
+        assert_eq!(covered.value(&headers, Header::Date), Ok("today"));
+        let uncovered = covered.value(&headers, Header::Nonce);
+        assert_eq!(uncovered, Err(AuthError::Unsigned("x-acs-signature-nonce")));
     }
 
     #[test]
     fn a_header_counts_only_where_the_signature_covers_it() {
         let mut headers = HeaderMap::new();
         headers.append("x-acs-signature-nonce", HeaderValue::from_static("n"));
-        let named = Named::of(&headers);
-        assert!(named.has(Header::Nonce) && !named.has(Header::Date));
+        let headers = AuthHeaders::find(&headers);
+        assert!(headers.has(Header::Nonce) && !headers.has(Header::Date));
         for (covered, value) in [
             ("x-acs-signature-nonce", Ok("n")),
             (
@@ -172,12 +177,16 @@ mod tests {
             ),
             (
                 "host;x-acs-date",
-                Err(Refused::Unsigned("x-acs-signature-nonce")),
+                Err(AuthError::Unsigned("x-acs-signature-nonce")),
             ),
-            ("", Err(Refused::Unsigned("x-acs-signature-nonce"))),
+            ("", Err(AuthError::Unsigned("x-acs-signature-nonce"))),
         ] {
-            let covered_by = Covered::by(covered);
-            assert_eq!(covered_by.value(&named, Header::Nonce), value, "{covered}");
+            let covered_by = SignedHeaders::parse(covered);
+            assert_eq!(
+                covered_by.value(&headers, Header::Nonce),
+                value,
+                "{covered}"
+            );
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 /// The journal's file: the one that is set; else beside the snapshot; else in systemd's state folder,
 /// `$STATE_DIRECTORY`; else beside the clients' file, which is writable where `client add` is used.
 #[must_use]
-pub fn place(
+pub fn journal_path(
     set: Option<&str>,
     snapshot: Option<&str>,
     state_folder: Option<&str>,
@@ -26,15 +26,15 @@ mod tests {
     #[test]
     fn the_first_place_that_is_known_is_taken() {
         let clients = "/etc/pai/clients.toml";
-        let place = |set, snapshot, state| place(set, snapshot, state, clients);
+        let path_of = |set, snapshot, state| journal_path(set, snapshot, state, clients);
         let all = (Some("/a/journal"), Some("/b/images"), Some("/c:/d"));
-        assert_eq!(place(all.0, all.1, all.2), Path::new("/a/journal"));
+        assert_eq!(path_of(all.0, all.1, all.2), Path::new("/a/journal"));
         assert_eq!(
-            place(None, all.1, all.2),
+            path_of(None, all.1, all.2),
             Path::new("/b/images.write-nonces")
         );
-        assert_eq!(place(None, None, all.2), Path::new("/c/write-nonces"));
+        assert_eq!(path_of(None, None, all.2), Path::new("/c/write-nonces"));
         let last = Path::new("/etc/pai/clients.toml.write-nonces");
-        assert_eq!(place(None, None, None), last);
+        assert_eq!(path_of(None, None, None), last);
     }
 }

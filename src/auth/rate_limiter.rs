@@ -4,22 +4,22 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use governor::clock::{Clock, DefaultClock};
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use governor::{DefaultDirectRateLimiter, Quota};
 
 /// A bucket that fills at a rate and holds one second's worth; without a rate it is never empty.
 #[derive(Debug)]
-pub struct Budget {
+pub struct RateLimiter {
     per_second: Option<NonZeroU32>,
     bucket: Option<DefaultDirectRateLimiter>,
 }
 
-impl Budget {
+impl RateLimiter {
     /// A full bucket.
     #[must_use]
     pub fn new(per_second: Option<NonZeroU32>) -> Self {
         Self {
             per_second,
-            bucket: per_second.map(|rate| RateLimiter::direct(Quota::per_second(rate))),
+            bucket: per_second.map(|rate| governor::RateLimiter::direct(Quota::per_second(rate))),
         }
     }
 
@@ -33,7 +33,7 @@ impl Budget {
     ///
     /// # Errors
     /// How long until there is one.
-    pub fn spend(&self) -> Result<(), Duration> {
+    pub fn try_acquire(&self) -> Result<(), Duration> {
         let Some(bucket) = &self.bucket else {
             return Ok(());
         };
@@ -49,11 +49,11 @@ mod tests {
 
     #[test]
     fn a_bucket_gives_what_it_holds_and_says_when_to_come_back() {
-        let budget = Budget::new(NonZeroU32::new(1));
-        assert_eq!(budget.spend(), Ok(()));
-        let wait = budget.spend().unwrap_err();
+        let budget = RateLimiter::new(NonZeroU32::new(1));
+        assert_eq!(budget.try_acquire(), Ok(()));
+        let wait = budget.try_acquire().unwrap_err();
         assert!(wait <= Duration::from_secs(1), "{wait:?}");
-        let endless = Budget::new(None);
-        assert!((0..10_000).all(|_| endless.spend().is_ok()));
+        let endless = RateLimiter::new(None);
+        assert!((0..10_000).all(|_| endless.try_acquire().is_ok()));
     }
 }
