@@ -1,7 +1,5 @@
 # Common commands; `just` lists them. https://just.systems
 
-export CARGO_TERM_COLOR := "always"
-
 gateway := env("CARGO_TARGET_DIR", justfile_directory() / "target") / "debug/pai-image-gateway"
 
 # List the recipes.
