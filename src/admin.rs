@@ -44,7 +44,7 @@ use crate::observability::top_images::Ranking;
 use crate::peer::Peer;
 use crate::response::Body;
 use crate::server::{Address, Service};
-use crate::shared_cache::Shared;
+use crate::shared_cache::SharedCache;
 use crate::upstream::{Upstream, UpstreamError};
 
 /// The `[admin]` settings.
@@ -117,7 +117,7 @@ pub struct Admin {
     /// What is cached.
     pub cache: Arc<Cache<UpstreamError>>,
     /// What the fleet shares, if it does.
-    pub shared: Option<Arc<Shared>>,
+    pub shared: Option<Arc<SharedCache>>,
     /// Where the origin is asked.
     pub upstream: Arc<Upstream>,
     /// What is signed with.

@@ -34,7 +34,7 @@ use crate::observability::traces::{BadTraces, Traces};
 use crate::reload::ReloadScheduler;
 use crate::response::Budget;
 use crate::server::{self, Address, BadFiles, BindError, Bound, Bounds, Policy, Server, Service};
-use crate::shared_cache::{Follower, Shared};
+use crate::shared_cache::{LogReader, SharedCache};
 use crate::transport::{self, BuildError};
 use crate::units::HumanDuration;
 use crate::upstream::{self, BadOrigin, Origin, Upstream, UpstreamError};
@@ -168,7 +168,7 @@ impl App {
             calls.clone(),
         ));
         let origin = Origin::from_config(&settings.upstream)?;
-        let shared = Shared::from_config(&settings.shared_cache, origin.host(), &metrics);
+        let shared = SharedCache::from_config(&settings.shared_cache, origin.host(), &metrics);
         let snapshot = Keeper::open(&settings.cache, origin.host(), &cache).await;
         let (close, stop, services) = (
             CancellationToken::new(),
@@ -212,8 +212,8 @@ impl App {
             },
         );
         if let Some(shared) = shared.clone() {
-            let follower = Follower::new(shared, Arc::clone(&cache));
-            services.spawn(follower.run(stop.clone()));
+            let log_reader = LogReader::new(shared, Arc::clone(&cache));
+            services.spawn(log_reader.run(stop.clone()));
         }
         let health = Arc::new(Health::default());
         let asked = Arc::clone(&upstream);

@@ -59,7 +59,7 @@ use crate::observability::traces::{Step, Trace, Traces};
 use crate::peer::Peer;
 use crate::response::{self, Answer, Body, Budget, CacheStatus, Error};
 use crate::server::Service;
-use crate::shared_cache::Shared;
+use crate::shared_cache::SharedCache;
 use crate::units::{ByteSize, HumanDuration};
 use crate::upstream::{Upstream, UpstreamError};
 use demand::{Demand, Plan};
@@ -120,7 +120,7 @@ pub struct GatewayParts {
     /// What is known.
     pub cache: Arc<Cache<UpstreamError>>,
     /// What the fleet knows, if it shares that.
-    pub shared: Option<Arc<Shared>>,
+    pub shared: Option<Arc<SharedCache>>,
     /// Where the origin is asked.
     pub upstream: Arc<Upstream>,
     /// What is counted.

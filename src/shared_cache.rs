@@ -10,7 +10,7 @@
 //! - **One fetch a key across the fleet**, by a lease that ends by itself. What is put must still have
 //!   its lease, and an order to forget takes that away: nothing fetched before an order is stored after.
 //! - **Orders to forget** go into a log (a stream) that every replica follows, so one that was cut off
-//!   catches up exactly, or, where the log does not go on, trusts nothing it holds ([`Follower`]).
+//!   catches up exactly, or, where the log does not go on, trusts nothing it holds ([`LogReader`]).
 //!   Without a connection that is up to date nothing here is used.
 //! - **Loss is a miss.** A command has [`Config::timeout`], too many failures in a row end in a breaker,
 //!   and what is of no use (foreign, of another version, damaged, outdated) counts as absent.
@@ -22,26 +22,26 @@ mod clock;
 mod commands;
 mod config;
 mod connection;
-mod follower;
-mod forgetting;
-mod leading;
+mod fill;
+mod get;
+mod invalidate;
+mod key_names;
+mod key_waiters;
 mod lease;
+mod log;
+mod log_reader;
 mod meter;
-mod names;
 mod nonces;
-mod orders;
 mod proof;
-mod reading;
 mod socket;
 mod status;
 mod value;
-mod waiting;
 
-pub use check::Unusable;
+pub use check::CheckError;
 pub use config::{BadUrl, Config};
-pub use follower::Follower;
-pub use forgetting::forget;
-pub use lease::{Failure, Lease};
+pub use invalidate::invalidate;
+pub use lease::{FailureMarker, Lease};
+pub use log_reader::LogReader;
 pub use nonces::{Unavailable, WriteNonce};
 
 use std::fmt;
@@ -56,64 +56,64 @@ use tokio::time::{Instant, timeout};
 use crate::api::{ImageId, ImageKey};
 use crate::cache::{CachedAnswer, Entry, Freshness, Policy};
 use crate::observability::metrics::{Metrics, SharedOperation, SharedResult};
-use commands::{Commands, Trouble};
-use names::Names;
-use orders::{Horizon, Unheard};
-use reading::{Got, State};
-use value::Unfit;
-use waiting::Waiting;
+use commands::{CommandError, Commands};
+use get::{GetReply, LookupState};
+use key_names::KeyNames;
+use key_waiters::KeyWaiters;
+use log::{Outbox, Watermarks};
+use value::DecodeError;
 
 /// The shared tier, as one replica sees it.
-pub struct Shared {
+pub struct SharedCache {
     url: String,
     config: Config,
-    names: Names,
+    names: KeyNames,
     /// This replica, to itself.
     replica: String,
     commands: Commands,
-    horizon: Mutex<Horizon>,
-    waiting: Waiting,
-    unheard: Mutex<Unheard>,
+    watermarks: Mutex<Watermarks>,
+    waiters: KeyWaiters,
+    outbox: Mutex<Outbox>,
     /// There may be something new in the log.
-    bell: Notify,
+    wake: Notify,
     up: watch::Sender<bool>,
     metrics: Arc<Metrics>,
 }
 
-impl fmt::Debug for Shared {
+impl fmt::Debug for SharedCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").finish_non_exhaustive()
+        f.debug_struct("SharedCache").finish_non_exhaustive()
     }
 }
 
 /// What the tier makes of a fetch.
 #[derive(Debug)]
-pub enum Begun {
+pub enum Lookup {
     /// It need not be made.
-    Found(CachedAnswer),
+    Hit(CachedAnswer),
     /// This replica makes it, for all.
-    Lead(Lease),
+    Leased(Lease),
     /// Another replica has just made it, and it failed.
-    Failed(Failure),
+    RecentFailure(FailureMarker),
     /// The tier is of no help now. Where it did not reply in time, this replica may have the lease all
     /// the same, and is to give it back.
-    Alone(Option<Lease>),
+    Unavailable(Option<Lease>),
 }
 
-impl Begun {
+impl Lookup {
     /// The word for it.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
         match self {
-            Self::Found(_) => "found",
-            Self::Lead(_) => "lead",
-            Self::Failed(_) => "failed",
-            Self::Alone(_) => "alone",
+            Self::Hit(_) => "found",
+            Self::Leased(_) => "lead",
+            Self::RecentFailure(_) => "failed",
+            Self::Unavailable(_) => "alone",
         }
     }
 }
 
-impl Shared {
+impl SharedCache {
     /// The tier that the settings name, for the answers of one origin; nothing is connected yet.
     #[must_use]
     pub fn from_config(config: &Config, origin: &str, metrics: &Arc<Metrics>) -> Option<Arc<Self>> {
@@ -122,13 +122,13 @@ impl Shared {
         Some(Arc::new(Self {
             url,
             config: config.clone(),
-            names: Names::new(&config.prefix, origin),
+            names: KeyNames::new(&config.prefix, origin),
             replica: format!("{:032x}", fastrand::u128(..)),
             commands: Commands::new(config),
-            horizon: Mutex::default(),
-            waiting: Waiting::default(),
-            unheard: Mutex::default(),
-            bell: Notify::new(),
+            watermarks: Mutex::default(),
+            waiters: KeyWaiters::default(),
+            outbox: Mutex::default(),
+            wake: Notify::new(),
             up: watch::Sender::new(false),
             metrics: Arc::clone(metrics),
         }))
@@ -153,58 +153,58 @@ impl Shared {
     /// `oldest` was when this began, where that is given; what is held and will not do is lent, for when
     /// the fetch fails. Waits for another's fetch as long as that goes on; to be called with a deadline
     /// above it.
-    pub async fn begin(
+    pub async fn get_or_lease(
         &self,
         key: &ImageKey,
         oldest: Option<Duration>,
         policy: &Policy,
         offer_stale: impl Fn(&Arc<Entry>),
-    ) -> Begun {
-        let (guest, began) = (self.waiting.enter(&key.image), Instant::now());
-        let mut overlook = false;
+    ) -> Lookup {
+        let (handle, began) = (self.waiters.register(&key.image), Instant::now());
+        let mut ignore_stored = false;
         loop {
-            let mut news = pin!(guest.news());
-            news.as_mut().enable();
+            let mut notified = pin!(handle.notified());
+            notified.as_mut().enable();
             let token = format!("{:032x}", fastrand::u128(..));
             let oldest = oldest.map(|age| age + began.elapsed());
-            let got = match self.get(key, &token, oldest, overlook).await {
-                Ok(got) => got,
+            let reply = match self.get(key, &token, oldest, ignore_stored).await {
+                Ok(reply) => reply,
                 Err(trouble) => {
                     self.count(SharedOperation::Get, trouble.result());
-                    let unsure = trouble == Trouble::Timeout;
-                    return Begun::Alone(unsure.then(|| Lease::unheard(key, token)));
+                    let unsure = trouble == CommandError::Timeout;
+                    return Lookup::Unavailable(unsure.then(|| Lease::unconfirmed(key, token)));
                 }
             };
-            if let Some(entry) = self.stale(key, &got, policy) {
+            if let Some(entry) = self.stale_entry(key, &reply, policy) {
                 offer_stale(&entry);
             }
-            match got.state {
-                State::Held => match self.take(key, &got, policy) {
-                    Some(landed) => return Begun::Found(landed),
-                    None => overlook = true,
+            match reply.state {
+                LookupState::Fresh => match self.fresh_hit(key, &reply, policy) {
+                    Some(landed) => return Lookup::Hit(landed),
+                    None => ignore_stored = true,
                 },
-                State::Leading => return self.lead(key, token, &got),
-                State::Failed => {
+                LookupState::Leased => return self.leased(key, token, &reply),
+                LookupState::RecentFailure => {
                     self.count(SharedOperation::Get, SharedResult::Failed);
-                    return Begun::Failed(Failure::read(&got.mark));
+                    return Lookup::RecentFailure(FailureMarker::decode(&reply.marker));
                 }
-                State::Taken => {
+                LookupState::LeasedElsewhere => {
                     self.count(SharedOperation::Get, SharedResult::Wait);
                     // News can be lost, and who has the lease can be.
-                    let longest = got.left.min(self.config.lease.0 / 2) + jitter();
+                    let longest = reply.lease_left.min(self.config.lease.0 / 2) + jitter();
                     // What wakes it does not matter: it looks again, at what may be another value.
-                    let _woken = timeout(longest, news).await;
-                    overlook = false;
+                    let _woken = timeout(longest, notified).await;
+                    ignore_stored = false;
                 }
             }
         }
     }
 
     /// What is held, where it is of use here.
-    fn take(&self, key: &ImageKey, got: &Got, policy: &Policy) -> Option<CachedAnswer> {
-        let read = match self.read(key, got, policy) {
+    fn fresh_hit(&self, key: &ImageKey, reply: &GetReply, policy: &Policy) -> Option<CachedAnswer> {
+        let read = match self.decode(key, reply, policy) {
             Ok((landed, Freshness::Fresh)) => Ok(landed),
-            Ok(_) => Err(Unfit::Outdated),
+            Ok(_) => Err(DecodeError::Outdated),
             Err(unfit) => Err(unfit),
         };
         let result = read
@@ -215,34 +215,34 @@ impl Shared {
     }
 
     /// What is held although it is not fresh, or not fresh enough for who asks.
-    fn stale(&self, key: &ImageKey, got: &Got, policy: &Policy) -> Option<Arc<Entry>> {
-        if got.state == State::Held || got.held.is_empty() {
+    fn stale_entry(&self, key: &ImageKey, reply: &GetReply, policy: &Policy) -> Option<Arc<Entry>> {
+        if reply.state == LookupState::Fresh || reply.stored.is_empty() {
             return None;
         }
-        match self.read(key, got, policy) {
+        match self.decode(key, reply, policy) {
             Ok((CachedAnswer::Image(entry), _)) => Some(entry),
             Ok((CachedAnswer::Negative(_), _)) | Err(_) => None,
         }
     }
 
-    fn lead(&self, key: &ImageKey, token: String, got: &Got) -> Begun {
+    fn leased(&self, key: &ImageKey, token: String, reply: &GetReply) -> Lookup {
         self.count(SharedOperation::Get, SharedResult::Miss);
-        Begun::Lead(Lease {
+        Lookup::Leased(Lease {
             key: key.clone(),
             token,
-            began: Some((got.reading, got.position)),
+            granted: Some((reply.clock, reply.watermark)),
         })
     }
 
     /// Hears a message of the channel: an image of which there is news, or that there are orders.
-    fn hear(&self, message: &[u8]) {
+    fn on_message(&self, message: &[u8]) {
         match std::str::from_utf8(message).map(ImageId::parse) {
-            Ok(Ok(image)) => self.waiting.wake(&image),
-            _ => self.bell.notify_one(),
+            Ok(Ok(image)) => self.waiters.wake(&image),
+            _ => self.wake.notify_one(),
         }
     }
 
-    fn tell(&self, operation: SharedOperation, done: Result<bool, Trouble>) {
+    fn count_result(&self, operation: SharedOperation, done: Result<bool, CommandError>) {
         let result = match done {
             Ok(true) => SharedResult::Ok,
             Ok(false) => SharedResult::Overtaken,

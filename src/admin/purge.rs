@@ -58,7 +58,8 @@ impl Admin {
             Err(reason) => problem(StatusCode::BAD_REQUEST, reason),
             Ok((scope, thoroughness)) => {
                 let shared = self.shared.as_ref();
-                let purged = shared_cache::forget(shared, &self.cache, &scope, thoroughness).await;
+                let purged =
+                    shared_cache::invalidate(shared, &self.cache, &scope, thoroughness).await;
                 self.note_purge(peer, &record(&scope, thoroughness, purged));
                 as_json(&json!({ "purged": purged }))
             }

@@ -15,7 +15,7 @@ use crate::observability::logging::told;
 use crate::observability::metrics::Metrics;
 use crate::observability::traces::Trace;
 use crate::priority::{Priority, Urgency};
-use crate::shared_cache::Shared;
+use crate::shared_cache::SharedCache;
 use crate::upstream::{Onward, Said, Upstream};
 
 #[derive(Debug, Args)]
@@ -96,7 +96,7 @@ async fn probe(
     let asked = upstream.kind().asked();
     report.good(&format!("{asked} is {}", upstream.origin().host()));
     let (shared, origin) = (&loaded.settings.shared_cache, upstream.origin().host());
-    if let Some(shared) = Shared::from_config(shared, origin, &metrics) {
+    if let Some(shared) = SharedCache::from_config(shared, origin, &metrics) {
         match shared.check().await {
             Ok(took) => report.good(&format!(
                 "the shared tier allows every command, in {took:.0?}"

@@ -101,7 +101,7 @@ impl Gateway {
                 .map_or_else(|_| Bytes::new(), |answer| answer.reply.body.clone());
             for image in landing::images_written(&call.operation, &body, &replied) {
                 let image = Scope::Image(image);
-                shared_cache::forget(shared.as_ref(), &cache, &image, Thoroughness::Hard).await;
+                shared_cache::invalidate(shared.as_ref(), &cache, &image, Thoroughness::Hard).await;
             }
             answer
         });

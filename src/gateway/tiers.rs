@@ -12,12 +12,12 @@ use crate::api::ImageKey;
 use crate::cache::{Cache, CachedAnswer, Entry, FetchResult, LookupResult, Policy};
 use crate::observability::traces::Step;
 use crate::priority::Urgency;
-use crate::shared_cache::{Begun, Failure, Lease, Shared};
+use crate::shared_cache::{FailureMarker, Lease, Lookup, SharedCache};
 use crate::upstream::{ParentFault, Throttle, UpstreamError};
 
 /// The road of one fetch.
 pub(super) struct Tiers {
-    pub(super) shared: Option<Arc<Shared>>,
+    pub(super) shared: Option<Arc<SharedCache>>,
     pub(super) cache: Arc<Cache<UpstreamError>>,
     /// For all of it.
     pub(super) deadline: Duration,
@@ -47,21 +47,21 @@ impl Tiers {
         let policy = self.cache.policy();
         let offer_stale =
             |entry: &Arc<Entry>| self.cache.offer_stale(&self.key, &self.urgency, entry);
-        let begun = shared.begin(&self.key, self.oldest, &policy, offer_stale);
-        let Ok(begun) = timeout_at(until, begun).await else {
+        let lookup = shared.get_or_lease(&self.key, self.oldest, &policy, offer_stale);
+        let Ok(lookup) = timeout_at(until, lookup).await else {
             return Err(UpstreamError::Timeout);
         };
-        self.step.set("result", || begun.as_str());
+        self.step.set("result", || lookup.as_str());
         self.step = Step::none();
-        match begun {
-            Begun::Found(landed) => Ok(landed),
-            Begun::Failed(failure) => Err(failure.into()),
-            Begun::Alone(unheard) => {
+        match lookup {
+            Lookup::Hit(landed) => Ok(landed),
+            Lookup::RecentFailure(failure) => Err(failure.into()),
+            Lookup::Unavailable(unconfirmed) => {
                 let fetched = ask.await;
-                self.leave(shared, unheard, &fetched);
+                self.leave(shared, unconfirmed, &fetched);
                 fetched
             }
-            Begun::Lead(lease) => {
+            Lookup::Leased(lease) => {
                 let fetched = shared.keep(&lease, ask).await;
                 self.hand_over(shared, lease, fetched.clone(), policy);
                 fetched
@@ -72,7 +72,7 @@ impl Tiers {
     /// Tells the fleet what came of a fetch, while who waits here is answered.
     fn hand_over(
         &self,
-        shared: Arc<Shared>,
+        shared: Arc<SharedCache>,
         lease: Lease,
         fetched: FetchResult<UpstreamError>,
         policy: Arc<Policy>,
@@ -89,17 +89,17 @@ impl Tiers {
     /// Gives back a lease that may have been given, and takes away what the origin says there is not.
     fn leave(
         &self,
-        shared: Arc<Shared>,
-        unheard: Option<Lease>,
+        shared: Arc<SharedCache>,
+        unconfirmed: Option<Lease>,
         fetched: &FetchResult<UpstreamError>,
     ) {
         let is_gone = matches!(fetched, Ok(CachedAnswer::Negative(_)));
-        if unheard.is_none() && !is_gone {
+        if unconfirmed.is_none() && !is_gone {
             return;
         }
         let image = self.key.image.clone();
         self.cache.tasks().spawn(async move {
-            if let Some(lease) = unheard {
+            if let Some(lease) = unconfirmed {
                 shared.release(&lease, None).await;
             }
             if is_gone {
@@ -111,7 +111,7 @@ impl Tiers {
 
 /// The greatest age of what is newer than what was seen, and new enough for who asks.
 pub(super) fn oldest(
-    shared: &Shared,
+    shared: &SharedCache,
     seen: &LookupResult,
     cause: Option<Cause>,
     now: Instant,
@@ -131,18 +131,18 @@ fn is_storable(landed: &CachedAnswer) -> bool {
 }
 
 /// What other replicas should know of an error: what another would only meet again.
-fn failure(error: &UpstreamError) -> Option<Failure> {
+fn failure(error: &UpstreamError) -> Option<FailureMarker> {
     match error {
         UpstreamError::Timeout | UpstreamError::Parent(ParentFault::Timeout) => {
-            Some(Failure::Timeout)
+            Some(FailureMarker::Timeout)
         }
-        UpstreamError::Throttled(throttle) => Some(Failure::Throttled(
+        UpstreamError::Throttled(throttle) => Some(FailureMarker::Throttled(
             throttle.wait.unwrap_or(Duration::from_secs(1)),
         )),
         UpstreamError::Server(_)
         | UpstreamError::Unreadable
         | UpstreamError::Parent(ParentFault::Unavailable | ParentFault::Unreadable) => {
-            Some(Failure::Server)
+            Some(FailureMarker::Server)
         }
         UpstreamError::Transport(_)
         | UpstreamError::Refused(_)
@@ -159,12 +159,12 @@ fn failure(error: &UpstreamError) -> Option<Failure> {
     }
 }
 
-impl From<Failure> for UpstreamError {
-    fn from(failure: Failure) -> Self {
+impl From<FailureMarker> for UpstreamError {
+    fn from(failure: FailureMarker) -> Self {
         match failure {
-            Failure::Timeout => Self::Timeout,
-            Failure::Server => Self::HeldBack,
-            Failure::Throttled(wait) => Self::Throttled(Throttle {
+            FailureMarker::Timeout => Self::Timeout,
+            FailureMarker::Server => Self::HeldBack,
+            FailureMarker::Throttled(wait) => Self::Throttled(Throttle {
                 code: String::new(),
                 wait: Some(wait),
             }),

@@ -6,11 +6,11 @@ use redis::aio::SendError;
 use redis::{PushInfo, RedisError, RedisResult, Value};
 use tokio::time::{error::Elapsed, timeout};
 
-use super::connection::{Connection, Unconnected, connect};
-use super::leading::{PUT, RELEASE, RENEW};
+use super::connection::{ConnectionError, RedisConnection, connect};
+use super::fill::{PUT, RELEASE, RENEW};
+use super::get::{GET, LONGEST_VALUE};
 use super::nonces::RECORD;
-use super::reading::{GET, LONGEST_VALUE};
-use super::{Shared, milliseconds};
+use super::{SharedCache, milliseconds};
 use crate::api::{ImageId, ImageKey};
 
 /// For all of it, connecting apart.
@@ -18,7 +18,7 @@ const LONGEST: Duration = Duration::from_secs(5);
 
 /// Why the server would not do.
 #[derive(Debug, thiserror::Error)]
-pub enum Unusable {
+pub enum CheckError {
     /// It cannot be reached, or does not let this user in.
     #[error("cannot be reached: {0}")]
     Unreachable(String),
@@ -30,13 +30,13 @@ pub enum Unusable {
     Late,
 }
 
-impl Shared {
+impl SharedCache {
     /// Connects, and tries every command that is needed, on an image that there is not. How long the
     /// commands took, all together.
     ///
     /// # Errors
-    /// [`Unusable`].
-    pub async fn check(&self) -> Result<Duration, Unusable> {
+    /// [`CheckError`].
+    pub async fn check(&self) -> Result<Duration, CheckError> {
         let longest = self.config.connect_timeout.0 * 2;
         let deaf = |_: PushInfo| Ok::<(), SendError>(());
         let mut connection = timeout(longest, connect(&self.url, &self.config, deaf)).await??;
@@ -45,16 +45,16 @@ impl Shared {
         Ok(began.elapsed())
     }
 
-    async fn try_commands(&self, connection: &mut Connection) -> RedisResult<()> {
+    async fn try_commands(&self, connection: &mut RedisConnection) -> RedisResult<()> {
         let key = ImageKey {
             image: made_up(),
             verbose: false,
         };
-        let (lease, news) = (self.names.lease(&key), self.names.news());
+        let (lease, news) = (self.names.lease(&key), self.names.channel());
         let life = milliseconds(LONGEST);
         connection.subscribe(&news).await?;
         let mut get = GET.key(self.names.image(&key));
-        get.key(self.names.no(&key.image)).key(&lease);
+        get.key(self.names.absence(&key.image)).key(&lease);
         get.arg(TOKEN).arg(life).arg(0).arg(0).arg(LONGEST_VALUE);
         let _got: Value = get.invoke_async(connection).await?;
         let mut renew = RENEW.key(&lease);
@@ -83,8 +83,8 @@ impl Shared {
         self.try_log(&key, connection).await
     }
 
-    async fn try_log(&self, key: &ImageKey, connection: &mut Connection) -> RedisResult<()> {
-        let (all, log) = (self.names.all(&key.image), self.names.trial());
+    async fn try_log(&self, key: &ImageKey, connection: &mut RedisConnection) -> RedisResult<()> {
+        let (all, log) = (self.names.all(&key.image), self.names.trial_log());
         redis::cmd("DEL").arg(all).exec_async(connection).await?;
         let mut add = redis::cmd("XADD");
         add.arg(&log).arg(&["*", "by", TOKEN]);
@@ -93,7 +93,7 @@ impl Shared {
         range.arg(&log).arg(&["-", "+", "COUNT", "1"]);
         let _read: Value = range.query_async(connection).await?;
         redis::cmd("PUBLISH")
-            .arg(&[&self.names.news(), ""])
+            .arg(&[&self.names.channel(), ""])
             .exec_async(connection)
             .await?;
         redis::cmd("DEL").arg(&log).exec_async(connection).await
@@ -109,19 +109,19 @@ fn made_up() -> ImageId {
     ImageId::parse(&id).expect("letters, digits and a dash make an id")
 }
 
-impl From<Elapsed> for Unusable {
+impl From<Elapsed> for CheckError {
     fn from(_: Elapsed) -> Self {
         Self::Late
     }
 }
 
-impl From<Unconnected> for Unusable {
-    fn from(error: Unconnected) -> Self {
+impl From<ConnectionError> for CheckError {
+    fn from(error: ConnectionError) -> Self {
         Self::Unreachable(error.to_string())
     }
 }
 
-impl From<RedisError> for Unusable {
+impl From<RedisError> for CheckError {
     fn from(error: RedisError) -> Self {
         Self::Refused(error.to_string())
     }

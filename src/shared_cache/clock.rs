@@ -8,7 +8,7 @@ use super::milliseconds;
 
 /// What the server's clock showed at some moment of a command.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Reading {
+pub(super) struct ClockReading {
     /// In milliseconds since 1970.
     pub(super) server: u64,
     /// When the command was sent.
@@ -17,7 +17,7 @@ pub(super) struct Reading {
     pub(super) replied: Instant,
 }
 
-impl Reading {
+impl ClockReading {
     /// The server's time of a moment here, rather too early than too late: what is stored with it is
     /// never younger than it is.
     pub(super) fn server_time(&self, at: Instant) -> u64 {
@@ -51,7 +51,7 @@ mod tests {
     #[test]
     fn what_is_said_to_be_sent_later_than_now_is_not_taken() {
         let now = Instant::now() + Duration::from_secs(1000);
-        let reading = Reading {
+        let reading = ClockReading {
             server: 5_000_000,
             asked: now,
             replied: now,
@@ -67,14 +67,14 @@ mod tests {
         // Two replicas whose clocks agree, so that the test knows better; commands take 10 ms, and the
         // server may look at its clock at any moment of them.
         for (first, second) in [(0, 0), (0, 10), (10, 0), (10, 10), (3, 7)] {
-            let writer = Reading {
+            let writer = ClockReading {
                 server: 5_000_000 + first,
                 asked: began,
                 replied: began + millis(10),
             };
             for sent in [0_u64, 5, 10, 40] {
                 let stored = writer.server_time(began + millis(sent));
-                let reader = Reading {
+                let reader = ClockReading {
                     server: 5_000_000 + 100 + second,
                     asked: began + millis(100),
                     replied: began + millis(110),

@@ -9,7 +9,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, timeout};
 
 use super::Config;
-use super::connection::Connection;
+use super::connection::RedisConnection;
 use crate::breaker::{Breaker, BreakerPermit, BreakerState, CallOutcome, Limits};
 use crate::observability::metrics::SharedResult;
 
@@ -22,7 +22,7 @@ const PATIENCE: u32 = 10;
 
 /// Why a command brought nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(super) enum CommandError {
     /// It was not sent.
     Skipped,
     /// No reply in time.
@@ -31,7 +31,7 @@ pub(super) enum Trouble {
     Error,
 }
 
-impl Trouble {
+impl CommandError {
     pub(super) const fn result(self) -> SharedResult {
         match self {
             Self::Skipped => SharedResult::Skipped,
@@ -43,7 +43,7 @@ impl Trouble {
 
 /// Sends commands while there is a connection that is up to date.
 pub(super) struct Commands {
-    connection: ArcSwapOption<Connection>,
+    connection: ArcSwapOption<RedisConnection>,
     turns: Semaphore,
     breaker: Mutex<Breaker>,
     timeout: Duration,
@@ -68,7 +68,7 @@ impl Commands {
     }
 
     /// Sends over this connection from now on, or over none.
-    pub(super) fn connect(&self, connection: Option<Connection>) {
+    pub(super) fn connect(&self, connection: Option<RedisConnection>) {
         if connection.is_some() {
             // It has just answered.
             let mut breaker = self.breaker.lock();
@@ -90,17 +90,17 @@ impl Commands {
     /// Sends what `command` sends, within the time for one.
     pub(super) async fn run<T>(
         &self,
-        command: impl AsyncFnOnce(Connection) -> RedisResult<T>,
-    ) -> Result<T, Trouble> {
+        command: impl AsyncFnOnce(RedisConnection) -> RedisResult<T>,
+    ) -> Result<T, CommandError> {
         let Some(connection) = self.connection.load_full() else {
-            return Err(Trouble::Skipped);
+            return Err(CommandError::Skipped);
         };
         let turn = timeout(self.timeout * PATIENCE, self.turns.acquire());
         let Ok(Ok(_turn)) = turn.await else {
-            return Err(Trouble::Skipped);
+            return Err(CommandError::Skipped);
         };
         let mut guard = self.admit()?;
-        let ran = timeout(self.timeout, command(Connection::clone(&connection))).await;
+        let ran = timeout(self.timeout, command(RedisConnection::clone(&connection))).await;
         match ran {
             Ok(Ok(reply)) => {
                 guard.outcome = CallOutcome::Answered;
@@ -112,20 +112,20 @@ impl Commands {
                 if is_of_the_connection(&error) {
                     self.refused.notify_one();
                 }
-                Err(Trouble::Error)
+                Err(CommandError::Error)
             }
             Err(_) => {
                 guard.outcome = CallOutcome::Failed;
-                Err(Trouble::Timeout)
+                Err(CommandError::Timeout)
             }
         }
     }
 
-    fn admit(&self) -> Result<BreakerGuard<'_>, Trouble> {
+    fn admit(&self) -> Result<BreakerGuard<'_>, CommandError> {
         let permit = self.breaker.lock().admit(Instant::now());
         Ok(BreakerGuard {
             breaker: &self.breaker,
-            permit: permit.map_err(|_| Trouble::Skipped)?,
+            permit: permit.map_err(|_| CommandError::Skipped)?,
             outcome: CallOutcome::Abandoned,
         })
     }

@@ -21,7 +21,7 @@ use crate::transport::BuildError;
 
 /// A connection; clones share it.
 #[derive(Clone)]
-pub(super) enum Connection {
+pub(super) enum RedisConnection {
     /// To a server, and the task that writes and reads.
     One(
         MultiplexedConnection,
@@ -33,7 +33,7 @@ pub(super) enum Connection {
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Unconnected {
+pub(super) enum ConnectionError {
     #[error("{setting}: {error}")]
     File {
         setting: &'static str,
@@ -69,7 +69,7 @@ pub(super) async fn connect(
     url: &str,
     config: &Config,
     push: impl AsyncPushSender,
-) -> Result<Connection, Unconnected> {
+) -> Result<RedisConnection, ConnectionError> {
     let info = with_secrets(url.into_connection_info()?, config).await?;
     let pem = Pem::read(config).await?;
     let is_tls = matches!(info.addr(), ConnectionAddr::TcpTls { .. });
@@ -84,7 +84,7 @@ pub(super) async fn connect(
             builder = builder.certs(pem.certificates());
         }
         let connection = builder.build()?.get_async_connection().await?;
-        return Ok(Connection::Cluster(connection));
+        return Ok(RedisConnection::Cluster(connection));
     }
     let how = AsyncConnectionConfig::new()
         .set_push_sender(push)
@@ -93,19 +93,21 @@ pub(super) async fn connect(
     let connecting = async {
         let stream = socket::open(info.addr(), &pem).await?;
         let settings = info.redis_settings();
-        Ok::<_, Unconnected>(MultiplexedConnection::new_with_config(settings, stream, how).await?)
+        Ok::<_, ConnectionError>(
+            MultiplexedConnection::new_with_config(settings, stream, how).await?,
+        )
     };
     let late = |_| io::Error::from(io::ErrorKind::TimedOut);
     let connecting = timeout(config.connect_timeout.0, connecting);
     let (connection, driver) = connecting.await.map_err(late)??;
     let driver = Driver(tokio::spawn(driver).abort_handle());
-    Ok(Connection::One(connection, Arc::new(driver)))
+    Ok(RedisConnection::One(connection, Arc::new(driver)))
 }
 
 async fn with_secrets(
     info: ConnectionInfo,
     config: &Config,
-) -> Result<ConnectionInfo, Unconnected> {
+) -> Result<ConnectionInfo, ConnectionError> {
     let mut settings = info
         .redis_settings()
         .clone()
@@ -123,7 +125,7 @@ async fn with_secrets(
 }
 
 impl Pem {
-    async fn read(config: &Config) -> Result<Self, Unconnected> {
+    async fn read(config: &Config) -> Result<Self, ConnectionError> {
         let cert = read("shared_cache.cert_file", &config.cert_file).await?;
         let key = read("shared_cache.key_file", &config.key_file).await?;
         Ok(Self {
@@ -148,14 +150,14 @@ impl Pem {
 async fn read(
     setting: &'static str,
     path: &Option<String>,
-) -> Result<Option<Vec<u8>>, Unconnected> {
+) -> Result<Option<Vec<u8>>, ConnectionError> {
     let Some(path) = path else { return Ok(None) };
     let read = fs::read(path).await;
     read.map(Some)
-        .map_err(|error| Unconnected::File { setting, error })
+        .map_err(|error| ConnectionError::File { setting, error })
 }
 
-impl Connection {
+impl RedisConnection {
     /// Hears a channel from now on.
     pub(super) async fn subscribe(&mut self, channel: &str) -> RedisResult<()> {
         match self {
@@ -165,7 +167,7 @@ impl Connection {
     }
 }
 
-impl ConnectionLike for Connection {
+impl ConnectionLike for RedisConnection {
     fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
         match self {
             Self::One(connection, _) => connection.req_packed_command(cmd),

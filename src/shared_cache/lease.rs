@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::clock::Reading;
-use super::orders::Position;
+use super::clock::ClockReading;
+use super::log::StreamId;
 use crate::api::ImageKey;
 
 /// The right to fetch. It ends by itself, so that a replica that dies with it keeps nobody waiting.
@@ -12,18 +12,18 @@ pub struct Lease {
     pub(super) key: ImageKey,
     /// Nobody else has this one.
     pub(super) token: String,
-    /// The server's clock and where the log of orders was when the fetch began; nothing where the
+    /// The server's clock and where the log of orders was when it was granted; nothing where the
     /// server was not heard to give it.
-    pub(super) began: Option<(Reading, Position)>,
+    pub(super) granted: Option<(ClockReading, StreamId)>,
 }
 
 impl Lease {
     /// One that may have been given.
-    pub(super) fn unheard(key: &ImageKey, token: String) -> Self {
+    pub(super) fn unconfirmed(key: &ImageKey, token: String) -> Self {
         Self {
             key: key.clone(),
             token,
-            began: None,
+            granted: None,
         }
     }
 }
@@ -31,7 +31,7 @@ impl Lease {
 /// How a fetch failed, as far as it is the origin's doing. What only concerns the replica that fetched
 /// (its credential, its queue, its network) is told nobody: another may fare better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failure {
+pub enum FailureMarker {
     /// The origin did not answer in time.
     Timeout,
     /// It failed.
@@ -41,26 +41,26 @@ pub enum Failure {
 }
 
 /// For so long nobody else asks an origin that has just failed.
-const MARK: Duration = Duration::from_millis(500);
+const MARKER_LIFE: Duration = Duration::from_millis(500);
 /// The longest throttle that is passed on.
-const MAX_MARK: Duration = Duration::from_secs(2);
+const MAX_MARKER_LIFE: Duration = Duration::from_secs(2);
 
-impl Failure {
+impl FailureMarker {
     /// What is left in place of the lease, and for how long.
-    pub(super) fn mark(self) -> (String, Duration) {
+    pub(super) fn encode(self) -> (String, Duration) {
         match self {
-            Self::Timeout => ("!timeout".to_owned(), MARK),
-            Self::Server => ("!server".to_owned(), MARK),
+            Self::Timeout => ("!timeout".to_owned(), MARKER_LIFE),
+            Self::Server => ("!server".to_owned(), MARKER_LIFE),
             Self::Throttled(wait) => {
-                let wait = wait.clamp(Duration::from_millis(1), MAX_MARK);
+                let wait = wait.clamp(Duration::from_millis(1), MAX_MARKER_LIFE);
                 (format!("!throttled {}", wait.as_millis()), wait)
             }
         }
     }
 
-    /// Reads a mark. What cannot be read is a failure all the same.
-    pub(super) fn read(mark: &[u8]) -> Self {
-        let text = std::str::from_utf8(mark).unwrap_or("");
+    /// Reads a marker. What cannot be read is a failure all the same.
+    pub(super) fn decode(marker: &[u8]) -> Self {
+        let text = std::str::from_utf8(marker).unwrap_or("");
         match text.split_once(' ') {
             Some(("!throttled", wait)) => {
                 Self::Throttled(Duration::from_millis(wait.parse().unwrap_or(500)))
@@ -77,14 +77,17 @@ mod tests {
 
     #[test]
     fn a_mark_tells_how_the_fetch_failed() {
-        let throttled = Failure::Throttled(Duration::from_millis(700));
-        for failure in [Failure::Timeout, Failure::Server, throttled] {
-            assert_eq!(Failure::read(failure.mark().0.as_bytes()), failure);
+        let throttled = FailureMarker::Throttled(Duration::from_millis(700));
+        for failure in [FailureMarker::Timeout, FailureMarker::Server, throttled] {
+            assert_eq!(
+                FailureMarker::decode(failure.encode().0.as_bytes()),
+                failure
+            );
         }
         for odd in [&b"!"[..], b"!throttled", b"\xff", b""] {
-            assert_eq!(Failure::read(odd), Failure::Server);
+            assert_eq!(FailureMarker::decode(odd), FailureMarker::Server);
         }
-        let long = Failure::Throttled(Duration::from_secs(60));
-        assert_eq!(long.mark().1, MAX_MARK);
+        let long = FailureMarker::Throttled(Duration::from_secs(60));
+        assert_eq!(long.encode().1, MAX_MARKER_LIFE);
     }
 }

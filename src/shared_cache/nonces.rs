@@ -13,8 +13,8 @@ use jiff::SignedDuration;
 use redis::aio::ConnectionLike;
 use redis::{RedisResult, Script};
 
-use super::commands::Trouble;
-use super::{Shared, milliseconds};
+use super::commands::CommandError;
+use super::{SharedCache, milliseconds};
 use crate::observability::metrics::{SharedOperation, SharedResult};
 
 pub(super) static RECORD: LazyLock<Script> =
@@ -44,7 +44,7 @@ pub enum WriteNonce {
 #[error("the shared cache's record of write nonces does not answer")]
 pub struct Unavailable;
 
-impl Shared {
+impl SharedCache {
     /// Records the nonce of a write that is about to be sent.
     ///
     /// `fingerprint` is a digest of key and nonce that is the same on every replica; `age` is the time
@@ -73,7 +73,7 @@ impl Shared {
                 .await
         });
         let recorded = recorded.await;
-        let result = recorded.map_or_else(Trouble::result, |number| match number {
+        let result = recorded.map_or_else(CommandError::result, |number| match number {
             0 => SharedResult::Ok,
             1 => SharedResult::Hit,
             _ => SharedResult::Outdated,

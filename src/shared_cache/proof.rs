@@ -18,10 +18,10 @@ use redis::aio::SendError;
 use redis::{PushInfo, RedisError};
 use tokio::time::{error::Elapsed, sleep, timeout};
 
-use super::Shared;
-use super::connection::{Connection, Unconnected, connect};
-use super::follower::{LONGEST, PAGE, Page};
-use super::orders::Position;
+use super::SharedCache;
+use super::connection::{ConnectionError, RedisConnection, connect};
+use super::log::StreamId;
+use super::log_reader::{LONGEST, PAGE, Page};
 
 /// Pause between two connections by the address; spread by a fifth, so that a fleet does not connect at
 /// one moment.
@@ -32,18 +32,18 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 /// Lifetime of the keys that are written, in milliseconds: a replica that is gone leaves nothing.
 const LIFE: &str = "30000";
 
-/// Failure of a proof that shows nothing about the connection in use.
+/// FailureMarker of a proof that shows nothing about the connection in use.
 #[derive(Debug, thiserror::Error)]
-enum Unproved {
+enum ProbeError {
     #[error(transparent)]
-    Unconnected(#[from] Unconnected),
+    Connect(#[from] ConnectionError),
     #[error(transparent)]
     Server(#[from] RedisError),
     #[error("it does not reply")]
     Late(#[from] Elapsed),
 }
 
-impl Shared {
+impl SharedCache {
     /// Reads a page of the log, from `from` included, after a write that shows that the server takes
     /// writes.
     ///
@@ -51,16 +51,16 @@ impl Shared {
     /// The server's refusal of the one or the other.
     pub(super) async fn prove_and_read(
         &self,
-        connection: &mut Connection,
-        from: Option<Position>,
+        connection: &mut RedisConnection,
+        from: Option<StreamId>,
     ) -> Result<Page, RedisError> {
         let (page,) = redis::pipe()
             .cmd("SET")
-            .arg(self.names.alive(&self.replica))
+            .arg(self.names.write_probe(&self.replica))
             .arg(&["1", "PX", LIFE])
             .ignore()
             .cmd("XRANGE")
-            .arg(self.names.orders())
+            .arg(self.names.log())
             .arg(from.map_or_else(|| "-".to_owned(), |last| last.to_string()))
             .arg("+")
             .arg(&["COUNT", &PAGE.to_string()])
@@ -70,10 +70,10 @@ impl Shared {
     }
 
     /// Returns once the address leads to another server than this connection does.
-    pub(super) async fn leads_elsewhere(&self, mut held: Connection) {
+    pub(super) async fn leads_elsewhere(&self, mut held: RedisConnection) {
         loop {
             sleep(MEETING.mul_f64(0.8 + 0.4 * fastrand::f64())).await;
-            match self.meet(&mut held).await {
+            match self.show_probe_written_by_address(&mut held).await {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(error) => {
@@ -84,12 +84,15 @@ impl Shared {
     }
 
     /// Writes over a connection made anew, and tells whether the one in use shows it.
-    async fn meet(&self, held: &mut Connection) -> Result<bool, Unproved> {
+    async fn show_probe_written_by_address(
+        &self,
+        held: &mut RedisConnection,
+    ) -> Result<bool, ProbeError> {
         let deaf = |_: PushInfo| Ok::<(), SendError>(());
         let longest = self.config.connect_timeout.0 * 2;
         let mut fresh = timeout(longest, connect(&self.url, &self.config, deaf)).await??;
         let (key, token) = (
-            self.names.met(&self.replica),
+            self.names.address_probe(&self.replica),
             format!("{:032x}", fastrand::u128(..)),
         );
         let mut write = redis::cmd("SET");

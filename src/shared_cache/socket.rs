@@ -11,21 +11,21 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
-use super::connection::{Pem, Unconnected};
+use super::connection::{ConnectionError, Pem};
 use super::meter::Metered;
 use crate::transport;
 
 /// Either kind of stream.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(super) trait IoStream: AsyncRead + AsyncWrite + Unpin + Send {}
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> IoStream for S {}
 
 /// Connects, with a bound on each reply; to be called with a deadline above it.
 pub(super) async fn open(
     address: &ConnectionAddr,
     pem: &Pem,
-) -> Result<Metered<Box<dyn Stream>>, Unconnected> {
-    let stream: Box<dyn Stream> = match address {
+) -> Result<Metered<Box<dyn IoStream>>, ConnectionError> {
+    let stream: Box<dyn IoStream> = match address {
         ConnectionAddr::Tcp(host, port) => Box::new(tcp(host, *port).await?),
         ConnectionAddr::TcpTls { host, port, .. } => {
             let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
@@ -46,7 +46,7 @@ async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-fn client_config(pem: &Pem) -> Result<ClientConfig, Unconnected> {
+fn client_config(pem: &Pem) -> Result<ClientConfig, ConnectionError> {
     let roots = pem
         .roots
         .as_ref()

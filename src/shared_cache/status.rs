@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Shared;
+use super::SharedCache;
 
-impl Shared {
+impl SharedCache {
     /// How the tier is, and what was asked of it, for a person or a script.
     #[must_use]
     pub fn status(&self) -> Value {
@@ -20,7 +20,7 @@ impl Shared {
         json!({
             "up": self.commands.is_connected(),
             "breaker": self.commands.state().as_str(),
-            "unheard_orders": self.unheard.lock().len(),
+            "unheard_orders": self.outbox.lock().len(),
             "requests": requests,
         })
     }

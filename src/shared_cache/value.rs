@@ -17,8 +17,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::clock::Reading;
-use super::orders::Position;
+use super::clock::ClockReading;
+use super::log::StreamId;
 use crate::api::{ImageKey, OriginError};
 use crate::cache::saved::{self, Revival, Saved};
 use crate::cache::{CachedAnswer, Freshness, reader::Reader};
@@ -30,7 +30,7 @@ const SUM: usize = 16;
 
 /// Why a value is of no use; each counts as a miss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unfit {
+pub(super) enum DecodeError {
     /// No gateway wrote it.
     Foreign,
     /// A gateway of another version did.
@@ -43,10 +43,10 @@ pub(super) enum Unfit {
 
 /// A value that is whole.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct StoredValue {
     sent: u64,
     /// Where the log of orders was.
-    pub(super) position: Position,
+    pub(super) watermark: StreamId,
     content: Content,
 }
 
@@ -62,21 +62,21 @@ pub(super) fn encode(
     key: &ImageKey,
     landed: &CachedAnswer,
     policy: &Policy,
-    reading: &Reading,
-    position: Position,
+    clock: &ClockReading,
+    watermark: StreamId,
 ) -> Option<Vec<u8>> {
     let (sent, ttl) = match landed {
         CachedAnswer::Image(entry) => (entry.sent, entry.ttl()),
         CachedAnswer::Negative(no) => (no.sent, no.ttl(policy)),
     };
-    let sent = reading.server_time(sent);
+    let sent = clock.server_time(sent);
     let fresh_until = sent.saturating_add(u64::try_from(ttl.as_millis()).ok()?);
     let mut bytes = format!("{sent:016}{fresh_until:016}").into_bytes();
     bytes.extend(MAGIC);
     bytes.push(VERSION);
     bytes.push(u8::from(matches!(landed, CachedAnswer::Negative(_))));
-    bytes.extend(position.milliseconds.to_le_bytes());
-    bytes.extend(position.sequence.to_le_bytes());
+    bytes.extend(watermark.milliseconds.to_le_bytes());
+    bytes.extend(watermark.sequence.to_le_bytes());
     match landed {
         CachedAnswer::Image(entry) => {
             let sent = Timestamp::from_millisecond(i64::try_from(sent).ok()?).ok()?;
@@ -112,44 +112,54 @@ fn encode_no(no: &Negative, bytes: &mut Vec<u8>) -> Option<()> {
 /// Reads a value that is stored under the first name, if it is an image, or else under the second.
 ///
 /// # Errors
-/// [`Unfit`].
-pub(super) fn decode(names: [&str; 2], bytes: &[u8], reading: &Reading) -> Result<Held, Unfit> {
+/// [`DecodeError`].
+pub(super) fn decode(
+    names: [&str; 2],
+    bytes: &[u8],
+    clock: &ClockReading,
+) -> Result<StoredValue, DecodeError> {
     let mut reader = Reader(bytes);
-    let foreign = |_| Unfit::Foreign;
+    let foreign = |_| DecodeError::Foreign;
     let sent = number(reader.array().map_err(foreign)?)?;
     let _fresh_until = number(reader.array().map_err(foreign)?)?;
     if reader.array().ok() != Some(*MAGIC) {
-        return Err(Unfit::Foreign);
+        return Err(DecodeError::Foreign);
     }
     if reader.array() != Ok([VERSION]) {
-        return Err(Unfit::Version);
+        return Err(DecodeError::Version);
     }
-    let corrupt = |_| Unfit::Corrupt;
+    let corrupt = |_| DecodeError::Corrupt;
     let [kind] = reader.array().map_err(corrupt)?;
-    let name = names.get(usize::from(kind)).ok_or(Unfit::Corrupt)?;
-    let (summed, told) = bytes.split_last_chunk::<SUM>().ok_or(Unfit::Corrupt)?;
+    let name = names.get(usize::from(kind)).ok_or(DecodeError::Corrupt)?;
+    let (summed, told) = bytes
+        .split_last_chunk::<SUM>()
+        .ok_or(DecodeError::Corrupt)?;
     if *told != sum(name, summed) {
-        return Err(Unfit::Corrupt);
+        return Err(DecodeError::Corrupt);
     }
-    let position = Position {
+    let watermark = StreamId {
         milliseconds: u64::from_le_bytes(reader.array().map_err(corrupt)?),
         sequence: u64::from_le_bytes(reader.array().map_err(corrupt)?),
     };
-    let length = reader.0.len().checked_sub(SUM).ok_or(Unfit::Corrupt)?;
+    let length = reader
+        .0
+        .len()
+        .checked_sub(SUM)
+        .ok_or(DecodeError::Corrupt)?;
     let content = reader.take(length).map_err(corrupt)?;
     let content = match kind {
         0 => Content::Image(Box::new(
-            Saved::decode(content).map_err(|_| Unfit::Corrupt)?,
+            Saved::decode(content).map_err(|_| DecodeError::Corrupt)?,
         )),
         _ => {
-            let sent = reading.local_time(sent).ok_or(Unfit::Outdated)?;
-            let no = decode_no(content, sent).ok_or(Unfit::Corrupt)?;
+            let sent = clock.local_time(sent).ok_or(DecodeError::Outdated)?;
+            let no = decode_no(content, sent).ok_or(DecodeError::Corrupt)?;
             Content::No(Box::new(no))
         }
     };
-    Ok(Held {
+    Ok(StoredValue {
         sent,
-        position,
+        watermark,
         content,
     })
 }
@@ -180,17 +190,17 @@ fn decode_no(content: &[u8], sent: Instant) -> Option<Negative> {
     })
 }
 
-impl Held {
+impl StoredValue {
     /// What it is to this replica, by its own settings; an image is not fresh any more where they say so.
-    pub(super) fn land(
+    pub(super) fn into_cached(
         self,
         policy: &Policy,
-        reading: &Reading,
+        clock: &ClockReading,
         now: Instant,
     ) -> Option<(CachedAnswer, Freshness)> {
         match self.content {
             Content::Image(saved) => {
-                let sent = reading.local_time(self.sent)?;
+                let sent = clock.local_time(self.sent)?;
                 let (_, entry) = saved.revive(policy, sent, now, Revival::Shared)?;
                 let freshness = entry.freshness(policy, now);
                 Some((CachedAnswer::Image(Arc::new(entry)), freshness))
@@ -215,9 +225,9 @@ fn workspace_of(entry: &Entry) -> Option<&str> {
     entry.ownership.workspace.as_deref()
 }
 
-fn number(digits: [u8; 16]) -> Result<u64, Unfit> {
-    let text = std::str::from_utf8(&digits).map_err(|_| Unfit::Foreign)?;
-    text.parse().map_err(|_| Unfit::Foreign)
+fn number(digits: [u8; 16]) -> Result<u64, DecodeError> {
+    let text = std::str::from_utf8(&digits).map_err(|_| DecodeError::Foreign)?;
+    text.parse().map_err(|_| DecodeError::Foreign)
 }
 
 fn sum(name: &str, bytes: &[u8]) -> [u8; SUM] {

@@ -90,8 +90,8 @@ fn what_is_pure_knows_no_clock_no_chance_and_no_io() {
         "breaker",
         "shared_cache/clock",
         "shared_cache/lease",
-        "shared_cache/names",
-        "shared_cache/orders",
+        "shared_cache/key_names",
+        "shared_cache/log",
         "shared_cache/value",
         "gateway/demand",
     ];

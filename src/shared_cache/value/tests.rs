@@ -8,7 +8,7 @@ use crate::cache::Arrival;
 
 const BODY: &str = r#"{"WorkspaceId":"15945","GmtModifiedTime":"2020-01-01T00:00:00Z"}"#;
 const NAMES: [&str; 2] = ["pai:1:x:{a}:image", "pai:1:x:{a}:no"];
-const AT: Position = Position {
+const AT: StreamId = StreamId {
     milliseconds: 7,
     sequence: 3,
 };
@@ -20,9 +20,9 @@ fn key() -> ImageKey {
     }
 }
 
-fn reading() -> Reading {
+fn clock_reading() -> ClockReading {
     let now = Instant::now() + Duration::from_secs(100_000);
-    Reading {
+    ClockReading {
         server: 1_800_000_000_000,
         asked: now,
         replied: now,
@@ -34,7 +34,7 @@ fn image(age: u64) -> CachedAnswer {
         body: BODY.into(),
         fields: ImageFields::parse(BODY.as_bytes()).unwrap(),
         request_id: None,
-        sent: reading().replied - Duration::from_secs(age),
+        sent: clock_reading().replied - Duration::from_secs(age),
         took: Duration::from_millis(40),
         received: Timestamp::now(),
         date: None,
@@ -58,7 +58,7 @@ fn no(kind: NegativeKind) -> CachedAnswer {
             request_id: "R-1".to_owned(),
         },
         kind,
-        sent: reading().replied,
+        sent: clock_reading().replied,
         took: Duration::from_millis(40),
         received: Timestamp::from_second(1_700_000_000).unwrap(),
     }))
@@ -69,16 +69,24 @@ fn encoded(landed: &CachedAnswer) -> Vec<u8> {
         CachedAnswer::Image(_) => NAMES[0],
         CachedAnswer::Negative(_) => NAMES[1],
     };
-    encode(name, &key(), landed, &Policy::default(), &reading(), AT).unwrap()
+    encode(
+        name,
+        &key(),
+        landed,
+        &Policy::default(),
+        &clock_reading(),
+        AT,
+    )
+    .unwrap()
 }
 
 #[test]
 fn an_image_comes_out_as_it_went_in_and_no_younger() {
-    let reading = reading();
-    let held = decode(NAMES, &encoded(&image(100)), &reading).unwrap();
-    assert_eq!(held.position, AT);
-    let (landed, freshness) = held
-        .land(&Policy::default(), &reading, reading.replied)
+    let clock = clock_reading();
+    let stored = decode(NAMES, &encoded(&image(100)), &clock).unwrap();
+    assert_eq!(stored.watermark, AT);
+    let (landed, freshness) = stored
+        .into_cached(&Policy::default(), &clock, clock.replied)
         .unwrap();
     assert_eq!(freshness, Freshness::Fresh);
     assert_eq!(workspace(&landed), Some("15945"));
@@ -87,7 +95,7 @@ fn an_image_comes_out_as_it_went_in_and_no_younger() {
     };
     assert_eq!(entry.body(), BODY);
     assert_eq!(entry.ttl(), Duration::from_secs(3600));
-    let age = entry.age(reading.replied);
+    let age = entry.age(clock.replied);
     assert!((Duration::from_secs(100)..Duration::from_millis(100_010)).contains(&age));
     assert!(!entry.restored);
 }
@@ -102,10 +110,10 @@ fn the_start_can_be_read_by_a_script() {
 
 #[test]
 fn a_no_comes_out_as_it_went_in() {
-    let reading = reading();
+    let clock = clock_reading();
     for kind in [NegativeKind::NotFound, NegativeKind::Forbidden] {
-        let held = decode(NAMES, &encoded(&no(kind)), &reading).unwrap();
-        let landed = held.land(&Policy::default(), &reading, reading.replied);
+        let stored = decode(NAMES, &encoded(&no(kind)), &clock).unwrap();
+        let landed = stored.into_cached(&Policy::default(), &clock, clock.replied);
         let Some((CachedAnswer::Negative(read), _)) = landed else {
             panic!("no negative")
         };
@@ -119,39 +127,43 @@ fn a_no_comes_out_as_it_went_in() {
 
 #[test]
 fn what_has_expired_here_is_not_landed() {
-    let reading = reading();
-    let held = decode(NAMES, &encoded(&image(100)), &reading).unwrap();
+    let clock = clock_reading();
+    let stored = decode(NAMES, &encoded(&image(100)), &clock).unwrap();
     let strict = Policy {
         max: crate::units::HumanDuration::secs(60),
         ..Policy::default()
     };
-    let (_, freshness) = held.land(&strict, &reading, reading.replied).unwrap();
+    let (_, freshness) = stored.into_cached(&strict, &clock, clock.replied).unwrap();
     assert_ne!(freshness, Freshness::Fresh);
-    let late = reading.replied + Duration::from_secs(11);
-    let held = decode(NAMES, &encoded(&no(NegativeKind::NotFound)), &reading).unwrap();
-    assert!(held.land(&Policy::default(), &reading, late).is_none());
+    let late = clock.replied + Duration::from_secs(11);
+    let stored = decode(NAMES, &encoded(&no(NegativeKind::NotFound)), &clock).unwrap();
+    assert!(
+        stored
+            .into_cached(&Policy::default(), &clock, late)
+            .is_none()
+    );
 }
 
 #[test]
 fn what_is_of_no_use_is_told_apart() {
-    let reading = reading();
-    let unfit = |bytes: &[u8]| decode(NAMES, bytes, &reading).unwrap_err();
+    let clock = clock_reading();
+    let unfit = |bytes: &[u8]| decode(NAMES, bytes, &clock).unwrap_err();
     let good = encoded(&image(1));
-    assert_eq!(unfit(b""), Unfit::Foreign);
+    assert_eq!(unfit(b""), DecodeError::Foreign);
     assert_eq!(
         unfit(b"a session of some other program, long enough to be one"),
-        Unfit::Foreign
+        DecodeError::Foreign
     );
-    assert_eq!(unfit(&good[..20]), Unfit::Foreign);
+    assert_eq!(unfit(&good[..20]), DecodeError::Foreign);
     let mut newer = good.clone();
     newer[36] = 2;
-    assert_eq!(unfit(&newer), Unfit::Version);
-    assert_eq!(unfit(&good[..good.len() - 1]), Unfit::Corrupt);
+    assert_eq!(unfit(&newer), DecodeError::Version);
+    assert_eq!(unfit(&good[..good.len() - 1]), DecodeError::Corrupt);
     // Another image's value under this name.
     let elsewhere = ["pai:1:x:{b}:image", "pai:1:x:{b}:no"];
     assert_eq!(
-        decode(elsewhere, &good, &reading).unwrap_err(),
-        Unfit::Corrupt
+        decode(elsewhere, &good, &clock).unwrap_err(),
+        DecodeError::Corrupt
     );
 }
 
@@ -162,19 +174,19 @@ proptest! {
         let at = at.index(bytes.len());
         prop_assume!(bytes[at] != to);
         bytes[at] = to;
-        prop_assert!(decode(NAMES, &bytes, &reading()).is_err());
+        prop_assert!(decode(NAMES, &bytes, &clock_reading()).is_err());
     }
 
     #[test]
     fn any_bytes_are_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let sealed = [&b"00000000000000000000000000000000PAIV\x01"[..], &bytes].concat();
-        prop_assert!(decode(NAMES, &bytes, &reading()).is_err());
-        prop_assert!(decode(NAMES, &sealed, &reading()).is_err());
+        prop_assert!(decode(NAMES, &bytes, &clock_reading()).is_err());
+        prop_assert!(decode(NAMES, &sealed, &clock_reading()).is_err());
         for name in NAMES {
             let sum = sum(name, &sealed);
             let whole = [&sealed[..], &sum].concat();
-            if let Ok(held) = decode(NAMES, &whole, &reading()) {
-                let _landed = held.land(&Policy::default(), &reading(), reading().replied);
+            if let Ok(stored) = decode(NAMES, &whole, &clock_reading()) {
+                let _landed = stored.into_cached(&Policy::default(), &clock_reading(), clock_reading().replied);
             }
         }
     }

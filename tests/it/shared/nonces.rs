@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use pai_image_gateway::cache::{self, Cache, Policy};
 use pai_image_gateway::observability::metrics::{Metrics, SharedOperation, SharedResult};
-use pai_image_gateway::shared_cache::{Config, Follower, Shared, Unavailable, WriteNonce};
+use pai_image_gateway::shared_cache::{Config, LogReader, SharedCache, Unavailable, WriteNonce};
 use pai_image_gateway::units::HumanDuration;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -16,7 +16,7 @@ use crate::support::redis::{Cluster, Kind, Redis};
 
 /// One replica's side of the tier. Dropping it ends the connection.
 struct Member {
-    shared: Arc<Shared>,
+    shared: Arc<SharedCache>,
     metrics: Arc<Metrics>,
     _stop: DropGuard,
 }
@@ -36,9 +36,9 @@ impl Member {
             Arc::clone(&metrics),
             TaskTracker::new(),
         ));
-        let shared = Shared::from_config(&config, "origin.example", &metrics).unwrap();
+        let shared = SharedCache::from_config(&config, "origin.example", &metrics).unwrap();
         let stop = CancellationToken::new();
-        tokio::spawn(Follower::new(Arc::clone(&shared), cache).run(stop.clone()));
+        tokio::spawn(LogReader::new(Arc::clone(&shared), cache).run(stop.clone()));
         shared.ready(Duration::from_secs(20)).await;
         Self {
             shared,

@@ -6,11 +6,11 @@ use std::time::Duration;
 use redis::Script;
 use tokio::time::Instant;
 
-use super::clock::Reading;
-use super::commands::Trouble;
-use super::orders::Position;
-use super::value::{self, Unfit};
-use super::{Shared, milliseconds};
+use super::clock::ClockReading;
+use super::commands::CommandError;
+use super::log::StreamId;
+use super::value::{self, DecodeError};
+use super::{SharedCache, milliseconds};
 use crate::api::ImageKey;
 use crate::cache::{CachedAnswer, Freshness, Policy};
 use crate::observability::metrics::SharedResult;
@@ -20,24 +20,24 @@ pub(super) static GET: LazyLock<Script> =
 
 /// How an image is, as the script tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
-    /// Held and fresh.
-    Held,
+pub(super) enum LookupState {
+    /// Stored and fresh.
+    Fresh,
     /// This replica has the lease now.
-    Leading,
+    Leased,
     /// Another has it.
-    Taken,
+    LeasedElsewhere,
     /// Who had it failed.
-    Failed,
+    RecentFailure,
 }
 
-impl State {
+impl LookupState {
     const fn of(number: u8) -> Self {
         match number {
-            0 => Self::Held,
-            1 => Self::Leading,
-            3 => Self::Failed,
-            _ => Self::Taken,
+            0 => Self::Fresh,
+            1 => Self::Leased,
+            3 => Self::RecentFailure,
+            _ => Self::LeasedElsewhere,
         }
     }
 }
@@ -50,90 +50,94 @@ pub(super) const LONGEST_VALUE: usize = 4 << 20;
 const MAX_AGE: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// What a get replied.
-pub(super) struct Got {
-    pub(super) state: State,
+pub(super) struct GetReply {
+    pub(super) state: LookupState,
     /// Empty for nothing.
-    pub(super) held: Vec<u8>,
+    pub(super) stored: Vec<u8>,
     /// How who had the lease failed.
-    pub(super) mark: Vec<u8>,
-    pub(super) left: Duration,
-    pub(super) reading: Reading,
+    pub(super) marker: Vec<u8>,
+    pub(super) lease_left: Duration,
+    pub(super) clock: ClockReading,
     /// Where the log of orders was before: what is heard of meanwhile counts as later.
-    pub(super) position: Position,
+    pub(super) watermark: StreamId,
 }
 
-impl Shared {
+impl SharedCache {
     pub(super) async fn get(
         &self,
         key: &ImageKey,
         token: &str,
         oldest: Option<Duration>,
-        overlook: bool,
-    ) -> Result<Got, Trouble> {
+        ignore_stored: bool,
+    ) -> Result<GetReply, CommandError> {
         // What was ordered here and could not be told yet still lies there.
-        if self.unheard.lock().len() > 0 {
-            return Err(Trouble::Skipped);
+        if self.outbox.lock().len() > 0 {
+            return Err(CommandError::Skipped);
         }
-        let position = self.horizon.lock().now().ok_or(Trouble::Skipped)?;
+        let watermark = self
+            .watermarks
+            .lock()
+            .current()
+            .ok_or(CommandError::Skipped)?;
         let oldest = oldest.map_or(MAX_AGE, |age| age.min(MAX_AGE));
-        let (asked, (server, state, held, mark, left)) = self
+        let (asked, (server, state, stored, marker, lease_left)) = self
             .commands
             .run(async |mut connection| {
                 let asked = Instant::now();
                 let reply = GET
                     .key(self.names.image(key))
-                    .key(self.names.no(&key.image))
+                    .key(self.names.absence(&key.image))
                     .key(self.names.lease(key))
                     .arg(token)
                     .arg(milliseconds(self.config.lease.0))
                     .arg(milliseconds(oldest))
-                    .arg(u8::from(overlook))
+                    .arg(u8::from(ignore_stored))
                     .arg(LONGEST_VALUE)
                     .invoke_async::<(u64, u8, Vec<u8>, Vec<u8>, i64)>(&mut connection)
                     .await?;
                 Ok((asked, reply))
             })
             .await?;
-        Ok(Got {
-            state: State::of(state),
-            held,
-            mark,
-            left: Duration::from_millis(u64::try_from(left).unwrap_or(0)),
-            reading: Reading {
+        Ok(GetReply {
+            state: LookupState::of(state),
+            stored,
+            marker,
+            lease_left: Duration::from_millis(u64::try_from(lease_left).unwrap_or(0)),
+            clock: ClockReading {
                 server,
                 asked,
                 replied: Instant::now(),
             },
-            position,
+            watermark,
         })
     }
 
     /// What is held, if it is of use here.
-    pub(super) fn read(
+    pub(super) fn decode(
         &self,
         key: &ImageKey,
-        got: &Got,
+        reply: &GetReply,
         policy: &Policy,
-    ) -> Result<(CachedAnswer, Freshness), Unfit> {
-        let names = [self.names.image(key), self.names.no(&key.image)];
-        let held = value::decode([&names[0], &names[1]], &got.held, &got.reading)?;
-        let position = held.position;
-        let (landed, freshness) = held
-            .land(policy, &got.reading, Instant::now())
-            .ok_or(Unfit::Outdated)?;
+    ) -> Result<(CachedAnswer, Freshness), DecodeError> {
+        let names = [self.names.image(key), self.names.absence(&key.image)];
+        let stored = value::decode([&names[0], &names[1]], &reply.stored, &reply.clock)?;
+        let watermark = stored.watermark;
+        let (landed, freshness) = stored
+            .into_cached(policy, &reply.clock, Instant::now())
+            .ok_or(DecodeError::Outdated)?;
         let admitted = self
-            .horizon
+            .watermarks
             .lock()
-            .admits(position, value::workspace(&landed));
+            .admits(watermark, value::workspace(&landed));
         if admitted {
             Ok((landed, freshness))
         } else {
-            Err(Unfit::Outdated)
+            Err(DecodeError::Outdated)
         }
     }
 }
 
-impl Unfit {
+impl DecodeError {
     pub(super) const fn result(self) -> SharedResult {
         match self {
             Self::Foreign => SharedResult::Foreign,

@@ -16,10 +16,10 @@ use redis::{PushInfo, PushKind, RedisError, RedisResult};
 use tokio::time::{Instant, error::Elapsed, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{Connection, Unconnected, connect};
+use super::connection::{ConnectionError, RedisConnection, connect};
+use super::log::{LogEvent, LogRecord, MalformedRecord, Pending, StreamId};
 use super::nonces::Completeness;
-use super::orders::{Entry, Order, Position, Unreadable, Untold};
-use super::{Shared, whole};
+use super::{SharedCache, whole};
 use crate::cache::{Cache, Scope, Thoroughness};
 use crate::observability::logging::{Condition, told};
 use crate::observability::metrics::{SharedOperation, SharedResult};
@@ -35,26 +35,26 @@ const LAST_PAUSE: Duration = Duration::from_secs(2);
 pub(super) const PAGE: usize = 500;
 
 /// Follows the log for one cache.
-pub struct Follower<E: Clone + Send + Sync + 'static> {
-    shared: Arc<Shared>,
+pub struct LogReader<E: Clone + Send + Sync + 'static> {
+    shared: Arc<SharedCache>,
     cache: Arc<Cache<E>>,
     /// What was asked for before this is not trusted, whatever the log says.
-    floor: Option<Instant>,
+    stale_before: Option<Instant>,
     /// Where the log was when it was found not to go on.
-    broken: Option<Position>,
+    gap_at: Option<StreamId>,
     /// What was ordered up to here has been done.
-    obeyed: Option<Position>,
+    done_up_to: Option<StreamId>,
 }
 
 /// Why following came to an end.
 #[derive(Debug, thiserror::Error)]
-enum Lost {
+enum Disconnected {
     #[error(transparent)]
-    Unconnected(#[from] Unconnected),
+    Connect(#[from] ConnectionError),
     #[error(transparent)]
     Server(#[from] RedisError),
     #[error(transparent)]
-    Log(#[from] Unreadable),
+    Log(#[from] MalformedRecord),
     #[error("it does not reply")]
     Late(#[from] Elapsed),
     #[error("it refuses commands that it took before")]
@@ -65,16 +65,16 @@ enum Lost {
 
 pub(super) type Page = Vec<(String, Vec<(String, String)>)>;
 
-impl<E: Clone + Send + Sync + 'static> Follower<E> {
+impl<E: Clone + Send + Sync + 'static> LogReader<E> {
     /// Follows the log of this tier for this cache, once it [runs](Self::run).
     #[must_use]
-    pub const fn new(shared: Arc<Shared>, cache: Arc<Cache<E>>) -> Self {
+    pub const fn new(shared: Arc<SharedCache>, cache: Arc<Cache<E>>) -> Self {
         Self {
             shared,
             cache,
-            floor: None,
-            broken: None,
-            obeyed: None,
+            stale_before: None,
+            gap_at: None,
+            done_up_to: None,
         }
     }
 
@@ -87,7 +87,7 @@ impl<E: Clone + Send + Sync + 'static> Follower<E> {
                 break;
             };
             let Err(lost) = lost;
-            self.lose(&lost);
+            self.on_disconnected(&lost);
             if began.elapsed() > LAST_PAUSE {
                 pause = FIRST_PAUSE;
             }
@@ -101,40 +101,40 @@ impl<E: Clone + Send + Sync + 'static> Follower<E> {
     }
 
     /// Ends only by losing the connection.
-    async fn follow(&mut self) -> Result<Infallible, Lost> {
+    async fn follow(&mut self) -> Result<Infallible, Disconnected> {
         let shared = Arc::clone(&self.shared);
-        let ear = Arc::downgrade(&self.shared);
+        let weak = Arc::downgrade(&self.shared);
         let push = move |info: PushInfo| {
-            if let Some(shared) = ear.upgrade() {
-                shared.pushed(&info);
+            if let Some(shared) = weak.upgrade() {
+                shared.on_push(&info);
             }
             Ok::<(), SendError>(())
         };
         let longest = shared.config.connect_timeout.0;
         let mut connection =
             timeout(longest * 2, connect(&shared.url, &shared.config, push)).await??;
-        timeout(longest, connection.subscribe(&shared.names.news())).await??;
+        timeout(longest, connection.subscribe(&shared.names.channel())).await??;
         self.catch_up(&mut connection, longest).await?;
-        self.miss_own();
+        self.check_own_records();
         let begun = shared.begin_write_nonces(&mut connection, Completeness::Assumed);
         timeout(longest, begun).await??;
-        self.deliver(&mut connection).await?;
-        self.gain(&connection);
+        self.flush_outbox(&mut connection).await?;
+        self.on_connected(&connection);
         let mut moved = pin!(shared.leads_elsewhere(connection.clone()));
         loop {
             tokio::select! {
                 // What ends the waiting does not matter: the log is read.
-                _rung = timeout(INTERVAL, shared.bell.notified()) => {}
-                () = shared.commands.refused.notified() => return Err(Lost::Refused),
-                () = &mut moved => return Err(Lost::Moved),
+                _rung = timeout(INTERVAL, shared.wake.notified()) => {}
+                () = shared.commands.refused.notified() => return Err(Disconnected::Refused),
+                () = &mut moved => return Err(Disconnected::Moved),
             }
             self.catch_up(&mut connection, LONGEST).await?;
-            self.deliver(&mut connection).await?;
+            self.flush_outbox(&mut connection).await?;
         }
     }
 
-    fn gain(&mut self, connection: &Connection) {
-        self.cache.set_stale_before(self.floor);
+    fn on_connected(&mut self, connection: &RedisConnection) {
+        self.cache.set_stale_before(self.stale_before);
         self.shared.commands.connect(Some(connection.clone()));
         self.shared.metrics.shared.up.set(1);
         self.shared.up.send_replace(true);
@@ -144,13 +144,13 @@ impl<E: Clone + Send + Sync + 'static> Follower<E> {
             .recovered(Condition::SharedTierLost, "");
     }
 
-    fn lose(&mut self, lost: &Lost) {
+    fn on_disconnected(&mut self, lost: &Disconnected) {
         self.shared.count(SharedOperation::Orders, lost.result());
         let was_up = self.shared.up.send_replace(false);
         self.shared.commands.connect(None);
         self.shared.metrics.shared.up.set(0);
         // Who waits for another replica goes on alone.
-        self.shared.waiting.wake_all();
+        self.shared.waiters.wake_all();
         if was_up {
             self.cache.set_stale_before(Some(Instant::now()));
         }
@@ -161,24 +161,24 @@ impl<E: Clone + Send + Sync + 'static> Follower<E> {
     /// Reads the log to its end and does what it says.
     async fn catch_up(
         &mut self,
-        connection: &mut Connection,
+        connection: &mut RedisConnection,
         longest: Duration,
-    ) -> Result<(), Lost> {
-        if self.shared.horizon.lock().read.is_none() {
+    ) -> Result<(), Disconnected> {
+        if self.shared.watermarks.lock().applied.is_none() {
             // What was fetched before has heard of no order.
-            self.floor = Some(Instant::now());
+            self.stale_before = Some(Instant::now());
         }
         loop {
-            let read = self.shared.horizon.lock().read;
+            let read = self.shared.watermarks.lock().applied;
             let page = timeout(longest, self.shared.prove_and_read(connection, read)).await??;
             let length = page.len();
             match read {
                 Some(last) if !starts_at(&page, last)? => {
-                    self.discontinue(last);
+                    self.on_gap(last);
                     continue;
                 }
                 None if page.is_empty() => {
-                    let nonces = if self.broken.is_some() {
+                    let nonces = if self.gap_at.is_some() {
                         Completeness::Lost
                     } else {
                         Completeness::New
@@ -189,17 +189,17 @@ impl<E: Clone + Send + Sync + 'static> Follower<E> {
                 }
                 Some(_) | None => {}
             }
-            self.obey(page, read).await?;
+            self.apply_page(page, read).await?;
             if length < PAGE {
-                if self.broken.is_some() {
+                if self.gap_at.is_some() {
                     // Values may have come back with an older log, so it begins anew, for all.
                     let begun = self.begin_anew(connection, Completeness::Lost);
                     timeout(longest, begun).await??;
-                    self.broken = None;
+                    self.gap_at = None;
                     continue;
                 }
                 // Where the server's clock was set back, what comes next may be numbered lower.
-                self.obeyed = self.shared.horizon.lock().read;
+                self.done_up_to = self.shared.watermarks.lock().applied;
                 self.shared.count(SharedOperation::Orders, SharedResult::Ok);
                 return Ok(());
             }
@@ -209,53 +209,54 @@ impl<E: Clone + Send + Sync + 'static> Follower<E> {
     /// Begins the log anew, and before it the record of write nonces, which may have been lost with it.
     async fn begin_anew(
         &self,
-        connection: &mut Connection,
+        connection: &mut RedisConnection,
         nonces: Completeness,
     ) -> RedisResult<()> {
         self.shared.begin_write_nonces(connection, nonces).await?;
-        self.shared.write(connection, Order::Begin).await?;
+        self.shared.append(connection, LogEvent::LogStart).await?;
         Ok(())
     }
 
     /// The log does not go on where it was left: orders may have been missed, and how many nobody knows.
-    fn discontinue(&mut self, last: Position) {
+    fn on_gap(&mut self, last: StreamId) {
         let conditions = &self.shared.metrics.conditions;
         conditions.occurred(Condition::InvalidationLogLost, "gap", || {
             "it was lost or has run ahead".to_owned()
         });
         self.shared.metrics.shared.discontinuities.inc();
-        self.distrust();
-        self.broken = Some(last);
-        self.shared.horizon.lock().lose();
-        self.shared.tell_again();
+        self.mark_all_stale();
+        self.gap_at = Some(last);
+        self.shared.watermarks.lock().reset();
+        self.shared.resend_recent();
     }
 
     /// After a new connection: what this replica wrote last must be in the log that it finds.
-    fn miss_own(&self) {
-        let mut horizon = self.shared.horizon.lock();
-        if horizon.misses_own() {
-            horizon.written = Position::default();
-            drop(horizon);
-            self.shared.tell_again();
+    fn check_own_records(&self) {
+        let mut watermarks = self.shared.watermarks.lock();
+        if watermarks.lacks_own_record() {
+            watermarks.appended = StreamId::default();
+            drop(watermarks);
+            self.shared.resend_recent();
         }
     }
 
     /// What is held may have missed an order, for good.
-    fn distrust(&mut self) {
-        self.floor = Some(Instant::now());
-        self.cache.set_stale_before(self.floor);
+    fn mark_all_stale(&mut self) {
+        self.stale_before = Some(Instant::now());
+        self.cache.set_stale_before(self.stale_before);
     }
 
     /// Does what a page says, in memory first, for all of it counts as heard then; and writes it down.
-    async fn obey(&mut self, page: Page, read: Option<Position>) -> Result<(), Lost> {
+    async fn apply_page(&mut self, page: Page, read: Option<StreamId>) -> Result<(), Disconnected> {
         let mut done = Vec::new();
         for (id, fields) in page {
-            let at: Position = id.parse()?;
+            let at: StreamId = id.parse()?;
             if Some(at) == read {
                 continue;
             }
-            let entry = Entry::read(&fields).unwrap_or_else(|Unreadable| self.unreadable(at));
-            done.extend(self.carry_out(at, &entry));
+            let entry =
+                LogRecord::read(&fields).unwrap_or_else(|MalformedRecord| self.on_malformed(at));
+            done.extend(self.apply(at, &entry));
         }
         for (scope, how) in &done {
             // The history is read again at the next start, so the journal need not know it.
@@ -267,40 +268,40 @@ impl<E: Clone + Send + Sync + 'static> Follower<E> {
     }
 
     /// One entry of the log; what was purged, if anything was to be.
-    fn carry_out(&mut self, at: Position, entry: &Entry) -> Option<(Scope, Thoroughness)> {
-        let Entry { by, order } = entry;
-        let mut horizon = self.shared.horizon.lock();
-        if horizon.read.is_none() {
+    fn apply(&mut self, at: StreamId, entry: &LogRecord) -> Option<(Scope, Thoroughness)> {
+        let LogRecord { writer, event } = entry;
+        let mut watermarks = self.shared.watermarks.lock();
+        if watermarks.applied.is_none() {
             // What was ordered before the oldest entry is not known.
-            horizon.begin(at);
+            watermarks.flush_all_at(at);
         }
-        horizon.note(at, order);
-        drop(horizon);
-        if *order == Order::Begin && self.broken.is_some_and(|last| at > last) {
+        watermarks.record(at, event);
+        drop(watermarks);
+        if *event == LogEvent::LogStart && self.gap_at.is_some_and(|last| at > last) {
             // Another replica found so before.
-            self.broken = None;
+            self.gap_at = None;
         }
-        let is_new = self.obeyed.is_none_or(|obeyed| at > obeyed);
-        self.obeyed = self.obeyed.max(Some(at));
-        let forgotten = match order {
-            Order::Forget(scope, how) if is_new && *by != self.shared.replica => {
+        let is_new = self.done_up_to.is_none_or(|done| at > done);
+        self.done_up_to = self.done_up_to.max(Some(at));
+        let forgotten = match event {
+            LogEvent::Invalidate(scope, how) if is_new && *writer != self.shared.replica => {
                 let purged = self.cache.purge(scope, *how);
                 tracing::debug!(?scope, ?how, purged, "another replica ordered to forget");
                 match scope {
-                    Scope::Image(image) => self.shared.waiting.wake(image),
-                    Scope::Workspace(_) | Scope::All => self.shared.waiting.wake_all(),
+                    Scope::Image(image) => self.shared.waiters.wake(image),
+                    Scope::Workspace(_) | Scope::All => self.shared.waiters.wake_all(),
                 }
                 Some((scope.clone(), *how))
             }
-            Order::Begin | Order::Forget(..) => None,
+            LogEvent::LogStart | LogEvent::Invalidate(..) => None,
         };
         // Only now: a value whose fetch begins from here on has been through it.
-        self.shared.horizon.lock().read = Some(at);
+        self.shared.watermarks.lock().applied = Some(at);
         forgotten
     }
 
     /// An entry that no gateway of this version writes may order anything.
-    fn unreadable(&mut self, at: Position) -> Entry {
+    fn on_malformed(&mut self, at: StreamId) -> LogRecord {
         let shared = Arc::clone(&self.shared);
         let conditions = &shared.metrics.conditions;
         conditions.occurred(Condition::InvalidationLogLost, "unreadable", || {
@@ -308,65 +309,65 @@ impl<E: Clone + Send + Sync + 'static> Follower<E> {
         });
         shared.count(SharedOperation::Orders, SharedResult::Corrupt);
         shared.metrics.shared.discontinuities.inc();
-        self.distrust();
-        Entry {
-            by: shared.replica.clone(),
-            order: Order::Begin,
+        self.mark_all_stale();
+        LogRecord {
+            writer: shared.replica.clone(),
+            event: LogEvent::LogStart,
         }
     }
 
     /// Tells the orders that could not be told when they were given.
-    async fn deliver(&self, connection: &mut Connection) -> Result<(), Lost> {
-        let next = || self.shared.unheard.lock().first();
+    async fn flush_outbox(&self, connection: &mut RedisConnection) -> Result<(), Disconnected> {
+        let next = || self.shared.outbox.lock().first();
         while let Some(order) = next() {
-            let told = self.shared.order(connection, &order.scope, order.how);
+            let told = self
+                .shared
+                .append_invalidation(connection, &order.scope, order.how);
             timeout(LONGEST, told).await??;
             self.shared
                 .count(SharedOperation::Invalidate, SharedResult::Ok);
-            self.heard(&order);
+            self.acknowledge(&order);
         }
         Ok(())
     }
 
-    fn heard(&self, order: &Untold) {
-        let mut unheard = self.shared.unheard.lock();
-        unheard.heard(order);
-        self.shared.metrics.shared.unheard.set(whole(unheard.len()));
+    fn acknowledge(&self, order: &Pending) {
+        let mut outbox = self.shared.outbox.lock();
+        outbox.acknowledge(order);
+        self.shared.metrics.shared.unheard.set(whole(outbox.len()));
     }
 }
 
-impl Shared {
+impl SharedCache {
     /// Hears what the server sends unasked.
-    fn pushed(&self, info: &PushInfo) {
+    fn on_push(&self, info: &PushInfo) {
         match info.kind {
             PushKind::Message => {
                 if let Some(message) = redis::Msg::from_push_info(info.clone()) {
-                    self.hear(message.get_payload_bytes());
+                    self.on_message(message.get_payload_bytes());
                 }
             }
             // Reading the log tells what it means.
-            PushKind::Disconnection => self.bell.notify_one(),
+            PushKind::Disconnection => self.wake.notify_one(),
             _ => {}
         }
     }
 }
 
-impl Lost {
+impl Disconnected {
     const fn result(&self) -> SharedResult {
         match self {
             Self::Late(_) => SharedResult::Timeout,
             Self::Log(_) => SharedResult::Corrupt,
-            Self::Unconnected(_) | Self::Server(_) | Self::Refused | Self::Moved => {
-                SharedResult::Error
-            }
+            Self::Connect(_) | Self::Server(_) | Self::Refused | Self::Moved => SharedResult::Error,
         }
     }
 }
 
 /// Whether the entry that was read last is still there.
-fn starts_at(page: &Page, last: Position) -> Result<bool, Unreadable> {
+fn starts_at(page: &Page, last: StreamId) -> Result<bool, MalformedRecord> {
     match page.first() {
         None => Ok(false),
-        Some((id, _)) => Ok(id.parse::<Position>()? == last),
+        Some((id, _)) => Ok(id.parse::<StreamId>()? == last),
     }
 }

@@ -6,8 +6,8 @@ use std::sync::LazyLock;
 use redis::Script;
 use tokio::time::sleep;
 
-use super::reading::LONGEST_VALUE;
-use super::{Failure, Lease, Shared, milliseconds, value};
+use super::get::LONGEST_VALUE;
+use super::{FailureMarker, Lease, SharedCache, milliseconds, value};
 use crate::cache::{CachedAnswer, Policy};
 use crate::observability::metrics::SharedOperation;
 
@@ -18,7 +18,7 @@ pub(super) static RENEW: LazyLock<Script> =
 pub(super) static RELEASE: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("scripts/release.lua")));
 
-impl Shared {
+impl SharedCache {
     /// Makes a fetch, keeping its lease as long as it takes.
     pub async fn keep<F: Future>(&self, lease: &Lease, fetch: F) -> F::Output {
         let renewing = async {
@@ -42,7 +42,7 @@ impl Shared {
                 .invoke_async::<bool>(&mut connection)
                 .await
         });
-        self.tell(SharedOperation::Renew, renewed.await);
+        self.count_result(SharedOperation::Renew, renewed.await);
     }
 
     /// Stores what was fetched, for who waits and for who comes.
@@ -53,16 +53,16 @@ impl Shared {
                 self.names.image(key),
                 entry.ttl().saturating_add(policy.stale_if_error.0),
             ),
-            CachedAnswer::Negative(no) => (self.names.no(image), no.ttl(policy)),
+            CachedAnswer::Negative(no) => (self.names.absence(image), no.ttl(policy)),
         };
-        let mut replaced = vec![self.names.no(image)];
+        let mut replaced = vec![self.names.absence(image)];
         if let CachedAnswer::Negative(_) = landed {
             // Whatever is being fetched of the other variant is older than this.
             replaced = self.names.all(image);
             replaced.retain(|name| *name != to);
         }
-        let value = lease.began.and_then(|(reading, position)| {
-            value::encode(&to, key, landed, policy, &reading, position)
+        let value = lease.granted.and_then(|(clock, watermark)| {
+            value::encode(&to, key, landed, policy, &clock, watermark)
         });
         let is_short = |value: &Vec<u8>| value.len() <= LONGEST_VALUE;
         let value = value.filter(|value| is_short(value) && !life.is_zero());
@@ -77,29 +77,29 @@ impl Shared {
                 .arg(&lease.token)
                 .arg(value)
                 .arg(milliseconds(life))
-                .arg(self.names.news())
+                .arg(self.names.channel())
                 .arg(image.as_str())
                 .invoke_async::<bool>(&mut connection)
                 .await
         });
-        self.tell(SharedOperation::Put, put.await);
+        self.count_result(SharedOperation::Put, put.await);
     }
 
     /// Gives the lease back without an answer, and tells who waits how the fetch failed, if it is the
     /// origin that did.
-    pub async fn release(&self, lease: &Lease, failure: Option<Failure>) {
-        let (mark, life) = failure.map_or_else(Default::default, Failure::mark);
+    pub async fn release(&self, lease: &Lease, failure: Option<FailureMarker>) {
+        let (marker, life) = failure.map_or_else(Default::default, FailureMarker::encode);
         let released = self.commands.run(async |mut connection| {
             RELEASE
                 .key(self.names.lease(&lease.key))
                 .arg(&lease.token)
-                .arg(mark)
+                .arg(marker)
                 .arg(milliseconds(life))
-                .arg(self.names.news())
+                .arg(self.names.channel())
                 .arg(lease.key.image.as_str())
                 .invoke_async::<bool>(&mut connection)
                 .await
         });
-        self.tell(SharedOperation::Release, released.await);
+        self.count_result(SharedOperation::Release, released.await);
     }
 }

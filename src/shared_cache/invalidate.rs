@@ -7,24 +7,24 @@ use redis::{ErrorKind, RedisError, RedisResult};
 
 use tokio::time::Instant;
 
-use super::commands::Trouble;
-use super::connection::Connection;
-use super::orders::{self, Order, Position};
-use super::{Shared, whole};
+use super::commands::CommandError;
+use super::connection::RedisConnection;
+use super::log::{self, LogEvent, StreamId};
+use super::{SharedCache, whole};
 use crate::api::ImageId;
 use crate::cache::{Cache, Scope, Thoroughness};
 use crate::observability::metrics::{SharedOperation, SharedResult};
 
 /// The message that there are orders; no image is called so.
-const ORDERED: &str = "!orders";
+const LOG_APPENDED: &str = "!orders";
 
 /// So many orders are kept in the log, roughly.
-const KEPT_ORDERS: &str = "10000";
+const MAX_LOG_RECORDS: &str = "10000";
 
 /// Makes the whole fleet forget, and tells how many entries of this replica that met; begun, it is
 /// finished, whoever waits. See [`Cache::purge_durably`].
-pub async fn forget<E: Clone + Send + Sync + 'static>(
-    shared: Option<&Arc<Shared>>,
+pub async fn invalidate<E: Clone + Send + Sync + 'static>(
+    shared: Option<&Arc<SharedCache>>,
     cache: &Arc<Cache<E>>,
     scope: &Scope,
     how: Thoroughness,
@@ -33,30 +33,30 @@ pub async fn forget<E: Clone + Send + Sync + 'static>(
     let forgetting = cache.tasks().spawn(async move {
         // First there, or a fetch could bring back from there what is forgotten here.
         if let Some(shared) = shared {
-            shared.forget(&scope, how).await;
+            shared.invalidate(&scope, how).await;
         }
         own.purge_durably(&scope, how).await
     });
     forgetting.await.unwrap_or_default()
 }
 
-impl Shared {
+impl SharedCache {
     /// Tells every replica what to forget; where that cannot be done now, as soon as it can.
-    async fn forget(&self, scope: &Scope, how: Thoroughness) {
-        let told = self
-            .commands
-            .run(async |mut connection| self.order(&mut connection, scope, how).await);
+    async fn invalidate(&self, scope: &Scope, how: Thoroughness) {
+        let told = self.commands.run(async |mut connection| {
+            self.append_invalidation(&mut connection, scope, how).await
+        });
         let told = told.await;
         self.count(
             SharedOperation::Invalidate,
-            told.map_or_else(Trouble::result, |()| SharedResult::Ok),
+            told.map_or_else(CommandError::result, |()| SharedResult::Ok),
         );
         if told.is_err() {
-            let mut unheard = self.unheard.lock();
-            unheard.push(scope.clone(), how);
-            self.metrics.shared.unheard.set(whole(unheard.len()));
-            drop(unheard);
-            self.bell.notify_one();
+            let mut outbox = self.outbox.lock();
+            outbox.push(scope.clone(), how);
+            self.metrics.shared.unheard.set(whole(outbox.len()));
+            drop(outbox);
+            self.wake.notify_one();
         }
     }
 
@@ -70,13 +70,13 @@ impl Shared {
                 .await
         });
         let result = erased.await.map(|()| true);
-        self.tell(SharedOperation::Release, result);
+        self.count_result(SharedOperation::Release, result);
     }
 
     /// Removes what is stored, then writes the order down: who reads it finds nothing old any more.
-    pub(super) async fn order(
+    pub(super) async fn append_invalidation(
         &self,
-        connection: &mut Connection,
+        connection: &mut RedisConnection,
         scope: &Scope,
         how: Thoroughness,
     ) -> RedisResult<()> {
@@ -84,40 +84,40 @@ impl Shared {
             let names = self.names.all(image);
             redis::cmd("DEL").arg(names).exec_async(connection).await?;
         }
-        let order = Order::Forget(scope.clone(), how);
-        let at = self.write(connection, order.clone()).await?;
-        let mut horizon = self.horizon.lock();
-        horizon.note(at, &order);
-        horizon.written = at;
-        drop(horizon);
-        let mut unheard = self.unheard.lock();
-        unheard.taken(scope.clone(), how, Instant::now());
+        let event = LogEvent::Invalidate(scope.clone(), how);
+        let at = self.append(connection, event.clone()).await?;
+        let mut watermarks = self.watermarks.lock();
+        watermarks.record(at, &event);
+        watermarks.appended = at;
+        drop(watermarks);
+        let mut outbox = self.outbox.lock();
+        outbox.record_delivered(scope.clone(), how, Instant::now());
         Ok(())
     }
 
     /// Orders of the last minute are told to the server that is there now.
-    pub(super) fn tell_again(&self) {
-        let mut unheard = self.unheard.lock();
-        unheard.tell_again(Instant::now());
-        self.metrics.shared.unheard.set(whole(unheard.len()));
+    pub(super) fn resend_recent(&self) {
+        let mut outbox = self.outbox.lock();
+        outbox.resend_recent(Instant::now());
+        self.metrics.shared.unheard.set(whole(outbox.len()));
     }
 
-    pub(super) async fn write(
+    pub(super) async fn append(
         &self,
         connection: &mut impl ConnectionLike,
-        order: Order,
-    ) -> RedisResult<Position> {
-        let by = self.replica.clone();
-        let entry = orders::Entry { by, order };
+        event: LogEvent,
+    ) -> RedisResult<StreamId> {
+        let writer = self.replica.clone();
+        let record = log::LogRecord { writer, event };
         let at: String = redis::cmd("XADD")
-            .arg(self.names.orders())
-            .arg(&["MAXLEN", "~", KEPT_ORDERS, "*"])
-            .arg(entry.fields())
+            .arg(self.names.log())
+            .arg(&["MAXLEN", "~", MAX_LOG_RECORDS, "*"])
+            .arg(record.fields())
             .query_async(connection)
             .await?;
         redis::cmd("PUBLISH")
-            .arg(self.names.news())
-            .arg(ORDERED)
+            .arg(self.names.channel())
+            .arg(LOG_APPENDED)
             .exec_async(connection)
             .await?;
         at.parse().map_err(|error| {

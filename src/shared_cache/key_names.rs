@@ -7,15 +7,15 @@ use crate::api::{ImageId, ImageKey};
 /// Version of everything that is stored: another gateway of another one shares nothing with this.
 const VERSION: u32 = 1;
 
-/// Names of one fleet's keys and of its channel.
+/// KeyNames of one fleet's keys and of its channel.
 #[derive(Debug, Clone)]
-pub(super) struct Names {
+pub(super) struct KeyNames {
     /// `prefix:version:origin:`
     base: String,
 }
 
-impl Names {
-    /// Names under a prefix, for the answers of one origin.
+impl KeyNames {
+    /// KeyNames under a prefix, for the answers of one origin.
     pub(super) fn new(prefix: &str, origin: &str) -> Self {
         let sum = digest(&SHA256, origin.as_bytes());
         let origin: String = sum.as_ref().iter().take(4).map(hex).collect();
@@ -25,27 +25,27 @@ impl Names {
     }
 
     /// The log of orders to forget.
-    pub(super) fn orders(&self) -> String {
+    pub(super) fn log(&self) -> String {
         format!("{}orders", self.base)
     }
 
     /// Beside the log, on its node of a cluster: what this replica writes to see that it may.
-    pub(super) fn alive(&self, replica: &str) -> String {
+    pub(super) fn write_probe(&self, replica: &str) -> String {
         format!("{0}{{{0}orders}}:alive:{replica}", self.base)
     }
 
     /// Beside the log: what this replica writes over a connection made anew.
-    pub(super) fn met(&self, replica: &str) -> String {
+    pub(super) fn address_probe(&self, replica: &str) -> String {
         format!("{0}{{{0}orders}}:met:{replica}", self.base)
     }
 
     /// A log that nobody reads, to try whether one may be written.
-    pub(super) fn trial(&self) -> String {
+    pub(super) fn trial_log(&self) -> String {
         format!("{}trial", self.base)
     }
 
     /// The channel that wakes who waits.
-    pub(super) fn news(&self) -> String {
+    pub(super) fn channel(&self) -> String {
         format!("{}news", self.base)
     }
 
@@ -81,7 +81,7 @@ impl Names {
     }
 
     /// That there is none.
-    pub(super) fn no(&self, image: &ImageId) -> String {
+    pub(super) fn absence(&self, image: &ImageId) -> String {
         self.of(image, "no")
     }
 
@@ -101,7 +101,7 @@ impl Names {
         let of_each = variants
             .iter()
             .flat_map(|key| [self.image(key), self.lease(key)]);
-        of_each.chain([self.no(image)]).collect()
+        of_each.chain([self.absence(image)]).collect()
     }
 }
 
@@ -117,15 +117,15 @@ mod tests {
     fn what_is_known_of_an_image_lies_together_and_apart_from_other_origins() {
         let image = ImageId::parse("image-1").unwrap();
         let (here, there) = (
-            Names::new("pai", "a.example"),
-            Names::new("pai", "b.example"),
+            KeyNames::new("pai", "a.example"),
+            KeyNames::new("pai", "b.example"),
         );
         let all = here.all(&image);
         assert_eq!(all.len(), 5);
         assert!(all.iter().all(|name| name.contains(":{image-1}:")));
         assert!(!all.iter().any(|name| there.all(&image).contains(name)));
         // printf a.example | sha256sum
-        assert_eq!(here.no(&image), "pai:1:b8e74533:{image-1}:no");
+        assert_eq!(here.absence(&image), "pai:1:b8e74533:{image-1}:no");
         assert_eq!(
             here.write_nonces_since(),
             "pai:1:b8e74533:{pai:1:b8e74533:writes}:since"
