@@ -16,7 +16,7 @@ use pai_image_gateway::observability::outcome::Outcome;
 use pai_image_gateway::priority::Priority;
 use pai_image_gateway::response::{self, CacheStatus};
 use pai_image_gateway::signing::{
-    Authorization, Credentials, Draft, Lines, VerifyingKey, sign, verify,
+    Authorization, Credentials, RequestHeaders, UnsignedRequest, VerifyingKey, sign, verify,
 };
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -49,7 +49,7 @@ fn sign_one_request(bencher: Bencher<'_, '_>) {
         access_key_secret: "TestAccessKeySecret0000000000001".into(),
         security_token: None,
     };
-    let draft = Draft {
+    let draft = UnsignedRequest {
         method: Method::GET,
         host: "aiworkspace.cn-hangzhou.aliyuncs.com".to_owned(),
         path: "/api/v1/images/image-liuxvj7p2qcnflha84".to_owned(),
@@ -92,7 +92,7 @@ fn verify_one_request(bencher: Bencher<'_, '_>) {
         verify(
             "GET",
             (&path, "Verbose=True"),
-            &Lines::of(&headers),
+            &RequestHeaders::new(&headers),
             &hash,
             &authorization,
             &key,

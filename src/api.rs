@@ -16,8 +16,8 @@ pub use body::{Accessibility, ImageFields, NotAnObject, Ownership, parse_timesta
 pub use error::{ErrorBody, OriginError};
 pub use query::Query;
 pub(crate) use query::{RESERVED, encode};
-pub use resolve::Wanted;
-pub use route::{Call, Misrouted};
+pub use resolve::ResolveRequest;
+pub use route::{Call, RouteError};
 pub use write_body::check_keys;
 
 use std::fmt;

@@ -45,7 +45,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use crate::api::{Action, Call, ImageKey, Malformed, Misrouted, Operation};
+use crate::api::{Action, Call, ImageKey, Malformed, Operation, RouteError};
 use crate::auth::{
     Authenticated, Authenticator, BodyProof, Hidden, Permission, Principal, Visible, WriteProof,
 };
@@ -177,7 +177,7 @@ impl Gateway {
         let call = Call::classify(&head.method, head.uri.path(), head.uri.query());
         let action = call
             .as_ref()
-            .map_or_else(Misrouted::action, |call| call.operation.action());
+            .map_or_else(RouteError::action, |call| call.operation.action());
         let noted = call.as_ref().ok().filter(|_| self.takes_notes);
         let image = noted.and_then(|call| call.operation.image().cloned());
         let id = RequestId::new();
@@ -279,7 +279,7 @@ impl Gateway {
 
     async fn reply<B>(
         &self,
-        call: Result<Call, Misrouted>,
+        call: Result<Call, RouteError>,
         body: B,
         asked: &Asked<'_>,
     ) -> Result<Answer, Error>
@@ -290,7 +290,7 @@ impl Gateway {
             .principal
             .try_acquire_request()
             .map_err(Error::OverBudget)?;
-        let call = call.map_err(Error::Misrouted)?;
+        let call = call.map_err(Error::RouteError)?;
         self.permits(&call, asked.principal)?;
         match &call.operation {
             Operation::GetImage(key) => {

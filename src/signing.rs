@@ -12,20 +12,20 @@
 
 mod algorithm;
 mod canonical;
+mod headers;
 mod key;
-mod lines;
+mod path_encodings;
 pub mod roa;
 pub mod rpc;
-mod spelling;
 mod verify;
 
 pub use algorithm::Algorithm;
 pub use canonical::{canonical_request, string_to_sign};
+pub use headers::RequestHeaders;
+pub(crate) use headers::split;
 pub use key::VerifyingKey;
-pub use lines::Lines;
-pub(crate) use lines::pieces;
 pub(crate) use verify::unhex;
-pub use verify::{Authorization, Refused, verify};
+pub use verify::{Authorization, VerifyError, verify};
 
 use aws_lc_rs::{digest, hmac};
 use bytes::Bytes;
@@ -54,7 +54,7 @@ pub struct Credentials {
 
 /// What is to be asked, before it is signed.
 #[derive(Debug, Clone)]
-pub struct Draft {
+pub struct UnsignedRequest {
     /// The method.
     pub method: Method,
     /// The `host` header: the origin's authority, with its port where it is not the scheme's own.
@@ -75,7 +75,7 @@ pub struct Draft {
 /// so each attempt is signed anew.
 #[must_use]
 pub fn sign(
-    draft: &Draft,
+    draft: &UnsignedRequest,
     credentials: &Credentials,
     date: Timestamp,
     nonce: &str,

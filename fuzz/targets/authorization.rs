@@ -9,6 +9,6 @@ fuzz_target!(|text: &str| {
     if let Ok(parsed) = &acs3 {
         assert!(text.contains(parsed.access_key_id) && text.contains(parsed.signed_headers));
     }
-    let older = roa::Authorization::parse(text);
+    let older = roa::RoaAuthorization::parse(text);
     assert!(acs3.is_err() || older.is_err());
 });

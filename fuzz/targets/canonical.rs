@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use libfuzzer_sys::fuzz_target;
 use pai_image_gateway::api::Query;
 use pai_image_gateway::signing::{
-    Authorization, Credentials, Lines, VerifyingKey, authorization, canonical_request, roa, verify,
+    Authorization, Credentials, RequestHeaders, VerifyingKey, authorization, canonical_request, roa, verify,
 };
 
 fuzz_target!(|input: (&str, &str, Vec<(&str, &str)>)| {
@@ -35,11 +35,11 @@ fuzz_target!(|input: (&str, &str, Vec<(&str, &str)>)| {
                 canonical_request("GET", path, &canonical, pairs.into_iter(), "hash");
             let header = authorization(&text, &signed, &credentials);
             let parsed = Authorization::parse(&header).expect("our own form");
-            assert_eq!(verify("GET", (path, query), &Lines::of(&map), "hash", &parsed, &key), Ok(()));
-            assert!(verify("PUT", (path, query), &Lines::of(&map), "hash", &parsed, &key).is_err());
+            assert_eq!(verify("GET", (path, query), &RequestHeaders::of(&map), "hash", &parsed, &key), Ok(()));
+            assert!(verify("PUT", (path, query), &RequestHeaders::of(&map), "hash", &parsed, &key).is_err());
         }
     }
-    if let Ok(older) = roa::Authorization::parse("acs AK:c2lnbmF0dXJl") {
+    if let Ok(older) = roa::RoaAuthorization::parse("acs AK:c2lnbmF0dXJl") {
         assert!(roa::verify("GET", (path, query), &map, false, &older, &key).is_err());
     }
 });

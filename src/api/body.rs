@@ -27,7 +27,7 @@ pub struct ImageFields {
     /// Whose it is.
     pub ownership: Ownership,
     /// Fields that the object has, whatever their type.
-    pub present: Present,
+    pub present: PresentFields,
 }
 
 /// Whose an image is: what decides who may see it.
@@ -62,14 +62,18 @@ impl Accessibility {
 
 /// Set of the known fields that an object has and that are not null.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Present(u32);
+pub struct PresentFields(u32);
 
-impl Present {
+impl PresentFields {
     /// Returns whether the object is an image: it has at least one of GetImage's own fields. Beside a `Code`, `ImageId`
     /// and `Description` do not count, because an error may name the image and describe itself.
     #[must_use]
     pub const fn is_image(self) -> bool {
-        let own = if self.has_code() { EVIDENCE } else { IMAGE };
+        let own = if self.has_code() {
+            IMAGE_BESIDE_CODE
+        } else {
+            IMAGE
+        };
         self.0 & own != 0
     }
 
@@ -118,7 +122,7 @@ pub fn parse_timestamp(text: &str) -> Option<Timestamp> {
 }
 
 /// Returns the text of a JSON string; `None` for another type, and for a string that is no Unicode text.
-pub(super) fn text_of(json: &RawValue) -> Option<Cow<'_, str>> {
+pub(super) fn string_text(json: &RawValue) -> Option<Cow<'_, str>> {
     let quoted = json.get();
     let plain = quoted.strip_prefix('"')?.strip_suffix('"')?;
     if plain.contains('\\') {
@@ -128,7 +132,7 @@ pub(super) fn text_of(json: &RawValue) -> Option<Cow<'_, str>> {
     }
 }
 
-/// Known fields in the order of their bits. The first [`READ`] are read as text; of the others only the presence counts.
+/// Known fields in the order of their bits. The first [`TEXT_FIELDS`] are read as text; of the others only the presence counts.
 const NAMES: [&str; 19] = [
     "GmtModifiedTime",
     "GmtCreateTime",
@@ -150,7 +154,7 @@ const NAMES: [&str; 19] = [
     "code",
     "Identity",
 ];
-const READ: usize = 7;
+const TEXT_FIELDS: usize = 7;
 
 const IMAGE_ID: u32 = 1 << 3;
 const DESCRIPTION: u32 = 1 << 7;
@@ -162,7 +166,7 @@ const IDENTITY: u32 = 1 << 18;
 /// GetImage's own fields.
 const IMAGE: u32 = (IMAGES - 1) | IDENTITY;
 /// Those of them that no error answer has.
-const EVIDENCE: u32 = IMAGE & !(IMAGE_ID | DESCRIPTION);
+const IMAGE_BESIDE_CODE: u32 = IMAGE & !(IMAGE_ID | DESCRIPTION);
 
 struct FieldsVisitor;
 
@@ -174,10 +178,10 @@ impl<'de> Visitor<'de> for FieldsVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ImageFields, A::Error> {
-        let mut found: [Option<Option<String>>; READ] = Default::default();
-        let mut present = Present::default();
+        let mut found: [Option<Option<String>>; TEXT_FIELDS] = Default::default();
+        let mut present = PresentFields::default();
         while let Some((name, value)) = map.next_entry::<&RawValue, &RawValue>()? {
-            let name = text_of(name);
+            let name = string_text(name);
             let Some(slot) = NAMES
                 .iter()
                 .position(|known| name.as_deref() == Some(known))
@@ -189,7 +193,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
                 present.0 |= 1 << slot;
             }
             if let Some(seen) = found.get_mut(slot) {
-                let text = text_of(value).map(Cow::into_owned);
+                let text = string_text(value).map(Cow::into_owned);
                 *seen = Some(if seen.is_some() { None } else { text });
             }
         }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::body::text_of;
+use super::body::string_text;
 
 /// An error answer: always one JSON object with these four fields.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -45,7 +45,7 @@ pub struct OriginError {
 }
 
 /// Longest Code and RequestId that are read, in bytes; a longer one counts as absent.
-const MAX_WORD: usize = 256;
+const MAX_TOKEN: usize = 256;
 /// Longest Message that is kept, in bytes; the rest of a longer one is cut off.
 const MAX_MESSAGE: usize = 8192;
 
@@ -60,7 +60,7 @@ impl OriginError {
             .unwrap_or_default();
         let word = |text: String| {
             let word = text.trim();
-            if word.len() > MAX_WORD {
+            if word.len() > MAX_TOKEN {
                 String::new()
             } else {
                 word.to_owned()
@@ -70,14 +70,14 @@ impl OriginError {
         Self {
             status,
             code,
-            message: cut(message),
+            message: truncate(message),
             request_id,
         }
     }
 }
 
 /// Cuts a text off after at most 8 KiB, between two characters.
-fn cut(mut text: String) -> String {
+fn truncate(mut text: String) -> String {
     let most = text.len().min(MAX_MESSAGE);
     let end = (0..=most).rev().find(|at| text.is_char_boundary(*at));
     text.truncate(end.unwrap_or(0));
@@ -99,8 +99,8 @@ fn fields_of(body: &str) -> Option<[String; 3]> {
 }
 
 /// Returns a string's text, or a number as it is written; empty for anything else, and for what is out of range.
-fn word_of(json: &RawValue) -> String {
-    if let Some(text) = text_of(json) {
+fn text_or_number(json: &RawValue) -> String {
+    if let Some(text) = string_text(json) {
         return text.into_owned();
     }
     let is_number = serde_json::from_str::<serde_json::Number>(json.get()).is_ok();
@@ -120,11 +120,13 @@ impl<'de> Visitor<'de> for ErrorVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut found = Self::Value::default();
         while let Some((name, value)) = map.next_entry::<&RawValue, &RawValue>()? {
-            let Some(name) = text_of(name) else { continue };
+            let Some(name) = string_text(name) else {
+                continue;
+            };
             let slots = found.iter_mut().flatten();
             let named = SPELLINGS.iter().flatten().zip(slots);
             for (_, slot) in named.filter(|(known, slot)| **known == name && slot.is_empty()) {
-                *slot = word_of(value);
+                *slot = text_or_number(value);
             }
         }
         Ok(found)

@@ -18,9 +18,11 @@ use super::Malformed;
 ///
 /// # Errors
 /// [`Malformed`] for an empty key, a key `.` or `..`, and one that a hop would resolve as above.
-pub(super) fn check(keys: &str) -> Result<(), Malformed> {
+pub(super) fn check_keys(keys: &str) -> Result<(), Malformed> {
     let mut each = keys.split(',');
-    if each.all(|key| !matches!(step(key), Step::Nowhere | Step::Up)) && survives(keys) {
+    if each.all(|key| !matches!(kind(key), SegmentKind::Nowhere | SegmentKind::Up))
+        && survives_dot_resolution(keys)
+    {
         return Ok(());
     }
     Err(Malformed::new(
@@ -29,7 +31,7 @@ pub(super) fn check(keys: &str) -> Result<(), Malformed> {
 }
 
 /// What a segment of a path means to a hop that resolves dots.
-enum Step {
+enum SegmentKind {
     Nowhere,
     Up,
     Down,
@@ -37,37 +39,37 @@ enum Step {
 
 /// Judges a segment as the most generous hop does: servlet containers cut path parameters (`..;x`), others
 /// blanks.
-fn step(segment: &str) -> Step {
+fn kind(segment: &str) -> SegmentKind {
     let segment = segment.split(';').next().unwrap_or("");
     let blank = |c: char| c.is_whitespace() || c.is_control();
     match segment.trim_matches(blank) {
-        "" | "." => Step::Nowhere,
-        ".." => Step::Up,
-        _ => Step::Down,
+        "" | "." => SegmentKind::Nowhere,
+        ".." => SegmentKind::Up,
+        _ => SegmentKind::Down,
     }
 }
 
 /// Whether the keys, decoded and resolved, still name these keys of this image, or nothing at all.
-fn survives(keys: &str) -> bool {
-    let mut path = vec!["images", THIS, "labels"];
+fn survives_dot_resolution(keys: &str) -> bool {
+    let mut path = vec!["images", THIS_IMAGE, "labels"];
     for segment in keys.split(['/', '\\']) {
-        match step(segment) {
-            Step::Nowhere => {}
-            Step::Up => drop(path.pop()),
-            Step::Down => path.push(segment),
+        match kind(segment) {
+            SegmentKind::Nowhere => {}
+            SegmentKind::Up => drop(path.pop()),
+            SegmentKind::Down => path.push(segment),
         }
     }
     match path.as_slice() {
-        ["images", THIS, "labels", key] => *key == keys,
-        ["images", THIS, "labels"] | ["images", THIS] => false,
+        ["images", THIS_IMAGE, "labels", key] => *key == keys,
+        ["images", THIS_IMAGE, "labels"] | ["images", THIS_IMAGE] => false,
         // No operation: the origin has nothing to delete there.
-        ["images", THIS, ..] => true,
+        ["images", THIS_IMAGE, ..] => true,
         _ => false,
     }
 }
 
 /// Stands for the image's own id, which no segment of a key can be.
-const THIS: &str = "/";
+const THIS_IMAGE: &str = "/";
 
 #[cfg(test)]
 mod tests {
@@ -109,7 +111,7 @@ mod tests {
             "..\t",
             "../publish/..",
         ] {
-            assert!(check(bad).is_err(), "{bad:?}");
+            assert!(check_keys(bad).is_err(), "{bad:?}");
         }
     }
 
@@ -135,7 +137,7 @@ mod tests {
             "中",
             "key/2 ~*+%2C中&#?;:@'!()",
         ] {
-            assert!(check(good).is_ok(), "{good:?}");
+            assert!(check_keys(good).is_ok(), "{good:?}");
         }
     }
 }

@@ -9,18 +9,18 @@ use super::{ImageId, ImageKey, Malformed};
 
 /// The images that are asked for: each once, at the place where it came first.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted(Vec<ImageKey>);
+pub struct ResolveRequest(Vec<ImageKey>);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
-struct Body<'a> {
+struct ResolveBody<'a> {
     #[serde(borrow)]
     image_ids: Vec<Cow<'a, str>>,
     #[serde(default)]
     verbose: bool,
 }
 
-impl Wanted {
+impl ResolveRequest {
     /// Reads `{"ImageIds":[…],"Verbose":false}`; Verbose may be absent. One bad part refuses it all:
     /// what two parsers could read differently is not guessed at.
     ///
@@ -30,9 +30,9 @@ impl Wanted {
     pub fn parse(body: &[u8], max_ids: usize) -> Result<Self, Malformed> {
         // An array would be taken for an object's values in their order.
         let is_object = body.trim_ascii_start().starts_with(b"{");
-        let Some(Body { image_ids, verbose }) = serde_json::from_slice(body)
+        let Some(ResolveBody { image_ids, verbose }) = serde_json::from_slice(body)
             .ok()
-            .filter(|_: &Body<'_>| is_object)
+            .filter(|_: &ResolveBody<'_>| is_object)
         else {
             return Err(Malformed::new(
                 "the body must be {\"ImageIds\":[\"…\"],\"Verbose\":false}, with nothing else in it and nothing twice",
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     fn ids(body: &str) -> Result<Vec<String>, String> {
-        let wanted = Wanted::parse(body.as_bytes(), 3).map_err(|bad| bad.to_string())?;
+        let wanted = ResolveRequest::parse(body.as_bytes(), 3).map_err(|bad| bad.to_string())?;
         let ids = wanted.keys().iter().map(|key| key.image.to_string());
         Ok(ids.collect())
     }
@@ -95,7 +95,7 @@ mod tests {
             (r#"{"ImageIds":["a"],"Verbose":false}"#, false),
             (r#"{"ImageIds":["a"],"Verbose":true}"#, true),
         ] {
-            let wanted = Wanted::parse(body.as_bytes(), 3).unwrap();
+            let wanted = ResolveRequest::parse(body.as_bytes(), 3).unwrap();
             assert_eq!(wanted.keys()[0].verbose, verbose, "{body}");
         }
     }
@@ -137,7 +137,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_body_is_too_much_for_it(body in prop::collection::vec(any::<u8>(), 0..64)) {
-            if let Ok(wanted) = Wanted::parse(&body, 3) {
+            if let Ok(wanted) = ResolveRequest::parse(&body, 3) {
                 prop_assert!((1..=3).contains(&wanted.keys().len()));
             }
         }

@@ -16,7 +16,7 @@ pub struct Call {
 
 /// A request that is no operation, with what was recognised of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Misrouted {
+pub enum RouteError {
     /// No route of this API.
     UnknownRoute,
     /// A route of this API, asked with a method it does not have; the methods it has.
@@ -25,7 +25,7 @@ pub enum Misrouted {
     Malformed(Action, Malformed),
 }
 
-impl Misrouted {
+impl RouteError {
     /// The operation that was meant, as far as it could be told.
     #[must_use]
     pub const fn action(&self) -> Action {
@@ -42,12 +42,12 @@ impl Call {
     /// Segments are split before they are decoded, so an escaped `/` never makes a route.
     ///
     /// # Errors
-    /// [`Misrouted`]: an unknown route, a wrong method, or a malformed part.
-    pub fn classify(method: &Method, path: &str, query: Option<&str>) -> Result<Self, Misrouted> {
-        let (allowed, route) = Route::find(path).ok_or(Misrouted::UnknownRoute)?;
-        let action = route.action(method).ok_or(Misrouted::Method(allowed))?;
+    /// [`RouteError`]: an unknown route, a wrong method, or a malformed part.
+    pub fn classify(method: &Method, path: &str, query: Option<&str>) -> Result<Self, RouteError> {
+        let (allowed, route) = Route::find(path).ok_or(RouteError::UnknownRoute)?;
+        let action = route.action(method).ok_or(RouteError::Method(allowed))?;
         Self::parse(action, &route, query.unwrap_or(""))
-            .map_err(|bad| Misrouted::Malformed(action, bad))
+            .map_err(|bad| RouteError::Malformed(action, bad))
     }
 
     /// The call for one image, as the gateway itself asks it.
@@ -80,7 +80,7 @@ impl Call {
             Action::AddImageLabels => Operation::AddImageLabels(image()?),
             Action::RemoveImageLabels => {
                 let keys = decode(route.labels)?.into_owned();
-                label_path::check(&keys)?;
+                label_path::check_keys(&keys)?;
                 Operation::RemoveImageLabels(image()?, keys)
             }
             Action::PublishImage => Operation::PublishImage(image()?),
@@ -145,13 +145,13 @@ const fn parameters(action: Action) -> &'static [&'static str] {
 
 /// A path that belongs to the API, its variable segments still escaped.
 struct Route<'a> {
-    form: Form,
+    pattern: RoutePattern,
     image: &'a str,
     labels: &'a str,
 }
 
 #[derive(Clone, Copy)]
-enum Form {
+enum RoutePattern {
     Images,
     Image,
     Labels,
@@ -164,38 +164,38 @@ enum Form {
 impl<'a> Route<'a> {
     /// The route and the methods it has.
     fn find(path: &'a str) -> Option<(&'static str, Self)> {
-        let plain = |form| Self {
-            form,
+        let plain = |pattern| Self {
+            pattern,
             image: "",
             labels: "",
         };
         let Some(rest) = path.strip_prefix("/api/v1/") else {
-            return (path == RESOLVE).then(|| ("POST", plain(Form::Resolve)));
+            return (path == RESOLVE).then(|| ("POST", plain(RoutePattern::Resolve)));
         };
         if rest == "image/labels" {
-            return Some(("GET", plain(Form::LabelSearch)));
+            return Some(("GET", plain(RoutePattern::LabelSearch)));
         }
-        let (allowed, form, image, labels) = if rest == "images" {
-            ("GET, POST", Form::Images, "", "")
+        let (allowed, pattern, image, labels) = if rest == "images" {
+            ("GET, POST", RoutePattern::Images, "", "")
         } else {
             let rest = rest.strip_prefix("images/")?;
             match rest.split_once('/') {
-                None => ("GET, HEAD, DELETE", Form::Image, rest, ""),
-                Some((image, "labels")) => ("POST", Form::Labels, image, ""),
-                Some((image, "publish")) => ("PUT", Form::Publish, image, ""),
+                None => ("GET, HEAD, DELETE", RoutePattern::Image, rest, ""),
+                Some((image, "labels")) => ("POST", RoutePattern::Labels, image, ""),
+                Some((image, "publish")) => ("PUT", RoutePattern::Publish, image, ""),
                 Some((image, rest)) => {
                     let labels = rest.strip_prefix("labels/")?;
                     if labels.contains('/') {
                         return None;
                     }
-                    ("DELETE", Form::Label, image, labels)
+                    ("DELETE", RoutePattern::Label, image, labels)
                 }
             }
         };
         Some((
             allowed,
             Self {
-                form,
+                pattern,
                 image,
                 labels,
             },
@@ -203,17 +203,17 @@ impl<'a> Route<'a> {
     }
 
     fn action(&self, method: &Method) -> Option<Action> {
-        match (self.form, method) {
+        match (self.pattern, method) {
             // Its answer goes without the body.
-            (Form::Image, &Method::GET | &Method::HEAD) => Some(Action::GetImage),
-            (Form::Image, &Method::DELETE) => Some(Action::RemoveImage),
-            (Form::Images, &Method::GET) => Some(Action::ListImages),
-            (Form::Images, &Method::POST) => Some(Action::AddImage),
-            (Form::LabelSearch, &Method::GET) => Some(Action::ListImageLabels),
-            (Form::Labels, &Method::POST) => Some(Action::AddImageLabels),
-            (Form::Label, &Method::DELETE) => Some(Action::RemoveImageLabels),
-            (Form::Publish, &Method::PUT) => Some(Action::PublishImage),
-            (Form::Resolve, &Method::POST) => Some(Action::Resolve),
+            (RoutePattern::Image, &Method::GET | &Method::HEAD) => Some(Action::GetImage),
+            (RoutePattern::Image, &Method::DELETE) => Some(Action::RemoveImage),
+            (RoutePattern::Images, &Method::GET) => Some(Action::ListImages),
+            (RoutePattern::Images, &Method::POST) => Some(Action::AddImage),
+            (RoutePattern::LabelSearch, &Method::GET) => Some(Action::ListImageLabels),
+            (RoutePattern::Labels, &Method::POST) => Some(Action::AddImageLabels),
+            (RoutePattern::Label, &Method::DELETE) => Some(Action::RemoveImageLabels),
+            (RoutePattern::Publish, &Method::PUT) => Some(Action::PublishImage),
+            (RoutePattern::Resolve, &Method::POST) => Some(Action::Resolve),
             _ => None,
         }
     }
@@ -241,11 +241,11 @@ mod tests {
 
     use super::*;
 
-    fn get(path: &str, query: Option<&str>) -> Result<Operation, Misrouted> {
+    fn get(path: &str, query: Option<&str>) -> Result<Operation, RouteError> {
         Call::classify(&Method::GET, path, query).map(|call| call.operation)
     }
 
-    fn image(verbose: bool) -> Result<Operation, Misrouted> {
+    fn image(verbose: bool) -> Result<Operation, RouteError> {
         Ok(Operation::GetImage(ImageKey {
             image: ImageId::parse("image-1").unwrap(),
             verbose,
@@ -288,7 +288,7 @@ mod tests {
         ] {
             let answer = get(path, query);
             assert!(
-                matches!(answer, Err(Misrouted::Malformed(Action::GetImage, _))),
+                matches!(answer, Err(RouteError::Malformed(Action::GetImage, _))),
                 "{path} {query:?} {answer:?}"
             );
         }
@@ -309,10 +309,10 @@ mod tests {
             "/api/v1/image/labels/",
             "/api/v1/imagebuilds",
         ] {
-            assert_eq!(get(path, None), Err(Misrouted::UnknownRoute), "{path}");
+            assert_eq!(get(path, None), Err(RouteError::UnknownRoute), "{path}");
         }
         let put = Call::classify(&Method::PUT, "/api/v1/images/image-1", None);
-        assert_eq!(put, Err(Misrouted::Method("GET, HEAD, DELETE")));
+        assert_eq!(put, Err(RouteError::Method("GET, HEAD, DELETE")));
     }
 
     #[test]
@@ -331,7 +331,7 @@ mod tests {
             ("/api/v1/images/image-1/publish", "PUT"),
             (RESOLVE, "POST"),
         ] {
-            assert_eq!(head(path, None), Err(Misrouted::Method(allowed)), "{path}");
+            assert_eq!(head(path, None), Err(RouteError::Method(allowed)), "{path}");
         }
     }
 
@@ -343,14 +343,14 @@ mod tests {
         };
         assert_eq!(ask(Method::POST, None), Ok(Operation::Resolve));
         assert_eq!(ask(Method::POST, Some("")), Ok(Operation::Resolve));
-        assert_eq!(ask(Method::GET, None), Err(Misrouted::Method("POST")));
+        assert_eq!(ask(Method::GET, None), Err(RouteError::Method("POST")));
         assert!(matches!(
             ask(Method::POST, Some("Verbose=true")),
-            Err(Misrouted::Malformed(Action::Resolve, _))
+            Err(RouteError::Malformed(Action::Resolve, _))
         ));
         for path in ["/gateway/v1/resolve/", "/gateway/v1", "/gateway/v2/resolve"] {
             let call = Call::classify(&Method::POST, path, None);
-            assert_eq!(call, Err(Misrouted::UnknownRoute), "{path}");
+            assert_eq!(call, Err(RouteError::UnknownRoute), "{path}");
         }
     }
 
@@ -375,7 +375,7 @@ mod tests {
             assert_eq!(call.unwrap().query.canonical(), rest);
             let twice = format!("{regional}&RegionId=cn-hangzhou");
             let call = Call::classify(&method, path, Some(&twice));
-            assert!(matches!(call, Err(Misrouted::Malformed(..))), "{twice}");
+            assert!(matches!(call, Err(RouteError::Malformed(..))), "{twice}");
         }
     }
 
@@ -403,7 +403,7 @@ mod tests {
 
     fn is_malformed(method: &Method, path: &str, query: &str) -> bool {
         let call = Call::classify(method, path, Some(query));
-        matches!(call, Err(Misrouted::Malformed(..)))
+        matches!(call, Err(RouteError::Malformed(..)))
     }
 
     #[test]

@@ -24,10 +24,10 @@ pub fn check_keys(action: Action, body: &[u8]) -> Result<(), Malformed> {
         return Ok(());
     }
     let mut json = serde_json::Deserializer::from_slice(body);
-    let doubtful = json
-        .deserialize_map(Keys(action))
-        .and_then(|doubtful| json.end().map(|()| doubtful));
-    match doubtful {
+    let misplaced = json
+        .deserialize_map(JudgedKeys(action))
+        .and_then(|misplaced| json.end().map(|()| misplaced));
+    match misplaced {
         Ok(None) => Ok(()),
         Ok(Some(name)) if action == Action::AddImage => {
             Err(Malformed(format!("the body's {name} must be spelled so")))
@@ -38,9 +38,9 @@ pub fn check_keys(action: Action, body: &[u8]) -> Result<(), Malformed> {
 }
 
 /// Finds the first judged key that is misspelled or out of place.
-struct Keys(Action);
+struct JudgedKeys(Action);
 
-impl<'de> Visitor<'de> for Keys {
+impl<'de> Visitor<'de> for JudgedKeys {
     type Value = Option<&'static str>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -48,20 +48,20 @@ impl<'de> Visitor<'de> for Keys {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut doubtful = None;
+        let mut misplaced = None;
         while let Some(key) = map.next_key::<Cow<'_, str>>()? {
             map.next_value::<IgnoredAny>()?;
-            let meant = JUDGED.into_iter().find(|name| folds_to(&key, name));
+            let meant = JUDGED.into_iter().find(|name| reads_as(&key, name));
             let in_place = |name: &&str| self.0 == Action::AddImage && *name == key;
-            doubtful = doubtful.or(meant.filter(|name| !in_place(name)));
+            misplaced = misplaced.or(meant.filter(|name| !in_place(name)));
         }
-        Ok(doubtful)
+        Ok(misplaced)
     }
 }
 
 /// Whether a generous parser would take `key` for `name`: case by Unicode's rules (`ı` and `İ` for `i`, `ſ`
 /// for `s`, the Kelvin sign for `k`), `_`, `-` and blanks left out, as Fastjson's smart match has it.
-fn folds_to(key: &str, name: &str) -> bool {
+fn reads_as(key: &str, name: &str) -> bool {
     let skipped = |c: &char| matches!(c, '_' | '-' | '\u{307}') || c.is_whitespace();
     key.chars()
         .flat_map(char::to_uppercase)

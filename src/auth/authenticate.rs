@@ -19,7 +19,7 @@ use super::nonces::Capacity;
 use super::{AuthError, Client, Clients, Principal, WriteProof};
 use crate::api::{self, Action};
 use crate::peer::Peer;
-use crate::signing::{self, Algorithm, Lines, WINDOW_SECONDS, hex, roa};
+use crate::signing::{self, Algorithm, RequestHeaders, WINDOW_SECONDS, hex, roa};
 
 /// A request that was let in.
 #[derive(Debug, Clone)]
@@ -194,7 +194,7 @@ fn by_acs3(
         BodyProof::Hash(algorithm, hash.to_owned())
     };
     let target = (head.uri.path(), head.uri.query().unwrap_or(""));
-    let lines = Lines::of_request(head);
+    let lines = RequestHeaders::of_request(head);
     let genuine = client.keys.iter().any(|key| {
         signing::verify(
             head.method.as_str(),
@@ -226,7 +226,7 @@ fn by_roa(
     now: Timestamp,
     credential: &str,
 ) -> Result<Authenticated, AuthError> {
-    let authorization = roa::Authorization::parse(credential)
+    let authorization = roa::RoaAuthorization::parse(credential)
         .map_err(|_| AuthError::Unreadable("\"acs KEY:SIGNATURE\" is, with issued keys"))?;
     let client = client_of_key(clients, authorization.access_key_id)?;
     let is_unaltered = peer.encrypted || peer.address.is_none();

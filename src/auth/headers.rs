@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderValue};
 
 use super::AuthError;
-use crate::signing::pieces;
+use crate::signing::split;
 
 /// A header that sign-in reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,7 +109,7 @@ pub(super) struct SignedHeaders(u16);
 impl SignedHeaders {
     /// By the names of `SignedHeaders`.
     pub(super) fn parse(signed_headers: &str) -> Self {
-        let signed = pieces(signed_headers, b';').filter_map(Header::of);
+        let signed = split(signed_headers, b';').filter_map(Header::of);
         Self(signed.fold(0, |bits, header| bits | header.bit()))
     }
 

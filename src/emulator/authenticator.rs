@@ -102,7 +102,7 @@ impl Authenticator {
         signing::verify(
             method,
             target,
-            &signing::Lines::of_request(head),
+            &signing::RequestHeaders::of_request(head),
             payload_hash,
             authorization,
             &signing::VerifyingKey::new(&self.secret),
@@ -176,7 +176,7 @@ mod tests {
     use super::super::harness::{Harness, get_image};
     use super::super::{Settings, Store};
     use super::*;
-    use crate::signing::Draft;
+    use crate::signing::UnsignedRequest;
 
     #[tokio::test]
     async fn a_signed_request_is_let_in() {
@@ -224,7 +224,7 @@ mod tests {
     #[tokio::test]
     async fn a_body_other_than_the_signed_one_is_refused() {
         let harness = Harness::start(Settings::default()).await;
-        let draft = Draft {
+        let draft = UnsignedRequest {
             body: "{}".into(),
             ..harness.draft(
                 http::Method::POST,
@@ -242,7 +242,7 @@ mod tests {
     #[tokio::test]
     async fn the_action_must_be_the_routes() {
         let harness = Harness::start(Settings::default()).await;
-        let draft = Draft {
+        let draft = UnsignedRequest {
             action: api::Action::RemoveImage,
             ..get_image(&Store::id(0))
         };

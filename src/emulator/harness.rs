@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 
 use super::{Emulator, Settings};
 use crate::api::Action;
-use crate::signing::{self, Credentials, Draft};
+use crate::signing::{self, Credentials, UnsignedRequest};
 
 pub(super) struct Harness {
     pub(super) emulator: Emulator,
@@ -27,8 +27,8 @@ pub(super) struct HarnessReply {
 }
 
 /// A GetImage without labels; its host is filled in when it is signed.
-pub(super) fn get_image(image: &str) -> Draft {
-    Draft {
+pub(super) fn get_image(image: &str) -> UnsignedRequest {
+    UnsignedRequest {
         method: Method::GET,
         host: String::new(),
         path: format!("/api/v1/images/{image}"),
@@ -52,8 +52,14 @@ impl Harness {
         }
     }
 
-    pub(super) fn draft(&self, method: Method, path: &str, query: &str, action: Action) -> Draft {
-        Draft {
+    pub(super) fn draft(
+        &self,
+        method: Method,
+        path: &str,
+        query: &str,
+        action: Action,
+    ) -> UnsignedRequest {
+        UnsignedRequest {
             method,
             host: self.emulator.address().to_string(),
             path: path.to_owned(),
@@ -63,20 +69,20 @@ impl Harness {
         }
     }
 
-    pub(super) fn signed(&self, draft: &Draft) -> Request<Full<Bytes>> {
+    pub(super) fn signed(&self, draft: &UnsignedRequest) -> Request<Full<Bytes>> {
         let nonce = format!("{:032x}", fastrand::u128(..));
         self.signed_at(draft, &self.credentials, Timestamp::now(), &nonce)
     }
 
     pub(super) fn signed_at(
         &self,
-        draft: &Draft,
+        draft: &UnsignedRequest,
         credentials: &Credentials,
         date: Timestamp,
         nonce: &str,
     ) -> Request<Full<Bytes>> {
         let host = self.emulator.address().to_string();
-        let draft = Draft {
+        let draft = UnsignedRequest {
             host: host.clone(),
             ..draft.clone()
         };
@@ -101,14 +107,18 @@ impl Harness {
         body: &str,
     ) -> HarnessReply {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let draft = Draft {
+        let draft = UnsignedRequest {
             body: Bytes::copy_from_slice(body.as_bytes()),
             ..self.draft(method, path, query, action)
         };
         self.send(self.signed(&draft)).await
     }
 
-    pub(super) async fn send_as(&self, draft: &Draft, credentials: &Credentials) -> HarnessReply {
+    pub(super) async fn send_as(
+        &self,
+        draft: &UnsignedRequest,
+        credentials: &Credentials,
+    ) -> HarnessReply {
         let nonce = format!("{:032x}", fastrand::u128(..));
         let request = self.signed_at(draft, credentials, Timestamp::now(), &nonce);
         self.send(request).await

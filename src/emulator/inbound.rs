@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 
 use super::api_error::ApiError;
 use super::inject::ConnectionClosed;
-use crate::api::{Call, Misrouted};
+use crate::api::{Call, RouteError};
 
 /// Reads a body; `None` for one that is too large, and [`ConnectionClosed`] for one that broke off or took too
 /// long, as nobody is there to be answered.
@@ -26,8 +26,8 @@ pub(super) async fn read(body: Incoming) -> Result<Option<Bytes>, ConnectionClos
 pub(super) fn route(head: &Parts) -> Result<Call, ApiError> {
     let call = Call::classify(&head.method, head.uri.path(), head.uri.query());
     let call = call.map_err(|misrouted| match misrouted {
-        Misrouted::UnknownRoute | Misrouted::Method(_) => ApiError::route_not_found(),
-        Misrouted::Malformed(_, malformed) => malformed.into(),
+        RouteError::UnknownRoute | RouteError::Method(_) => ApiError::route_not_found(),
+        RouteError::Malformed(_, malformed) => malformed.into(),
     })?;
     let asked = head.headers.get("x-acs-action").map(|name| name.as_bytes());
     if asked == Some(call.operation.action().as_str().as_bytes()) {

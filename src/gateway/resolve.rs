@@ -24,7 +24,7 @@ use super::demand::{Demand, Plan};
 use super::manner::OneOfMany;
 use super::request_id::RequestId;
 use super::{Asked, Asker, BoxError, Gateway, panicked};
-use crate::api::{Action, ImageKey, Wanted};
+use crate::api::{Action, ImageKey, ResolveRequest};
 use crate::auth::Principal;
 use crate::observability::audit::Deed;
 use crate::observability::outcome::Outcome;
@@ -61,7 +61,7 @@ impl Default for Config {
 
 /// A request for many images, understood.
 struct Order {
-    wanted: Wanted,
+    wanted: ResolveRequest,
     principal: Principal,
     trace: Trace,
     /// The request's `Via`.
@@ -108,7 +108,7 @@ impl Gateway {
         let body = self.collect(body).await?;
         asked.proof.check(&body)?;
         let order = Order {
-            wanted: Wanted::parse(&body, self.resolve.max_ids as usize)?,
+            wanted: ResolveRequest::parse(&body, self.resolve.max_ids as usize)?,
             principal: asked.principal.clone(),
             trace: asked.trace.clone(),
             via: via(&asked.head.headers),

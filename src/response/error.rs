@@ -6,7 +6,7 @@ use std::time::Duration;
 use compact_str::CompactString;
 use http::StatusCode;
 
-use crate::api::{Malformed, Misrouted, OriginError};
+use crate::api::{Malformed, OriginError, RouteError};
 use crate::auth::AuthError;
 use crate::observability::outcome::Outcome;
 use crate::upstream::{ParentFault, UpstreamError};
@@ -17,7 +17,7 @@ use crate::via::Circle;
 pub enum Error {
     /// No operation of this API, or a malformed one.
     #[error("the request cannot be understood")]
-    Misrouted(Misrouted),
+    RouteError(RouteError),
     /// A GET or HEAD with a body.
     #[error("{0}")]
     Malformed(#[from] Malformed),
@@ -87,7 +87,7 @@ impl Error {
     pub const fn outcome(&self) -> Outcome {
         match self {
             Self::NotLetIn(AuthError::NotRecorded) => Outcome::Error,
-            Self::Misrouted(_)
+            Self::RouteError(_)
             | Self::Malformed(_)
             | Self::BodyTooLong(_)
             | Self::BodyTooSlow
@@ -106,13 +106,13 @@ impl Error {
     /// For a person; it tells nothing of the gateway's credential.
     pub(super) fn message(&self) -> String {
         match self {
-            Self::Misrouted(Misrouted::UnknownRoute) => {
+            Self::RouteError(RouteError::UnknownRoute) => {
                 "Specified api is not found, please check your url and method.".to_owned()
             }
-            Self::Misrouted(Misrouted::Method(_)) => {
+            Self::RouteError(RouteError::Method(_)) => {
                 "This http method is not supported.".to_owned()
             }
-            Self::Misrouted(Misrouted::Malformed(_, malformed)) => malformed.to_string(),
+            Self::RouteError(RouteError::Malformed(_, malformed)) => malformed.to_string(),
             Self::Upstream(UpstreamError::Throttled(_)) => {
                 "Request was denied due to flow control.".to_owned()
             }
@@ -138,14 +138,14 @@ impl Error {
         };
         let circle = plain(StatusCode::LOOP_DETECTED, "Gateway.LoopDetected");
         match self {
-            Self::Misrouted(Misrouted::UnknownRoute) => {
+            Self::RouteError(RouteError::UnknownRoute) => {
                 plain(StatusCode::NOT_FOUND, "InvalidApi.NotFound")
             }
-            Self::Misrouted(Misrouted::Method(methods)) => Shape {
+            Self::RouteError(RouteError::Method(methods)) => Shape {
                 allow: Some(methods),
                 ..plain(StatusCode::METHOD_NOT_ALLOWED, "UnsupportedHTTPMethod")
             },
-            Self::Misrouted(Misrouted::Malformed(..)) | Self::Malformed(_) => {
+            Self::RouteError(RouteError::Malformed(..)) | Self::Malformed(_) => {
                 plain(StatusCode::BAD_REQUEST, "InvalidParameter")
             }
             Self::BodyTooLong(_) => plain(StatusCode::PAYLOAD_TOO_LARGE, "InvalidParameter"),
@@ -320,12 +320,12 @@ mod tests {
         let secret = UpstreamError::Credential("SignatureDoesNotMatch".to_owned());
         for (error, status, code) in [
             (
-                Error::Misrouted(Misrouted::UnknownRoute),
+                Error::RouteError(RouteError::UnknownRoute),
                 404,
                 "InvalidApi.NotFound",
             ),
             (
-                Error::Misrouted(Misrouted::Method("GET")),
+                Error::RouteError(RouteError::Method("GET")),
                 405,
                 "UnsupportedHTTPMethod",
             ),
@@ -407,15 +407,15 @@ mod tests {
         let malformed = Malformed::new("ImageId must be short");
         for (error, message) in [
             (
-                Error::Misrouted(Misrouted::UnknownRoute),
+                Error::RouteError(RouteError::UnknownRoute),
                 "Specified api is not found, please check your url and method.",
             ),
             (
-                Error::Misrouted(Misrouted::Method("GET")),
+                Error::RouteError(RouteError::Method("GET")),
                 "This http method is not supported.",
             ),
             (
-                Error::Misrouted(Misrouted::Malformed(Action::GetImage, malformed)),
+                Error::RouteError(RouteError::Malformed(Action::GetImage, malformed)),
                 "ImageId must be short",
             ),
             (
@@ -433,7 +433,7 @@ mod tests {
 
     #[test]
     fn a_method_that_a_route_has_not_is_answered_with_those_that_it_has() {
-        let error = Error::Misrouted(Misrouted::Method("GET, POST"));
+        let error = Error::RouteError(RouteError::Method("GET, POST"));
         assert_eq!(error.shape().allow, Some("GET, POST"));
     }
 

@@ -45,7 +45,7 @@ struct HmacSm3 {
 
 impl HmacSm3 {
     fn new(secret: &[u8]) -> Self {
-        let mut block = [0; BLOCK];
+        let mut block = [0; BLOCK_LEN];
         if let Some(start) = block.get_mut(..secret.len()) {
             start.copy_from_slice(secret);
         } else {
@@ -65,7 +65,7 @@ impl HmacSm3 {
 }
 
 /// Bytes that SM3 hashes at once.
-const BLOCK: usize = 64;
+const BLOCK_LEN: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn a_secret_longer_than_a_block_stands_for_its_hash() {
-        let long = [b'k'; BLOCK + 1];
+        let long = [b'k'; BLOCK_LEN + 1];
         let hash = Sm3::digest(long);
         assert_eq!(
             HmacSm3::new(&long).sign(b"x"),
@@ -90,7 +90,7 @@ mod tests {
         );
         assert_ne!(
             HmacSm3::new(&long).sign(b"x"),
-            HmacSm3::new(&long[..BLOCK]).sign(b"x")
+            HmacSm3::new(&long[..BLOCK_LEN]).sign(b"x")
         );
     }
 }

@@ -14,29 +14,29 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use http::HeaderMap;
 
-use super::spelling::spellings;
-use super::{Refused, VerifyingKey};
+use super::path_encodings::path_encodings;
+use super::{VerifyError, VerifyingKey};
 use crate::api::Query;
 
 /// An `acs KEY:SIGNATURE` header taken apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Authorization<'a> {
+pub struct RoaAuthorization<'a> {
     /// The access key's id.
     pub access_key_id: &'a str,
     signature: &'a str,
 }
 
-impl<'a> Authorization<'a> {
+impl<'a> RoaAuthorization<'a> {
     /// Takes the header apart.
     ///
     /// # Errors
-    /// [`Refused::Unreadable`] for another form.
-    pub fn parse(header: &'a str) -> Result<Self, Refused> {
+    /// [`VerifyError::Unreadable`] for another form.
+    pub fn parse(header: &'a str) -> Result<Self, VerifyError> {
         let (access_key_id, signature) = header
             .strip_prefix("acs ")
             .and_then(|rest| rest.split_once(':'))
             .filter(|(id, signature)| !id.is_empty() && !signature.is_empty())
-            .ok_or(Refused::Unreadable)?;
+            .ok_or(VerifyError::Unreadable)?;
         Ok(Self {
             access_key_id,
             signature,
@@ -46,10 +46,10 @@ impl<'a> Authorization<'a> {
     /// The signature as bytes.
     ///
     /// # Errors
-    /// [`Refused::Mismatch`] where it is not base64.
-    pub fn signature(&self) -> Result<Vec<u8>, Refused> {
+    /// [`VerifyError::Mismatch`] where it is not base64.
+    pub fn signature(&self) -> Result<Vec<u8>, VerifyError> {
         let decoded = BASE64_STANDARD.decode(self.signature);
-        decoded.map_err(|_| Refused::Mismatch)
+        decoded.map_err(|_| VerifyError::Mismatch)
     }
 }
 
@@ -57,9 +57,9 @@ impl<'a> Authorization<'a> {
 /// `?a=1&b=2` are signed alike. A value may hold `=`, for the first one of a pair ends its name.
 ///
 /// # Errors
-/// [`Refused::Mismatch`] where the query cannot be decoded at all.
-pub fn is_unambiguous(query: &str) -> Result<bool, Refused> {
-    let query = Query::parse(query).map_err(|_| Refused::Mismatch)?;
+/// [`VerifyError::Mismatch`] where the query cannot be decoded at all.
+pub fn is_unambiguous(query: &str) -> Result<bool, VerifyError> {
+    let query = Query::parse(query).map_err(|_| VerifyError::Mismatch)?;
     let mut pairs = query.pairs();
     Ok(pairs.all(|(name, value)| !name.contains(['&', '=']) && !value.contains('&')))
 }
@@ -107,23 +107,23 @@ pub fn string_to_sign(
 /// after signing.
 ///
 /// # Errors
-/// [`Refused::Mismatch`]; comparison takes the same time whatever the difference.
+/// [`VerifyError::Mismatch`]; comparison takes the same time whatever the difference.
 pub fn verify(
     method: &str,
     (path, query): (&str, &str),
     headers: &HeaderMap,
     has_body: bool,
-    authorization: &Authorization<'_>,
+    authorization: &RoaAuthorization<'_>,
     key: &VerifyingKey,
-) -> Result<(), Refused> {
+) -> Result<(), VerifyError> {
     let claimed = authorization.signature()?;
-    let query = Query::parse(query).map_err(|_| Refused::Mismatch)?;
+    let query = Query::parse(query).map_err(|_| VerifyError::Mismatch)?;
     let sent = headers.get("content-type");
     let sent = sent.map_or(Ok(""), |value| {
-        value.to_str().map_err(|_| Refused::Mismatch)
+        value.to_str().map_err(|_| VerifyError::Mismatch)
     })?;
     let without = (!has_body && !sent.is_empty()).then_some("");
-    let genuine = spellings(path).any(|path| {
+    let genuine = path_encodings(path).any(|path| {
         resources(&path, &query).iter().any(|resource| {
             [Some(sent), without]
                 .into_iter()
@@ -137,15 +137,15 @@ pub fn verify(
     if genuine {
         Ok(())
     } else {
-        Err(Refused::Mismatch)
+        Err(VerifyError::Mismatch)
     }
 }
 
-/// The resource in both spellings of an empty value: Python writes the bare name, Node `name=`.
+/// The resource in both encodings of an empty value: Python writes the bare name, Node `name=`.
 fn resources(path: &str, query: &Query) -> Vec<String> {
     let mut pairs: Vec<(&str, &str)> = query.pairs().collect();
     pairs.sort_unstable();
-    let spell = |empty: &str| {
+    let encode = |empty: &str| {
         let written = pairs.iter().map(|(name, value)| match *value {
             "" => format!("{name}{empty}"),
             value => format!("{name}={value}"),
@@ -154,11 +154,11 @@ fn resources(path: &str, query: &Query) -> Vec<String> {
         let joint = if written.is_empty() { "" } else { "?" };
         format!("{path}{joint}{written}")
     };
-    let mut spelled = vec![spell("")];
+    let mut encodings = vec![encode("")];
     if pairs.iter().any(|(_, value)| value.is_empty()) {
-        spelled.push(spell("="));
+        encodings.push(encode("="));
     }
-    spelled
+    encodings
 }
 
 #[cfg(test)]
@@ -177,12 +177,12 @@ mod tests {
         ] {
             assert_eq!(is_unambiguous(query), Ok(unambiguous), "{query}");
         }
-        assert_eq!(is_unambiguous("Name=%zz"), Err(Refused::Mismatch));
+        assert_eq!(is_unambiguous("Name=%zz"), Err(VerifyError::Mismatch));
     }
 
     #[test]
     fn authorization_headers_are_read_strictly() {
-        let parsed = Authorization::parse("acs AK:c2ln").unwrap();
+        let parsed = RoaAuthorization::parse("acs AK:c2ln").unwrap();
         assert_eq!((parsed.access_key_id, parsed.signature), ("AK", "c2ln"));
         for bad in [
             "",
@@ -194,7 +194,11 @@ mod tests {
             "ACS AK:c2ln",
             "acsAK:x",
         ] {
-            assert_eq!(Authorization::parse(bad), Err(Refused::Unreadable), "{bad}");
+            assert_eq!(
+                RoaAuthorization::parse(bad),
+                Err(VerifyError::Unreadable),
+                "{bad}"
+            );
         }
     }
 
@@ -217,7 +221,7 @@ mod tests {
         let text = include_str!("../../tests/vectors/roa_v2.json");
         for vector in serde_json::from_str::<Vec<Vector>>(text).unwrap() {
             let query = vector.query.iter().cloned().collect::<Query>().canonical();
-            let parsed = Authorization::parse(&vector.authorization).unwrap();
+            let parsed = RoaAuthorization::parse(&vector.authorization).unwrap();
             let signature = BASE64_STANDARD.encode(parsed.signature().unwrap());
             assert_eq!(signature, vector.signature);
             let key = VerifyingKey::new(&vector.access_key_secret.clone().into());
@@ -240,7 +244,7 @@ mod tests {
             headers.insert("x-acs-added", http::HeaderValue::from_static("1"));
             assert!(!check(has_body, &headers), "{name}");
         }
-        let broken = Authorization::parse("acs AK:%").unwrap().signature();
-        assert_eq!(broken, Err(Refused::Mismatch));
+        let broken = RoaAuthorization::parse("acs AK:%").unwrap().signature();
+        assert_eq!(broken, Err(VerifyError::Mismatch));
     }
 }

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::lines::{Lines, cut, has, pieces};
-use super::spelling::{is_unreserved, spellings};
+use super::headers::{RequestHeaders, any_byte, split, split_once};
+use super::path_encodings::{is_unreserved, path_encodings};
 use super::{Algorithm, VerifyingKey, hex};
 use crate::api::Query;
 
@@ -21,7 +21,7 @@ pub struct Authorization<'a> {
 
 /// Why a signature was refused. It never says what the right one would have been.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum VerifyError {
     /// The header is not `ACS3-HMAC-SHA256 Credential=…,SignedHeaders=…,Signature=…`, nor the same
     /// with `ACS3-HMAC-SM3`.
     #[error("the Authorization header is not of the form ACS3 asks for")]
@@ -38,24 +38,24 @@ impl<'a> Authorization<'a> {
     /// Takes the header apart.
     ///
     /// # Errors
-    /// [`Refused::Unreadable`] for another algorithm or another form.
-    pub fn parse(header: &'a str) -> Result<Self, Refused> {
-        let (name, fields) = cut(header, b' ').ok_or(Refused::Unreadable)?;
+    /// [`VerifyError::Unreadable`] for another algorithm or another form.
+    pub fn parse(header: &'a str) -> Result<Self, VerifyError> {
+        let (name, fields) = split_once(header, b' ').ok_or(VerifyError::Unreadable)?;
         let mut known = Algorithm::ALL.into_iter();
         let algorithm = known
             .find(|algorithm| algorithm.as_str() == name)
-            .ok_or(Refused::Unreadable)?;
+            .ok_or(VerifyError::Unreadable)?;
         let (mut id, mut headers, mut signature) = (None, None, None);
-        for field in pieces(fields, b',') {
-            let (name, value) = cut(field.trim(), b'=').ok_or(Refused::Unreadable)?;
+        for field in split(fields, b',') {
+            let (name, value) = split_once(field.trim(), b'=').ok_or(VerifyError::Unreadable)?;
             let slot = match name {
                 "Credential" => &mut id,
                 "SignedHeaders" => &mut headers,
                 "Signature" => &mut signature,
-                _ => return Err(Refused::Unreadable),
+                _ => return Err(VerifyError::Unreadable),
             };
             if slot.replace(value).is_some() {
-                return Err(Refused::Unreadable);
+                return Err(VerifyError::Unreadable);
             }
         }
         match (id, headers, signature) {
@@ -65,7 +65,7 @@ impl<'a> Authorization<'a> {
                 signed_headers,
                 signature,
             }),
-            _ => Err(Refused::Unreadable),
+            _ => Err(VerifyError::Unreadable),
         }
     }
 
@@ -83,19 +83,19 @@ impl<'a> Authorization<'a> {
 /// check.
 ///
 /// # Errors
-/// [`Refused`]; comparison takes the same time whatever the difference.
+/// [`VerifyError`]; comparison takes the same time whatever the difference.
 pub fn verify(
     method: &str,
     (path, query): (&str, &str),
-    headers: &Lines<'_>,
+    headers: &RequestHeaders<'_>,
     payload_hash: &str,
     authorization: &Authorization<'_>,
     key: &VerifyingKey,
-) -> Result<(), Refused> {
-    let claimed = authorization.signature().ok_or(Refused::Mismatch)?;
+) -> Result<(), VerifyError> {
+    let claimed = authorization.signature().ok_or(VerifyError::Mismatch)?;
     let algorithm = authorization.algorithm;
-    let rest = after_path(query, headers, payload_hash, authorization.signed_headers)?;
-    let genuine = spellings(path).any(|path| {
+    let rest = canonical_tail(query, headers, payload_hash, authorization.signed_headers)?;
+    let genuine = path_encodings(path).any(|path| {
         let path = if path.is_empty() { "/" } else { &path };
         let [method, path] = [method, path].map(str::as_bytes);
         let canonical = [method, b"\n", path, b"\n", &rest].concat();
@@ -105,19 +105,19 @@ pub fn verify(
     if genuine {
         Ok(())
     } else {
-        Err(Refused::Mismatch)
+        Err(VerifyError::Mismatch)
     }
 }
 
 /// The canonical request from its query on, in one piece: it is the same for every spelling of the path.
 /// Bytes, for what nobody reads as text need not be looked at as text.
-fn after_path(
+fn canonical_tail(
     query: &str,
-    headers: &Lines<'_>,
+    headers: &RequestHeaders<'_>,
     payload_hash: &str,
     names: &str,
-) -> Result<Vec<u8>, Refused> {
-    let names = Names::parse(names)?;
+) -> Result<Vec<u8>, VerifyError> {
+    let names = SignedNames::parse(names)?;
     let mut text = Vec::with_capacity(1024);
     text.extend(canonical_query(query)?.as_bytes());
     text.push(b'\n');
@@ -134,22 +134,26 @@ fn after_path(
 }
 
 /// A parameter that needs no escape is canonical as it came, but for the `=` of an empty value.
-fn canonical_query(query: &str) -> Result<Cow<'_, str>, Refused> {
-    let plain = !has(query, |byte| !(is_unreserved(byte) || byte == b'='));
+fn canonical_query(query: &str) -> Result<Cow<'_, str>, VerifyError> {
+    let plain = !any_byte(query, |byte| !(is_unreserved(byte) || byte == b'='));
     match query.bytes().filter(|byte| *byte == b'=').count() {
         _ if query.is_empty() => Ok(Cow::Borrowed("")),
         1 if plain => Ok(Cow::Borrowed(query)),
         _ => {
-            let query = Query::parse(query).map_err(|_| Refused::Mismatch)?;
+            let query = Query::parse(query).map_err(|_| VerifyError::Mismatch)?;
             Ok(Cow::Owned(query.canonical()))
         }
     }
 }
 
 /// The values of one header: trimmed, and where there are several, sorted and joined by commas.
-fn push_values(text: &mut Vec<u8>, headers: &Lines<'_>, name: &str) -> Result<(), Refused> {
+fn push_values(
+    text: &mut Vec<u8>,
+    headers: &RequestHeaders<'_>,
+    name: &str,
+) -> Result<(), VerifyError> {
     let mut values = headers.values(name);
-    let first = trimmed(values.next().ok_or(Refused::MissingHeader)?)?;
+    let first = trimmed(values.next().ok_or(VerifyError::MissingHeader)?)?;
     let Some(second) = values.next() else {
         text.extend(first);
         return Ok(());
@@ -164,30 +168,30 @@ fn push_values(text: &mut Vec<u8>, headers: &Lines<'_>, name: &str) -> Result<()
 }
 
 /// Without the white space around it, which in a text beyond ASCII may be beyond ASCII too.
-fn trimmed(bytes: &[u8]) -> Result<&[u8], Refused> {
+fn trimmed(bytes: &[u8]) -> Result<&[u8], VerifyError> {
     if bytes.is_ascii() {
         return Ok(bytes.trim_ascii());
     }
-    let text = std::str::from_utf8(bytes).map_err(|_| Refused::Mismatch)?;
+    let text = std::str::from_utf8(bytes).map_err(|_| VerifyError::Mismatch)?;
     Ok(text.trim().as_bytes())
 }
 
 /// The names of the signed headers, in lower case, sorted, each once.
 #[derive(Debug)]
-struct Names<'a> {
+struct SignedNames<'a> {
     each: Vec<Cow<'a, str>>,
     /// With `;` between them.
     joined: Cow<'a, str>,
 }
 
-impl<'a> Names<'a> {
-    fn parse(names: &'a str) -> Result<Self, Refused> {
+impl<'a> SignedNames<'a> {
+    fn parse(names: &'a str) -> Result<Self, VerifyError> {
         let mut each = Vec::with_capacity(16);
-        each.extend(pieces(names, b';').map(Cow::Borrowed));
+        each.extend(split(names, b';').map(Cow::Borrowed));
         let mut joined = Cow::Borrowed(names);
         let in_order = |each: &[Cow<'_, str>]| each.is_sorted_by(|one, next| one < next);
         // Every SDK sends them so.
-        let has_upper_case = has(names, |byte| byte.is_ascii_uppercase());
+        let has_upper_case = any_byte(names, |byte| byte.is_ascii_uppercase());
         let is_canonical = in_order(&each) && !has_upper_case;
         if !is_canonical {
             for name in &mut each {
@@ -199,13 +203,13 @@ impl<'a> Names<'a> {
         if in_order(&each) {
             Ok(Self { each, joined })
         } else {
-            Err(Refused::Mismatch)
+            Err(VerifyError::Mismatch)
         }
     }
 }
 
 /// What each character is worth as a hexadecimal digit; 255 for none.
-const VALUES: [u8; 256] = {
+const HEX_VALUES: [u8; 256] = {
     let (mut values, mut digit) = ([u8::MAX; 256], 0);
     while digit < 16 {
         values[b"0123456789abcdef"[digit] as usize] = digit as u8;
@@ -224,7 +228,7 @@ pub(crate) fn unhex(text: &str) -> Option<[u8; 32]> {
     }
     let mut all = 0;
     for (byte, pair) in bytes.iter_mut().zip(digits.as_chunks::<2>().0) {
-        let [high, low] = pair.map(|digit| VALUES[usize::from(digit)]);
+        let [high, low] = pair.map(|digit| HEX_VALUES[usize::from(digit)]);
         all |= high | low;
         *byte = high << 4 | low;
     }
@@ -264,7 +268,11 @@ mod tests {
             "ACS3-HMAC-SHA256 Credential=AK,SignedHeaders=host,Signature=00,X=1",
             "acs AK:c2ln",
         ] {
-            assert_eq!(Authorization::parse(bad), Err(Refused::Unreadable), "{bad}");
+            assert_eq!(
+                Authorization::parse(bad),
+                Err(VerifyError::Unreadable),
+                "{bad}"
+            );
         }
     }
 
@@ -273,7 +281,7 @@ mod tests {
         (method, path, query): (&str, &str, &str),
         headers: &[(String, String)],
         change: &dyn Fn(&mut String),
-    ) -> (Result<(), Refused>, Result<(), Refused>) {
+    ) -> (Result<(), VerifyError>, Result<(), VerifyError>) {
         let credentials = Credentials {
             access_key_id: "AK".to_owned(),
             access_key_secret: "secret".into(),
@@ -296,7 +304,7 @@ mod tests {
             verify(
                 method,
                 (path, query),
-                &Lines::of(&map),
+                &RequestHeaders::new(&map),
                 "hash",
                 &parsed,
                 &key,
@@ -319,28 +327,32 @@ mod tests {
                 text.replace_range(at..=at, "\u{1}");
             });
             prop_assert_eq!(genuine, Ok(()));
-            prop_assert_eq!(forged, Err(Refused::Mismatch));
+            prop_assert_eq!(forged, Err(VerifyError::Mismatch));
         }
     }
 
     #[test]
     fn a_list_that_is_unsorted_is_sorted_and_one_that_repeats_is_refused() {
         let names = |list: &str| {
-            let names = Names::parse(list)?;
+            let names = SignedNames::parse(list)?;
             assert_eq!(names.joined, names.each.join(";"));
             Ok(names.joined.into_owned())
         };
         assert_eq!(names("a;b"), Ok("a;b".to_owned()));
         assert_eq!(names("b;A"), Ok("a;b".to_owned()));
         for bad in ["a;a", "a;A", "b;a;b"] {
-            assert_eq!(names(bad), Err(Refused::Mismatch), "{bad}");
+            assert_eq!(names(bad), Err(VerifyError::Mismatch), "{bad}");
         }
     }
 
     #[test]
     fn a_list_of_names_is_canonical_in_order_and_in_lower_case() {
         for (list, canonical) in [("b;a", "a;b"), ("A;b", "a;b"), ("B;a", "a;b"), ("a", "a")] {
-            assert_eq!(Names::parse(list).unwrap().joined, canonical, "{list}");
+            assert_eq!(
+                SignedNames::parse(list).unwrap().joined,
+                canonical,
+                "{list}"
+            );
         }
     }
 
@@ -358,7 +370,7 @@ mod tests {
         ] {
             assert_eq!(canonical_query(query).unwrap(), canonical, "{query}");
         }
-        assert_eq!(canonical_query("Name=%zz"), Err(Refused::Mismatch));
+        assert_eq!(canonical_query("Name=%zz"), Err(VerifyError::Mismatch));
     }
 
     #[test]

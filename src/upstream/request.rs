@@ -9,7 +9,7 @@ use http_body_util::Full;
 use super::{Onward, Origin, Upstream, UpstreamError};
 use crate::api::Call;
 use crate::observability::traces::Trace;
-use crate::signing::{self, Credentials, Draft};
+use crate::signing::{self, Credentials, UnsignedRequest};
 use crate::transport::{NewConnection, TransportError};
 
 impl Upstream {
@@ -41,7 +41,7 @@ impl Upstream {
         body: Bytes,
         credentials: &Credentials,
     ) -> Result<Request<Full<Bytes>>, UpstreamError> {
-        let draft = Draft {
+        let draft = UnsignedRequest {
             method: call.operation.method(),
             host: self.origin.host().to_owned(),
             path: call.operation.path(),
@@ -65,7 +65,7 @@ fn nonce() -> String {
 /// Writes a signed draft as a request: its headers, and nothing else but how to answer it.
 fn request(
     origin: &Origin,
-    draft: Draft,
+    draft: UnsignedRequest,
     headers: Vec<(&'static str, String)>,
 ) -> Result<Request<Full<Bytes>>, TransportError> {
     let mut request = Request::builder()

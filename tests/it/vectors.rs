@@ -3,8 +3,8 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pai_image_gateway::api::{Action, Query};
 use pai_image_gateway::signing::{
-    Algorithm, Authorization, Credentials, Draft, Lines, Refused, VerifyingKey, authorization,
-    canonical_request, hex, roa, sign, string_to_sign, verify,
+    Algorithm, Authorization, Credentials, RequestHeaders, UnsignedRequest, VerifyError,
+    VerifyingKey, authorization, canonical_request, hex, roa, sign, string_to_sign, verify,
 };
 use serde::Deserialize;
 
@@ -97,13 +97,13 @@ impl Vector {
         map
     }
 
-    fn verify(&self, target: &str) -> Result<(), Refused> {
+    fn verify(&self, target: &str) -> Result<(), VerifyError> {
         let authorization = Authorization::parse(&self.authorization)?;
         let target = target.split_once('?').unwrap_or((target, ""));
         verify(
             &self.method,
             target,
-            &Lines::of(&self.header_map()),
+            &RequestHeaders::new(&self.header_map()),
             &self.payload_hash,
             &authorization,
             &VerifyingKey::new(&self.access_key_secret.clone().into()),
@@ -160,7 +160,7 @@ fn the_gateways_whole_request_is_the_one_the_sdk_signs_with_the_same_headers() {
                 .1
                 .clone()
         };
-        let draft = Draft {
+        let draft = UnsignedRequest {
             method: vector.method.parse().unwrap(),
             host: header("host"),
             path: vector.path.clone(),
@@ -212,7 +212,7 @@ fn signatures_verify_from_what_each_client_puts_on_the_wire() {
             let expected = match vector.name.as_str() {
                 // The client library re-cases the escape after signing: the wire no longer tells what was signed.
                 "path already upper/lower hex kept" if target.contains("%2F") => {
-                    Err(Refused::Mismatch)
+                    Err(VerifyError::Mismatch)
                 }
                 _ => Ok(()),
             };
@@ -233,11 +233,11 @@ fn the_other_algorithm_is_the_vendors_too() {
     let text = format!("ACS3-HMAC-SM3\n{hash}");
     assert_eq!(Some(text), vector.string_to_sign);
     assert_eq!(vector.verify("/api/v1/images"), Ok(()));
-    assert_eq!(vector.verify("/api/v1/image"), Err(Refused::Mismatch));
+    assert_eq!(vector.verify("/api/v1/image"), Err(VerifyError::Mismatch));
     let mut other = Vector::all().swap_remove(3);
     other.authorization = other.authorization.replace("SHA256", "SM3");
     let target = "/api/v1/images/image-4c62abcdefghij53uo?Verbose=True";
-    assert_eq!(other.verify(target), Err(Refused::Mismatch));
+    assert_eq!(other.verify(target), Err(VerifyError::Mismatch));
 }
 
 fn unhex(text: &str) -> Vec<u8> {
@@ -262,31 +262,31 @@ fn a_signature_covers_every_part() {
     assert_eq!(vector.verify(target), Ok(()));
     assert_eq!(
         check(&|_| (), "/api/v1/images/image-4c62abcdefghij53uo"),
-        Err(Refused::Mismatch)
+        Err(VerifyError::Mismatch)
     );
     assert_eq!(
         check(&|_| (), "/api/v1/images/other?Verbose=True"),
-        Err(Refused::Mismatch)
+        Err(VerifyError::Mismatch)
     );
     assert_eq!(
         check(&|v| v.method = "PUT".into(), target),
-        Err(Refused::Mismatch)
+        Err(VerifyError::Mismatch)
     );
     assert_eq!(
         check(&|v| v.payload_hash = "00".into(), target),
-        Err(Refused::Mismatch)
+        Err(VerifyError::Mismatch)
     );
     assert_eq!(
         check(&|v| v.access_key_secret.push('x'), target),
-        Err(Refused::Mismatch)
+        Err(VerifyError::Mismatch)
     );
     assert_eq!(
         check(&|v| v.headers[0].1.push('x'), target),
-        Err(Refused::Mismatch)
+        Err(VerifyError::Mismatch)
     );
     assert_eq!(
         check(&|v| v.headers.truncate(2), target),
-        Err(Refused::MissingHeader)
+        Err(VerifyError::MissingHeader)
     );
 }
 
@@ -312,14 +312,14 @@ impl Older {
             .collect()
     }
 
-    fn verify(&self, headers: &HeaderMap) -> Result<(), Refused> {
+    fn verify(&self, headers: &HeaderMap) -> Result<(), VerifyError> {
         let query = self.query.iter().cloned().collect::<Query>().canonical();
         roa::verify(
             &self.method,
             (&self.path, &query),
             headers,
             !self.body_hex.is_empty(),
-            &roa::Authorization::parse(&self.authorization)?,
+            &roa::RoaAuthorization::parse(&self.authorization)?,
             &VerifyingKey::new(&self.access_key_secret.clone().into()),
         )
     }
@@ -344,7 +344,7 @@ fn the_older_signatures_are_the_vendors_and_verify() {
         headers.insert("x-acs-added", "1".parse().unwrap());
         assert_eq!(
             vector.verify(&headers),
-            Err(Refused::Mismatch),
+            Err(VerifyError::Mismatch),
             "{}",
             vector.name
         );

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::auth::nonces::Nonces;
 use crate::signing::roa::string_to_sign as roa_text;
-use crate::signing::{Credentials, Draft, sign};
+use crate::signing::{Credentials, UnsignedRequest, sign};
 
 const CLIENTS: &str = r#"
 [[client]]
@@ -78,7 +78,7 @@ struct Acs3<'a> {
 
 impl Acs3<'_> {
     fn head(&self) -> Parts {
-        let draft = Draft {
+        let draft = UnsignedRequest {
             method: self.method.clone(),
             host: "gateway.example".to_owned(),
             path: IMAGE.to_owned(),

@@ -24,7 +24,7 @@ use tokio_rustls::TlsConnector;
 use super::target::{ClientCredential, DataEndpoint, EndpointAddress, TlsEndpoint};
 use crate::api::{Operation, Query};
 use crate::response::NDJSON;
-use crate::signing::{self, Draft};
+use crate::signing::{self, UnsignedRequest};
 use crate::transport;
 
 /// What became of one image.
@@ -137,7 +137,7 @@ fn request(
         .uri(&path)
         .header(ACCEPT, NDJSON);
     if let Some(ClientCredential::Key(key)) = pass {
-        let draft = Draft {
+        let draft = UnsignedRequest {
             method,
             host: server.host.clone(),
             path,

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::Method;
 use jiff::Timestamp;
 use pai_image_gateway::api::{Call, Query};
-use pai_image_gateway::signing::{Credentials, Draft, sign};
+use pai_image_gateway::signing::{Credentials, UnsignedRequest, sign};
 use tempfile::TempDir;
 
 use super::{Answer, Setup, TestGateway};
@@ -117,7 +117,7 @@ impl Signer {
             |misrouted| misrouted.action(),
             |call| call.operation.action(),
         );
-        let draft = Draft {
+        let draft = UnsignedRequest {
             method: method.clone(),
             host: self.host.clone(),
             path: path.to_owned(),

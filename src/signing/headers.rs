@@ -5,49 +5,49 @@ use http::request::Parts;
 
 /// A request's headers, found by scanning: a dozen short names are compared sooner than one is hashed.
 #[derive(Debug)]
-pub struct Lines<'h>(Vec<(&'h str, &'h [u8])>);
+pub struct RequestHeaders<'h>(Vec<(&'h str, &'h [u8])>);
 
-impl<'h> Lines<'h> {
+impl<'h> RequestHeaders<'h> {
     /// Of a request's headers.
     #[must_use]
-    pub fn of(headers: &'h HeaderMap) -> Self {
-        let mut lines = Vec::with_capacity(headers.len() + 1);
+    pub fn new(headers: &'h HeaderMap) -> Self {
+        let mut scanned = Vec::with_capacity(headers.len() + 1);
         let pairs = headers.iter();
-        lines.extend(pairs.map(|(name, value)| (name.as_str(), value.as_bytes())));
-        Self(lines)
+        scanned.extend(pairs.map(|(name, value)| (name.as_str(), value.as_bytes())));
+        Self(scanned)
     }
 
     /// Of a request. HTTP/2 carries in `:authority` what HTTP/1.1 carries in `host` (RFC 9113 §8.3.1),
     /// and every SDK signs `host`.
     #[must_use]
     pub fn of_request(head: &'h Parts) -> Self {
-        let mut lines = Self::of(&head.headers);
+        let mut scanned = Self::new(&head.headers);
         if let Some(authority) = head.uri.authority()
-            && lines.values("host").next().is_none()
+            && scanned.values("host").next().is_none()
         {
-            lines.0.push(("host", authority.as_str().as_bytes()));
+            scanned.0.push(("host", authority.as_str().as_bytes()));
         }
-        lines
+        scanned
     }
 
     /// The values of a header, in the order they came; `name` is in lower case.
     pub fn values<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'h [u8]> + 's {
-        let lines = self.0.iter();
-        lines.filter_map(move |(known, value)| (*known == name).then_some(*value))
+        let pairs = self.0.iter();
+        pairs.filter_map(move |(known, value)| (*known == name).then_some(*value))
     }
 }
 
 /// Whether any character is such a one. Looks at all of them, which goes by many at a time.
-pub(super) fn has(text: &str, is_such: impl Fn(u8) -> bool) -> bool {
+pub(super) fn any_byte(text: &str, is_such: impl Fn(u8) -> bool) -> bool {
     text.bytes()
         .fold(false, |found, byte| found | is_such(byte))
 }
 
 /// The text between the occurrences of an ASCII character.
-pub(crate) fn pieces(text: &str, between: u8) -> impl Iterator<Item = &str> {
+pub(crate) fn split(text: &str, between: u8) -> impl Iterator<Item = &str> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
-        let (piece, more) = match cut(rest?, between) {
+        let (piece, more) = match split_once(rest?, between) {
             Some((piece, more)) => (piece, Some(more)),
             None => (rest?, None),
         };
@@ -57,7 +57,7 @@ pub(crate) fn pieces(text: &str, between: u8) -> impl Iterator<Item = &str> {
 }
 
 /// The text before and after the first occurrence of an ASCII character.
-pub(crate) fn cut(text: &str, at: u8) -> Option<(&str, &str)> {
+pub(crate) fn split_once(text: &str, at: u8) -> Option<(&str, &str)> {
     debug_assert!(at.is_ascii());
     let found = memchr::memchr(at, text.as_bytes())?;
     Some((text.get(..found)?, text.get(found + 1..)?))
@@ -73,8 +73,8 @@ mod tests {
     proptest! {
         #[test]
         fn pieces_are_what_the_standard_library_splits(text in "[a;é]{0,12}") {
-            prop_assert!(pieces(&text, b';').eq(text.split(';')));
-            prop_assert_eq!(cut(&text, b';'), text.split_once(';'));
+            prop_assert!(split(&text, b';').eq(text.split(';')));
+            prop_assert_eq!(split_once(&text, b';'), text.split_once(';'));
         }
     }
 
@@ -84,8 +84,8 @@ mod tests {
         for (name, value) in [("a", "1"), ("b", "2"), ("a", "3")] {
             headers.append(name, HeaderValue::from_static(value));
         }
-        let lines = Lines::of(&headers);
-        let values = |name| lines.values(name).collect::<Vec<_>>();
+        let scanned = RequestHeaders::new(&headers);
+        let values = |name| scanned.values(name).collect::<Vec<_>>();
         assert_eq!(values("a"), [b"1", b"3"]);
         assert!(values("c").is_empty());
     }
@@ -98,8 +98,11 @@ mod tests {
                 request = request.header("host", host);
             }
             let (head, ()) = request.body(()).unwrap().into_parts();
-            let lines = Lines::of_request(&head);
-            lines.values("host").map(<[u8]>::to_vec).collect::<Vec<_>>()
+            let scanned = RequestHeaders::of_request(&head);
+            scanned
+                .values("host")
+                .map(<[u8]>::to_vec)
+                .collect::<Vec<_>>()
         };
         assert_eq!(hosts(None, "https://a.example:8443/x"), [b"a.example:8443"]);
         assert_eq!(

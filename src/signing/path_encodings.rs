@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use percent_encoding::{AsciiSet, percent_decode_str, utf8_percent_encode};
 
-use super::lines::has;
+use super::headers::any_byte;
 use crate::api::RESERVED;
 
 const JAVASCRIPT: &AsciiSet = &RESERVED
@@ -16,10 +16,10 @@ const JAVASCRIPT: &AsciiSet = &RESERVED
     .remove(b'(')
     .remove(b')');
 
-/// The spellings of a path, one where all are the same.
-pub(super) fn spellings(path: &str) -> impl Iterator<Item = Cow<'_, str>> {
-    let others = (!is_plain(path))
-        .then(|| [respell(path, RESERVED), respell(path, JAVASCRIPT)].map(Cow::Owned));
+/// The encodings of a path, one where all are the same.
+pub(super) fn path_encodings(path: &str) -> impl Iterator<Item = Cow<'_, str>> {
+    let others = (!needs_no_escape(path))
+        .then(|| [reencode(path, RESERVED), reencode(path, JAVASCRIPT)].map(Cow::Owned));
     others
         .into_iter()
         .flatten()
@@ -28,8 +28,8 @@ pub(super) fn spellings(path: &str) -> impl Iterator<Item = Cow<'_, str>> {
 
 /// Whether no escape could be written in another way: nothing but unreserved characters (RFC 3986
 /// §2.3) and slashes.
-fn is_plain(path: &str) -> bool {
-    !has(path, |byte| !(is_unreserved(byte) || byte == b'/'))
+fn needs_no_escape(path: &str) -> bool {
+    !any_byte(path, |byte| !(is_unreserved(byte) || byte == b'/'))
 }
 
 /// Whether a character never needs an escape (RFC 3986 §2.3).
@@ -37,7 +37,7 @@ pub(super) const fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~')
 }
 
-fn respell(path: &str, escaped: &'static AsciiSet) -> String {
+fn reencode(path: &str, escaped: &'static AsciiSet) -> String {
     let segments = path.split('/').map(|segment| {
         let decoded = percent_decode_str(segment).decode_utf8_lossy();
         utf8_percent_encode(&decoded, escaped).to_string()
@@ -47,11 +47,11 @@ fn respell(path: &str, escaped: &'static AsciiSet) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::spellings;
+    use super::path_encodings;
 
     #[test]
     fn a_plain_path_has_one_spelling_and_others_three() {
-        let all = |path| spellings(path).map(String::from).collect::<Vec<_>>();
+        let all = |path| path_encodings(path).map(String::from).collect::<Vec<_>>();
         assert_eq!(
             all("/api/v1/images/image-1_~."),
             ["/api/v1/images/image-1_~."]
