@@ -1,11 +1,11 @@
-// Holds the objects of the Prometheus operator, one of JSON a line on standard input, against its own models.
+// Checks objects of the Prometheus operator, one of JSON a line on standard input, with its own models.
 //
 //   monitors.mjs FOLDER-WITH-NODE_MODULES <objects
 import { createInterface } from 'node:readline';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 
-// By its path: a bare name is looked for beside this file, where it is not.
+// By its path: a bare name is resolved beside this file, where it is not.
 const models = await import(
   pathToFileURL(resolve(process.argv[2], 'node_modules/@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1/index.js'))
 );
@@ -20,7 +20,7 @@ function verdict(object) {
   }
 }
 
-// What a model must refuse, or its silence about the others means nothing.
+// Objects that a model must reject; otherwise the absence of errors means nothing.
 const wrong = {
   apiVersion: 'monitoring.coreos.com/v1',
   kind: 'ServiceMonitor',

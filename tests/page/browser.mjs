@@ -1,4 +1,4 @@
-// Chromium without a screen, and what it tells of a page.
+// Headless Chromium, and measurements of a page in it.
 
 import { chromium } from 'playwright-core';
 
@@ -8,7 +8,7 @@ const FLAGS = [
 ];
 export const DESKTOP = { width: 1280, height: 900 };
 
-/** A browser that knows nothing yet. */
+/** Starts a browser with an empty profile. */
 export function launch(profile) {
   return chromium.launchPersistentContext(profile, {
     executablePath: process.env.CHROMIUM,
@@ -17,7 +17,7 @@ export function launch(profile) {
   });
 }
 
-/** A page of the browser that notes all it says and asks for. */
+/** A page of the browser that records its console output and its requests. */
 export async function open(browser, gateway) {
   const page = await browser.newPage();
   page.setDefaultTimeout(15_000);
@@ -30,7 +30,7 @@ export async function open(browser, gateway) {
   return page;
 }
 
-/** The least contrast of a text on the page to its ground, in WCAG's terms. Runs in the page. */
+/** Returns the lowest contrast of a text on the page with its background, as WCAG defines it. Runs in the page. */
 export function worstContrast() {
   const channel = (value) => (value <= 0.03928 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
   const parse = (colour) => colour.match(/[\d.]+/g).map(Number);

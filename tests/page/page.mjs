@@ -1,4 +1,4 @@
-// The status page as a person sees it, in headless Chromium.
+// Tests the status page in headless Chromium.
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, statSync } from 'node:fs';
@@ -17,10 +17,10 @@ const TOKEN = 'token-of-the-page-tests';
 const wantsPicture = process.argv.includes('--screenshot');
 const folder = mkdtempSync(join(tmpdir(), 'status-page-'));
 const tally = { passed: 0, failed: 0 };
-/** What to end when all is done, the latest first. */
+/** Processes to stop at the end, the latest first. */
 const last = [];
 
-/** Runs one check, and says how it went. */
+/** Runs one check, and prints its result. */
 async function check(name, body) {
   try {
     await body();
@@ -324,7 +324,7 @@ async function behindAToken(browser, emulator) {
     await give('wrong');
     await eventually('it is told', async () => /missing or wrong/.test(await textOf(page, '#token-reason')));
     assert.ok(await page.locator('#main').isHidden());
-    // The browser's own note of the 401; nothing of the page's.
+    // The browser itself reports the 401; the page reports nothing.
     assert.equal(page.said.length, 1);
     assert.match(page.said.pop(), /^error: Failed to load resource: .* 401/);
   });

@@ -1,4 +1,4 @@
-// The emulator and the gateway, run as the processes that an operator would run, and load on them.
+// Starts the emulator and the gateway as processes, as an operator would, and puts load on them.
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -26,7 +26,7 @@ export function ask(address, path, { method = 'GET', headers = {}, body, agent }
   });
 }
 
-/** Until this is so, or it has taken too long. */
+/** Waits until the condition holds; fails after a deadline. */
 export async function eventually(what, holds, patience = 15_000) {
   const deadline = Date.now() + patience;
   let last;
@@ -88,7 +88,7 @@ export class Emulator extends Server {
     return JSON.parse((await ask(this.address, `/emulator/images?limit=${limit}`)).text);
   }
 
-  /** What goes wrong from now on; nothing without a fault. */
+  /** Sets the fault from now on; none without an argument. */
   async inject(...faults) {
     const { status, text } = await ask(this.address, '/emulator/faults', { method: 'POST', body: JSON.stringify(faults) });
     if (status !== 200) throw new Error(text);
@@ -96,7 +96,7 @@ export class Emulator extends Server {
 }
 
 export class Gateway extends Server {
-  /** A gateway before this emulator, with a token for its admin listener if one is given. */
+  /** Starts a gateway in front of this emulator, with a token for its admin listener if one is given. */
   static async open(folder, name, emulator, token = null) {
     const config = join(folder, `${name}.toml`);
     let tokenFile = '';
@@ -141,7 +141,7 @@ export class Gateway extends Server {
   }
 }
 
-/** Requests as a cluster makes them: some images much more than others, now and then something else. */
+/** Sends requests like a cluster: some images much more often than others, sometimes another operation. */
 export class Load {
   constructor(gateway, images) {
     Object.assign(this, { gateway, images, running: true, failed: 0 });
@@ -157,7 +157,7 @@ export class Load {
 
   async #run() {
     for (let round = 0; this.running; round += 1) {
-      // A slow wave, so that a chart has a shape.
+      // The rate follows a slow wave, so that charts have a shape.
       const size = Math.round(5 + 3 * Math.sin(round / 300));
       await Promise.all([...Array.from({ length: size }, () => this.#request(round)), sleep(25)]);
       if (round % 40 === 0) await this.gateway.purge({ image: this.#pick(), soft: true });

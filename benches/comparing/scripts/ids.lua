@@ -1,6 +1,6 @@
--- The SDK's request, for one image after the other.
+-- The SDK's request, for a sequence of images.
 -- Arguments: template, first number, how many images, order:
---   prepared   all requests are written down before, and sent in turn
+--   prepared   all requests are built beforehand, and sent in turn
 --   random     any of the images
 --   ascending  each image once
 local before, after, first, many, order

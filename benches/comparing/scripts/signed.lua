@@ -9,7 +9,7 @@ end
 
 function request()
   left = left - 1
-  -- wrk ends after the events at hand; what its connections still ask for then is left for them.
+  -- wrk stops after the current events; further requests of its connections are not answered here.
   if left < 256 then wrk.thread:stop() end
   return file:read(tonumber(file:read("*l")))
 end

@@ -1,4 +1,4 @@
-// Node's core signs in with the keys that the operator issued.
+// Node's core authenticates with the keys that the operator issued.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

@@ -6,7 +6,7 @@ import dara from '@darabonba/typescript';
 const Core = core.default;
 const Url = dara.URL;
 
-/** A client of `endpoint` over plain HTTP, with a key that means nothing to the origin unless told. */
+/** A client of `endpoint` over plain HTTP, by default with a key that the origin does not know. */
 export function connect(endpoint, settings = {}) {
   return new Client(
     new $OpenApiUtil.Config({

@@ -1,4 +1,4 @@
-// What the vendor's Node.js core sees through the gateway. Needs GATEWAY_PORT and EMULATOR_PORT.
+// Tests the vendor's Node.js core through the gateway. Needs GATEWAY_PORT and EMULATOR_PORT.
 
 import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
@@ -11,7 +11,7 @@ const GATEWAY = `127.0.0.1:${process.env.GATEWAY_PORT}`;
 const EMULATOR = `http://127.0.0.1:${process.env.EMULATOR_PORT}/emulator`;
 const BURST = 200;
 
-// What clients escape in ways of their own; a label's key holds neither `=` nor a comma.
+// Characters that clients escape differently; a label's key has neither `=` nor a comma.
 const ODD = "tensor flow~*+%2B/中&c=d#?;:@$'!()\"\\";
 const ODD_KEY = "key/2 ~*+%2C中&#?;:@'!()";
 
@@ -23,7 +23,7 @@ before(async () => {
   images = answer.ImageIds ?? answer;
 });
 
-/** An image that no other test asks for. */
+/** An image that no other test requests. */
 const fresh = () => images.pop();
 
 async function control(path, method = 'GET', body = undefined) {
@@ -172,7 +172,7 @@ test('a burst for one image makes one upstream call', async () => {
   assert.equal(new Set(answers.map((answer) => answer.body.RequestId)).size, 1);
 });
 
-// The last: for as long as the origin asks, the gateway leaves it alone.
+// The last test: the gateway sends nothing for as long as the origin asks.
 test('a throttle tells when to come back', async () => {
   const image = fresh();
   await inject(image, { kind: 'throttle', status: 429, code: 'Throttling', retry_after_ms: 100 });

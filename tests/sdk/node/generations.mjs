@@ -3,7 +3,7 @@
 //   node generations.mjs SETTINGS
 //
 // SETTINGS is JSON: `client` names one of the ways below, `endpoint` (host and port, over TLS), `key`, `image`
-// to ask for, and `name` of the image to add. Prints what came as JSON.
+// to request, and `name` of the image to add. Prints the results as JSON.
 
 import { createRequire } from 'node:module';
 
@@ -49,7 +49,7 @@ const ways = {
   },
 };
 
-/** The later clients, which are told an operation's parameters. */
+/** The later clients, which take an operation's parameters. */
 function byParams(sdk, more) {
   const client = new sdk.default(
     new sdk.Config({ ...settings.key, endpoint: settings.endpoint, protocol: 'https', ...more }),
