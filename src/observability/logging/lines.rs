@@ -373,7 +373,8 @@ mod tests {
             }
         };
         let lines = queue.get_or_init(|| Lines::start("stuck", 100, Stuck(wait), report).unwrap());
-        while lines.push(b"123456789\n") || !lines.0.0.state.lock().is_writing {}
+        lines.push(b"123456789\n");
+        while !lines.0.0.state.lock().is_writing || lines.push(b"123456789\n") {}
         assert!(!lines.push(b"123456789\n"), "the queue is full");
         go.send(()).unwrap();
         assert_eq!(reported.recv().unwrap(), (true, true));
