@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -42,44 +43,58 @@ impl Default for Config {
     }
 }
 
-/// Every part's watching: when they look, and when they stop.
-#[derive(Debug)]
+/// Collects the parts whose files are watched, and then runs a task for each.
 pub struct ReloadScheduler {
     interval: Duration,
     asked: watch::Sender<()>,
     stop: CancellationToken,
+    watches: Vec<BoxFuture<'static, ()>>,
 }
 
+/// Requests reloads of the parts that run. Their watching ends when it is dropped.
+#[derive(Debug)]
+pub struct ReloadHandle(watch::Sender<()>);
+
 impl ReloadScheduler {
-    /// A look every `interval`, until `stop`.
+    /// A scheduler without parts; each will look at its files every `interval`, until `stop`.
     #[must_use]
     pub fn new(interval: Duration, stop: CancellationToken) -> Self {
         Self {
             interval,
             asked: watch::Sender::new(()),
             stop,
+            watches: Vec::new(),
         }
     }
 
-    /// Has every part loaded again now.
-    pub fn request_reload(&self) {
-        self.asked.send_replace(());
-    }
-
-    /// Watches one part in a task of its own.
-    pub fn spawn<F, E>(
-        &self,
-        tasks: &TaskTracker,
-        watch: FileWatcher<F>,
+    /// Adds a part: `load` is called when the watched files change or a reload is requested.
+    pub fn watch<F, E>(
+        &mut self,
+        watcher: FileWatcher<F>,
         load: impl Fn() -> Result<(), E> + Send + Sync + 'static,
         metrics: ReloadMetrics,
     ) where
         F: Fn() -> Vec<PathBuf> + Send + Sync + 'static,
         E: fmt::Display + Send + 'static,
     {
-        let (interval, stop) = (self.interval, self.stop.clone());
         let asked = self.asked.subscribe();
-        tasks.spawn(watch.run(load, interval, asked, metrics, stop));
+        let watching = watcher.run(load, self.interval, asked, metrics, self.stop.clone());
+        self.watches.push(Box::pin(watching));
+    }
+
+    /// Runs each part's watching in a task of its own.
+    pub fn spawn(self, tasks: &TaskTracker) -> ReloadHandle {
+        for watching in self.watches {
+            tasks.spawn(watching);
+        }
+        ReloadHandle(self.asked)
+    }
+}
+
+impl ReloadHandle {
+    /// Has every part load its files now, changed or not.
+    pub fn request(&self) {
+        self.0.send_replace(());
     }
 }
 

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use tokio_util::task::TaskTracker;
 
 use crate::auth::{self, Authenticator, InvalidClients};
 use crate::cache::Cache;
@@ -22,21 +21,20 @@ use crate::upstream::UpstreamError;
 pub(super) async fn tls(
     settings: &Settings,
     metrics: &Arc<Metrics>,
-    tasks: &TaskTracker,
-    scheduler: &ReloadScheduler,
+    reload: &mut ReloadScheduler,
 ) -> Result<Option<Arc<Tls>>, BadFiles> {
     let files = settings.listen.tls.clone();
-    let watch = FileWatcher::begin("tls", move || files.files()).await;
+    let watcher = FileWatcher::begin("tls", move || files.files()).await;
     let tls = Tls::load(&settings.listen.tls)?;
     if let Some(tls) = tls.clone() {
         let counts = metrics.reloads("tls");
         metrics.certificate_served(tls.not_after());
         let metrics = Arc::clone(metrics);
-        let reload = move || {
+        let load = move || {
             tls.reload()
                 .inspect(|()| metrics.certificate_served(tls.not_after()))
         };
-        scheduler.spawn(tasks, watch, reload, counts);
+        reload.watch(watcher, load, counts);
     }
     Ok(tls)
 }
@@ -46,8 +44,7 @@ pub(super) async fn authenticator(
     settings: &Settings,
     environment: &Environment,
     metrics: &Arc<Metrics>,
-    tasks: &TaskTracker,
-    scheduler: &ReloadScheduler,
+    reload: &mut ReloadScheduler,
 ) -> Result<Arc<Authenticator>, InvalidClients> {
     let journal = settings
         .api
@@ -57,12 +54,12 @@ pub(super) async fn authenticator(
     let auth = Arc::new(auth);
     if auth.is_required() {
         let files = Arc::clone(&auth);
-        let watch = FileWatcher::begin("clients", move || files.files()).await;
+        let watcher = FileWatcher::begin("clients", move || files.files()).await;
         // Which secrets' files to watch is known only now: what has changed since is read here.
         auth.reload()?;
         let reloaded = Arc::clone(&auth);
         let counts = metrics.reloads("clients");
-        scheduler.spawn(tasks, watch, move || reloaded.reload(), counts);
+        reload.watch(watcher, move || reloaded.reload(), counts);
     }
     Ok(auth)
 }
@@ -92,13 +89,12 @@ pub(super) async fn settings(
     loaded: &Loaded,
     live: LiveSettings,
     metrics: &Metrics,
-    tasks: &TaskTracker,
-    scheduler: &ReloadScheduler,
+    reload: &mut ReloadScheduler,
 ) {
     let started = loaded.clone();
     let current = Mutex::new(loaded.settings.clone());
     let files = loaded.files();
-    let watch = FileWatcher::begin("settings", move || files.clone()).await;
+    let watcher = FileWatcher::begin("settings", move || files.clone()).await;
     let load = move || -> Result<(), String> {
         let new = started.again().map_err(|problems| problems.to_string())?;
         let mut current = current.lock();
@@ -106,7 +102,7 @@ pub(super) async fn settings(
         *current = new.settings;
         Ok(())
     };
-    scheduler.spawn(tasks, watch, load, metrics.reloads("settings"));
+    reload.watch(watcher, load, metrics.reloads("settings"));
 }
 
 impl LiveSettings {

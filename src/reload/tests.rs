@@ -90,7 +90,7 @@ async fn what_failed_is_tried_again_and_counted_once() {
         CancellationToken::new(),
         crate::observability::metrics::Metrics::new(),
     );
-    let scheduler = ReloadScheduler::new(Duration::from_secs(5), stop.clone());
+    let mut scheduler = ReloadScheduler::new(Duration::from_secs(5), stop.clone());
     let (tasks, (told, mut loads)) = (TaskTracker::new(), watch::channel(0));
     let watch = FileWatcher::begin("test", Vec::new).await;
     let load = move || {
@@ -98,8 +98,9 @@ async fn what_failed_is_tried_again_and_counted_once() {
         let loads = *told.borrow();
         if loads < 4 { Err("no") } else { Ok(()) }
     };
-    scheduler.spawn(&tasks, watch, load, metrics.reloads("test"));
-    scheduler.request_reload();
+    scheduler.watch(watch, load, metrics.reloads("test"));
+    let reload = scheduler.spawn(&tasks);
+    reload.request();
     loads.wait_for(|loads| *loads == 4).await.unwrap();
     stop.cancel();
     tasks.close();
@@ -117,16 +118,17 @@ async fn it_loads_when_asked_though_nothing_changed() {
         CancellationToken::new(),
         crate::observability::metrics::Metrics::new(),
     );
-    let scheduler = ReloadScheduler::new(Duration::from_secs(3600), stop.clone());
+    let mut scheduler = ReloadScheduler::new(Duration::from_secs(3600), stop.clone());
     let (tasks, (told, mut loads)) = (TaskTracker::new(), watch::channel(0));
     let watch = FileWatcher::begin("test", Vec::new).await;
     let load = move || {
         told.send_modify(|loads| *loads += 1);
         Ok::<_, String>(())
     };
-    scheduler.spawn(&tasks, watch, load, metrics.reloads("test"));
+    scheduler.watch(watch, load, metrics.reloads("test"));
+    let reload = scheduler.spawn(&tasks);
     for expected in 1..=2 {
-        scheduler.request_reload();
+        reload.request();
         loads.changed().await.unwrap();
         assert_eq!(*loads.borrow(), expected);
     }

@@ -1,0 +1,61 @@
+//! Tasks that run beside the requests, from before the first until after the last.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, interval};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::parts::Parts;
+use crate::observability::logging::Level;
+use crate::observability::metrics::Metrics;
+use crate::reload::{ReloadHandle, ReloadScheduler};
+use crate::shared_cache::LogReader;
+
+/// The running tasks, and the token that ends them. The listeners run among them.
+pub(super) struct Background {
+    pub(super) tasks: TaskTracker,
+    pub(super) stop: CancellationToken,
+    pub(super) reload: ReloadHandle,
+}
+
+/// Interval at which the log's recurring conditions are reported and lost lines counted.
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
+
+impl Background {
+    /// Spawns the watchers of files, the reader of the invalidation log, the renewal of the credential, the
+    /// writer of snapshots and the upkeep of the log. Each ends when `stop` is cancelled.
+    pub(super) fn spawn(parts: &Parts, reload: ReloadScheduler, stop: CancellationToken) -> Self {
+        let tasks = TaskTracker::new();
+        let reload = reload.spawn(&tasks);
+        if let Some(shared) = &parts.shared {
+            let log_reader = LogReader::new(Arc::clone(shared), Arc::clone(&parts.cache));
+            tasks.spawn(log_reader.run(stop.clone()));
+        }
+        let metrics = Arc::clone(&parts.metrics);
+        tasks.spawn(maintain_log(metrics, parts.level.clone(), stop.clone()));
+        let (credentials, stopped) = (Arc::clone(&parts.credentials), stop.clone());
+        tasks.spawn(async move { credentials.run(stopped).await });
+        if let Some(snapshot) = &parts.snapshot {
+            tasks.spawn(Arc::clone(snapshot).run(stop.clone()));
+        }
+        Self {
+            tasks,
+            stop,
+            reload,
+        }
+    }
+}
+
+/// Writes the log lines that are due by time alone, and counts the lines that were lost, until `stop`.
+async fn maintain_log(metrics: Arc<Metrics>, level: Option<Level>, stop: CancellationToken) {
+    let mut ticks = interval(LOG_INTERVAL);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        metrics.conditions.tick(Instant::now());
+        let lost = level.as_ref().map_or(0, Level::lost);
+        metrics
+            .log_lost
+            .inc_by(lost.saturating_sub(metrics.log_lost.get()));
+    }
+}
