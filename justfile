@@ -26,7 +26,7 @@ test *name:
 
 # Run the unit tests of one module: `just unit cache::freshness`.
 unit *module:
-    cargo test --locked --lib {{ module }}
+    cargo test --workspace --locked --lib {{ module }}
 
 # Start an emulated origin, a gateway and a load generator.
 demo *options:

@@ -4,7 +4,6 @@
 //! on, [`app`] puts the parts together, [`config`] gathers their settings. ARCHITECTURE.md is the map.
 
 pub mod admin;
-pub mod api;
 pub mod app;
 pub mod auth;
 mod bounded_read;
@@ -24,7 +23,6 @@ pub mod reload;
 pub mod response;
 pub mod server;
 pub mod shared_cache;
-pub mod signing;
 pub mod transport;
 pub mod units;
 pub mod upstream;
@@ -36,3 +34,6 @@ pub use observability::{
     access_log as access, audit, logging as telemetry, metrics, outcome, top_images as ranking,
     traces,
 };
+
+pub use aliyun_auth as signing;
+pub use pai_api as api;

@@ -44,7 +44,7 @@ pub(super) fn any_byte(text: &str, is_such: impl Fn(u8) -> bool) -> bool {
 }
 
 /// The text between the occurrences of an ASCII character.
-pub(crate) fn split(text: &str, between: u8) -> impl Iterator<Item = &str> {
+pub fn split(text: &str, between: u8) -> impl Iterator<Item = &str> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
         let (piece, more) = match split_once(rest?, between) {
@@ -57,7 +57,7 @@ pub(crate) fn split(text: &str, between: u8) -> impl Iterator<Item = &str> {
 }
 
 /// The text before and after the first occurrence of an ASCII character.
-pub(crate) fn split_once(text: &str, at: u8) -> Option<(&str, &str)> {
+pub(super) fn split_once(text: &str, at: u8) -> Option<(&str, &str)> {
     debug_assert!(at.is_ascii());
     let found = memchr::memchr(at, text.as_bytes())?;
     Some((text.get(..found)?, text.get(found + 1..)?))

@@ -51,7 +51,7 @@ impl Algorithm {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::signing::hex;
+    use crate::hex;
 
     #[test]
     fn hashes_are_the_published_ones() {

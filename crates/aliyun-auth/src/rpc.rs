@@ -13,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::api::encode;
+use pai_api::encode;
 
 /// Parameters in the order they are sent.
 pub type Parameters = Vec<(&'static str, String)>;
@@ -66,7 +66,7 @@ mod tests {
 
     impl Vector {
         fn all() -> Vec<Self> {
-            let text = include_str!("../../tests/vectors/rpc_v1.json");
+            let text = include_str!("../../../tests/vectors/rpc_v1.json");
             serde_json::from_str(text).unwrap()
         }
 

@@ -16,7 +16,7 @@ use http::HeaderMap;
 
 use super::path_encodings::path_encodings;
 use super::{VerifyError, VerifyingKey};
-use crate::api::Query;
+use pai_api::Query;
 
 /// An `acs KEY:SIGNATURE` header taken apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -218,7 +218,7 @@ mod tests {
     /// Signatures by the vendor's SDKs. A `content-type` that was not signed is passed over where there is no body.
     #[test]
     fn the_vendors_signatures_are_genuine_and_cover_what_they_should() {
-        let text = include_str!("../../tests/vectors/roa_v2.json");
+        let text = include_str!("../../../tests/vectors/roa_v2.json");
         for vector in serde_json::from_str::<Vec<Vector>>(text).unwrap() {
             let query = vector.query.iter().cloned().collect::<Query>().canonical();
             let parsed = RoaAuthorization::parse(&vector.authorization).unwrap();

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::headers::{RequestHeaders, any_byte, split, split_once};
 use super::path_encodings::{is_unreserved, path_encodings};
 use super::{Algorithm, VerifyingKey, hex};
-use crate::api::Query;
+use pai_api::Query;
 
 /// An `Authorization` header taken apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -220,7 +220,8 @@ const HEX_VALUES: [u8; 256] = {
 };
 
 /// 32 bytes from 64 hexadecimal digits.
-pub(crate) fn unhex(text: &str) -> Option<[u8; 32]> {
+#[must_use]
+pub fn unhex(text: &str) -> Option<[u8; 32]> {
     let digits = text.as_bytes();
     let mut bytes = [0; 32];
     if digits.len() != 64 {
@@ -241,7 +242,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::signing::{Credentials, authorization, canonical_request};
+    use crate::{Credentials, authorization, canonical_request};
 
     #[test]
     fn authorization_headers_are_read_strictly() {

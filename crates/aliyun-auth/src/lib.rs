@@ -22,10 +22,9 @@ mod verify;
 pub use algorithm::Algorithm;
 pub use canonical::{canonical_request, string_to_sign};
 pub use headers::RequestHeaders;
-pub(crate) use headers::split;
+pub use headers::split;
 pub use key::VerifyingKey;
-pub(crate) use verify::unhex;
-pub use verify::{Authorization, VerifyError, verify};
+pub use verify::{Authorization, VerifyError, unhex, verify};
 
 use aws_lc_rs::{digest, hmac};
 use bytes::Bytes;
@@ -33,7 +32,7 @@ use http::Method;
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::api::{self, Action};
+use pai_api::Action;
 
 /// The algorithm's name, first word of `Authorization` and first line of the string to sign.
 pub const ALGORITHM: &str = Algorithm::Sha256.as_str();
@@ -61,7 +60,7 @@ pub struct UnsignedRequest {
     pub host: String,
     /// The path, escaped by RFC 3986.
     pub path: String,
-    /// The query in canonical form (see [`api::Query::canonical`]), without `?`.
+    /// The query in canonical form (see [`pai_api::Query::canonical`]), without `?`.
     pub query: String,
     /// The operation's name.
     pub action: Action,
@@ -83,7 +82,7 @@ pub fn sign(
     let payload_hash = hex(digest::digest(&digest::SHA256, &draft.body).as_ref());
     let mut headers = vec![
         ("host", draft.host.clone()),
-        ("x-acs-version", api::VERSION.to_owned()),
+        ("x-acs-version", pai_api::VERSION.to_owned()),
         ("x-acs-action", draft.action.as_str().to_owned()),
         (
             "x-acs-date",

@@ -70,7 +70,7 @@ const BLOCK_LEN: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::signing::hex;
+    use crate::hex;
 
     #[test]
     fn hmac_sm3_is_the_vendors() {

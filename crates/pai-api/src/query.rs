@@ -7,7 +7,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use super::{Action, Malformed};
 
 /// Everything but RFC 3986's unreserved characters (§2.3).
-pub(crate) const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+pub const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')
     .remove(b'.')
@@ -129,7 +129,8 @@ fn parse_pair(pair: &str) -> Result<(String, String), Malformed> {
 }
 
 /// Escapes everything but unreserved characters, with upper-case digits.
-pub(crate) fn encode(text: &str) -> String {
+#[must_use]
+pub fn encode(text: &str) -> String {
     utf8_percent_encode(text, RESERVED).to_string()
 }
 

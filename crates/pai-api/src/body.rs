@@ -231,9 +231,10 @@ mod tests {
 
     #[test]
     fn the_documented_example_is_read() {
-        let fields =
-            ImageFields::parse(include_bytes!("../../tests/vectors/getimage_example.json"))
-                .unwrap();
+        let fields = ImageFields::parse(include_bytes!(
+            "../../../tests/vectors/getimage_example.json"
+        ))
+        .unwrap();
         assert_eq!(fields.ownership.workspace.as_deref(), Some("15945"));
         assert_eq!(fields.modified.as_deref(), Some("2021-01-21T17:12:35.232Z"));
         assert_eq!(

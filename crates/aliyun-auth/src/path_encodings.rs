@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use percent_encoding::{AsciiSet, percent_decode_str, utf8_percent_encode};
 
 use super::headers::any_byte;
-use crate::api::RESERVED;
+use pai_api::RESERVED;
 
 const JAVASCRIPT: &AsciiSet = &RESERVED
     .remove(b'!')

@@ -14,8 +14,7 @@ mod write_body;
 
 pub use body::{Accessibility, ImageFields, NotAnObject, Ownership, parse_timestamp};
 pub use error::{ErrorBody, OriginError};
-pub use query::Query;
-pub(crate) use query::{RESERVED, encode};
+pub use query::{Query, RESERVED, encode};
 pub use resolve::ResolveRequest;
 pub use route::{Call, RouteError};
 pub use write_body::check_keys;
