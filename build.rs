@@ -1,4 +1,4 @@
-//! Tells the program which commit it was built from.
+//! Embeds the commit that the program is built from.
 
 use std::process::Command;
 

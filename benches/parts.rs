@@ -1,4 +1,4 @@
-//! What the parts of a request cost alone: `cargo bench --bench parts`.
+//! The cost of each part of a request alone: `cargo bench --bench parts`.
 
 use std::hint::black_box;
 use std::sync::Arc;

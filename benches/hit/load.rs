@@ -1,4 +1,4 @@
-//! Requests as the vendor's Python SDK writes them, and what sends them.
+//! Requests as the vendor's Python SDK writes them, and their sender.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

@@ -1,9 +1,9 @@
-//! What a hit costs the server, against bare hyper in the same run: `cargo bench --bench hit`.
+//! The cost of a hit for the server, against bare hyper in the same run: `cargo bench --bench hit`.
 //!
 //! All servers answer the same bytes to the same requests, written as the Python SDK writes them,
 //! over 64 keep-alive connections for 1,000 images. Each is a process pinned to one processor, the
-//! load comes from another; what counts is the server's own CPU time per request, in short rounds in
-//! turn, so that a noisy machine moves all alike.
+//! load comes from another; the measure is the server's own CPU time per request, in short rounds in
+//! turn, so that noise on the machine affects all alike.
 
 mod load;
 mod server;

@@ -1,4 +1,4 @@
-//! The servers that are compared, each a process of its own.
+//! The compared servers, each a process of its own.
 
 use std::convert::Infallible;
 use std::io::{BufRead, BufReader, Write};

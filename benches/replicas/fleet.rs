@@ -1,4 +1,4 @@
-//! Gateways before one origin, with one shared tier or none.
+//! Gateways in front of one origin, with one shared cache or none.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
-//! Gateways as processes on two hosts, which a bridge joins with the origin and the shared tier.
+//! Gateways as processes on two hosts, which a bridge connects with the origin and the shared cache.
 //!
 //! The hosts are network namespaces. This program runs in the one with the bridge; it reaches the
-//! gateways by their Unix sockets, which no cut cable touches.
+//! gateways by their Unix sockets, which a cut cable does not affect.
 
 mod cut;
 mod machine;

@@ -1,4 +1,4 @@
-//! The images that are asked for, and which version of each is the newest since when.
+//! The requested images, with the newest version of each and the time of its change.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! What asks the gateways, and what it was answered.
+//! Clients of the gateways, and counts of their responses.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
-//! What a fleet of gateways asks of the origin, and how old its answers are: `benches/fleet`.
+//! Upstream calls of a fleet of gateways, and the age of its responses: `benches/fleet`.
 //!
 //! All gateways run in this process, each with its own memory, sockets and connections, beside the
 //! emulated origin; Redis is a process of its own. Each scene is a row of the table: the calls that
-//! reached the origin against those that it takes at least, and what the clients saw. With `--hosts`
+//! reached the origin, the smallest possible number, and the clients' view. With `--hosts`
 //! the gateways are processes in network namespaces, one of which is cut off.
 
 mod client;

@@ -1,4 +1,4 @@
-//! What is asked for.
+//! Command-line options.
 
 use clap::{Parser, ValueEnum};
 use pai_image_gateway::shared_cache::Config;

@@ -1,4 +1,4 @@
-//! The table.
+//! The report: a table of scenes.
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! What is played, in order.
+//! The scenes, in order.
 
 mod expiry;
 mod gang;

@@ -1,4 +1,4 @@
-//! What the shared tier's server had to hold and to do.
+//! Memory and processor time of the shared cache's server.
 
 use std::time::Instant;
 

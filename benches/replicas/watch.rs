@@ -1,4 +1,4 @@
-//! Gateways are asked for one image again and again, until each answers what it was changed to.
+//! Requests one image from all gateways repeatedly, until each serves the new version.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! An Authorization header is read in one way or refused.
+//! An Authorization header has one reading or is rejected.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! The canonical form is one form, and nothing but a signature over it is accepted.
+//! The canonical form is unique, and only a signature over it is accepted.
 #![no_main]
 
 use http::{HeaderMap, HeaderName, HeaderValue};

@@ -1,4 +1,4 @@
-//! A request line is understood or refused, and what is understood means one thing.
+//! A request line has one meaning or is rejected.
 #![no_main]
 
 use http::Method;

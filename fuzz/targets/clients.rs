@@ -1,4 +1,4 @@
-//! A clients' file is sound or refused with reasons, and no reason quotes a value.
+//! A clients file is valid or rejected with reasons, and no reason quotes a value.
 #![no_main]
 
 use std::path::Path;

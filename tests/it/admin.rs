@@ -1,4 +1,4 @@
-//! Who may ask the admin listener, and what it tells.
+//! Access to the admin listener, and its responses.
 
 use http::Method;
 use pai_image_gateway::emulator::Store;

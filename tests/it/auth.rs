@@ -1,4 +1,4 @@
-//! Who is let in, and what those hear who are not.
+//! Authentication, and the errors of requests that fail it.
 
 use http::Method;
 use jiff::{SignedDuration, Timestamp};

@@ -1,4 +1,4 @@
-//! What a client that has signed in may see: the same on every road to an answer.
+//! Permissions of an authenticated client: the same for every outcome.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What a client gets, from the origin and from memory.
+//! Responses to a client, from the origin and from memory.
 
 mod head;
 

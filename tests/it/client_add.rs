@@ -1,4 +1,4 @@
-//! `client add`: a key is made, and lets in.
+//! `client add`: makes a key that authenticates.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -1,4 +1,4 @@
-//! One call to the origin, however many ask.
+//! One upstream call, however many clients ask.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Where the central credential comes from: what each source is asked, word for word, and what becomes
-//! of its answer. Servers in this process stand in for the vendor's.
+//! Sources of the central credential: the exact request to each source, and the result
+//! of its response. Servers in this process replace the vendor's.
 
 mod clock;
 mod gateway;

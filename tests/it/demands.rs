@@ -1,4 +1,4 @@
-//! What freshness a client may ask for.
+//! Freshness that a client requests by `Cache-Control`.
 
 use std::time::{Duration, Instant};
 

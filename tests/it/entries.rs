@@ -1,4 +1,4 @@
-//! What is held of an image, and why for how long.
+//! `/entries`: the cached entry of an image, and the reasons for its ttl.
 
 use http::Method;
 use pai_image_gateway::emulator::{Fault, Store};

@@ -1,4 +1,4 @@
-//! What the origin refuses, and what a client hears of it.
+//! Errors of the origin, and their responses to clients.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! An origin that fails: nothing of that is kept, and each failure has its answer.
+//! A failing origin: no failure is stored, and each has its response.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Whatever bytes come, the gateway goes on.
+//! The gateway survives arbitrary bytes.
 
 use pai_image_gateway::emulator::Store;
 use proptest::collection::vec;

@@ -1,4 +1,4 @@
-//! The origin as it really is: behind TLS.
+//! An origin behind TLS, like the real one.
 
 use std::net::SocketAddr;
 use std::path::Path;

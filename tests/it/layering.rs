@@ -1,4 +1,4 @@
-//! ARCHITECTURE.md's directions, held against the sources.
+//! The dependencies that ARCHITECTURE.md permits, compared with the sources.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! The log and the audit as an operator reads them, or does not.
+//! The log and the audit, with readers and with stuck ones.
 
 use std::io::Read;
 use std::os::fd::OwnedFd;

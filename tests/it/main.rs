@@ -1,4 +1,4 @@
-//! The gateway as its users meet it.
+//! Integration tests of the gateway.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that cannot go on should say where"

@@ -1,4 +1,4 @@
-//! Requests that are no request of this API: each has its answer, and none costs a call.
+//! Requests outside this API: each has its response, and none causes an upstream call.
 
 use http::Method;
 use pai_image_gateway::emulator::Store;

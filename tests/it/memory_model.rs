@@ -1,5 +1,5 @@
-//! Limits of memory that are shipped hold the worst case of the settings that are shipped with them, by the
-//! costs that `benches/memory` measured last and SECURITY.md lists.
+//! Shipped memory limits cover the worst case of the settings that are shipped with them, by the
+//! costs that `benches/memory` measured last, listed in SECURITY.md.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What is counted adds up.
+//! The metrics add up.
 
 use std::io::Read as _;
 use std::process::Stdio;

@@ -1,4 +1,4 @@
-//! Answers that name another image than the one asked for.
+//! Upstream responses about another image than the requested one.
 
 use std::net::SocketAddr;
 

@@ -1,7 +1,7 @@
-//! What clients see while the origin is in trouble of every kind.
+//! Responses to clients during every kind of origin failure.
 //!
-//! Ten images are known, and their answers age within milliseconds; then trouble begins, and clients
-//! ask for the known ones over and over, and for new ones too. A second run asks for ten seconds as fast as it
+//! Ten images are cached with a ttl of milliseconds; then the failure begins, and clients
+//! request the cached ones repeatedly, and new ones too. A second run sends requests for ten seconds as fast as it
 //! can. `cargo test --test it outage -- --nocapture` prints the table.
 
 use std::fmt::Write as _;

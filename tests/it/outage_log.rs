@@ -1,4 +1,4 @@
-//! The lines that each kind of trouble writes to the log: one when it begins, one when it ends, and few between.
+//! Log lines of each condition: one when it begins, one when it ends, and few in between.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Each outcome, and what it takes to be answered so: whoever may not see an image hears on every road
-//! what he would hear, asking in the same way, of an image that is not there.
+//! Each outcome, and a way to reach it: a client that may not see an image gets in every case
+//! the response that it would get for a missing image.
 //!
 //! `cargo test --test it outcomes -- --nocapture` prints the table.
 

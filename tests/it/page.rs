@@ -1,4 +1,4 @@
-//! The status page's files, and what `/status` tells for it. `tests/page` opens it in a browser.
+//! The status page's files, and its data from `/status`. `tests/page` opens it in a browser.
 
 use http::Method;
 use pai_image_gateway::emulator::Store;

@@ -1,4 +1,4 @@
-//! A gateway that asks another gateway: no cloud key here, and nothing that is older than it says.
+//! A gateway with another as its upstream: no cloud key here, and a correct age on every response.
 
 mod authorized;
 mod circles;

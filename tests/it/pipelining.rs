@@ -1,4 +1,4 @@
-//! Several requests on their way over one connection.
+//! Several concurrent requests on one connection.
 
 use std::time::Duration;
 

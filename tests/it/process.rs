@@ -1,4 +1,4 @@
-//! The gateway as a process: starting, being told to stop, and refusing to start.
+//! The gateway as a process: start, stop by signals, and failures to start.
 
 use std::net::TcpListener;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! An origin, and an STS, that can be reached only through a proxy: Debian's tinyproxy.
+//! An origin, and an STS, that are reachable only through a proxy: Debian's tinyproxy.
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;

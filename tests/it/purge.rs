@@ -1,4 +1,4 @@
-//! Removing what is kept.
+//! Purges.
 
 use http::Method;
 use pai_image_gateway::emulator::Store;

@@ -1,4 +1,4 @@
-//! A signed write reaches the origin at most once, whatever happens between two attempts to send it.
+//! A signed write reaches the origin at most once, across restarts, renames and replicas.
 
 use std::path::Path;
 use std::sync::Arc;

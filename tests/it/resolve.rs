@@ -1,4 +1,4 @@
-//! Many images in one go.
+//! Resolve: many images in one request.
 
 mod command;
 mod lines;

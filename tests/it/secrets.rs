@@ -1,4 +1,4 @@
-//! No secret comes out of a running gateway, by whatever road, at the most talkative log level.
+//! No secret leaves a running gateway, on any output, at the most verbose log level.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! What a fleet shares, with real servers.
+//! The shared cache of a fleet, with real servers.
 
 mod damage;
 mod failover;

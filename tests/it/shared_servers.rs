@@ -1,4 +1,4 @@
-//! The servers that tests of the shared tier run against are what they claim to be.
+//! The servers for tests of the shared cache behave as intended.
 
 use std::path::Path;
 

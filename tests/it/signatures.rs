@@ -1,4 +1,4 @@
-//! Signatures as older and other SDKs make them.
+//! Signatures of older and other SDKs.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! Restarts: what is held again, what must not be, and which files are refused.
+//! Restarts: restored entries, purged entries that must stay away, and rejected files.
 
 mod killed;
 

@@ -1,4 +1,4 @@
-//! Answers past their time: while they are fetched again, and while the origin fails.
+//! Stale responses: during a refresh, and while the origin fails.
 
 use pai_image_gateway::emulator::{Fault, FaultKind, Store};
 

@@ -1,4 +1,4 @@
-//! A gateway and an emulated origin in this process, on free ports, and short ways to ask them.
+//! A gateway and an emulated origin in this process, on free ports, and short calls to them.
 
 mod client;
 pub(crate) mod collector;

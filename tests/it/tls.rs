@@ -1,4 +1,4 @@
-//! The data port behind TLS: both versions, both protocols, and who may come in.
+//! The data port with TLS: both versions, both protocols, and client certificates.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What a collector of traces is told, and that nobody minds when it is not there.
+//! Traces sent to a collector, and the absence of a collector.
 
 mod collectors;
 mod forwarding;

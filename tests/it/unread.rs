@@ -1,4 +1,4 @@
-//! Responses that their clients do not take: bounded in number, bytes and time.
+//! Unread responses: bounded in number, bytes and time.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Signatures made by the vendor's own SDKs: nothing here was computed by this project.
+//! Signatures made by the vendor's own SDKs; this project computed none of them.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pai_image_gateway::api::{Action, Query};

@@ -1,4 +1,4 @@
-//! What the origin answers: one image under every id.
+//! The origin's response: one image under every id.
 
 use std::time::{Duration, SystemTime};
 

@@ -1,5 +1,5 @@
-//! The least that answers the same body by hyper: one thread, one fixed answer. Or several threads, to
-//! see what it costs to bring connections to them.
+//! The smallest hyper server with the same body: one thread, one fixed response. Or several threads, to
+//! measure the cost of distributing connections.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! An epoll loop that writes an answer as soon as it has seen the end of a head, and parses nothing.
+//! An epoll loop that writes a response at the end of each head, and parses nothing.
 
 use std::io::{self, ErrorKind, Read, Write};
 

@@ -1,7 +1,7 @@
-//! What the gateway is measured against, and with:
+//! Servers to compare the gateway with, and load:
 //!
 //! - `peers hyper LISTEN PORTS_FILE [each|shared WORKERS]`: bare hyper, the reference
-//! - `peers floor LISTEN PORTS_FILE`: an epoll loop that writes fixed bytes, the least there is
+//! - `peers floor LISTEN PORTS_FILE`: an epoll loop that writes fixed bytes, the lower bound
 //! - `peers origin LISTEN PORTS_FILE BODY_BYTES`: an origin that has every image
 //! - `peers load …`: requests, where wrk cannot send them
 //!

@@ -1,4 +1,4 @@
-//! One host is cut off from the origin and the shared tier, an image is purged at the other, and the cable
+//! One host is cut off from the origin and the shared cache, an image is purged at the other, and the cable
 //! is plugged in again.
 
 use std::time::{Duration, Instant};

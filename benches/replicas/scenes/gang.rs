@@ -1,4 +1,4 @@
-//! A gang start: every gateway, cold, is asked for every image at once.
+//! A gang start: clients request every image from every cold gateway at once.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! The shared tier fails under load, and comes back empty.
+//! The shared cache fails under load, and restarts empty.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! The origin fails while images expire; a gateway that starts meanwhile has only what others know.
+//! The origin fails while images expire; a gateway that starts meanwhile has only the shared cache.
 
 use std::slice;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! An image changes and is purged at one gateway; all others must answer the new one soon, and never the
+//! An image changes and is purged at one gateway; all others must serve the new version soon, and never the
 //! old one again.
 
 use std::time::{Duration, Instant};

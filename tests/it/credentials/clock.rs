@@ -1,4 +1,4 @@
-//! A machine whose clock is wrong, and keys with something unseen around them.
+//! A machine with a wrong clock, and keys with invisible characters around them.
 
 use jiff::{SignedDuration, Timestamp};
 use pai_image_gateway::clock::Evidence;

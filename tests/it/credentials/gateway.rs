@@ -1,4 +1,4 @@
-//! The credential in a whole gateway, and before `check`.
+//! The credential of a whole gateway, and in `check`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};

@@ -1,4 +1,4 @@
-//! The files of profiles: each mode, over the wire where it goes there.
+//! Profile files: each mode, with its network calls.
 
 use http::Method;
 use pai_image_gateway::credentials::{Config, SourceName};

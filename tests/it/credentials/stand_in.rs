@@ -1,5 +1,5 @@
-//! A server that stands in for STS, the metadata service and the like: answers by a rule, remembers
-//! what it was asked.
+//! A fake of STS, the metadata service and similar servers: answers by a rule, records
+//! its requests.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

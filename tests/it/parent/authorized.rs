@@ -1,4 +1,4 @@
-//! Writes through a child that signs its own clients in.
+//! Writes through a child that authenticates its own clients.
 
 use http::Method;
 use pai_image_gateway::emulator::{Accessibility, Image, Store};

@@ -1,4 +1,4 @@
-//! Gateways that ask each other: refused at once, or within the deadlines, and never a spin.
+//! Gateways that call each other: rejected at once, or within the deadlines, and never endlessly.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;

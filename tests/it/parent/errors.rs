@@ -1,4 +1,4 @@
-//! What becomes of a parent's errors.
+//! Handling of a parent's errors.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A parent gateway that clients sign in to, and children that ask it with a key that it issued.
+//! A parent gateway with authentication, and children that call it with a key that it issued.
 
 use std::io::Write as _;
 

@@ -1,4 +1,4 @@
-//! Forced refreshes: passed on with permission here, heeded with permission there.
+//! Forced refreshes: passed on with permission here, obeyed with permission there.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A server that answers by a rule as a parent would, and remembers what it was told.
+//! A fake parent that answers by a rule, and records its requests.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What a child makes of what a parent tells, and what it tells a parent.
+//! Headers from a parent to a child, and from a child to its parent.
 
 use http::Method;
 

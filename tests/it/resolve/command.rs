@@ -1,4 +1,4 @@
-//! `pai-image-gateway resolve`, as a shell before the pods start runs it.
+//! The command `pai-image-gateway resolve`.
 
 use pai_image_gateway::emulator::Store;
 use pai_image_gateway::server::Address;

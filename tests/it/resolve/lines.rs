@@ -1,4 +1,4 @@
-//! An answer in lines, as they become known.
+//! A streamed response, one result a line.
 
 use std::time::Duration;
 

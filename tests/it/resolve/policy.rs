@@ -1,4 +1,4 @@
-//! What a client that has signed in is told of many images.
+//! Authorization of a Resolve.
 
 use std::time::Duration;
 

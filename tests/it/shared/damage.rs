@@ -1,4 +1,4 @@
-//! What lies in the server and is of no use counts as absent.
+//! Unusable values on the server count as absent.
 
 use super::{Fleet, an_image, replica};
 

@@ -1,4 +1,4 @@
-//! A primary that is none any more is left, whatever it still answers.
+//! A former primary is abandoned, even if it still answers.
 
 use std::sync::Arc;
 

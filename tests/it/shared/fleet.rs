@@ -1,4 +1,4 @@
-//! One fleet asks as one.
+//! A fleet calls the origin like one gateway.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Purges and writes reach every replica, and nothing that was fetched before comes back.
+//! Purges and writes reach every replica, and no earlier fetch comes back.
 
 use std::time::Duration;
 

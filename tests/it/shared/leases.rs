@@ -1,4 +1,4 @@
-//! Who fetches for the fleet, and what happens when that fails.
+//! Leases of fetches, and their failures.
 
 use std::time::{Duration, Instant};
 

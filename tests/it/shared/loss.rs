@@ -1,4 +1,4 @@
-//! The tier's loss is a miss, never an error.
+//! The loss of the shared cache is a miss, never an error.
 
 use std::time::{Duration, Instant};
 

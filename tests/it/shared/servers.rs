@@ -1,4 +1,4 @@
-//! Every way that a server may be there: by TLS, by socket, as a cluster, behind an access list, and as
+//! Every kind of server: with TLS, on a socket, as a cluster, with an access list, and as
 //! a pair of which one fails.
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Killed at random moments, again and again, over one folder.
+//! Kills of the process at random moments, repeatedly, with one folder.
 
 use std::time::Duration;
 

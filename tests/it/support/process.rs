@@ -1,4 +1,4 @@
-//! The program as an operator runs it.
+//! The program, run as an operator would.
 
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};

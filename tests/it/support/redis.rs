@@ -1,9 +1,9 @@
 //! A real Redis or Valkey, in a folder and on a port of its own.
 //!
 //! It is a child in the foreground, killed when it is dropped, and by the kernel should this process
-//! die first. Orders go over a Unix socket in its folder, whatever clients have to come by. Where the
-//! program is missing, [`Redis::start`] says so and gives nothing: the test is left out, but fails
-//! where `CI=true`.
+//! die first. Commands of tests use a Unix socket in its folder, regardless of the clients' address. If the
+//! program is missing, [`Redis::start`] prints that and returns `None`: the test is skipped, but fails
+//! with `CI=true`.
 
 mod cluster;
 mod failover;

@@ -1,4 +1,4 @@
-//! A client that signs in, and a gateway that asks it to.
+//! A client that signs its requests, and a gateway that requires it.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! Collectors that are gone, refuse or hang: no request and no stop waits for them, and what comes
-//! after is sent again.
+//! Collectors that are gone, reject or hang: no request and no stop waits for them, and later spans
+//! are sent again.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! What the origin is sent of a client's trace.
+//! The part of a client's trace that the origin gets.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

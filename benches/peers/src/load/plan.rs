@@ -1,4 +1,4 @@
-//! What to send, to whom, how long.
+//! The requests to send, their target and the duration.
 
 use std::time::Duration;
 

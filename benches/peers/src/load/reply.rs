@@ -1,4 +1,4 @@
-//! As much of an answer as counts.
+//! The parts of a response that are counted.
 
 use std::hash::{DefaultHasher, Hasher};
 use std::io::{Error, ErrorKind};

@@ -1,4 +1,4 @@
-//! A primary, and a replica that takes its place.
+//! A primary, and a replica that replaces it.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! An address that moves, as a service's name or a virtual address does at a fail-over.
+//! An address that moves, like a service's name or a virtual address at a failover.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! How a server is started.
+//! Options of a server.
 
 use std::fs;
 use std::net::Ipv4Addr;

@@ -1,4 +1,4 @@
-//! Enough of RESP2 to give an order and read the reply as text.
+//! A minimal RESP2 client: sends a command and reads the reply as text.
 
 use std::io;
 use std::path::Path;
