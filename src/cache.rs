@@ -45,7 +45,7 @@ use tokio_util::task::TaskTracker;
 use crate::api::{ImageId, ImageKey};
 use crate::observability::logging::Condition;
 use crate::observability::metrics::{Metrics, Store};
-use crate::priority::{Priority, Urgency};
+use crate::priority::{Priority, SharedPriority};
 use flight::{Join, SingleFlight};
 use images::Images;
 use snapshot::Journal;
@@ -221,7 +221,7 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
         seen: &LookupResult,
         priority: Priority,
         admit: impl FnOnce() -> Result<(), Duration>,
-        start: impl FnOnce(Urgency) -> F,
+        start: impl FnOnce(SharedPriority) -> F,
     ) -> Fetch<E>
     where
         F: Future<Output = FetchResult<E>> + Send + 'static,
@@ -271,7 +271,7 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
 
     /// Holds an image that was found elsewhere, for when the fetch under way fails: only while that is
     /// current, and nothing newer is held.
-    pub fn offer_stale(&self, key: &ImageKey, fetch: &Urgency, entry: &Arc<Entry>) {
+    pub fn offer_stale(&self, key: &ImageKey, fetch: &SharedPriority, entry: &Arc<Entry>) {
         self.flights.while_current(key, fetch, || {
             let newer = |held: Arc<Entry>| held.sent >= entry.sent;
             if !self.images.get(key).is_some_and(newer) {

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use crate::admin::client::Ask;
 use crate::config::{self, Loaded, Problems, SettingsSources};
 use crate::credentials::Environment;
-use crate::observability::logging::told;
+use crate::observability::logging::error_chain;
 use crate::observability::metrics::Metrics;
 use crate::server::Address;
 
@@ -163,7 +163,7 @@ impl Cli {
         match done {
             Ok(code) => code,
             Err(error) => {
-                complain(&told(&*error));
+                complain(&error_chain(&*error));
                 let usage = error.is::<Problems>() || error.is::<clap::Error>();
                 if usage {
                     ExitCode::from(EXIT_USAGE)

@@ -24,11 +24,11 @@ pub struct Clock {
 
 /// Reason for which a server's date is compared with the clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Evidence {
+pub enum DateSource {
     /// The server refused a request for its timestamp: its date counts, whatever the difference.
-    Refusal,
+    TimestampRejected,
     /// The server answered: its date counts where the difference matters.
-    Answer,
+    Response,
 }
 
 impl Clock {
@@ -49,9 +49,8 @@ impl Clock {
 
     /// Compares a server's date with `received`, this machine's uncorrected time of its answer, and takes the
     /// difference as the new offset where the evidence is good enough. Exports the offset and logs a change.
-    pub fn learn(&self, date: Timestamp, received: Timestamp, evidence: Evidence, server: &str) {
-        let Some(offset) = correction(self.offset(), date.duration_since(received), evidence)
-        else {
+    pub fn learn(&self, date: Timestamp, received: Timestamp, source: DateSource, server: &str) {
+        let Some(offset) = correction(self.offset(), date.duration_since(received), source) else {
             return;
         };
         let milliseconds = i64::try_from(offset.as_millis()).unwrap_or(0);
@@ -78,11 +77,11 @@ impl Clock {
 fn correction(
     current: SignedDuration,
     measured: SignedDuration,
-    evidence: Evidence,
+    source: DateSource,
 ) -> Option<SignedDuration> {
-    match evidence {
-        Evidence::Refusal => Some(measured),
-        Evidence::Answer => ((measured - current).abs() > TOLERANCE).then_some(measured),
+    match source {
+        DateSource::TimestampRejected => Some(measured),
+        DateSource::Response => ((measured - current).abs() > TOLERANCE).then_some(measured),
     }
 }
 
@@ -90,32 +89,35 @@ fn correction(
 mod tests {
     use super::*;
 
-    fn learned(seconds: &[(i64, Evidence)]) -> i64 {
+    fn offset_after(seconds: &[(i64, DateSource)]) -> i64 {
         let clock = Clock::default();
         let received = Timestamp::from_second(1_800_000_000).unwrap();
-        for (ahead, evidence) in seconds {
+        for (ahead, source) in seconds {
             let date = received + SignedDuration::from_secs(*ahead);
-            clock.learn(date, received, *evidence, "STS");
+            clock.learn(date, received, *source, "STS");
         }
         clock.corrected(received).duration_since(received).as_secs()
     }
 
     #[test]
     fn a_refusal_corrects_the_clock_by_any_difference() {
-        assert_eq!(learned(&[]), 0);
+        assert_eq!(offset_after(&[]), 0);
         for ahead in [-1200, -1, 0, 2, 4200] {
-            assert_eq!(learned(&[(ahead, Evidence::Refusal)]), ahead);
+            assert_eq!(
+                offset_after(&[(ahead, DateSource::TimestampRejected)]),
+                ahead
+            );
         }
     }
 
     #[test]
     fn an_answer_corrects_the_clock_only_where_the_difference_matters() {
         for (ahead, expected) in [(29, 0), (-30, 0), (31, 31), (-4200, -4200)] {
-            assert_eq!(learned(&[(ahead, Evidence::Answer)]), expected);
+            assert_eq!(offset_after(&[(ahead, DateSource::Response)]), expected);
         }
-        let mended = [(1200, Evidence::Answer), (1190, Evidence::Answer)];
-        assert_eq!(learned(&mended), 1200);
-        let back = [(1200, Evidence::Answer), (0, Evidence::Answer)];
-        assert_eq!(learned(&back), 0);
+        let mended = [(1200, DateSource::Response), (1190, DateSource::Response)];
+        assert_eq!(offset_after(&mended), 1200);
+        let back = [(1200, DateSource::Response), (0, DateSource::Response)];
+        assert_eq!(offset_after(&back), 0);
     }
 }

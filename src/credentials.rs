@@ -52,7 +52,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::observability::logging::{Condition, told};
+use crate::observability::logging::{Condition, error_chain};
 use crate::observability::metrics::Metrics;
 use crate::signing::Credentials;
 use schedule::RefreshSchedule;
@@ -185,7 +185,10 @@ impl CredentialProvider {
                 }
             }
         }
-        let each = errors.iter().map(|error| told(error)).collect::<Vec<_>>();
+        let each = errors
+            .iter()
+            .map(|error| error_chain(error))
+            .collect::<Vec<_>>();
         *self.last_error.lock() = Some(each.join("; "));
         let draw = fastrand::f64();
         self.schedule.lock().failed(Instant::now(), draw);

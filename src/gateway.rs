@@ -339,7 +339,7 @@ impl Gateway {
         let plan = demand.plan(&known, now, |entry| principal.may_view(&entry.ownership));
         // A hit ends any circle. Whatever else comes in one is answered alike, so that nothing shows what is held.
         if !matches!(plan, Plan::Hit(_)) {
-            self.parts.upstream.onward(asker.headers)?;
+            self.parts.upstream.propagation(asker.headers)?;
         }
         match plan {
             Plan::Hit(entry) => {

@@ -26,7 +26,6 @@ pub mod shared_cache;
 pub mod transport;
 pub mod units;
 pub mod upstream;
-pub mod via;
 
 // The parts of the wing under their former paths, while others move.
 #[doc(hidden)]

@@ -23,9 +23,9 @@ impl Priority {
 
 /// The priority of one fetch, which rises with the most urgent of those who wait for it. Clones share it.
 #[derive(Debug, Clone)]
-pub struct Urgency(Arc<AtomicU8>);
+pub struct SharedPriority(Arc<AtomicU8>);
 
-impl Urgency {
+impl SharedPriority {
     /// As urgent as this.
     #[must_use]
     pub fn new(priority: Priority) -> Self {
@@ -57,10 +57,10 @@ mod tests {
 
     #[test]
     fn urgency_only_rises() {
-        let urgency = Urgency::new(Priority::Background);
-        let shared = urgency.clone();
+        let priority = SharedPriority::new(Priority::Background);
+        let shared = priority.clone();
         shared.raise(Priority::Miss);
         shared.raise(Priority::Prewarm);
-        assert_eq!(urgency.now(), Priority::Miss);
+        assert_eq!(priority.now(), Priority::Miss);
     }
 }

@@ -1,6 +1,6 @@
 //! HTTP and HTTPS towards others: a pool of keep-alive connections that never re-sends on its own.
 //!
-//! - [`connect`] makes a client out of [`Settings`]; nothing is connected before the first request.
+//! - [`build`] makes a client out of [`TransportConfig`]; nothing is connected before the first request.
 //! - [`connector`](self) opens a connection within its own time limit and explains why one cannot be opened.
 //! - [`Proxy`] is the way out where there is no other: each connection is a tunnel through it.
 //! - [`connection`](self) records what passed over a connection: whether a failed request met one that the
@@ -22,7 +22,7 @@ mod tls;
 
 pub use connection::Connection;
 pub use error::{BuildError, ConnectError, TransportError};
-pub use proxy::{BadProxy, Proxy};
+pub use proxy::{InvalidProxy, Proxy};
 pub use reply::Reply;
 pub(crate) use tls::{roots, tls, trust};
 
@@ -71,7 +71,7 @@ impl Section {
 
 /// Settings of one transport.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct TransportConfig {
     /// Section that these come from.
     pub section: Section,
     /// PEM file of roots to trust instead of the system's.
@@ -97,7 +97,7 @@ pub struct NewConnection;
 ///
 /// # Errors
 /// [`BuildError`] for a CA file that cannot be used.
-pub fn connect(settings: &Settings) -> Result<Transport, BuildError> {
+pub fn build(settings: &TransportConfig) -> Result<Transport, BuildError> {
     let connector = Connector::new(settings)?;
     let keep_alive = if settings.idle_timeout.is_zero() {
         0
@@ -120,14 +120,14 @@ pub fn connect(settings: &Settings) -> Result<Transport, BuildError> {
             async move {
                 match response.await {
                     Ok(response) => reply::collect(response, connection, limit).await,
-                    Err(error) => Err(error::unanswered(&error, &connection)),
+                    Err(error) => Err(error::exchange_error(&error, &connection)),
                 }
             }
         },
     )))
 }
 
-fn builder(settings: &Settings) -> Builder {
+fn builder(settings: &TransportConfig) -> Builder {
     let mut builder = Client::builder(TokioExecutor::new());
     builder
         .pool_timer(TokioTimer::new())

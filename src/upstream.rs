@@ -4,30 +4,31 @@
 //! client reaches the origin, but a `traceparent` where the settings say so, and its way where a parent gateway
 //! stands in the origin's place. Only reads are tried again, and only while the retry budget lasts.
 
+mod admission;
+mod breakers;
+mod classify;
 mod config;
 mod confirm;
-mod failure;
-mod gate;
-mod holds;
+mod error;
+mod forbidden_burst;
 mod origin;
 mod parent;
-mod protection;
+mod priority_limiter;
 mod quota;
-mod refusals;
+mod recent_errors;
 mod report;
 mod request;
 mod retry;
-mod traced;
-mod troubles;
-mod verdict;
+mod span;
+pub mod via;
 
-pub use config::{Config, Kind};
-pub use failure::UpstreamError;
-pub use origin::{BadOrigin, Origin};
-pub use parent::{Onward, ParentFault};
-pub use protection::OperationStatus;
-pub use troubles::Trouble;
-pub use verdict::{Codes, Throttle, Verdict};
+pub use admission::OperationStatus;
+pub use classify::{Classifier, Throttle, Verdict};
+pub use config::{Config, UpstreamKind};
+pub use error::UpstreamError;
+pub use origin::{InvalidOrigin, Origin};
+pub use parent::{ParentFault, Propagation};
+pub use recent_errors::RecentError;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,20 +43,20 @@ use crate::breaker;
 use crate::credentials::CredentialProvider;
 use crate::observability::metrics::{HoldReason, Metrics};
 use crate::observability::traces::Trace;
-use crate::priority::Urgency;
+use crate::priority::SharedPriority;
 use crate::signing::Credentials;
 use crate::transport::{NewConnection, Reply, Transport, TransportError};
-use crate::via::Instance;
-use holds::Ending;
-use protection::Protection;
-use refusals::Subject;
+use crate::upstream::via::Instance;
+use admission::Admission;
+use breakers::AttemptOutcome;
+use forbidden_burst::Subject;
+use recent_errors::RecentErrors;
 use report::InFlight;
-use retry::{Next, Retries};
-use troubles::Troubles;
+use retry::{RetryDecision, RetryPolicy};
 
 /// An answer about what was asked.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub struct OriginAnswer {
     /// What it says.
     pub said: Said,
     /// The answer itself.
@@ -67,7 +68,7 @@ pub struct Answer {
     /// Our clock when it came.
     pub received: Timestamp,
     /// Who gave it.
-    pub from: Kind,
+    pub from: UpstreamKind,
 }
 
 /// What the origin says about what was asked.
@@ -98,12 +99,12 @@ pub struct Upstream {
     /// What a parent gateway, and whoever it asks, knows this one by.
     instance: Option<Instance>,
     config: Config,
-    codes: Codes,
+    classifier: Classifier,
     transport: Transport,
     credentials: Arc<CredentialProvider>,
-    retries: Retries,
-    protection: Protection,
-    troubles: Troubles,
+    retries: RetryPolicy,
+    admission: Admission,
+    recent_errors: RecentErrors,
     metrics: Arc<Metrics>,
 }
 
@@ -117,30 +118,30 @@ impl Upstream {
         credentials: Arc<CredentialProvider>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let codes = Codes::new(&config);
-        let retries = Retries::new(config.retry_percent);
-        let protection = Protection::new(&config);
+        let classifier = Classifier::new(&config);
+        let retries = RetryPolicy::new(config.retry_percent);
+        let admission = Admission::new(&config);
         let instance = match config.kind {
-            Kind::Api => None,
-            Kind::Gateway => Some(Instance::new(fastrand::u128(..))),
+            UpstreamKind::Api => None,
+            UpstreamKind::Gateway => Some(Instance::new(fastrand::u128(..))),
         };
         Self {
             origin,
             instance,
             config,
-            codes,
+            classifier,
             transport,
             credentials,
             retries,
-            protection,
-            troubles: Troubles::default(),
+            admission,
+            recent_errors: RecentErrors::default(),
             metrics,
         }
     }
 
     /// What is asked.
     #[must_use]
-    pub const fn kind(&self) -> Kind {
+    pub const fn kind(&self) -> UpstreamKind {
         self.config.kind
     }
 
@@ -159,24 +160,24 @@ impl Upstream {
     /// The word for where the breaker stands that all operations share.
     #[must_use]
     pub fn breaker(&self) -> &'static str {
-        self.protection.state().as_str()
+        self.admission.state().as_str()
     }
 
-    /// State of each operation that has been called.
+    /// BreakerState of each operation that has been called.
     #[must_use]
     pub fn operations(&self) -> Vec<(Action, OperationStatus)> {
-        self.protection.operations()
+        self.admission.operations()
     }
 
     /// The latest attempts that went wrong, the newest first.
     #[must_use]
-    pub fn troubles(&self) -> Vec<Trouble> {
-        self.troubles.latest()
+    pub fn recent_errors(&self) -> Vec<RecentError> {
+        self.recent_errors.latest()
     }
 
     /// Brings the gauges up to date that nothing else moves.
     pub fn export(&self) {
-        let now = self.protection.state();
+        let now = self.admission.state();
         for state in breaker::BreakerState::ALL {
             let gauge = self
                 .metrics
@@ -184,7 +185,7 @@ impl Upstream {
                 .with_label_values(&[state.as_str()]);
             gauge.set(i64::from(state == now));
         }
-        for (action, status) in self.protection.operations() {
+        for (action, status) in self.admission.operations() {
             for reason in HoldReason::ALL {
                 let is_held = status.held.contains(&reason.as_str());
                 let gauge = self.metrics.upstream_held.of((action, reason));
@@ -201,10 +202,10 @@ impl Upstream {
         &self,
         call: &Call,
         body: Bytes,
-        urgency: &Urgency,
-        onward: &Onward,
+        priority: &SharedPriority,
+        propagation: &Propagation,
         trace: &Trace,
-    ) -> Result<Answer, UpstreamError> {
+    ) -> Result<OriginAnswer, UpstreamError> {
         let deadline = Instant::now() + self.config.deadline.0;
         let mut attempts = self.retries.attempts(&call.operation);
         loop {
@@ -214,16 +215,16 @@ impl Upstream {
                 .attempt(
                     call,
                     body.clone(),
-                    (urgency, onward, is_final),
+                    (priority, propagation, is_final),
                     deadline,
                     &step,
                 )
                 .await;
-            traced::tell(&step, &outcome);
+            span::record(&step, &outcome);
             drop(step);
-            match attempts.judge(&outcome, deadline, Instant::now()) {
-                Next::Finish => return outcome.and_then(|attempt| self.conclude(attempt)),
-                Next::After(pause) => sleep(pause).await,
+            match attempts.decide(&outcome, deadline, Instant::now()) {
+                RetryDecision::Stop => return outcome.and_then(|attempt| self.conclude(attempt)),
+                RetryDecision::After(pause) => sleep(pause).await,
             }
             self.metrics.upstream_retries.inc();
         }
@@ -233,28 +234,30 @@ impl Upstream {
         &self,
         call: &Call,
         body: Bytes,
-        (urgency, onward, is_final): (&Urgency, &Onward, bool),
+        (priority, propagation, is_final): (&SharedPriority, &Propagation, bool),
         deadline: Instant,
         trace: &Trace,
     ) -> Result<Attempt, UpstreamError> {
         let action = call.operation.action();
         let queue = trace.step("queue");
         if let Some(credentials) = self.credentials.current() {
-            self.protection.signs_with(&credentials);
+            self.admission.signs_with(&credentials);
         }
-        let admitted = self
-            .protection
-            .admit(Subject::of(call), urgency, &onward.client, deadline)
+        let permit = self
+            .admission
+            .admit(Subject::of(call), priority, &propagation.client, deadline)
             .await
             .inspect_err(|_| self.metrics.upstream_unsent.of(action).inc())?;
         drop(queue);
-        let outcome = self.exchange(call, body, onward, deadline, trace).await;
+        let outcome = self
+            .exchange(call, body, propagation, deadline, trace)
+            .await;
         let is_mendable = |error: &OriginError| retry::is_mended_by_signing_again(&error.code);
         let is_final = is_final || !outcome.as_ref().is_ok_and(|attempt| {
             matches!(&attempt.verdict, Verdict::Credential(error) if is_mendable(error))
         });
-        admitted.end(Ending::of(&outcome, is_final));
-        self.report_holds(action);
+        permit.finish(AttemptOutcome::of(&outcome, is_final));
+        self.report_breakers(action);
         outcome
     }
 
@@ -262,7 +265,7 @@ impl Upstream {
         &self,
         call: &Call,
         body: Bytes,
-        onward: &Onward,
+        propagation: &Propagation,
         deadline: Instant,
         trace: &Trace,
     ) -> Result<Attempt, UpstreamError> {
@@ -270,7 +273,7 @@ impl Upstream {
             .credentials
             .current()
             .ok_or(UpstreamError::NoCredential)?;
-        let request = self.prepare(call, body.clone(), onward, trace, &credentials)?;
+        let request = self.prepare(call, body.clone(), propagation, trace, &credentials)?;
         let exchange = trace.step("exchange");
         let sent = Instant::now();
         let deadline = deadline.min(sent + self.config.attempt_timeout.0);
@@ -279,7 +282,7 @@ impl Upstream {
         if matches!(reply, Ok(Err(TransportError::Stale(_)))) && !call.operation.is_write() {
             // The origin had closed the connection before it could see the request: no attempt was made on it.
             self.metrics.upstream_resends.inc();
-            let mut request = self.prepare(call, body, onward, trace, &credentials)?;
+            let mut request = self.prepare(call, body, propagation, trace, &credentials)?;
             request.extensions_mut().insert(NewConnection);
             reply = timeout_at(deadline, self.transport.clone().oneshot(request)).await;
         }
@@ -289,11 +292,11 @@ impl Upstream {
             Err(_) => Err(UpstreamError::Timeout),
             Ok(Err(error)) => Err(UpstreamError::Transport(Arc::new(error))),
             Ok(Ok(reply)) => {
-                let asked = (call, onward, &*credentials);
+                let asked = (call, propagation, &*credentials);
                 let (verdict, reply) = self.confirm(asked, reply, deadline, trace).await;
                 self.learn_clock(&verdict, &reply, received);
                 let action = call.operation.action();
-                for (scope, remain) in self.protection.learn(action, &reply) {
+                for (scope, remain) in self.admission.learn(action, &reply) {
                     let gauge = self.metrics.quota_remaining.of((action, scope));
                     gauge.set(i64::try_from(remain).unwrap_or(i64::MAX));
                 }
@@ -310,13 +313,14 @@ impl Upstream {
         outcome
     }
 
-    fn judge(&self, call: &Call, reply: &Reply, signed: &Credentials) -> Verdict {
+    fn classify(&self, call: &Call, reply: &Reply, signed: &Credentials) -> Verdict {
         let operation = &call.operation;
         let of_a_parent = match self.config.kind {
-            Kind::Api => None,
-            Kind::Gateway => parent::judge(operation, reply),
+            UpstreamKind::Api => None,
+            UpstreamKind::Gateway => parent::classify(operation, reply),
         };
-        let verdict = of_a_parent.unwrap_or_else(|| self.codes.judge(operation, reply, signed));
+        let verdict =
+            of_a_parent.unwrap_or_else(|| self.classifier.classify(operation, reply, signed));
         match verdict {
             Verdict::Unreadable => {
                 // It may be the answer to another request: the next one on this connection would be, too.
@@ -324,9 +328,9 @@ impl Upstream {
                 Verdict::Unreadable
             }
             // A parent gateway decides that for itself.
-            Verdict::Forbidden(error) if self.config.kind == Kind::Api => {
+            Verdict::Forbidden(error) if self.config.kind == UpstreamKind::Api => {
                 let subject = Subject::of(call);
-                if self.protection.concerns_the_operation(&subject) {
+                if self.admission.concerns_the_operation(&subject) {
                     Verdict::Permission(error)
                 } else {
                     Verdict::Forbidden(error)
@@ -337,7 +341,7 @@ impl Upstream {
     }
 
     /// Splits what was asked about from what went wrong.
-    fn conclude(&self, attempt: Attempt) -> Result<Answer, UpstreamError> {
+    fn conclude(&self, attempt: Attempt) -> Result<OriginAnswer, UpstreamError> {
         let Attempt {
             verdict,
             reply,
@@ -360,7 +364,7 @@ impl Upstream {
             }
             Verdict::Parent(fault) => return Err(UpstreamError::Parent(fault)),
         };
-        Ok(Answer {
+        Ok(OriginAnswer {
             said,
             reply,
             sent,

@@ -32,7 +32,7 @@ impl Admin {
             "hit_ratio": hit_ratio(metrics.requests(Some(Action::GetImage))),
             "latency_seconds": latencies(metrics),
             "upstream": { "requests": upstream, "in_flight": metrics.upstream_in_flight.get(), "breaker": self.upstream.breaker(), "operations": operations(&self.upstream) },
-            "recent_errors": self.upstream.troubles(),
+            "recent_errors": self.upstream.recent_errors(),
             "connections": metrics.listener("data").open.get(),
             "top_images": top_images(&self.ranking),
             "top_images_estimate": { "half_life_seconds": HALF_LIFE.as_secs(), "one_in": self.ranking.one_in() },

@@ -6,7 +6,7 @@ use crate::auth::InvalidClients;
 use crate::observability::traces::BadTraces;
 use crate::server::{Address, BadFiles, BindError};
 use crate::transport::BuildError;
-use crate::upstream::BadOrigin;
+use crate::upstream::InvalidOrigin;
 
 /// The gateway cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -24,7 +24,7 @@ pub enum StartError {
     Address(&'static str),
     /// The origin's address is none.
     #[error("upstream: {0}")]
-    Origin(#[from] BadOrigin),
+    Origin(#[from] InvalidOrigin),
     /// The client towards the origin cannot be made.
     #[error("upstream: {0}")]
     Client(#[from] BuildError),

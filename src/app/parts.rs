@@ -20,7 +20,7 @@ use crate::credentials::{CredentialProvider, Environment};
 use crate::gateway::{Gateway, GatewayParts};
 use crate::observability::access_log::Access;
 use crate::observability::audit::Audit;
-use crate::observability::logging::{Level, told};
+use crate::observability::logging::{Level, error_chain};
 use crate::observability::metrics::Metrics;
 use crate::observability::top_images::Ranking;
 use crate::observability::traces::Traces;
@@ -134,7 +134,7 @@ impl Parts {
         if let Ok(Err(errors)) = timeout(FIRST_CREDENTIAL, self.credentials.load()).await {
             for error in errors {
                 tracing::warn!(
-                    error = told(&error),
+                    error = error_chain(&error),
                     "no credential from this source; not ready until one has a credential"
                 );
             }
@@ -148,7 +148,7 @@ impl Parts {
     /// [`StartError::WritesUnauthorizable`] when the parent says that this gateway's key may not refresh.
     pub(super) async fn check_writes(&self, settings: &Settings) -> Result<(), StartError> {
         let authorizes_writes = settings.api.writes && settings.auth.mode == Mode::Required;
-        if !authorizes_writes || self.upstream.kind() != upstream::Kind::Gateway {
+        if !authorizes_writes || self.upstream.kind() != upstream::UpstreamKind::Gateway {
             return Ok(());
         }
         match timeout(FIRST_ANSWER, self.upstream.may_refresh()).await {
@@ -217,7 +217,7 @@ pub fn upstream(
     metrics: &Arc<Metrics>,
 ) -> Result<Upstream, StartError> {
     let origin = Origin::from_config(&settings.upstream)?;
-    let transport = transport::connect(&settings.upstream.transport(environment)?)?;
+    let transport = transport::build(&settings.upstream.transport(environment)?)?;
     Ok(Upstream::new(
         origin,
         settings.upstream.clone(),

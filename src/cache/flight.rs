@@ -12,7 +12,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::priority::{Priority, Urgency};
+use crate::priority::{Priority, SharedPriority};
 
 /// The flights under way. Cheap to clone; clones share them.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ struct FlightTable<K, T> {
 #[derive(Debug)]
 struct Flight<T> {
     id: u64,
-    urgency: Urgency,
+    urgency: SharedPriority,
     result: watch::Receiver<Option<T>>,
 }
 
@@ -57,7 +57,7 @@ pub enum Join<K: Eq + Hash + Clone, T> {
     /// Somebody else's flight was under way.
     Waiter(Waiter<T>),
     /// A new one; whoever holds the guard must fetch.
-    Leader(Waiter<T>, LeaderGuard<K, T>, Urgency),
+    Leader(Waiter<T>, LeaderGuard<K, T>, SharedPriority),
 }
 
 impl<K, T> Clone for SingleFlight<K, T> {
@@ -100,7 +100,7 @@ impl<K: Eq + Hash + Clone, T: Clone> SingleFlight<K, T> {
         let (publish, result) = watch::channel(None);
         table.last_id += 1;
         let id = table.last_id;
-        let urgency = Urgency::new(priority);
+        let urgency = SharedPriority::new(priority);
         let flight = Flight {
             id,
             urgency: urgency.clone(),
@@ -134,7 +134,7 @@ impl<K: Eq + Hash + Clone, T: Clone> SingleFlight<K, T> {
     }
 
     /// Runs `change` while nothing can land, if the flight that is as urgent as this is still current.
-    pub fn while_current(&self, key: &K, urgency: &Urgency, change: impl FnOnce()) {
+    pub fn while_current(&self, key: &K, urgency: &SharedPriority, change: impl FnOnce()) {
         let table = self.table.lock();
         let current = table.current.get(key);
         if current.is_some_and(|flight| flight.urgency.is(urgency)) {
@@ -268,7 +268,7 @@ mod tests {
             Ok(Join::Leader(_, leader, urgency)) => (leader, urgency),
             other => panic!("{other:?}"),
         };
-        let is_made = |key, urgency: &Urgency| {
+        let is_made = |key, urgency: &SharedPriority| {
             let mut made = false;
             flights.while_current(key, urgency, || made = true);
             made

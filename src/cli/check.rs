@@ -11,12 +11,12 @@ use crate::api::{Call, ImageId, ImageKey};
 use crate::app;
 use crate::config::{Loaded, Problems};
 use crate::credentials::{CredentialProvider, Environment};
-use crate::observability::logging::told;
+use crate::observability::logging::error_chain;
 use crate::observability::metrics::Metrics;
 use crate::observability::traces::Trace;
-use crate::priority::{Priority, Urgency};
+use crate::priority::{Priority, SharedPriority};
 use crate::shared_cache::SharedCache;
-use crate::upstream::{Onward, Said, Upstream};
+use crate::upstream::{Propagation, Said, Upstream};
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
@@ -122,7 +122,7 @@ async fn probe(
         }
         Err(errors) => {
             for error in errors {
-                report.bad(&format!("credential: {}", told(&error)));
+                report.bad(&format!("credential: {}", error_chain(&error)));
             }
         }
     }
@@ -139,8 +139,8 @@ async fn call(upstream: &Upstream, image: &str, report: &mut CheckReport) -> any
         .send(
             &Call::get_image(key),
             Bytes::new(),
-            &Urgency::new(Priority::Miss),
-            &Onward::default(),
+            &SharedPriority::new(Priority::Miss),
+            &Propagation::default(),
             &Trace::none(),
         )
         .await
@@ -158,7 +158,7 @@ async fn call(upstream: &Upstream, image: &str, report: &mut CheckReport) -> any
                 error.code
             )),
         },
-        Err(error) => report.bad(&told(&error)),
+        Err(error) => report.bad(&error_chain(&error)),
     }
     Ok(())
 }

@@ -14,8 +14,8 @@ use std::path::Path;
 use super::Settings;
 use crate::auth::{InvalidClients, Mode, check_clients};
 use crate::server::Address;
-use crate::transport::{BadProxy, Proxy};
-use crate::upstream::{Kind, Origin};
+use crate::transport::{InvalidProxy, Proxy};
+use crate::upstream::{Origin, UpstreamKind};
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -195,7 +195,7 @@ fn upstream(settings: &Settings, rule: &mut impl FnMut(&str, bool, &str)) {
     let upstream = &settings.upstream;
     rule(
         "upstream.endpoint",
-        upstream.kind == Kind::Api || upstream.endpoint.is_some(),
+        upstream.kind == UpstreamKind::Api || upstream.endpoint.is_some(),
         "with upstream.kind = \"gateway\" name the parent gateway's host, such as \"https://pai-gateway.example\"",
     );
     if let Err(error) = Origin::from_config(upstream) {
@@ -252,7 +252,7 @@ fn proxy(
     credentials_file: Option<&str>,
     rule: &mut impl FnMut(&str, bool, &str),
 ) {
-    if let Some(Err(BadProxy(remedy))) = proxy.map(Proxy::check) {
+    if let Some(Err(InvalidProxy(remedy))) = proxy.map(Proxy::check) {
         rule(&format!("{section}.proxy"), false, remedy);
     }
     let key = format!("{section}.proxy_credentials_file");

@@ -148,7 +148,7 @@ impl HttpClient {
                 &self.environment,
             )?,
         };
-        transport::connect(&transport::Settings {
+        transport::build(&transport::TransportConfig {
             section,
             ca_file: config.ca_file.clone(),
             proxy,

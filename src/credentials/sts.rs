@@ -8,7 +8,7 @@ use super::SourceError;
 use super::client::{AddressScope, HttpCall, HttpClient};
 use super::context::Context;
 use super::response::{self, FetchedCredentials};
-use crate::clock::Evidence;
+use crate::clock::DateSource;
 use crate::signing::Credentials;
 use crate::signing::rpc::{self, Parameters};
 use crate::transport::Reply;
@@ -85,7 +85,9 @@ impl Sts {
         let mut reply = self
             .send(who, &parameters(client.clock().now())?, client)
             .await?;
-        if sync_clock(who, &reply, client) == Evidence::Refusal && reply.date().is_some() {
+        if sync_clock(who, &reply, client) == DateSource::TimestampRejected
+            && reply.date().is_some()
+        {
             let parameters = parameters(client.clock().now())?;
             reply = self.send(who, &parameters, client).await?;
             sync_clock(who, &reply, client);
@@ -112,11 +114,11 @@ impl Sts {
 }
 
 /// Corrects the clock by the date of an answer.
-fn sync_clock(who: &'static str, reply: &Reply, client: &HttpClient) -> Evidence {
+fn sync_clock(who: &'static str, reply: &Reply, client: &HttpClient) -> DateSource {
     let evidence = if response::is_timestamp_refusal(reply) {
-        Evidence::Refusal
+        DateSource::TimestampRejected
     } else {
-        Evidence::Answer
+        DateSource::Response
     };
     if let Some(date) = reply.date() {
         client.clock().learn(date, Timestamp::now(), evidence, who);

@@ -18,9 +18,9 @@ use crate::cache::{CachedAnswer, Fetch, FetchResult, Freshness, LookupResult, Wa
 use crate::observability::logging::Condition;
 use crate::observability::outcome::Outcome;
 use crate::observability::traces::Step;
-use crate::priority::{Priority, Urgency};
+use crate::priority::{Priority, SharedPriority};
 use crate::response::{CacheStatus, Error};
-use crate::upstream::{Onward, UpstreamError};
+use crate::upstream::{Propagation, UpstreamError};
 
 /// Why a request fetches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,9 +60,9 @@ impl Gateway {
         asker: Asker<'_>,
         manner: &M,
     ) -> Result<M::Told, Error> {
-        let onward = Onward {
-            anew: cause.goes_on(),
-            ..self.parts.upstream.onward(asker.headers)?
+        let propagation = Propagation {
+            no_cache: cause.goes_on(),
+            ..self.parts.upstream.propagation(asker.headers)?
         }
         .by(asker.principal.name());
         let _waiting = manner.place(self)?;
@@ -79,13 +79,13 @@ impl Gateway {
         let mut tried = false;
         loop {
             let start = |urgency| {
-                let onward = onward.clone();
+                let propagation = propagation.clone();
                 self.call(
                     key,
                     &known,
                     Some(cause),
                     urgency,
-                    onward,
+                    propagation,
                     asker.trace.step(FETCH),
                 )
             };
@@ -256,19 +256,28 @@ impl Gateway {
 
     /// Fetches again in the background, once a second at most, and not on behalf of a request that came in a circle.
     pub(super) fn revalidate(&self, key: &ImageKey, seen: &LookupResult, asker: Asker<'_>) {
-        let Ok(onward) = self.parts.upstream.onward(asker.headers) else {
+        let Ok(propagation) = self.parts.upstream.propagation(asker.headers) else {
             return;
         };
         if matches!(seen, LookupResult::Image(entry, _) if !entry.begin_refresh(Instant::now())) {
             return;
         }
-        let onward = onward.by(asker.principal.name());
+        let propagation = propagation.by(asker.principal.name());
         let fetch = self.parts.cache.fetch(
             key,
             seen,
             Priority::Background,
             || Ok(()),
-            |urgency| self.call(key, seen, None, urgency, onward, asker.trace.aside(FETCH)),
+            |urgency| {
+                self.call(
+                    key,
+                    seen,
+                    None,
+                    urgency,
+                    propagation,
+                    asker.trace.aside(FETCH),
+                )
+            },
         );
         drop(fetch);
     }
@@ -280,8 +289,8 @@ impl Gateway {
         key: &ImageKey,
         seen: &LookupResult,
         cause: Option<Cause>,
-        urgency: Urgency,
-        onward: Onward,
+        urgency: SharedPriority,
+        propagation: Propagation,
         step: Step,
     ) -> impl Future<Output = FetchResult<UpstreamError>> + Send + use<> {
         let (upstream, cache, metrics) = (
@@ -310,7 +319,7 @@ impl Gateway {
             let _announced = step.announce(&key);
             let call = Call::get_image(key.clone());
             let answer = upstream
-                .send(&call, Bytes::new(), &urgency, &onward, &step)
+                .send(&call, Bytes::new(), &urgency, &propagation, &step)
                 .await
                 .inspect_err(|_| step.fail("nothing was fetched"))?;
             if landing::displaces(&key.image, held.as_deref(), &answer) {

@@ -8,11 +8,11 @@ use serde::Deserialize;
 use crate::api::{ImageFields, ImageId, Malformed, Operation};
 use crate::cache::{Arrival, CachedAnswer, Entry, Negative, NegativeKind, Parent, Policy};
 use crate::response::{CACHE_STATUS, X_ACS_REQUEST_ID};
-use crate::upstream::{self, Kind, Said};
+use crate::upstream::{self, Said, UpstreamKind};
 
 /// What an answer to GetImage means for the cache.
-pub(super) fn land(answer: upstream::Answer, verbose: bool, policy: &Policy) -> CachedAnswer {
-    let upstream::Answer {
+pub(super) fn land(answer: upstream::OriginAnswer, verbose: bool, policy: &Policy) -> CachedAnswer {
+    let upstream::OriginAnswer {
         said,
         reply,
         sent,
@@ -35,8 +35,8 @@ pub(super) fn land(answer: upstream::Answer, verbose: bool, policy: &Policy) -> 
         Said::Ok(fields) => fields,
     };
     let parent = match from {
-        Kind::Api => None,
-        Kind::Gateway => Some(Parent::read(
+        UpstreamKind::Api => None,
+        UpstreamKind::Gateway => Some(Parent::read(
             reply.header(header::AGE.as_str()),
             reply.header(CACHE_STATUS.as_str()),
         )),
@@ -61,7 +61,11 @@ pub(super) fn land(answer: upstream::Answer, verbose: bool, policy: &Policy) -> 
 }
 
 /// Returns whether an answer names another image than the one asked for, and than the copy that is held: that copy stays.
-pub(super) fn displaces(asked: &ImageId, held: Option<&Entry>, answer: &upstream::Answer) -> bool {
+pub(super) fn displaces(
+    asked: &ImageId,
+    held: Option<&Entry>,
+    answer: &upstream::OriginAnswer,
+) -> bool {
     let (Some(held), Said::Ok(fields)) = (held, &answer.said) else {
         return false;
     };

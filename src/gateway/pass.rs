@@ -14,7 +14,7 @@ use crate::api::{Call, ImageFields, ImageId, ImageKey, Malformed, Operation, che
 use crate::auth::Grant;
 use crate::cache::{Scope, Thoroughness};
 use crate::observability::outcome::Outcome;
-use crate::priority::{Priority, Urgency};
+use crate::priority::{Priority, SharedPriority};
 use crate::response::{self, Answer, Error};
 use crate::shared_cache;
 use crate::upstream::{self, Said, UpstreamError};
@@ -22,8 +22,8 @@ use crate::upstream::{self, Said, UpstreamError};
 impl Gateway {
     /// Asks the origin to search, within what the client may see.
     pub(super) async fn read(&self, mut call: Call, asked: &Asked<'_>) -> Result<Answer, Error> {
-        let onward = self.parts.upstream.onward(&asked.head.headers)?;
-        let onward = onward.by(asked.principal.name());
+        let propagation = self.parts.upstream.propagation(&asked.head.headers)?;
+        let propagation = propagation.by(asked.principal.name());
         let image = labelled_image(&call)?;
         let grant = asked.principal.grant();
         if let Some(grant) = grant {
@@ -44,8 +44,8 @@ impl Gateway {
             .send(
                 &call,
                 Bytes::new(),
-                &Urgency::new(Priority::Miss),
-                &onward,
+                &SharedPriority::new(Priority::Miss),
+                &propagation,
                 asked.trace,
             )
             .await;
@@ -68,8 +68,8 @@ impl Gateway {
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send,
     {
-        let onward = self.parts.upstream.onward(&asked.head.headers)?;
-        let onward = onward.by(asked.principal.name());
+        let propagation = self.parts.upstream.propagation(&asked.head.headers)?;
+        let propagation = propagation.by(asked.principal.name());
         let _waiting = self.wait_in_line()?;
         let body = self.collect(body).await?;
         asked.proof.check(&body)?;
@@ -93,8 +93,8 @@ impl Gateway {
         );
         let trace = asked.trace.clone();
         let task = self.parts.tasks.spawn(async move {
-            let urgency = Urgency::new(Priority::Miss);
-            let sending = upstream.send(&call, body.clone(), &urgency, &onward, &trace);
+            let urgency = SharedPriority::new(Priority::Miss);
+            let sending = upstream.send(&call, body.clone(), &urgency, &propagation, &trace);
             let answer = sending.await;
             let replied = answer
                 .as_ref()
@@ -113,11 +113,11 @@ impl Gateway {
     /// for any other that is not seen.
     fn passed(
         &self,
-        answer: Result<upstream::Answer, UpstreamError>,
+        answer: Result<upstream::OriginAnswer, UpstreamError>,
         about_one: bool,
         asked: &Asked<'_>,
     ) -> Result<crate::transport::Reply, Error> {
-        let upstream::Answer { said, reply, .. } = answer?;
+        let upstream::OriginAnswer { said, reply, .. } = answer?;
         match said {
             Said::Ok(_) => Ok(reply),
             Said::NotFound(_) | Said::Forbidden(_)

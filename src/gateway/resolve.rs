@@ -237,7 +237,7 @@ impl Gateway {
                 Err(_) => UpstreamError::Timeout.into(),
             };
             let wait = match &error {
-                Error::Upstream(UpstreamError::Shed | UpstreamError::HeldBack) => pause,
+                Error::Upstream(UpstreamError::Overloaded | UpstreamError::CircuitOpen) => pause,
                 Error::Upstream(UpstreamError::Throttled(throttle)) => {
                     throttle.wait.unwrap_or_default().max(pause)
                 }

@@ -11,7 +11,7 @@ use super::fetch::Cause;
 use crate::api::ImageKey;
 use crate::cache::{Cache, CachedAnswer, Entry, FetchResult, LookupResult, Policy};
 use crate::observability::traces::Step;
-use crate::priority::Urgency;
+use crate::priority::SharedPriority;
 use crate::shared_cache::{FailureMarker, Lease, Lookup, SharedCache};
 use crate::upstream::{ParentFault, Throttle, UpstreamError};
 
@@ -22,7 +22,7 @@ pub(super) struct Tiers {
     /// For all of it.
     pub(super) deadline: Duration,
     pub(super) key: ImageKey,
-    pub(super) urgency: Urgency,
+    pub(super) urgency: SharedPriority,
     /// Nothing older than this will do.
     pub(super) oldest: Option<Duration>,
     /// The step of asking what the fleet has.
@@ -147,14 +147,14 @@ fn failure(error: &UpstreamError) -> Option<FailureMarker> {
         UpstreamError::Transport(_)
         | UpstreamError::Refused(_)
         | UpstreamError::Credential(_)
-        | UpstreamError::HeldBack
-        | UpstreamError::Shed
+        | UpstreamError::CircuitOpen
+        | UpstreamError::Overloaded
         | UpstreamError::NoCredential
         | UpstreamError::Parent(
             ParentFault::Overloaded
             | ParentFault::NotCached
             | ParentFault::Credential
-            | ParentFault::Circle,
+            | ParentFault::Loop,
         ) => None,
     }
 }
@@ -163,7 +163,7 @@ impl From<FailureMarker> for UpstreamError {
     fn from(failure: FailureMarker) -> Self {
         match failure {
             FailureMarker::Timeout => Self::Timeout,
-            FailureMarker::Server => Self::HeldBack,
+            FailureMarker::Server => Self::CircuitOpen,
             FailureMarker::Throttled(wait) => Self::Throttled(Throttle {
                 code: String::new(),
                 wait: Some(wait),

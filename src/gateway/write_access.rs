@@ -16,9 +16,9 @@ use crate::api::{Call, ImageId, ImageKey};
 use crate::auth::Grant;
 use crate::cache::Parent;
 use crate::observability::outcome::Outcome;
-use crate::priority::{Priority, Urgency};
+use crate::priority::{Priority, SharedPriority};
 use crate::response::{CACHE_STATUS, Error};
-use crate::upstream::{self, Kind, Onward, Said, UpstreamError};
+use crate::upstream::{self, Propagation, Said, UpstreamError, UpstreamKind};
 
 /// How often a parent is asked: it refreshes an image at most once a second, and shares its fetches.
 const ATTEMPTS: u32 = 3;
@@ -43,17 +43,17 @@ impl Gateway {
             image: image.clone(),
             verbose: false,
         });
-        let onward = Onward {
-            anew: true,
-            ..self.parts.upstream.onward(&asked.head.headers)?
+        let propagation = Propagation {
+            no_cache: true,
+            ..self.parts.upstream.propagation(&asked.head.headers)?
         };
-        let urgency = Urgency::new(Priority::Miss);
+        let urgency = SharedPriority::new(Priority::Miss);
         let mut attempt = 1;
         loop {
             let sending =
                 self.parts
                     .upstream
-                    .send(&call, Bytes::new(), &urgency, &onward, asked.trace);
+                    .send(&call, Bytes::new(), &urgency, &propagation, asked.trace);
             let answer = sending.await?;
             match judge(&answer, grant, asked.at, attempt) {
                 Access::Granted => return Ok(()),
@@ -77,8 +77,8 @@ enum Access {
 
 /// Judges an answer to the `attempt`-th request. A parent's first denial is never believed: a not-found has
 /// no age, and an image that is hidden must not be denied sooner than one that is missing.
-fn judge(answer: &upstream::Answer, grant: &Grant, arrival: Instant, attempt: u32) -> Access {
-    let is_sure = answer.from == Kind::Api || attempt > 1;
+fn judge(answer: &upstream::OriginAnswer, grant: &Grant, arrival: Instant, attempt: u32) -> Access {
+    let is_sure = answer.from == UpstreamKind::Api || attempt > 1;
     match &answer.said {
         Said::Ok(_) if !is_from_after(arrival, answer) => Access::Unknown,
         Said::Ok(fields) if grant.allows_viewing(&fields.ownership) => Access::Granted,
@@ -91,8 +91,8 @@ fn judge(answer: &upstream::Answer, grant: &Grant, arrival: Instant, attempt: u3
 
 /// Whether the origin gave this image in answer to a request that was sent after `arrival`. A parent's `Age`
 /// counts whole seconds from when it sent its own request.
-fn is_from_after(arrival: Instant, answer: &upstream::Answer) -> bool {
-    if answer.from == Kind::Api {
+fn is_from_after(arrival: Instant, answer: &upstream::OriginAnswer) -> bool {
+    if answer.from == UpstreamKind::Api {
         return true;
     }
     let status = answer.reply.header(CACHE_STATUS.as_str());
@@ -104,13 +104,13 @@ fn is_from_after(arrival: Instant, answer: &upstream::Answer) -> bool {
 }
 
 /// Says why a parent's answer authorizes nothing.
-fn unusable(answer: &upstream::Answer) -> Error {
+fn unusable(answer: &upstream::OriginAnswer) -> Error {
     if answer
         .reply
         .header(CACHE_STATUS.as_str())
         .contains("detail=")
     {
-        UpstreamError::HeldBack.into()
+        UpstreamError::CircuitOpen.into()
     } else {
         Error::Forbidden(REMEDY)
     }
@@ -126,10 +126,16 @@ mod tests {
     use crate::transport::Reply;
 
     /// An answer to a request that was sent so many milliseconds after the write arrived.
-    fn answer(from: Kind, said: Said, after: u64, age: &str, status: &str) -> upstream::Answer {
+    fn answer(
+        from: UpstreamKind,
+        said: Said,
+        after: u64,
+        age: &str,
+        status: &str,
+    ) -> upstream::OriginAnswer {
         let header = |text: &str| HeaderValue::from_str(text).unwrap();
         let headers = [(AGE, header(age)), (CACHE_STATUS, header(status))];
-        upstream::Answer {
+        upstream::OriginAnswer {
             said,
             reply: Reply {
                 status: 200,
@@ -180,7 +186,7 @@ mod tests {
             (0, "", "", false),
         ] {
             let said = image(Accessibility::Public);
-            let answer = answer(Kind::Gateway, said, after, age, status);
+            let answer = answer(UpstreamKind::Gateway, said, after, age, status);
             let judged = is_from_after(Instant::now(), &answer);
             assert_eq!(judged, expected, "{after} {age} {status}");
         }
@@ -200,16 +206,16 @@ mod tests {
             judge(&answer, &grant, Instant::now(), attempt)
         };
         let missing = || Said::NotFound(OriginError::parse(404, b"{}"));
-        for (from, attempt) in [(Kind::Api, 1), (Kind::Gateway, 2)] {
+        for (from, attempt) in [(UpstreamKind::Api, 1), (UpstreamKind::Gateway, 2)] {
             let hidden = judge(from, image(Accessibility::Private), attempt);
             assert_eq!(hidden, Access::Denied(Outcome::Denied));
             let missing = judge(from, missing(), attempt);
             assert_eq!(missing, Access::Denied(Outcome::Passthrough));
         }
         for said in [image(Accessibility::Private), missing()] {
-            assert_eq!(judge(Kind::Gateway, said, 1), Access::Unknown);
+            assert_eq!(judge(UpstreamKind::Gateway, said, 1), Access::Unknown);
         }
-        for from in [Kind::Api, Kind::Gateway] {
+        for from in [UpstreamKind::Api, UpstreamKind::Gateway] {
             let seen = judge(from, image(Accessibility::Public), 1);
             assert_eq!(seen, Access::Granted);
         }

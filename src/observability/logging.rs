@@ -175,7 +175,7 @@ fn say_what_was_lost() -> impl FnMut(Written) {
 
 /// An error with all its causes, on one line; a cause that the text ends with already is not said twice.
 #[must_use]
-pub fn told(error: &dyn std::error::Error) -> String {
+pub fn error_chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -190,7 +190,7 @@ pub fn told(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::told;
+    use super::error_chain;
 
     #[derive(Debug, thiserror::Error)]
     #[error("{text}")]
@@ -213,7 +213,7 @@ mod tests {
             (&["a: b: c", "b: c", "c"], "a: b: c"),
             (&["same", "same"], "same"),
         ] {
-            assert_eq!(told(&*chain(texts).unwrap()), expected);
+            assert_eq!(error_chain(&*chain(texts).unwrap()), expected);
         }
     }
 }

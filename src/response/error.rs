@@ -9,8 +9,8 @@ use http::StatusCode;
 use crate::api::{Malformed, OriginError, RouteError};
 use crate::auth::AuthError;
 use crate::observability::outcome::Outcome;
+use crate::upstream::via::ForwardingLoop;
 use crate::upstream::{ParentFault, UpstreamError};
-use crate::via::Circle;
 
 /// Why a request gets no answer about what it asked.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -56,7 +56,7 @@ pub enum Error {
     NotCached,
     /// It has gone in a circle, or would if it went on.
     #[error("{0}: look at upstream.endpoint of the gateways between here and the origin")]
-    Circle(#[from] Circle),
+    Loop(#[from] ForwardingLoop),
     /// The origin's own complaint about what was asked.
     #[error("{}", .0.message)]
     Origin(OriginError),
@@ -97,9 +97,7 @@ impl Error {
             Self::WritesOff | Self::Forbidden(_) => Outcome::Denied,
             Self::Unseen { outcome, .. } => *outcome,
             Self::Origin(_) | Self::Upstream(UpstreamError::Refused(_)) => Outcome::Passthrough,
-            Self::NotCached | Self::Circle(_) | Self::Upstream(_) | Self::Internal => {
-                Outcome::Error
-            }
+            Self::NotCached | Self::Loop(_) | Self::Upstream(_) | Self::Internal => Outcome::Error,
         }
     }
 
@@ -136,7 +134,7 @@ impl Error {
             retry_after: Some(wait.unwrap_or(DEFAULT_WAIT)),
             ..plain(StatusCode::TOO_MANY_REQUESTS, "Throttling")
         };
-        let circle = plain(StatusCode::LOOP_DETECTED, "Gateway.LoopDetected");
+        let forwarding_loop = plain(StatusCode::LOOP_DETECTED, "Gateway.LoopDetected");
         match self {
             Self::RouteError(RouteError::UnknownRoute) => {
                 plain(StatusCode::NOT_FOUND, "InvalidApi.NotFound")
@@ -160,7 +158,7 @@ impl Error {
                 plain(status, code)
             }
             Self::NotCached => plain(StatusCode::GATEWAY_TIMEOUT, "Gateway.NotCached"),
-            Self::Circle(_) => circle,
+            Self::Loop(_) => forwarding_loop,
             Self::Upstream(error) => match error {
                 UpstreamError::Timeout | UpstreamError::Parent(ParentFault::Timeout) => {
                     plain(StatusCode::GATEWAY_TIMEOUT, "Gateway.UpstreamTimeout")
@@ -174,11 +172,11 @@ impl Error {
                     let code = Cow::Owned(throttle.code.clone());
                     Shape { code, ..ours }
                 }
-                UpstreamError::Shed => throttled(None),
+                UpstreamError::Overloaded => throttled(None),
                 UpstreamError::Transport(error) if error.is_unreadable() => {
                     plain(StatusCode::BAD_GATEWAY, "Gateway.InvalidUpstreamResponse")
                 }
-                UpstreamError::HeldBack
+                UpstreamError::CircuitOpen
                 | UpstreamError::Transport(_)
                 | UpstreamError::Server(_)
                 | UpstreamError::Parent(
@@ -194,7 +192,7 @@ impl Error {
                 UpstreamError::Credential(_) | UpstreamError::Parent(ParentFault::Credential) => {
                     plain(StatusCode::BAD_GATEWAY, "Gateway.CredentialRejected")
                 }
-                UpstreamError::Parent(ParentFault::Circle) => circle,
+                UpstreamError::Parent(ParentFault::Loop) => forwarding_loop,
                 UpstreamError::Refused(_) => plain(StatusCode::BAD_GATEWAY, "Gateway.Internal"),
             },
             // The template of its own says the rest.
@@ -362,12 +360,8 @@ mod tests {
                 "Gateway.InvalidUpstreamResponse",
             ),
             (secret.into(), 502, "Gateway.CredentialRejected"),
-            (Circle::Returned.into(), 508, "Gateway.LoopDetected"),
-            (
-                of_a_parent(ParentFault::Circle),
-                508,
-                "Gateway.LoopDetected",
-            ),
+            (ForwardingLoop::Returned.into(), 508, "Gateway.LoopDetected"),
+            (of_a_parent(ParentFault::Loop), 508, "Gateway.LoopDetected"),
             (
                 of_a_parent(ParentFault::Timeout),
                 504,

@@ -21,7 +21,7 @@ use super::log::{LogEvent, LogRecord, MalformedRecord, Pending, StreamId};
 use super::nonces::Completeness;
 use super::{SharedCache, whole};
 use crate::cache::{Cache, Scope, Thoroughness};
-use crate::observability::logging::{Condition, told};
+use crate::observability::logging::{Condition, error_chain};
 use crate::observability::metrics::{SharedOperation, SharedResult};
 
 /// The log is read at least so often.
@@ -155,7 +155,7 @@ impl<E: Clone + Send + Sync + 'static> LogReader<E> {
             self.cache.set_stale_before(Some(Instant::now()));
         }
         let conditions = &self.shared.metrics.conditions;
-        conditions.occurred(Condition::SharedTierLost, "", || told(lost));
+        conditions.occurred(Condition::SharedTierLost, "", || error_chain(lost));
     }
 
     /// Reads the log to its end and does what it says.

@@ -13,12 +13,12 @@ use hyper_util::client::legacy::connect::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::framing::Head;
+use super::framing::ResponseHead;
 
 /// A byte stream to another host, encrypted or not.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(super) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for S {}
 
 /// Handle to the connection that a request went over; empty where there was none.
 #[derive(Clone, Default)]
@@ -56,23 +56,23 @@ impl Connection {
         self.progress().map_or(0, |progress| progress.answers())
     }
 
-    fn progress(&self) -> Option<Arc<Progress>> {
+    fn progress(&self) -> Option<Arc<ConnectionProgress>> {
         let captured = self.0.as_ref()?;
         let connected = captured.connection_metadata();
         let mut extras = Extensions::new();
         connected.as_ref()?.get_extras(&mut extras);
-        extras.remove::<Arc<Progress>>()
+        extras.remove::<Arc<ConnectionProgress>>()
     }
 }
 
 /// What has passed over a connection. A byte that is read after one was written begins an answer.
 #[derive(Debug, Default)]
-pub(super) struct Progress {
+pub(super) struct ConnectionProgress {
     answers: AtomicU32,
     is_silent: AtomicBool,
 }
 
-impl Progress {
+impl ConnectionProgress {
     fn answers(&self) -> u32 {
         self.answers.load(Ordering::Relaxed)
     }
@@ -87,50 +87,50 @@ impl Progress {
         }
     }
 
-    fn read(&self, bytes: usize) -> Part {
+    fn read(&self, bytes: usize) -> ResponsePart {
         if bytes > 0 && self.is_silent.swap(false, Ordering::Relaxed) {
             self.answers.fetch_add(1, Ordering::Relaxed);
-            Part::Head
+            ResponsePart::Head
         } else {
-            Part::Rest
+            ResponsePart::Rest
         }
     }
 }
 
 /// What a read brings of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
+enum ResponsePart {
     /// Its first bytes.
     Head,
     /// Later ones.
     Rest,
 }
 
-/// A stream that records its [`Progress`].
-pub(super) struct Recorded {
-    stream: Box<dyn Stream>,
-    progress: Arc<Progress>,
+/// A stream that records its [`ConnectionProgress`].
+pub(super) struct RecordedStream {
+    stream: Box<dyn ByteStream>,
+    progress: Arc<ConnectionProgress>,
     /// The answer that is coming, up to the end of its head.
-    head: Head,
+    head: ResponseHead,
 }
 
-impl Recorded {
-    pub(super) fn new(stream: impl Stream + 'static) -> Self {
+impl RecordedStream {
+    pub(super) fn new(stream: impl ByteStream + 'static) -> Self {
         Self {
             stream: Box::new(stream),
             progress: Arc::default(),
-            head: Head::default(),
+            head: ResponseHead::default(),
         }
     }
 }
 
-impl Connect for Recorded {
+impl Connect for RecordedStream {
     fn connected(&self) -> Connected {
         Connected::new().extra(Arc::clone(&self.progress))
     }
 }
 
-impl AsyncRead for Recorded {
+impl AsyncRead for RecordedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -140,8 +140,8 @@ impl AsyncRead for Recorded {
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         let bytes = &buffer.filled()[before..];
         // An interim answer may come while the request is still being written.
-        if self.progress.read(bytes.len()) == Part::Head && self.head.is_complete() {
-            self.head = Head::default();
+        if self.progress.read(bytes.len()) == ResponsePart::Head && self.head.is_complete() {
+            self.head = ResponseHead::default();
         }
         if let Err(bad) = self.head.read(bytes) {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, bad)));
@@ -150,7 +150,7 @@ impl AsyncRead for Recorded {
     }
 }
 
-impl AsyncWrite for Recorded {
+impl AsyncWrite for RecordedStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

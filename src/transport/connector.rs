@@ -15,13 +15,13 @@ use tokio::time::timeout;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Service, ServiceExt};
 
-use super::connection::{Recorded, Stream};
-use super::error::{Peer, authority};
+use super::connection::{ByteStream, RecordedStream};
+use super::error::{ConnectTarget, authority};
 use super::tls::tls;
-use super::{BuildError, ConnectError, Proxy, Section, Settings};
+use super::{BuildError, ConnectError, Proxy, Section, TransportConfig};
 
 /// Opens a stream to the host of an address.
-type Dial = BoxCloneSyncService<Uri, Box<dyn Stream>, BoxError>;
+type Dial = BoxCloneSyncService<Uri, Box<dyn ByteStream>, BoxError>;
 
 /// Connector of the pool.
 #[derive(Debug, Clone)]
@@ -36,7 +36,7 @@ pub(super) struct Connector {
 impl Connector {
     /// # Errors
     /// [`BuildError`] for a CA file that cannot be used.
-    pub(super) fn new(settings: &Settings) -> Result<Self, BuildError> {
+    pub(super) fn new(settings: &TransportConfig) -> Result<Self, BuildError> {
         let tls = tls(settings.ca_file.as_deref())?;
         Ok(Self {
             direct: boxed(over_tls(&tls, tcp())),
@@ -48,8 +48,8 @@ impl Connector {
     }
 
     /// The way to an address, and the name that errors give it.
-    fn way(&self, uri: &Uri) -> (Dial, Peer) {
-        let peer = Peer::new(uri, self.section);
+    fn way(&self, uri: &Uri) -> (Dial, ConnectTarget) {
+        let peer = ConnectTarget::new(uri, self.section);
         let Some(hop) = self.proxy.as_ref().and_then(|proxy| proxy.hop(uri)) else {
             return (self.direct.clone(), peer);
         };
@@ -63,7 +63,7 @@ impl Connector {
 }
 
 impl Service<Uri> for Connector {
-    type Response = TokioIo<Recorded>;
+    type Response = TokioIo<RecordedStream>;
     type Error = ConnectError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ConnectError>> + Send>>;
 
@@ -76,7 +76,7 @@ impl Service<Uri> for Connector {
         let (limit, dialling) = (self.limit, dial.oneshot(with_port(uri)));
         Box::pin(async move {
             match timeout(limit, dialling).await {
-                Ok(Ok(stream)) => Ok(TokioIo::new(Recorded::new(stream))),
+                Ok(Ok(stream)) => Ok(TokioIo::new(RecordedStream::new(stream))),
                 Ok(Err(error)) => Err(peer.cannot_connect(&*error)),
                 Err(_) => Err(peer.no_connection_within(limit)),
             }
@@ -114,6 +114,7 @@ where
     S::Response: hyper::rt::Read + hyper::rt::Write + Send + Unpin + 'static,
     S::Future: Send,
 {
-    let dial = connector.map_response(|stream| Box::new(TokioIo::new(stream)) as Box<dyn Stream>);
+    let dial =
+        connector.map_response(|stream| Box::new(TokioIo::new(stream)) as Box<dyn ByteStream>);
     BoxCloneSyncService::new(dial)
 }

@@ -9,7 +9,7 @@ use http::uri::Scheme;
 use rustls::CertificateError;
 
 use super::{Connection, Section};
-use crate::observability::logging::told;
+use crate::observability::logging::error_chain;
 
 /// Failure of one exchange.
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +78,7 @@ pub enum BuildError {
 
 /// Host that a connection is opened to.
 #[derive(Debug)]
-pub(super) struct Peer {
+pub(super) struct ConnectTarget {
     /// Host and port, and those of the proxy on the way.
     name: String,
     /// Whether a proxy is on the way.
@@ -86,7 +86,7 @@ pub(super) struct Peer {
     section: Section,
 }
 
-impl Peer {
+impl ConnectTarget {
     /// The host of an address; `section` holds the settings that lead to it.
     pub(super) fn new(uri: &Uri, section: Section) -> Self {
         Self {
@@ -107,7 +107,7 @@ impl Peer {
 
     pub(super) fn cannot_connect(self, error: &(dyn Error + 'static)) -> ConnectError {
         ConnectError {
-            cause: told(error),
+            cause: error_chain(error),
             remedy: self.remedy(error),
             peer: self.name,
         }
@@ -157,7 +157,7 @@ impl Peer {
 
     /// A tunnel that was not opened; hyper-util's errors are told apart by their words alone.
     fn past_proxy(&self, error: &(dyn Error + 'static)) -> String {
-        let (section, said) = (self.section.as_str(), told(error));
+        let (section, said) = (self.section.as_str(), error_chain(error));
         if said.contains("proxy authorization required") {
             format!(
                 "give {section}.proxy_credentials_file a user and password that the proxy takes"
@@ -203,7 +203,7 @@ pub(super) fn authority(uri: &Uri) -> String {
 }
 
 /// Reads why a request got no answer.
-pub(super) fn unanswered(
+pub(super) fn exchange_error(
     error: &hyper_util::client::legacy::Error,
     connection: &Connection,
 ) -> TransportError {
@@ -214,9 +214,9 @@ pub(super) fn unanswered(
         .filter_map(|cause| cause.downcast_ref::<hyper::Error>())
         .any(hyper::Error::is_canceled);
     if connection.is_reused_and_silent() || (unsent && connection.answers() > 0) {
-        TransportError::Stale(told(error))
+        TransportError::Stale(error_chain(error))
     } else {
-        TransportError::Connection(told(error))
+        TransportError::Connection(error_chain(error))
     }
 }
 

@@ -16,7 +16,7 @@ const MAX_INTERIM: usize = 16;
 
 /// The head of an answer while it comes.
 #[derive(Debug, Default)]
-pub(super) struct Head {
+pub(super) struct ResponseHead {
     bytes: Vec<u8>,
     /// Where the interim answers end.
     start: usize,
@@ -26,7 +26,7 @@ pub(super) struct Head {
 
 /// A head that ends its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum BadHead {
+pub(super) enum InvalidHead {
     /// A header line means the answer's length but is none.
     #[error("a header line about the answer's length is malformed")]
     Ambiguous,
@@ -35,7 +35,7 @@ pub(super) enum BadHead {
     TooManyInterim,
 }
 
-impl Head {
+impl ResponseHead {
     /// Whether all of it has come. What is read next is its body, until another request is written.
     pub(super) const fn is_complete(&self) -> bool {
         self.is_complete
@@ -44,8 +44,8 @@ impl Head {
     /// Takes what was read next. Bytes behind the head are not looked at.
     ///
     /// # Errors
-    /// [`BadHead`]: an ambiguous line once its head is complete, or too many interim answers.
-    pub(super) fn read(&mut self, bytes: &[u8]) -> Result<(), BadHead> {
+    /// [`InvalidHead`]: an ambiguous line once its head is complete, or too many interim answers.
+    pub(super) fn read(&mut self, bytes: &[u8]) -> Result<(), InvalidHead> {
         if self.is_complete {
             return Ok(());
         }
@@ -60,13 +60,13 @@ impl Head {
             }
             self.interim += 1;
             if self.interim > MAX_INTERIM {
-                return Err(BadHead::TooManyInterim);
+                return Err(InvalidHead::TooManyInterim);
             }
             (self.start, seen) = (end, end);
         }
         match self.bytes.len() > MAX_HEAD {
             false => Ok(()),
-            true if self.interim > 0 => Err(BadHead::TooManyInterim),
+            true if self.interim > 0 => Err(InvalidHead::TooManyInterim),
             // hyper refuses a head so long.
             true => self.complete(),
         }
@@ -81,7 +81,7 @@ impl Head {
         end_of_head(&self.bytes, from)
     }
 
-    fn complete(&mut self) -> Result<(), BadHead> {
+    fn complete(&mut self) -> Result<(), InvalidHead> {
         *self = Self {
             is_complete: true,
             ..Self::default()
@@ -104,7 +104,7 @@ fn is_interim(head: &[u8]) -> bool {
     head.get(8..10) == Some(b" 1") && head.get(8..12) != Some(b" 101")
 }
 
-fn check(head: &[u8]) -> Result<(), BadHead> {
+fn check(head: &[u8]) -> Result<(), InvalidHead> {
     let lines = head.split(|byte| *byte == b'\n').skip(1);
     for line in lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line)) {
         let colon = line.iter().position(|byte| *byte == b':');
@@ -115,7 +115,7 @@ fn check(head: &[u8]) -> Result<(), BadHead> {
                 .iter()
                 .any(|byte| byte.is_ascii_control() && *byte != b'\t');
         if is_framing(&letters(name)) && !is_clean {
-            return Err(BadHead::Ambiguous);
+            return Err(InvalidHead::Ambiguous);
         }
     }
     Ok(())
@@ -136,8 +136,8 @@ fn letters(name: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn read(head: &str) -> Result<(), BadHead> {
-        Head::default().read(head.as_bytes())
+    fn read(head: &str) -> Result<(), InvalidHead> {
+        ResponseHead::default().read(head.as_bytes())
     }
 
     fn with(line: &str) -> String {
@@ -169,10 +169,10 @@ mod tests {
             "Transfer-Encoding: chunked\x7f",
             "tRANSFER-eNCODING;: chunked",
         ] {
-            assert_eq!(read(&with(bad)), Err(BadHead::Ambiguous), "{bad}");
+            assert_eq!(read(&with(bad)), Err(InvalidHead::Ambiguous), "{bad}");
             assert_eq!(
                 read(&with(bad).replace('\r', "")),
-                Err(BadHead::Ambiguous),
+                Err(InvalidHead::Ambiguous),
                 "{bad}"
             );
         }
@@ -182,13 +182,13 @@ mod tests {
     fn a_head_is_read_in_any_pieces_and_a_body_is_not_looked_at() {
         let bad = with("Content-Length\x0b: 2");
         for size in 1..bad.len() {
-            let mut head = Head::default();
+            let mut head = ResponseHead::default();
             let pieces = bad.as_bytes().chunks(size);
             let read: Vec<_> = pieces.map(|piece| head.read(piece)).collect();
-            assert!(read.contains(&Err(BadHead::Ambiguous)), "{size}");
+            assert!(read.contains(&Err(InvalidHead::Ambiguous)), "{size}");
         }
         let body = "HTTP/1.1 200 OK\r\n\r\nContent-Length 2\r\n\r\n";
-        let mut head = Head::default();
+        let mut head = ResponseHead::default();
         for piece in body.as_bytes().chunks(5) {
             assert_eq!(head.read(piece), Ok(()));
         }
@@ -199,7 +199,7 @@ mod tests {
         let early = "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n".repeat(2);
         assert_eq!(read(&(early.clone() + &with("Content-Length: 2"))), Ok(()));
         let bad = early + &with("Content-Length\x0b: 2");
-        assert_eq!(read(&bad), Err(BadHead::Ambiguous));
+        assert_eq!(read(&bad), Err(InvalidHead::Ambiguous));
     }
 
     #[test]
@@ -215,10 +215,10 @@ mod tests {
                 .replace("103 Early Hints", "199")
                 .repeat(MAX_INTERIM + 1),
         ] {
-            assert_eq!(read(&many), Err(BadHead::TooManyInterim), "{many}");
+            assert_eq!(read(&many), Err(InvalidHead::TooManyInterim), "{many}");
         }
         let long = early.replace('x', &"x".repeat(MAX_HEAD / 2));
-        assert_eq!(read(&long.repeat(2)), Err(BadHead::TooManyInterim));
+        assert_eq!(read(&long.repeat(2)), Err(InvalidHead::TooManyInterim));
         assert_eq!(read(&(long + &last)), Ok(()));
     }
 
@@ -226,10 +226,10 @@ mod tests {
     fn interim_answers_are_counted_however_they_are_cut() {
         let many = "\r\nHTTP/1.1 100 Continue\r\n\r\n".repeat(MAX_INTERIM + 1);
         for size in 1..64 {
-            let mut head = Head::default();
+            let mut head = ResponseHead::default();
             let pieces = many.as_bytes().chunks(size);
             let read: Vec<_> = pieces.map(|piece| head.read(piece)).collect();
-            assert!(read.contains(&Err(BadHead::TooManyInterim)), "{size}");
+            assert!(read.contains(&Err(InvalidHead::TooManyInterim)), "{size}");
         }
     }
 }

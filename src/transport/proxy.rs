@@ -28,7 +28,7 @@ pub struct Proxy {
 
 /// A proxy's address, and how it is signed in to.
 #[derive(Clone)]
-pub(super) struct Hop {
+pub(super) struct ProxyHop {
     pub(super) address: Uri,
     pub(super) authorization: Option<HeaderValue>,
 }
@@ -36,7 +36,7 @@ pub(super) struct Hop {
 /// An unusable `proxy` setting; the text says what to write instead and never holds its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct BadProxy(pub &'static str);
+pub struct InvalidProxy(pub &'static str);
 
 impl fmt::Debug for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -48,15 +48,15 @@ impl Proxy {
     /// Checks a `proxy` setting: `env`, or `http://` or `https://` with a host and no more than a port.
     ///
     /// # Errors
-    /// [`BadProxy`].
-    pub fn check(setting: &str) -> Result<(), BadProxy> {
+    /// [`InvalidProxy`].
+    pub fn check(setting: &str) -> Result<(), InvalidProxy> {
         if setting == FROM_ENVIRONMENT {
             return Ok(());
         }
-        let uri: Uri = setting.parse().map_err(|_| BadProxy(FORM))?;
-        let authority = uri.authority().ok_or(BadProxy(FORM))?.as_str();
+        let uri: Uri = setting.parse().map_err(|_| InvalidProxy(FORM))?;
+        let authority = uri.authority().ok_or(InvalidProxy(FORM))?.as_str();
         if authority.contains('@') {
-            return Err(BadProxy(
+            return Err(InvalidProxy(
                 "write it without user and password, which belong in the file that proxy_credentials_file names",
             ));
         }
@@ -64,7 +64,7 @@ impl Proxy {
         if known && uri.path() == "/" && uri.query().is_none() {
             Ok(())
         } else {
-            Err(BadProxy(FORM))
+            Err(InvalidProxy(FORM))
         }
     }
 
@@ -86,7 +86,7 @@ impl Proxy {
             reason: reason.to_owned(),
         };
         let key = |key: &str| format!("{}.{key}", section.as_str());
-        Self::check(setting).map_err(|BadProxy(reason)| bad(&key("proxy"), reason))?;
+        Self::check(setting).map_err(|InvalidProxy(reason)| bad(&key("proxy"), reason))?;
         let variable = |name: &str| {
             let named = |name: String| Some((name.clone(), variables.get(&name)?.trim()));
             let found = named(name.to_owned()).or_else(|| named(name.to_lowercase()));
@@ -127,9 +127,9 @@ impl Proxy {
     }
 
     /// The proxy for an address, unless it is to be connected to directly.
-    pub(super) fn hop(&self, address: &Uri) -> Option<Hop> {
+    pub(super) fn hop(&self, address: &Uri) -> Option<ProxyHop> {
         let intercept = self.matcher.intercept(address)?;
-        Some(Hop {
+        Some(ProxyHop {
             address: intercept.uri().clone(),
             authorization: self
                 .authorization

@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use jiff::Timestamp;
 
 use super::{Connection, TransportError, decode};
-use crate::observability::logging::told;
+use crate::observability::logging::error_chain;
 
 /// A whole answer, decoded.
 #[derive(Debug, Clone)]
@@ -163,7 +163,7 @@ async fn whole(body: Incoming, limit: usize) -> Result<Bytes, TransportError> {
         if error.is::<LengthLimitError>() {
             TransportError::TooLong
         } else {
-            TransportError::Connection(told(&*error))
+            TransportError::Connection(error_chain(&*error))
         }
     })?;
     Ok(collected.to_bytes())
@@ -178,7 +178,7 @@ async fn exactly(mut body: Incoming, length: usize) -> Result<Bytes, TransportEr
                 "the answer ended before its length".to_owned(),
             ));
         };
-        let frame = frame.map_err(|error| TransportError::Connection(told(&error)))?;
+        let frame = frame.map_err(|error| TransportError::Connection(error_chain(&error)))?;
         if let Ok(data) = frame.into_data() {
             let wanted = data.len().min(length - read.len());
             read.extend_from_slice(&data[..wanted]);

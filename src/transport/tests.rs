@@ -41,7 +41,7 @@ async fn server(scripts: Vec<Script>) -> String {
 }
 
 fn client(max_body: u64) -> Transport {
-    connect(&Settings {
+    build(&TransportConfig {
         section: Section::Upstream,
         ca_file: None,
         proxy: None,

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::credentials::Environment;
-use crate::transport::{BuildError, Proxy, Section, Settings};
+use crate::transport::{BuildError, Proxy, Section, TransportConfig};
 use crate::units::{ByteSize, HumanDuration};
 
 /// The `[upstream]` settings.
@@ -12,7 +12,7 @@ use crate::units::{ByteSize, HumanDuration};
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Kind of origin.
-    pub kind: Kind,
+    pub kind: UpstreamKind,
     /// Region whose endpoint is asked, as the vendor's SDK resolves it.
     pub region: String,
     /// Infix of the regional endpoint, such as `vpc`; empty for the public one.
@@ -68,14 +68,14 @@ pub struct Config {
 /// What is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum UpstreamKind {
     /// The vendor's API.
     Api,
     /// A parent gateway, which `endpoint` names.
     Gateway,
 }
 
-impl Kind {
+impl UpstreamKind {
     /// Who that is, for a person.
     #[must_use]
     pub const fn asked(self) -> &'static str {
@@ -90,7 +90,7 @@ impl Default for Config {
     fn default() -> Self {
         let texts = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();
         Self {
-            kind: Kind::Api,
+            kind: UpstreamKind::Api,
             region: "cn-hangzhou".to_owned(),
             network: String::new(),
             endpoint: None,
@@ -131,9 +131,9 @@ impl Config {
     ///
     /// # Errors
     /// [`BuildError`] for a proxy that cannot be used.
-    pub fn transport(&self, environment: &Environment) -> Result<Settings, BuildError> {
+    pub fn transport(&self, environment: &Environment) -> Result<TransportConfig, BuildError> {
         let (proxy, file) = (&self.proxy, &self.proxy_credentials_file);
-        Ok(Settings {
+        Ok(TransportConfig {
             proxy: Proxy::of_section(
                 Section::Upstream,
                 proxy.as_deref(),

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 use tower::ServiceExt;
 
-use super::verdict::another_image;
-use super::{Onward, Upstream, Verdict};
+use super::classify::another_image;
+use super::{Propagation, Upstream, Verdict};
 use crate::api::{Call, ImageFields};
 use crate::observability::traces::Trace;
 use crate::signing::Credentials;
@@ -19,39 +19,39 @@ impl Upstream {
     /// Judges an answer; asks once more, until `deadline`, where it names another image.
     pub(super) async fn confirm(
         &self,
-        asked: (&Call, &Onward, &Credentials),
+        asked: (&Call, &Propagation, &Credentials),
         reply: Reply,
         deadline: Instant,
         trace: &Trace,
     ) -> (Verdict, Reply) {
         let (call, _, credentials) = asked;
-        let verdict = self.judge(call, &reply, credentials);
+        let verdict = self.classify(call, &reply, credentials);
         if verdict != Verdict::Unreadable {
             return (verdict, reply);
         }
         let Some(first) = another_image(&call.operation, &reply) else {
             return (verdict, reply);
         };
-        let again = timeout_at(deadline, self.ask_alone(asked, trace)).await;
+        let again = timeout_at(deadline, self.send_on_new_connection(asked, trace)).await;
         let Ok(Some(second)) = again else {
             return (verdict, reply);
         };
         let is_same = |fields: &ImageFields| fields.image == first.image;
         let verdict = match another_image(&call.operation, &second).filter(is_same) {
             Some(fields) => Verdict::Ok(fields),
-            None => self.judge(call, &second, credentials),
+            None => self.classify(call, &second, credentials),
         };
         (verdict, second)
     }
 
     /// Asks on a new connection, signed anew. `None` where that brings no answer.
-    async fn ask_alone(
+    async fn send_on_new_connection(
         &self,
-        (call, onward, credentials): (&Call, &Onward, &Credentials),
+        (call, propagation, credentials): (&Call, &Propagation, &Credentials),
         trace: &Trace,
     ) -> Option<Reply> {
         self.metrics.upstream_resends.inc();
-        let prepared = self.prepare(call, Bytes::new(), onward, trace, credentials);
+        let prepared = self.prepare(call, Bytes::new(), propagation, trace, credentials);
         let mut request = prepared.ok()?;
         request.extensions_mut().insert(NewConnection);
         self.transport.clone().oneshot(request).await.ok()

@@ -16,14 +16,14 @@ pub struct Origin {
 /// An endpoint that cannot be asked; says what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct BadOrigin(String);
+pub struct InvalidOrigin(String);
 
 impl Origin {
     /// The origin that the settings name.
     ///
     /// # Errors
-    /// [`BadOrigin`] for an address that is none, or `http://` without leave.
-    pub fn from_config(config: &Config) -> Result<Self, BadOrigin> {
+    /// [`InvalidOrigin`] for an address that is none, or `http://` without leave.
+    pub fn from_config(config: &Config) -> Result<Self, InvalidOrigin> {
         match &config.endpoint {
             Some(endpoint) => Self::parse(endpoint, config.allow_http),
             None => Self::parse(&Self::of_region(&config.region, &config.network), false),
@@ -49,9 +49,9 @@ impl Origin {
         format!("aiworkspace{infix}.{region}.aliyuncs.com")
     }
 
-    fn parse(endpoint: &str, allow_http: bool) -> Result<Self, BadOrigin> {
+    fn parse(endpoint: &str, allow_http: bool) -> Result<Self, InvalidOrigin> {
         let form = || {
-            BadOrigin("write a host such as \"aiworkspace.cn-hangzhou.aliyuncs.com\", with https:// if you like, and no path".to_owned())
+            InvalidOrigin("write a host such as \"aiworkspace.cn-hangzhou.aliyuncs.com\", with https:// if you like, and no path".to_owned())
         };
         let uri: Uri = endpoint.trim().parse().map_err(|_| form())?;
         let authority = uri.authority().cloned().ok_or_else(form)?;
@@ -61,7 +61,7 @@ impl Origin {
             return Err(form());
         }
         if scheme == Scheme::HTTP && !allow_http {
-            return Err(BadOrigin(
+            return Err(InvalidOrigin(
                 "http:// sends signatures in the clear: write https://, or set upstream.allow_http = true for an origin on this machine".to_owned(),
             ));
         }

@@ -13,25 +13,25 @@ use crate::api::{Call, ImageId, ImageKey, Operation, OriginError};
 use crate::observability::logging::Condition;
 use crate::observability::outcome::CallResult;
 use crate::observability::traces::Trace;
-use crate::priority::{Priority, Urgency};
+use crate::priority::{Priority, SharedPriority};
 use crate::transport::Reply;
-use crate::via::{Circle, Hops};
+use crate::upstream::via::{ForwardingLoop, Hops};
 
 /// Origin of a call: the client whose turn in the queue it takes, and what a parent gateway learns. The API learns
 /// nothing: no header of a client reaches it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Onward {
+pub struct Propagation {
     /// Name of the client that causes the call; empty for the gateway itself.
     pub client: CompactString,
     /// What the request came by that the call is made for.
     pub hops: Hops,
     /// Whether the parent is to ask the origin anew. It does so only for a key that may refresh there.
-    pub anew: bool,
+    pub no_cache: bool,
     /// Whether the parent is to answer from memory or not at all. It does so only for such a key, too.
     pub only_if_cached: bool,
 }
 
-impl Onward {
+impl Propagation {
     /// The same, caused by this client.
     #[must_use]
     pub fn by(self, client: &str) -> Self {
@@ -67,7 +67,7 @@ pub enum ParentFault {
     #[error(
         "requests go in a circle, or through too many gateways: their operator must look at upstream.endpoint"
     )]
-    Circle,
+    Loop,
 }
 
 impl ParentFault {
@@ -81,7 +81,7 @@ impl ParentFault {
             | Self::Overloaded
             | Self::Unreadable
             | Self::Credential
-            | Self::Circle => CallResult::ServerError,
+            | Self::Loop => CallResult::ServerError,
         }
     }
 
@@ -89,7 +89,7 @@ impl ParentFault {
     /// would hide.
     #[must_use]
     pub const fn permits_stale(self) -> bool {
-        !matches!(self, Self::Circle)
+        !matches!(self, Self::Loop)
     }
 
     /// Whether the parent itself fails. Else it answers, fast, and what it has in memory is worth asking for.
@@ -106,7 +106,7 @@ impl ParentFault {
             "NotCached" => Self::NotCached,
             "InvalidUpstreamResponse" => Self::Unreadable,
             "CredentialRejected" => Self::Credential,
-            "LoopDetected" => Self::Circle,
+            "LoopDetected" => Self::Loop,
             _ => Self::Unavailable,
         })
     }
@@ -114,7 +114,7 @@ impl ParentFault {
 
 /// Judges what only a gateway answers: its faults, and that our key may not read images there, which is our
 /// credential's trouble. That it may not write or search so is an answer to who asked.
-pub(super) fn judge(operation: &Operation, reply: &Reply) -> Option<Verdict> {
+pub(super) fn classify(operation: &Operation, reply: &Reply) -> Option<Verdict> {
     if reply.status < 400 {
         return None;
     }
@@ -132,24 +132,28 @@ impl Upstream {
     /// What a parent is to be told of a request's way. Reads nothing where the API itself is asked.
     ///
     /// # Errors
-    /// [`Circle`] for a request that goes no further.
-    pub fn onward(&self, headers: &HeaderMap) -> Result<Onward, Circle> {
+    /// [`ForwardingLoop`] for a request that goes no further.
+    pub fn propagation(&self, headers: &HeaderMap) -> Result<Propagation, ForwardingLoop> {
         let Some(instance) = &self.instance else {
-            return Ok(Onward::default());
+            return Ok(Propagation::default());
         };
-        let hops = instance
-            .receive(headers)
-            .inspect_err(|circle| match circle {
-                // Nobody can make up this gateway's name.
-                Circle::Returned => {
-                    let (conditions, origin) = (&self.metrics.conditions, self.origin.host());
-                    conditions.occurred(Condition::GatewayLoop, "", || format!("origin {origin}"));
-                }
-                Circle::TooLong => tracing::debug!("a request came through too many gateways"),
-            })?;
-        Ok(Onward {
+        let hops =
+            instance
+                .receive(headers)
+                .inspect_err(|forwarding_loop| match forwarding_loop {
+                    // Nobody can make up this gateway's name.
+                    ForwardingLoop::Returned => {
+                        let (conditions, origin) = (&self.metrics.conditions, self.origin.host());
+                        conditions
+                            .occurred(Condition::GatewayLoop, "", || format!("origin {origin}"));
+                    }
+                    ForwardingLoop::TooLong => {
+                        tracing::debug!("a request came through too many gateways")
+                    }
+                })?;
+        Ok(Propagation {
             hops,
-            ..Onward::default()
+            ..Propagation::default()
         })
     }
 
@@ -161,13 +165,13 @@ impl Upstream {
             image,
             verbose: false,
         });
-        let onward = Onward {
+        let propagation = Propagation {
             only_if_cached: true,
-            ..Onward::default()
+            ..Propagation::default()
         };
-        let urgency = Urgency::new(Priority::Miss);
+        let priority = SharedPriority::new(Priority::Miss);
         let answer = self
-            .send(&call, Bytes::new(), &urgency, &onward, &Trace::none())
+            .send(&call, Bytes::new(), &priority, &propagation, &Trace::none())
             .await;
         match answer {
             Err(UpstreamError::Parent(ParentFault::NotCached)) => Some(true),
@@ -178,15 +182,15 @@ impl Upstream {
     }
 
     /// Writes what a parent is told. Beside the signature, as `traceparent` is.
-    pub(super) fn tell_parent(&self, onward: &Onward, headers: &mut HeaderMap) {
+    pub(super) fn write_parent_headers(&self, propagation: &Propagation, headers: &mut HeaderMap) {
         let Some(instance) = &self.instance else {
             return;
         };
-        headers.insert(VIA, instance.header(&onward.hops));
-        if onward.anew {
+        headers.insert(VIA, instance.header(&propagation.hops));
+        if propagation.no_cache {
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         }
-        if onward.only_if_cached {
+        if propagation.only_if_cached {
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("only-if-cached"));
         }
     }
@@ -204,7 +208,7 @@ mod tests {
             body: format!(r#"{{"Code":"{code}"}}"#).into(),
             connection: crate::transport::Connection::default(),
         };
-        judge(operation, &reply)
+        classify(operation, &reply)
     }
 
     #[test]
@@ -231,7 +235,7 @@ mod tests {
                 "Gateway.CredentialRejected",
                 Some(ParentFault::Credential),
             ),
-            (508, "Gateway.LoopDetected", Some(ParentFault::Circle)),
+            (508, "Gateway.LoopDetected", Some(ParentFault::Loop)),
             (504, "Gateway.NotCached", Some(ParentFault::NotCached)),
             (500, "Gateway.Internal", Some(ParentFault::Unavailable)),
             (503, "ServiceUnavailable", None),

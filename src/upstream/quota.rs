@@ -14,7 +14,7 @@ use crate::transport::Reply;
 
 /// One reading of a quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Reading {
+pub(super) struct QuotaReading {
     /// Calls allowed in the period.
     pub(super) limit: u64,
     /// Calls left in it.
@@ -25,11 +25,11 @@ pub(super) struct Reading {
 
 /// The latest reading of each scope.
 #[derive(Debug, Default)]
-pub(super) struct Quota([Option<Reading>; Scope::ALL.len()]);
+pub(super) struct Quota([Option<QuotaReading>; Scope::ALL.len()]);
 
 impl Quota {
     /// Takes the readings of an answer, and hands them on to be exported.
-    pub(super) fn learn(&mut self, reply: &Reply, now: Instant) -> Vec<(Scope, Reading)> {
+    pub(super) fn learn(&mut self, reply: &Reply, now: Instant) -> Vec<(Scope, QuotaReading)> {
         let read = |scope: Scope| {
             parse(reply.header(header_of(scope)), now).map(|reading| (scope, reading))
         };
@@ -76,7 +76,7 @@ const fn header_of(scope: Scope) -> &'static str {
     }
 }
 
-fn parse(header: &str, now: Instant) -> Option<Reading> {
+fn parse(header: &str, now: Instant) -> Option<QuotaReading> {
     let field = |name: &str| {
         let fields = header.split(',').filter_map(|field| field.split_once(':'));
         fields
@@ -84,7 +84,7 @@ fn parse(header: &str, now: Instant) -> Option<Reading> {
             .find_map(|(_, value)| value.trim().parse::<u64>().ok())
     };
     let until = now.checked_add(Duration::from_millis(field("TimeLeft")?))?;
-    Some(Reading {
+    Some(QuotaReading {
         limit: field("Limit")?,
         remain: field("Remain")?,
         until,

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use super::{Attempt, Upstream, UpstreamError, Verdict, retry};
 use crate::api::Action;
 use crate::breaker::BreakerState;
-use crate::clock::Evidence;
-use crate::observability::logging::{Condition, told};
+use crate::clock::DateSource;
+use crate::observability::logging::{Condition, error_chain};
 use crate::observability::metrics::Metrics;
 use crate::transport::Reply;
 
@@ -20,7 +20,7 @@ impl Upstream {
         };
         if error.code.starts_with("InvalidTimeStamp.") {
             let (clock, server) = (self.credentials.clock(), self.origin.host());
-            clock.learn(date, received, Evidence::Refusal, server);
+            clock.learn(date, received, DateSource::TimestampRejected, server);
         }
     }
 
@@ -36,7 +36,7 @@ impl Upstream {
             Ok(attempt) => attempt.verdict.result(),
         };
         self.metrics.called(action, result, took);
-        self.troubles.note(action, result, outcome);
+        self.recent_errors.note(action, result, outcome);
         tracing::debug!(
             operation = action.as_str(),
             result = result.as_str(),
@@ -59,11 +59,11 @@ impl Upstream {
         let attempt = match outcome {
             Err(UpstreamError::NoCredential) => return,
             Err(UpstreamError::Transport(error)) if error.is_unreadable() => {
-                return log.occurred(Condition::OriginFails, operation, || told(&**error));
+                return log.occurred(Condition::OriginFails, operation, || error_chain(&**error));
             }
             Err(error) => {
                 let host = self.origin.host().to_owned();
-                return log.occurred(Condition::OriginUnreachable, host, || told(error));
+                return log.occurred(Condition::OriginUnreachable, host, || error_chain(error));
             }
             Ok(attempt) => attempt,
         };
@@ -101,8 +101,8 @@ impl Upstream {
     }
 
     /// Reports where the shared breaker and that of an operation stand.
-    pub(super) fn report_holds(&self, action: Action) {
-        let (shared, operation) = self.protection.states(action);
+    pub(super) fn report_breakers(&self, action: Action) {
+        let (shared, operation) = self.admission.states(action);
         for (state, subject) in [(shared, "shared"), (operation, action.as_str())] {
             let log = &self.metrics.conditions;
             match state {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Request, header};
 use http_body_util::Full;
 
-use super::{Onward, Origin, Upstream, UpstreamError};
+use super::{Origin, Propagation, Upstream, UpstreamError};
 use crate::api::Call;
 use crate::observability::traces::Trace;
 use crate::signing::{self, Credentials, UnsignedRequest};
@@ -18,7 +18,7 @@ impl Upstream {
         &self,
         call: &Call,
         body: Bytes,
-        onward: &Onward,
+        propagation: &Propagation,
         trace: &Trace,
         credentials: &Credentials,
     ) -> Result<Request<Full<Bytes>>, UpstreamError> {
@@ -31,7 +31,7 @@ impl Upstream {
         }
         // Beside the signature: ACS3 covers the headers it lists, and this is none of them.
         trace.forward(request.headers_mut());
-        self.tell_parent(onward, request.headers_mut());
+        self.write_parent_headers(propagation, request.headers_mut());
         Ok(request)
     }
 

@@ -20,7 +20,7 @@ const BUDGET_WINDOW: Duration = Duration::from_secs(10);
 
 /// What all calls may spend on retries together, so that an origin in trouble gets little more to do.
 #[derive(Debug)]
-pub(super) struct Retries {
+pub(super) struct RetryPolicy {
     budget: Arc<TpsBudget>,
 }
 
@@ -35,14 +35,14 @@ pub(super) struct Attempts {
 
 /// What to do after an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum RetryDecision {
     /// It was the last.
-    Finish,
+    Stop,
     /// Try again after a pause.
     After(Duration),
 }
 
-impl Retries {
+impl RetryPolicy {
     pub(super) fn new(percent: u8) -> Self {
         let budget = TpsBudget::new(BUDGET_WINDOW, MIN_PER_SECOND, f32::from(percent) / 100.0);
         Self {
@@ -73,15 +73,15 @@ impl Attempts {
     }
 
     /// Judges an attempt. Writes are never tried again: the first may have been carried out.
-    pub(super) fn judge(
+    pub(super) fn decide(
         &mut self,
         outcome: &Result<Attempt, UpstreamError>,
         deadline: Instant,
         now: Instant,
-    ) -> Next {
+    ) -> RetryDecision {
         self.made += 1;
         if !self.is_read {
-            return Next::Finish;
+            return RetryDecision::Stop;
         }
         match outcome {
             Ok(Attempt {
@@ -89,36 +89,36 @@ impl Attempts {
                 ..
             }) if is_mended_by_signing_again(&error.code) => {
                 if std::mem::replace(&mut self.signed_again, true) {
-                    Next::Finish
+                    RetryDecision::Stop
                 } else {
-                    Next::After(Duration::ZERO)
+                    RetryDecision::After(Duration::ZERO)
                 }
             }
             Ok(Attempt {
                 verdict: Verdict::ServerError(_) | Verdict::Unreadable,
                 ..
             })
-            | Err(UpstreamError::Timeout) => self.again_within(deadline, now),
+            | Err(UpstreamError::Timeout) => self.retry_within(deadline, now),
             Err(UpstreamError::Transport(error)) if !matches!(**error, TransportError::TooLong) => {
-                self.again_within(deadline, now)
+                self.retry_within(deadline, now)
             }
             Ok(attempt) => {
                 if matches!(attempt.verdict, Verdict::Ok(_)) {
                     self.budget.deposit();
                 }
-                Next::Finish
+                RetryDecision::Stop
             }
-            Err(_) => Next::Finish,
+            Err(_) => RetryDecision::Stop,
         }
     }
 
-    fn again_within(&self, deadline: Instant, now: Instant) -> Next {
+    fn retry_within(&self, deadline: Instant, now: Instant) -> RetryDecision {
         let pause = (FIRST_PAUSE * 2u32.saturating_pow(self.made - 1)).mul_f64(fastrand::f64());
         let in_time = now + pause < deadline;
         if self.made < MAX_ATTEMPTS && in_time && self.budget.withdraw() {
-            Next::After(pause)
+            RetryDecision::After(pause)
         } else {
-            Next::Finish
+            RetryDecision::Stop
         }
     }
 }
@@ -166,9 +166,9 @@ mod tests {
         outcome: &Result<Attempt, UpstreamError>,
         left: Duration,
     ) -> u32 {
-        let (now, mut attempts) = (Instant::now(), Retries::new(20).attempts(operation));
+        let (now, mut attempts) = (Instant::now(), RetryPolicy::new(20).attempts(operation));
         (0..10)
-            .take_while(|_| attempts.judge(outcome, now + left, now) != Next::Finish)
+            .take_while(|_| attempts.decide(outcome, now + left, now) != RetryDecision::Stop)
             .count() as u32
     }
 
@@ -246,7 +246,7 @@ mod tests {
             ParentFault::NotCached,
             ParentFault::Unreadable,
             ParentFault::Credential,
-            ParentFault::Circle,
+            ParentFault::Loop,
         ] {
             let answer = answered(Verdict::Parent(fault));
             assert_eq!(retries(&get(), &answer, Duration::from_secs(60)), 0);
@@ -255,16 +255,16 @@ mod tests {
 
     #[test]
     fn all_calls_together_stay_within_the_budget() {
-        let retries = Retries::new(0);
+        let retries = RetryPolicy::new(0);
         let now = Instant::now();
         let granted = (0..1000)
             .filter(|_| {
-                let next = retries.attempts(&get()).judge(
+                let next = retries.attempts(&get()).decide(
                     &Err(UpstreamError::Timeout),
                     now + Duration::from_secs(60),
                     now,
                 );
-                next != Next::Finish
+                next != RetryDecision::Stop
             })
             .count();
         assert!(granted <= 10 * 10, "{granted}");
@@ -287,12 +287,12 @@ mod tests {
     fn pauses_are_drawn_from_a_range_that_doubles() {
         let now = Instant::now();
         let longest = (0..300).fold([Duration::ZERO; 2], |longest, _| {
-            let mut attempts = Retries::new(20).attempts(&get());
+            let mut attempts = RetryPolicy::new(20).attempts(&get());
             longest.map(|longest| {
                 let deadline = now + Duration::from_secs(60);
-                match attempts.judge(&Err(UpstreamError::Timeout), deadline, now) {
-                    Next::After(pause) => pause.max(longest),
-                    Next::Finish => panic!("the budget of two retries is spent"),
+                match attempts.decide(&Err(UpstreamError::Timeout), deadline, now) {
+                    RetryDecision::After(pause) => pause.max(longest),
+                    RetryDecision::Stop => panic!("the budget of two retries is spent"),
                 }
             })
         });
@@ -309,12 +309,12 @@ mod tests {
             ..OriginError::default()
         };
         let refused = answered(Verdict::Credential(error));
-        let retries = Retries::new(20);
+        let retries = RetryPolicy::new(20);
         for (operation, before) in [(get(), false), (Operation::AddImage, true)] {
             let mut attempts = retries.attempts(&operation);
             assert_eq!((attempts.has_signed_again(), attempts.made()), (before, 0));
             for made in 1..=2 {
-                attempts.judge(&refused, now + Duration::from_secs(60), now);
+                attempts.decide(&refused, now + Duration::from_secs(60), now);
                 assert_eq!((attempts.has_signed_again(), attempts.made()), (true, made));
             }
         }

@@ -102,7 +102,7 @@ impl Front {
         ca_file: Option<&Path>,
         proxy: Option<Proxy>,
     ) -> String {
-        let settings = transport::Settings {
+        let settings = transport::TransportConfig {
             section: transport::Section::Upstream,
             ca_file: ca_file.map(|path| path.to_str().unwrap().to_owned()),
             proxy,
@@ -110,7 +110,7 @@ impl Front {
             idle_timeout: DEADLINE,
             max_body: 1 << 20,
         };
-        let client = transport::connect(&settings).unwrap();
+        let client = transport::build(&settings).unwrap();
         let request = Request::get(format!("https://{}/", self.name(host)));
         let request = request.body(Full::default()).unwrap();
         client.oneshot(request).await.unwrap_err().to_string()

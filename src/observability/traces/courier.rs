@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tower::ServiceExt;
 
-use crate::observability::logging::{Condition, told};
+use crate::observability::logging::{Condition, error_chain};
 use crate::observability::metrics::{Export, Metrics};
 use crate::transport::Transport;
 
@@ -67,7 +67,7 @@ impl HttpClient for Courier {
                 return Ok(Response::new(reply.body));
             }
             Ok(Ok(Ok(reply))) => (Export::Refused, format!("status {}", reply.status)),
-            Ok(Ok(Err(error))) => (Export::Transport, told(&error)),
+            Ok(Ok(Err(error))) => (Export::Transport, error_chain(&error)),
             Ok(Err(timeout)) => (timeout, "no answer in time".to_owned()),
             // The runtime is being shut down.
             Err(gone) => (Export::Transport, gone.to_string()),

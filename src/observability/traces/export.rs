@@ -58,7 +58,7 @@ pub(super) fn processor(
 }
 
 fn transport(config: &Config) -> Result<Transport, BadTraces> {
-    let settings = transport::Settings {
+    let settings = transport::TransportConfig {
         section: transport::Section::Traces,
         ca_file: config.ca_file.clone(),
         proxy: None,
@@ -67,7 +67,7 @@ fn transport(config: &Config) -> Result<Transport, BadTraces> {
         // An answer says next to nothing.
         max_body: 64 << 10,
     };
-    Ok(transport::connect(&settings)?)
+    Ok(transport::build(&settings)?)
 }
 
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! A machine with a wrong clock, and keys with invisible characters around them.
 
 use jiff::{SignedDuration, Timestamp};
-use pai_image_gateway::clock::Evidence;
+use pai_image_gateway::clock::DateSource;
 use pai_image_gateway::credentials::{Config, Environment, SourceName};
 use serde_json::json;
 
@@ -65,7 +65,7 @@ async fn an_offset_that_the_origin_told_serves_sts_too() {
     let now = Timestamp::now();
     let theirs = now + SignedDuration::from_mins(20);
     let clock = provider.clock();
-    clock.learn(theirs, now, Evidence::Refusal, "the origin");
+    clock.learn(theirs, now, DateSource::TimestampRejected, "the origin");
     provider.load().await.unwrap();
     assert_eq!(sts.asked().len(), 1);
 }

@@ -17,7 +17,7 @@ const MAX_WORD: usize = 64;
 
 /// One attempt that went wrong. It has words alone: no body, no message, nothing that was signed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Trouble {
+pub struct RecentError {
     /// When it ended.
     pub time: String,
     /// What was asked.
@@ -30,11 +30,11 @@ pub struct Trouble {
     pub request_id: Option<String>,
 }
 
-/// The latest troubles, at most [`KEPT`].
+/// The latest errors, at most [`KEPT`].
 #[derive(Debug, Default)]
-pub(super) struct Troubles(Mutex<VecDeque<Trouble>>);
+pub(super) struct RecentErrors(Mutex<VecDeque<RecentError>>);
 
-impl Troubles {
+impl RecentErrors {
     /// Keeps what an attempt came to, unless it came to an answer about what was asked.
     pub(super) fn note(
         &self,
@@ -51,7 +51,7 @@ impl Troubles {
             code = word(&error.code);
             request_id = word(reply.request_id()).or_else(|| word(&error.request_id));
         }
-        self.keep(Trouble {
+        self.keep(RecentError {
             time: Timestamp::now().to_string(),
             operation: action.as_str(),
             result: result.as_str(),
@@ -61,16 +61,16 @@ impl Troubles {
     }
 
     /// All that are kept, the newest first.
-    pub(super) fn latest(&self) -> Vec<Trouble> {
+    pub(super) fn latest(&self) -> Vec<RecentError> {
         self.0.lock().iter().rev().cloned().collect()
     }
 
-    fn keep(&self, trouble: Trouble) {
+    fn keep(&self, error: RecentError) {
         let mut kept = self.0.lock();
         if kept.len() == KEPT {
             kept.pop_front();
         }
-        kept.push_back(trouble);
+        kept.push_back(error);
     }
 }
 
@@ -109,17 +109,17 @@ mod tests {
 
     #[test]
     fn the_latest_fifty_are_kept_the_newest_first() {
-        let troubles = Troubles::default();
+        let recent_errors = RecentErrors::default();
         let get = Action::GetImage;
-        troubles.note(get, CallResult::Ok, &attempt(200, "{}"));
-        troubles.note(get, CallResult::NotFound, &attempt(404, "{}"));
-        assert!(troubles.latest().is_empty());
+        recent_errors.note(get, CallResult::Ok, &attempt(200, "{}"));
+        recent_errors.note(get, CallResult::NotFound, &attempt(404, "{}"));
+        assert!(recent_errors.latest().is_empty());
         for _ in 0..KEPT {
-            troubles.note(get, CallResult::Timeout, &Err(UpstreamError::Timeout));
+            recent_errors.note(get, CallResult::Timeout, &Err(UpstreamError::Timeout));
         }
         let body = r#"{"Code":"ServiceUnavailable","RequestId":"A-1","Message":"secret"}"#;
-        troubles.note(get, CallResult::ServerError, &attempt(503, body));
-        let latest = troubles.latest();
+        recent_errors.note(get, CallResult::ServerError, &attempt(503, body));
+        let latest = recent_errors.latest();
         assert_eq!(latest.len(), KEPT);
         let [newest, before, ..] = latest.as_slice() else {
             panic!("there are fifty")

@@ -4,7 +4,7 @@ use super::{Attempt, UpstreamError};
 use crate::observability::traces::Trace;
 
 /// Tells how an attempt ended; of what was sent and answered, ids and statuses alone.
-pub(super) fn tell(step: &Trace, outcome: &Result<Attempt, UpstreamError>) {
+pub(super) fn record(step: &Trace, outcome: &Result<Attempt, UpstreamError>) {
     match outcome {
         Ok(attempt) => {
             let reply = &attempt.reply;

@@ -58,15 +58,15 @@ impl Subject {
     }
 }
 
-/// Refusals of one operation since its last success; at most [`SUBJECTS`] of each kind.
+/// ForbiddenBurst of one operation since its last success; at most [`SUBJECTS`] of each kind.
 #[derive(Debug, Default)]
-pub(super) struct Refusals {
+pub(super) struct ForbiddenBurst {
     has_succeeded: bool,
     refused: VecDeque<CompactString>,
     withdrawn: VecDeque<(CompactString, Instant)>,
 }
 
-impl Refusals {
+impl ForbiddenBurst {
     /// Notes that the operation succeeded.
     pub(super) fn succeeded(&mut self) {
         self.has_succeeded = true;
@@ -102,7 +102,7 @@ impl Refusals {
 /// Subjects that were answered with 200, as keyed fingerprints in a table of fixed size: a newer subject takes the
 /// place of an older one, and a forgotten subject counts as never answered.
 #[derive(Debug)]
-pub(super) struct Answered {
+pub(super) struct AnsweredSubjects {
     keys: RandomState,
     table: Box<[u64]>,
 }
@@ -110,7 +110,7 @@ pub(super) struct Answered {
 /// 512 KiB; more images than the documented account has.
 const PLACES: usize = 1 << 16;
 
-impl Default for Answered {
+impl Default for AnsweredSubjects {
     fn default() -> Self {
         Self {
             keys: RandomState::new(),
@@ -119,7 +119,7 @@ impl Default for Answered {
     }
 }
 
-impl Answered {
+impl AnsweredSubjects {
     pub(super) fn note(&mut self, subject: &Subject) {
         let print = self.print(subject);
         if let Some(place) = self.table.get_mut(place_of(print)) {
@@ -146,13 +146,13 @@ mod tests {
     use super::*;
     use crate::api::{ImageId, ImageKey, Operation, Query};
 
-    fn note(refusals: &mut Refusals, id: &str, was_answered: bool, now: Instant) -> bool {
+    fn note(refusals: &mut ForbiddenBurst, id: &str, was_answered: bool, now: Instant) -> bool {
         refusals.note(&id.into(), was_answered, now)
     }
 
     #[test]
     fn three_refused_before_any_success_are_the_credentials_trouble() {
-        let (now, mut refusals) = (Instant::now(), Refusals::default());
+        let (now, mut refusals) = (Instant::now(), ForbiddenBurst::default());
         assert!(!note(&mut refusals, "a", false, now));
         assert!(!note(&mut refusals, "a", false, now));
         assert!(!note(&mut refusals, "b", false, now));
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn three_known_ones_withdrawn_within_ten_seconds_are_the_credentials_trouble() {
-        let (start, mut refusals) = (Instant::now(), Refusals::default());
+        let (start, mut refusals) = (Instant::now(), ForbiddenBurst::default());
         refusals.succeeded();
         let at = |second| start + Duration::from_secs(second);
         assert!(!note(&mut refusals, "a", true, at(0)));
@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn what_was_answered_is_known_by_operation() {
-        let mut answered = Answered::default();
+        let mut answered = AnsweredSubjects::default();
         let subject = |action, id: &str| Subject {
             action,
             id: id.into(),
@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn another_credential_is_judged_anew() {
-        let (now, mut refusals) = (Instant::now(), Refusals::default());
+        let (now, mut refusals) = (Instant::now(), ForbiddenBurst::default());
         refusals.succeeded();
         refusals.credential_changed();
         assert!(!note(&mut refusals, "a", false, now));
@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn the_ten_seconds_end_with_the_tenth() {
         for (last, is_credentials) in [(9_999, true), (10_000, false)] {
-            let (start, mut refusals) = (Instant::now(), Refusals::default());
+            let (start, mut refusals) = (Instant::now(), ForbiddenBurst::default());
             refusals.succeeded();
             assert!(!note(&mut refusals, "a", true, start));
             assert!(!note(&mut refusals, "b", true, start));
@@ -273,7 +273,7 @@ mod tests {
     /// Two of a hundred subjects rarely share a place of the table.
     #[test]
     fn many_answered_subjects_are_known_at_once() {
-        let mut answered = Answered::default();
+        let mut answered = AnsweredSubjects::default();
         let subjects = [(); 100].map(|()| Subject {
             action: Action::GetImage,
             id: CompactString::from(fastrand::u64(..).to_string()),

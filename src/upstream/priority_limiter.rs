@@ -11,17 +11,17 @@ use compact_str::CompactString;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use crate::priority::Urgency;
+use crate::priority::SharedPriority;
 
-/// The gate. Clones share it.
+/// The limiter. Clones share it.
 #[derive(Debug, Clone)]
-pub(super) struct Gate(Arc<Mutex<State>>);
+pub(super) struct PriorityLimiter(Arc<Mutex<LimiterState>>);
 
 #[derive(Debug)]
-struct State {
+struct LimiterState {
     free: usize,
     max_queue: usize,
-    queue: Vec<Waiting>,
+    queue: Vec<QueuedCall>,
     /// Turns given so far.
     turns: u64,
     /// The latest turn of each client in the queue.
@@ -29,26 +29,26 @@ struct State {
 }
 
 #[derive(Debug)]
-struct Waiting {
-    urgency: Urgency,
+struct QueuedCall {
+    priority: SharedPriority,
     client: CompactString,
-    turn: oneshot::Sender<Permit>,
+    turn: oneshot::Sender<LimiterPermit>,
 }
 
 /// The right to make one call; given back when dropped, and then to whoever is most urgent.
 #[derive(Debug)]
-pub(super) struct Permit(Gate);
+pub(super) struct LimiterPermit(PriorityLimiter);
 
 /// The queue is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("too many calls to the origin are waiting")]
-pub(super) struct Full;
+pub(super) struct QueueFull;
 
-impl Gate {
+impl PriorityLimiter {
     /// Lets `at_once` calls through, and as many as `max_queue` wait.
     #[must_use]
     pub(super) fn new(at_once: usize, max_queue: usize) -> Self {
-        Self(Arc::new(Mutex::new(State {
+        Self(Arc::new(Mutex::new(LimiterState {
             free: at_once,
             max_queue,
             queue: Vec::new(),
@@ -60,31 +60,35 @@ impl Gate {
     /// Waits for a turn, for as long as the caller likes; dropping the wait leaves the queue.
     ///
     /// # Errors
-    /// [`Full`], at once.
-    pub(super) async fn enter(&self, urgency: &Urgency, client: &str) -> Result<Permit, Full> {
+    /// [`QueueFull`], at once.
+    pub(super) async fn acquire(
+        &self,
+        priority: &SharedPriority,
+        client: &str,
+    ) -> Result<LimiterPermit, QueueFull> {
         let turn = {
             let mut state = self.0.lock();
             if state.free > 0 {
                 state.free -= 1;
-                return Ok(Permit(self.clone()));
+                return Ok(LimiterPermit(self.clone()));
             }
             state.leave();
             if state.queue.len() >= state.max_queue && !state.make_room(client) {
-                return Err(Full);
+                return Err(QueueFull);
             }
             let (turn, mine) = oneshot::channel();
-            state.queue.push(Waiting {
-                urgency: urgency.clone(),
+            state.queue.push(QueuedCall {
+                priority: priority.clone(),
                 client: client.into(),
                 turn,
             });
             mine
         };
-        turn.await.map_err(|_| Full)
+        turn.await.map_err(|_| QueueFull)
     }
 
     /// Takes the next out of the queue; else frees the place.
-    fn next(&self) -> Option<oneshot::Sender<Permit>> {
+    fn next(&self) -> Option<oneshot::Sender<LimiterPermit>> {
         let mut state = self.0.lock();
         state.leave();
         let Some(place) = state.first() else {
@@ -100,7 +104,7 @@ impl Gate {
     }
 }
 
-impl State {
+impl LimiterState {
     /// Forgets those who no longer wait.
     fn leave(&mut self) {
         self.queue.retain(|waiting| !waiting.turn.is_closed());
@@ -111,7 +115,7 @@ impl State {
         let places = self.queue.iter().enumerate();
         let next = places.min_by_key(|(place, waiting)| {
             let latest = self.latest.get(&waiting.client).copied().unwrap_or(0);
-            (Reverse(waiting.urgency.now()), latest, *place)
+            (Reverse(waiting.priority.now()), latest, *place)
         });
         next.map(|(place, _)| place)
     }
@@ -137,7 +141,7 @@ impl State {
     }
 }
 
-impl Drop for Permit {
+impl Drop for LimiterPermit {
     fn drop(&mut self) {
         // A permit that its receiver no longer wants comes back here by its own drop.
         if let Some(turn) = self.0.next() {
@@ -156,22 +160,25 @@ mod tests {
     use super::*;
     use crate::priority::Priority;
 
-    fn urgency(priority: Priority) -> Urgency {
-        Urgency::new(priority)
+    fn priority(priority: Priority) -> SharedPriority {
+        SharedPriority::new(priority)
     }
 
     #[tokio::test]
     async fn the_most_urgent_goes_first_and_equals_in_turn() {
-        let gate = Gate::new(1, 10);
-        let held = gate.enter(&urgency(Priority::Miss), "a").await.unwrap();
+        let limiter = PriorityLimiter::new(1, 10);
+        let held = limiter
+            .acquire(&priority(Priority::Miss), "a")
+            .await
+            .unwrap();
         let (background, first, second) = (
-            urgency(Priority::Background),
-            urgency(Priority::Miss),
-            urgency(Priority::Miss),
+            priority(Priority::Background),
+            priority(Priority::Miss),
+            priority(Priority::Miss),
         );
-        let mut background = pin!(gate.enter(&background, "a"));
-        let mut first = pin!(gate.enter(&first, "a"));
-        let mut second = pin!(gate.enter(&second, "a"));
+        let mut background = pin!(limiter.acquire(&background, "a"));
+        let mut first = pin!(limiter.acquire(&first, "a"));
+        let mut second = pin!(limiter.acquire(&second, "a"));
         assert!(poll!(&mut background).is_pending());
         assert!(poll!(&mut first).is_pending());
         assert!(poll!(&mut second).is_pending());
@@ -188,12 +195,15 @@ mod tests {
 
     #[tokio::test]
     async fn urgency_that_rises_while_waiting_counts() {
-        let gate = Gate::new(1, 10);
-        let held = gate.enter(&urgency(Priority::Miss), "a").await.unwrap();
-        let (forced, raised) = (urgency(Priority::Forced), urgency(Priority::Background));
+        let limiter = PriorityLimiter::new(1, 10);
+        let held = limiter
+            .acquire(&priority(Priority::Miss), "a")
+            .await
+            .unwrap();
+        let (forced, raised) = (priority(Priority::Forced), priority(Priority::Background));
         let (mut first, mut second) = (
-            pin!(gate.enter(&forced, "a")),
-            pin!(gate.enter(&raised, "a")),
+            pin!(limiter.acquire(&forced, "a")),
+            pin!(limiter.acquire(&raised, "a")),
         );
         assert!(poll!(&mut first).is_pending() && poll!(&mut second).is_pending());
         raised.raise(Priority::Miss);
@@ -203,15 +213,15 @@ mod tests {
 
     #[tokio::test]
     async fn the_queue_is_bounded_and_those_who_leave_make_room() {
-        let gate = Gate::new(1, 1);
-        let miss = urgency(Priority::Miss);
-        let held = gate.enter(&miss, "a").await.unwrap();
+        let limiter = PriorityLimiter::new(1, 1);
+        let miss = priority(Priority::Miss);
+        let held = limiter.acquire(&miss, "a").await.unwrap();
         {
-            let mut waiting = pin!(gate.enter(&miss, "a"));
+            let mut waiting = pin!(limiter.acquire(&miss, "a"));
             assert!(poll!(&mut waiting).is_pending());
-            assert_eq!(gate.enter(&miss, "a").await.err(), Some(Full));
+            assert_eq!(limiter.acquire(&miss, "a").await.err(), Some(QueueFull));
         }
-        let mut waiting = pin!(gate.enter(&miss, "a"));
+        let mut waiting = pin!(limiter.acquire(&miss, "a"));
         assert!(poll!(&mut waiting).is_pending());
         drop(held);
         assert!(poll!(&mut waiting).is_ready());
@@ -219,26 +229,28 @@ mod tests {
 
     #[tokio::test]
     async fn a_turn_given_to_one_who_left_is_not_lost() {
-        let gate = Gate::new(1, 2);
-        let miss = urgency(Priority::Miss);
-        let held = gate.enter(&miss, "a").await.unwrap();
-        let mut gone = Box::pin(gate.enter(&miss, "a"));
+        let limiter = PriorityLimiter::new(1, 2);
+        let miss = priority(Priority::Miss);
+        let held = limiter.acquire(&miss, "a").await.unwrap();
+        let mut gone = Box::pin(limiter.acquire(&miss, "a"));
         assert!(poll!(&mut gone).is_pending());
         drop(held);
         drop(gone);
-        assert!(gate.enter(&miss, "a").await.is_ok());
+        assert!(limiter.acquire(&miss, "a").await.is_ok());
     }
 
     #[tokio::test]
     async fn turns_go_round_by_client_among_equals() {
-        let gate = Gate::new(1, 10);
-        let miss = urgency(Priority::Miss);
-        let held = gate.enter(&miss, "a").await.unwrap();
-        let mut many: Vec<_> = (0..4).map(|_| Box::pin(gate.enter(&miss, "a"))).collect();
+        let limiter = PriorityLimiter::new(1, 10);
+        let miss = priority(Priority::Miss);
+        let held = limiter.acquire(&miss, "a").await.unwrap();
+        let mut many: Vec<_> = (0..4)
+            .map(|_| Box::pin(limiter.acquire(&miss, "a")))
+            .collect();
         for waiting in &mut many {
             assert!(poll!(waiting).is_pending());
         }
-        let mut one = Box::pin(gate.enter(&miss, "b"));
+        let mut one = Box::pin(limiter.acquire(&miss, "b"));
         assert!(poll!(&mut one).is_pending());
         // The first client's turn begins the round: it has had none while anybody waited.
         drop(held);
@@ -252,17 +264,19 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_queue_has_room_for_who_has_fewer_calls_in_it() {
-        let gate = Gate::new(1, 3);
-        let miss = urgency(Priority::Miss);
-        let held = gate.enter(&miss, "a").await.unwrap();
-        let mut many: Vec<_> = (0..3).map(|_| Box::pin(gate.enter(&miss, "a"))).collect();
+        let limiter = PriorityLimiter::new(1, 3);
+        let miss = priority(Priority::Miss);
+        let held = limiter.acquire(&miss, "a").await.unwrap();
+        let mut many: Vec<_> = (0..3)
+            .map(|_| Box::pin(limiter.acquire(&miss, "a")))
+            .collect();
         for waiting in &mut many {
             assert!(poll!(waiting).is_pending());
         }
-        assert_eq!(gate.enter(&miss, "a").await.err(), Some(Full));
-        let mut one = Box::pin(gate.enter(&miss, "b"));
+        assert_eq!(limiter.acquire(&miss, "a").await.err(), Some(QueueFull));
+        let mut one = Box::pin(limiter.acquire(&miss, "b"));
         assert!(poll!(&mut one).is_pending());
-        assert!(matches!(poll!(&mut many[2]), Poll::Ready(Err(Full))));
+        assert!(matches!(poll!(&mut many[2]), Poll::Ready(Err(QueueFull))));
         assert!(poll!(&mut many[1]).is_pending());
         drop(held);
     }

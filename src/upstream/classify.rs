@@ -68,7 +68,7 @@ impl Verdict {
 
 /// Codes and texts that mean something, by pattern: `*` matches any text, upper and lower case are alike.
 #[derive(Debug, Clone)]
-pub struct Codes {
+pub struct Classifier {
     not_found: Vec<WildMatch>,
     forbidden: Vec<WildMatch>,
     account: Vec<WildMatch>,
@@ -82,7 +82,7 @@ const WITHHELD: &str = "The origin's message is withheld: it quotes what the gat
 /// Shorter key ids and tokens are not looked for: they would be found in any text.
 const SHORTEST_SECRET: usize = 4;
 
-impl Codes {
+impl Classifier {
     /// Compiles the patterns of the settings.
     #[must_use]
     pub fn new(config: &Config) -> Self {
@@ -104,23 +104,28 @@ impl Codes {
 
     /// Judges an answer to a request that was signed with this credential.
     #[must_use]
-    pub fn judge(&self, operation: &Operation, reply: &Reply, signed: &Credentials) -> Verdict {
+    pub fn classify(&self, operation: &Operation, reply: &Reply, signed: &Credentials) -> Verdict {
         match reply.status {
-            200..300 if operation.is_write() => self.judge_written(operation, reply, signed),
-            200 => self.judge_read(operation, reply, signed),
-            _ => self.judge_error(operation, reply, signed),
+            200..300 if operation.is_write() => self.classify_written(operation, reply, signed),
+            200 => self.classify_read(operation, reply, signed),
+            _ => self.classify_error(operation, reply, signed),
         }
     }
 
     /// A write that was answered with any 2xx was carried out. Only an answer that quotes our credential stays here.
-    fn judge_written(&self, operation: &Operation, reply: &Reply, signed: &Credentials) -> Verdict {
-        match self.judge_error(operation, reply, signed) {
+    fn classify_written(
+        &self,
+        operation: &Operation,
+        reply: &Reply,
+        signed: &Credentials,
+    ) -> Verdict {
+        match self.classify_error(operation, reply, signed) {
             Verdict::Credential(error) => Verdict::Credential(error),
             _ => Verdict::Ok(ImageFields::parse(&reply.body).unwrap_or_default()),
         }
     }
 
-    fn judge_read(&self, operation: &Operation, reply: &Reply, signed: &Credentials) -> Verdict {
+    fn classify_read(&self, operation: &Operation, reply: &Reply, signed: &Credentials) -> Verdict {
         let Ok(fields) = ImageFields::parse(&reply.body) else {
             return Verdict::Unreadable;
         };
@@ -131,7 +136,7 @@ impl Codes {
             _ => true,
         };
         if !is_answer {
-            return match self.judge_error(operation, reply, signed) {
+            return match self.classify_error(operation, reply, signed) {
                 Verdict::Foreign(_) => Verdict::Unreadable,
                 verdict => verdict,
             };
@@ -144,7 +149,12 @@ impl Codes {
     }
 
     /// Judges an error, also one that was told with 200: then the Code alone decides.
-    fn judge_error(&self, operation: &Operation, reply: &Reply, signed: &Credentials) -> Verdict {
+    fn classify_error(
+        &self,
+        operation: &Operation,
+        reply: &Reply,
+        signed: &Credentials,
+    ) -> Verdict {
         let error = self.readable(reply, signed);
         let code = error.code.as_str();
         let with = |status| OriginError {
@@ -207,7 +217,7 @@ impl Codes {
     }
 }
 
-/// Returns the fields of an image that names another id than the one asked for; [`Codes::judge`] calls it unreadable.
+/// Returns the fields of an image that names another id than the one asked for; [`Classifier::classify`] calls it unreadable.
 pub(super) fn another_image(operation: &Operation, reply: &Reply) -> Option<ImageFields> {
     let fields = ImageFields::parse(&reply.body).ok()?;
     let is_image = reply.status == 200 && fields.present.is_image();

@@ -33,10 +33,10 @@ pub enum UpstreamError {
     Credential(String),
     /// The origin fails, so the call was not sent.
     #[error("the origin fails; calls are held back until it is back")]
-    HeldBack,
+    CircuitOpen,
     /// Too many calls wait, or the quota is kept for more urgent ones; not sent.
     #[error("too many calls to the origin are waiting")]
-    Shed,
+    Overloaded,
     /// A parent gateway has no answer.
     #[error(transparent)]
     Parent(ParentFault),
@@ -53,8 +53,8 @@ impl UpstreamError {
             Self::Timeout => CallResult::Timeout,
             Self::Transport(error) if error.is_unreadable() => CallResult::ServerError,
             Self::Transport(_) => CallResult::Transport,
-            Self::Throttled(_) | Self::Shed => CallResult::Throttled,
-            Self::Server(_) | Self::Unreadable | Self::HeldBack => CallResult::ServerError,
+            Self::Throttled(_) | Self::Overloaded => CallResult::Throttled,
+            Self::Server(_) | Self::Unreadable | Self::CircuitOpen => CallResult::ServerError,
             Self::Credential(_) | Self::NoCredential => CallResult::Credential,
             Self::Refused(_) => CallResult::ClientError,
             Self::Parent(fault) => fault.result(),
@@ -73,8 +73,8 @@ impl UpstreamError {
             | Self::Server(_)
             | Self::Refused(_)
             | Self::Unreadable
-            | Self::HeldBack
-            | Self::Shed
+            | Self::CircuitOpen
+            | Self::Overloaded
             | Self::Credential(_)
             | Self::NoCredential => true,
         }
@@ -83,6 +83,6 @@ impl UpstreamError {
     /// Whether it is about the request that began the fetch rather than about the image: who joined may try alone.
     #[must_use]
     pub const fn is_the_starters(&self) -> bool {
-        matches!(self, Self::Shed | Self::Parent(ParentFault::Circle))
+        matches!(self, Self::Overloaded | Self::Parent(ParentFault::Loop))
     }
 }

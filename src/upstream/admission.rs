@@ -8,28 +8,28 @@ use secrecy::ExposeSecret;
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
-use super::gate::{Gate, Permit};
-use super::holds::{Ending, Holds, Passes};
-use super::refusals::Subject;
+use super::breakers::{AttemptOutcome, BreakerPasses, Breakers};
+use super::forbidden_burst::Subject;
+use super::priority_limiter::{LimiterPermit, PriorityLimiter};
 use super::{Config, UpstreamError};
 use crate::api::Action;
 use crate::breaker::{BreakerState, Limits};
 use crate::observability::metrics::{HoldReason, QuotaScope};
-use crate::priority::Urgency;
+use crate::priority::SharedPriority;
 use crate::signing::Credentials;
 use crate::transport::Reply;
 
 /// Decides which calls go.
 #[derive(Debug)]
-pub(super) struct Protection {
-    gate: Gate,
-    holds: Mutex<Holds>,
-    signer: Mutex<Signer>,
+pub(super) struct Admission {
+    limiter: PriorityLimiter,
+    breakers: Mutex<Breakers>,
+    signer: Mutex<LastSigner>,
 }
 
 /// The credential that signed last, as much of it as tells another one apart.
 #[derive(Debug, Default)]
-struct Signer {
+struct LastSigner {
     hasher: RandomState,
     /// Fingerprint of id, secret and token; none before the first call.
     print: Option<u64>,
@@ -38,15 +38,15 @@ struct Signer {
 
 /// A call that may go. Dropped without an end, it frees its place all the same.
 #[derive(Debug)]
-pub(super) struct Admitted<'a> {
-    holds: &'a Mutex<Holds>,
+pub(super) struct CallPermit<'a> {
+    breakers: &'a Mutex<Breakers>,
     subject: Subject,
-    passes: Passes,
-    ending: Ending,
-    _permit: Permit,
+    passes: BreakerPasses,
+    outcome: AttemptOutcome,
+    _permit: LimiterPermit,
 }
 
-/// State of one operation, for `/status`.
+/// BreakerState of one operation, for `/status`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct OperationStatus {
     /// Where its breaker stands.
@@ -57,7 +57,7 @@ pub struct OperationStatus {
     pub quota: BTreeMap<&'static str, u64>,
 }
 
-impl Protection {
+impl Admission {
     pub(super) fn new(config: &Config) -> Self {
         let limits = Limits {
             failures: config.breaker_failures,
@@ -65,8 +65,8 @@ impl Protection {
             max_pause: config.breaker_max_pause.0,
         };
         Self {
-            gate: Gate::new(config.max_in_flight as usize, config.max_queue as usize),
-            holds: Mutex::new(Holds::new(limits)),
+            limiter: PriorityLimiter::new(config.max_in_flight as usize, config.max_queue as usize),
+            breakers: Mutex::new(Breakers::new(limits)),
             signer: Mutex::default(),
         }
     }
@@ -75,7 +75,7 @@ impl Protection {
     pub(super) fn signs_with(&self, credentials: &Credentials) {
         if let Some(is_renewal) = self.signer.lock().changes_to(credentials) {
             let now = Instant::now();
-            self.holds.lock().credential_changed(is_renewal, now);
+            self.breakers.lock().credential_changed(is_renewal, now);
         }
     }
 
@@ -83,31 +83,31 @@ impl Protection {
     pub(super) async fn admit(
         &self,
         subject: Subject,
-        urgency: &Urgency,
+        priority: &SharedPriority,
         client: &str,
         deadline: Instant,
-    ) -> Result<Admitted<'_>, UpstreamError> {
+    ) -> Result<CallPermit<'_>, UpstreamError> {
         let now = Instant::now();
         {
-            let holds = self.holds.lock();
-            if let Some(error) = holds.held(&subject, now) {
+            let breakers = self.breakers.lock();
+            if let Some(error) = breakers.held(&subject, now) {
                 return Err(error);
             }
-            let quota = &holds.operation(subject.action).quota;
-            if !quota.allows(urgency.now(), now) {
-                return Err(UpstreamError::Shed);
+            let quota = &breakers.operation(subject.action).quota;
+            if !quota.allows(priority.now(), now) {
+                return Err(UpstreamError::Overloaded);
             }
         }
-        let turn = timeout_at(deadline, self.gate.enter(urgency, client)).await;
+        let turn = timeout_at(deadline, self.limiter.acquire(priority, client)).await;
         let permit = turn
             .map_err(|_| UpstreamError::Timeout)?
-            .map_err(|_| UpstreamError::Shed)?;
-        let passes = self.holds.lock().admit(&subject, Instant::now())?;
-        Ok(Admitted {
-            holds: &self.holds,
+            .map_err(|_| UpstreamError::Overloaded)?;
+        let passes = self.breakers.lock().admit(&subject, Instant::now())?;
+        Ok(CallPermit {
+            breakers: &self.breakers,
             subject,
             passes,
-            ending: Ending::Abandoned,
+            outcome: AttemptOutcome::Abandoned,
             _permit: permit,
         })
     }
@@ -115,38 +115,38 @@ impl Protection {
     /// Notes a refusal of permission, and returns whether it concerns the whole operation.
     pub(super) fn concerns_the_operation(&self, subject: &Subject) -> bool {
         let now = Instant::now();
-        self.holds.lock().concerns_the_operation(subject, now)
+        self.breakers.lock().concerns_the_operation(subject, now)
     }
 
     /// Reads the quota off an answer, and returns it by scope.
     pub(super) fn learn(&self, action: Action, reply: &Reply) -> Vec<(QuotaScope, u64)> {
-        let mut holds = self.holds.lock();
-        let quota = &mut holds.operation_mut(action).quota;
+        let mut breakers = self.breakers.lock();
+        let quota = &mut breakers.operation_mut(action).quota;
         let readings = quota.learn(reply, Instant::now()).into_iter();
         readings
             .map(|(scope, reading)| (scope, reading.remain))
             .collect()
     }
 
-    /// State of the breaker that all operations share.
+    /// BreakerState of the breaker that all operations share.
     pub(super) fn state(&self) -> BreakerState {
-        self.holds.lock().state(Instant::now())
+        self.breakers.lock().state(Instant::now())
     }
 
     /// States of the shared breaker and of an operation's.
     pub(super) fn states(&self, action: Action) -> (BreakerState, BreakerState) {
-        let (holds, now) = (self.holds.lock(), Instant::now());
-        (holds.state(now), holds.operation(action).state(now))
+        let (breakers, now) = (self.breakers.lock(), Instant::now());
+        (breakers.state(now), breakers.operation(action).state(now))
     }
 
-    /// State of each operation that has been called.
+    /// BreakerState of each operation that has been called.
     pub(super) fn operations(&self) -> Vec<(Action, OperationStatus)> {
-        let (holds, now) = (self.holds.lock(), Instant::now());
+        let (breakers, now) = (self.breakers.lock(), Instant::now());
         let used = Action::ALL
             .into_iter()
-            .filter(|action| holds.operation(*action).is_used);
+            .filter(|action| breakers.operation(*action).is_used);
         used.map(|action| {
-            let operation = holds.operation(action);
+            let operation = breakers.operation(action);
             let held = HoldReason::ALL.into_iter();
             let held = held.filter(|reason| operation.is_held(*reason, now));
             let status = OperationStatus {
@@ -160,7 +160,7 @@ impl Protection {
     }
 }
 
-impl Signer {
+impl LastSigner {
     /// Takes a credential over. Returns whether it renews the former one, if it is another at all.
     fn changes_to(&mut self, credentials: &Credentials) -> Option<bool> {
         let token = credentials.security_token.as_ref();
@@ -175,17 +175,17 @@ impl Signer {
     }
 }
 
-impl Admitted<'_> {
+impl CallPermit<'_> {
     /// Records how the call ended.
-    pub(super) fn end(mut self, ending: Ending) {
-        self.ending = ending;
+    pub(super) fn finish(mut self, outcome: AttemptOutcome) {
+        self.outcome = outcome;
     }
 }
 
-impl Drop for Admitted<'_> {
+impl Drop for CallPermit<'_> {
     fn drop(&mut self) {
-        let mut holds = self.holds.lock();
-        holds.record(&self.subject, self.passes, &self.ending, Instant::now());
+        let mut breakers = self.breakers.lock();
+        breakers.record(&self.subject, self.passes, &self.outcome, Instant::now());
     }
 }
 
@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn another_credential_is_told_from_the_same_and_from_a_renewal() {
-        let mut signer = Signer::default();
+        let mut signer = LastSigner::default();
         for (id, secret, token, expected) in [
             ("a", "s", None, None),
             ("a", "s", None, None),

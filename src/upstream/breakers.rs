@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::forbidden_burst::{AnsweredSubjects, ForbiddenBurst, Subject};
 use super::quota::Quota;
-use super::refusals::{Answered, Refusals, Subject};
 use super::{Attempt, Throttle, UpstreamError, Verdict};
 use crate::api::{Action, OriginError};
 use crate::breaker::{Breaker, BreakerPermit, BreakerState, CallOutcome, Limits, Rejected};
@@ -27,36 +27,36 @@ const MAX_SUBJECTS: usize = 1024;
 
 /// Every breaker of one gateway.
 #[derive(Debug)]
-pub(super) struct Holds {
+pub(super) struct Breakers {
     limits: Limits,
     connection: Breaker,
-    key: Refusing<String>,
-    operations: [OperationHolds; Action::ALL.len()],
-    subjects: HashMap<Subject, Refusing<OriginError>>,
-    answered: Answered,
+    key: CauseBreaker<String>,
+    operations: [OperationBreakers; Action::ALL.len()],
+    subjects: HashMap<Subject, CauseBreaker<OriginError>>,
+    answered: AnsweredSubjects,
 }
 
 /// Breaker with the latest refusal that it holds calls back for.
 #[derive(Debug)]
-struct Refusing<T> {
+struct CauseBreaker<T> {
     breaker: Breaker,
     refusal: T,
 }
 
-/// State of one operation.
+/// BreakerState of one operation.
 #[derive(Debug)]
-pub(super) struct OperationHolds {
+pub(super) struct OperationBreakers {
     calls: Breaker,
     throttle_code: String,
-    permission: Refusing<String>,
-    refusals: Refusals,
+    permission: CauseBreaker<String>,
+    refusals: ForbiddenBurst,
     pub(super) quota: Quota,
     pub(super) is_used: bool,
 }
 
 /// Places of one call in the breakers that it passed. It must be recorded how it ended.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Passes {
+pub(super) struct BreakerPasses {
     connection: BreakerPermit,
     key: BreakerPermit,
     calls: BreakerPermit,
@@ -66,7 +66,7 @@ pub(super) struct Passes {
 
 /// End of a call, as far as the breakers are concerned.
 #[derive(Debug, Clone)]
-pub(super) enum Ending {
+pub(super) enum AttemptOutcome {
     /// The API answered about what was asked; with 200, or that there is no such image.
     Answered {
         /// Whether it was a 200.
@@ -98,7 +98,7 @@ pub(super) enum Ending {
     Abandoned,
 }
 
-impl Ending {
+impl AttemptOutcome {
     /// Reads an outcome. `is_final` is false for a refusal that a new signature may mend.
     pub(super) fn of(outcome: &Result<Attempt, UpstreamError>, is_final: bool) -> Self {
         match outcome {
@@ -186,22 +186,22 @@ impl Ending {
     }
 }
 
-impl Holds {
+impl Breakers {
     pub(super) fn new(limits: Limits) -> Self {
         Self {
             limits,
             connection: Breaker::new(limits),
-            key: Refusing::new(limits, String::new()),
-            operations: std::array::from_fn(|_| OperationHolds::new(limits)),
+            key: CauseBreaker::new(limits, String::new()),
+            operations: std::array::from_fn(|_| OperationBreakers::new(limits)),
             subjects: HashMap::new(),
-            answered: Answered::default(),
+            answered: AnsweredSubjects::default(),
         }
     }
 
     /// The reason why a call would be held back now.
     pub(super) fn held(&self, subject: &Subject, now: Instant) -> Option<UpstreamError> {
         if self.connection.rejection(now).is_some() {
-            return Some(UpstreamError::HeldBack);
+            return Some(UpstreamError::CircuitOpen);
         }
         if self.key.breaker.rejection(now).is_some() {
             return Some(UpstreamError::Credential(self.key.refusal.clone()));
@@ -212,7 +212,7 @@ impl Holds {
             return Some(UpstreamError::Credential(code));
         }
         match operation.calls.rejection(now) {
-            Some(Rejected::Failing) => return Some(UpstreamError::HeldBack),
+            Some(Rejected::Failing) => return Some(UpstreamError::CircuitOpen),
             Some(Rejected::Throttled(left)) => {
                 return Some(UpstreamError::Throttled(Throttle {
                     code: operation.throttle_code.clone(),
@@ -221,9 +221,9 @@ impl Holds {
             }
             None => {}
         }
-        let refusing = self.subjects.get(subject)?;
-        let held = refusing.breaker.rejection(now);
-        held.map(|_| UpstreamError::Refused(refusing.refusal.clone()))
+        let subject_breaker = self.subjects.get(subject)?;
+        let held = subject_breaker.breaker.rejection(now);
+        held.map(|_| UpstreamError::Refused(subject_breaker.refusal.clone()))
     }
 
     /// Lets a call go, or says why not.
@@ -231,21 +231,21 @@ impl Holds {
         &mut self,
         subject: &Subject,
         now: Instant,
-    ) -> Result<Passes, UpstreamError> {
+    ) -> Result<BreakerPasses, UpstreamError> {
         if let Some(error) = self.held(subject, now) {
             return Err(error);
         }
-        let all = |_: Rejected| UpstreamError::HeldBack;
+        let all = |_: Rejected| UpstreamError::CircuitOpen;
         let connection = self.connection.admit(now).map_err(all)?;
         let key = self.key.breaker.admit(now).map_err(all)?;
         let operation = self.operation_mut(subject.action);
         let calls = operation.calls.admit(now).map_err(all)?;
         let permission = operation.permission.breaker.admit(now).map_err(all)?;
         let subject = match self.subjects.get_mut(subject) {
-            Some(refusing) => Some(refusing.breaker.admit(now).map_err(all)?),
+            Some(subject_breaker) => Some(subject_breaker.breaker.admit(now).map_err(all)?),
             None => None,
         };
-        Ok(Passes {
+        Ok(BreakerPasses {
             connection,
             key,
             calls,
@@ -258,34 +258,40 @@ impl Holds {
     pub(super) fn record(
         &mut self,
         subject: &Subject,
-        passes: Passes,
-        ending: &Ending,
+        passes: BreakerPasses,
+        outcome: &AttemptOutcome,
         now: Instant,
     ) {
         let was_answered = self.answered.has(subject);
         self.connection
-            .record(passes.connection, ending.connection(), now);
-        self.key.breaker.record(passes.key, ending.key(), now);
-        if let Ending::KeyRefused(code) = ending {
+            .record(passes.connection, outcome.connection(), now);
+        self.key.breaker.record(passes.key, outcome.key(), now);
+        if let AttemptOutcome::KeyRefused(code) = outcome {
             self.key.refusal.clone_from(code);
         }
         let operation = self.operation_mut(subject.action);
-        operation.record(subject.action, passes, ending, was_answered, now);
-        if let Ending::Answered { is_success: true } = ending {
+        operation.record(subject.action, passes, outcome, was_answered, now);
+        if let AttemptOutcome::Answered { is_success: true } = outcome {
             self.answered.note(subject);
         }
-        self.record_subject(subject, passes, ending, now);
+        self.record_subject(subject, passes, outcome, now);
     }
 
     /// A refusal of a search and repeated complaints about an image are kept; a complaint about a search is that
     /// search's alone, and a refusal of an image is remembered by the cache.
-    fn record_subject(&mut self, subject: &Subject, passes: Passes, ending: &Ending, now: Instant) {
+    fn record_subject(
+        &mut self,
+        subject: &Subject,
+        passes: BreakerPasses,
+        outcome: &AttemptOutcome,
+        now: Instant,
+    ) {
         let pass = passes.subject.unwrap_or(BreakerPermit::Call);
-        match ending {
-            Ending::Answered { .. } => {
+        match outcome {
+            AttemptOutcome::Answered { .. } => {
                 self.subjects.remove(subject);
             }
-            Ending::Refused { error, is_denied } if subject.keeps(*is_denied) => {
+            AttemptOutcome::Refused { error, is_denied } if subject.keeps(*is_denied) => {
                 if !self.subjects.contains_key(subject) && !self.has_room(now) {
                     return;
                 }
@@ -293,18 +299,21 @@ impl Holds {
                 if *is_denied {
                     limits.failures = 1;
                 }
-                let refusing = self.subjects.entry(subject.clone());
-                let refusing = refusing.or_insert_with(|| Refusing::new(limits, error.clone()));
-                refusing.refusal.clone_from(error);
-                refusing.breaker.record(pass, CallOutcome::Failed, now);
+                let subject_breaker = self.subjects.entry(subject.clone());
+                let subject_breaker =
+                    subject_breaker.or_insert_with(|| CauseBreaker::new(limits, error.clone()));
+                subject_breaker.refusal.clone_from(error);
+                subject_breaker
+                    .breaker
+                    .record(pass, CallOutcome::Failed, now);
             }
             _ => {
-                let signal = match ending {
-                    Ending::Abandoned => CallOutcome::Abandoned,
+                let signal = match outcome {
+                    AttemptOutcome::Abandoned => CallOutcome::Abandoned,
                     _ => CallOutcome::Inconclusive,
                 };
-                if let Some(refusing) = self.subjects.get_mut(subject) {
-                    refusing.breaker.record(pass, signal, now);
+                if let Some(subject_breaker) = self.subjects.get_mut(subject) {
+                    subject_breaker.breaker.record(pass, signal, now);
                 }
             }
         }
@@ -314,7 +323,7 @@ impl Holds {
     fn has_room(&mut self, now: Instant) -> bool {
         if self.subjects.len() >= MAX_SUBJECTS {
             self.subjects
-                .retain(|_, refusing| refusing.breaker.rejection(now).is_some());
+                .retain(|_, subject_breaker| subject_breaker.breaker.rejection(now).is_some());
         }
         self.subjects.len() < MAX_SUBJECTS
     }
@@ -338,12 +347,12 @@ impl Holds {
                 operation.refusals.credential_changed();
             }
         }
-        for refusing in self.subjects.values_mut() {
-            refusing.breaker.probe_now(now);
+        for subject_breaker in self.subjects.values_mut() {
+            subject_breaker.breaker.probe_now(now);
         }
     }
 
-    /// State of the shared breaker: the worse of its two.
+    /// BreakerState of the shared breaker: the worse of its two.
     pub(super) fn state(&self, now: Instant) -> BreakerState {
         match (self.connection.state(now), self.key.breaker.state(now)) {
             (BreakerState::Open, _) | (_, BreakerState::Open) => BreakerState::Open,
@@ -352,16 +361,16 @@ impl Holds {
         }
     }
 
-    pub(super) fn operation(&self, action: Action) -> &OperationHolds {
+    pub(super) fn operation(&self, action: Action) -> &OperationBreakers {
         &self.operations[action as usize]
     }
 
-    pub(super) fn operation_mut(&mut self, action: Action) -> &mut OperationHolds {
+    pub(super) fn operation_mut(&mut self, action: Action) -> &mut OperationBreakers {
         &mut self.operations[action as usize]
     }
 }
 
-impl OperationHolds {
+impl OperationBreakers {
     fn new(limits: Limits) -> Self {
         let at_once = Limits {
             failures: 1,
@@ -370,8 +379,8 @@ impl OperationHolds {
         Self {
             calls: Breaker::new(limits),
             throttle_code: String::new(),
-            permission: Refusing::new(at_once, String::new()),
-            refusals: Refusals::default(),
+            permission: CauseBreaker::new(at_once, String::new()),
+            refusals: ForbiddenBurst::default(),
             quota: Quota::default(),
             is_used: false,
         }
@@ -380,26 +389,26 @@ impl OperationHolds {
     fn record(
         &mut self,
         action: Action,
-        passes: Passes,
-        ending: &Ending,
+        passes: BreakerPasses,
+        outcome: &AttemptOutcome,
         was_answered: bool,
         now: Instant,
     ) {
         self.is_used = true;
-        self.calls.record(passes.calls, ending.calls(action), now);
-        let permission = ending.permission(passes.permission, was_answered);
+        self.calls.record(passes.calls, outcome.calls(action), now);
+        let permission = outcome.permission(passes.permission, was_answered);
         self.permission
             .breaker
             .record(passes.permission, permission, now);
-        match ending {
-            Ending::Answered { is_success: true } => self.refusals.succeeded(),
-            Ending::NotPermitted(code) => self.permission.refusal.clone_from(code),
-            Ending::Throttled(throttle) => self.throttle_code.clone_from(&throttle.code),
+        match outcome {
+            AttemptOutcome::Answered { is_success: true } => self.refusals.succeeded(),
+            AttemptOutcome::NotPermitted(code) => self.permission.refusal.clone_from(code),
+            AttemptOutcome::Throttled(throttle) => self.throttle_code.clone_from(&throttle.code),
             _ => {}
         }
     }
 
-    /// State of the operation's breakers: the worse of them.
+    /// BreakerState of the operation's breakers: the worse of them.
     pub(super) fn state(&self, now: Instant) -> BreakerState {
         match (self.calls.state(now), self.permission.breaker.state(now)) {
             (BreakerState::Open, _) | (_, BreakerState::Open) => BreakerState::Open,
@@ -420,7 +429,7 @@ impl OperationHolds {
     }
 }
 
-impl<T> Refusing<T> {
+impl<T> CauseBreaker<T> {
     const fn new(limits: Limits, refusal: T) -> Self {
         Self {
             breaker: Breaker::new(limits),

@@ -35,16 +35,16 @@ fn reply(status: u16, body: &str, headers: &[(&'static str, &str)]) -> Reply {
 
 fn verdict(operation: &Operation, status: u16, body: &str) -> Verdict {
     let reply = reply(status, body, &[]);
-    Codes::new(&Config::default()).judge(operation, &reply, &signed())
+    Classifier::new(&Config::default()).classify(operation, &reply, &signed())
 }
 
-fn judge(operation: &Operation, status: u16, body: &str) -> CallResult {
+fn classify(operation: &Operation, status: u16, body: &str) -> CallResult {
     verdict(operation, status, body).result()
 }
 
 #[test]
 fn the_code_decides_then_the_status() {
-    let code = |status, code: &str| judge(&get(), status, &format!(r#"{{"Code":"{code}"}}"#));
+    let code = |status, code: &str| classify(&get(), status, &format!(r#"{{"Code":"{code}"}}"#));
     for (status, text, expected) in [
         (404, "ImageNotFound", CallResult::NotFound),
         (400, "InvalidImage.NotExist", CallResult::NotFound),
@@ -79,7 +79,7 @@ fn the_code_decides_then_the_status() {
     }
     let lists = Operation::ListImages;
     assert_eq!(
-        judge(&lists, 404, r#"{"Code":"Whatever"}"#),
+        classify(&lists, 404, r#"{"Code":"Whatever"}"#),
         CallResult::ClientError
     );
 }
@@ -106,7 +106,7 @@ fn without_a_code_a_status_is_no_word_of_the_api() {
                 "{status} {body}"
             );
         }
-        assert_eq!(judge(&get(), 429, body), CallResult::Throttled);
+        assert_eq!(classify(&get(), 429, body), CallResult::Throttled);
     }
 }
 
@@ -123,7 +123,7 @@ fn a_200_is_an_image_or_an_error_or_unreadable() {
         ),
         (r#"{"code":"503","success":false}"#, CallResult::ServerError),
     ] {
-        assert_eq!(judge(&get(), 200, body), expected, "{body}");
+        assert_eq!(classify(&get(), 200, body), expected, "{body}");
     }
     for body in ["{}", r#"{"status":"UP"}"#, "[]", "null", "", "<html>"] {
         assert_eq!(verdict(&get(), 200, body), Verdict::Unreadable, "{body}");
@@ -155,11 +155,11 @@ fn an_image_answers_for_the_id_that_was_asked() {
 #[test]
 fn a_page_is_what_its_operation_answers() {
     let (images, labels) = (Operation::ListImages, Operation::ListImageLabels);
-    assert_eq!(judge(&images, 200, r#"{"Images":[]}"#), CallResult::Ok);
-    assert_eq!(judge(&labels, 200, r#"{"Labels":[]}"#), CallResult::Ok);
+    assert_eq!(classify(&images, 200, r#"{"Images":[]}"#), CallResult::Ok);
+    assert_eq!(classify(&labels, 200, r#"{"Labels":[]}"#), CallResult::Ok);
     for list in [&images, &labels] {
         let error = r#"{"Code":"InternalError","Message":"m"}"#;
-        assert_eq!(judge(list, 200, error), CallResult::ServerError);
+        assert_eq!(classify(list, 200, error), CallResult::ServerError);
         assert_eq!(verdict(list, 200, "{}"), Verdict::Unreadable);
     }
 }
@@ -168,25 +168,25 @@ fn a_page_is_what_its_operation_answers() {
 fn any_2xx_of_a_write_is_its_success() {
     for status in [200, 201, 202, 204] {
         for body in ["", "<html>", r#"{"RequestId":"R"}"#, r#"{"Code":"OK"}"#] {
-            assert_eq!(judge(&Operation::AddImage, status, body), CallResult::Ok);
+            assert_eq!(classify(&Operation::AddImage, status, body), CallResult::Ok);
         }
     }
     let quoting = r#"{"Code":"SignatureDoesNotMatch","Message":"string to sign"}"#;
     assert_eq!(
-        judge(&Operation::AddImage, 200, quoting),
+        classify(&Operation::AddImage, 200, quoting),
         CallResult::Credential
     );
     assert_eq!(
-        judge(&Operation::AddImage, 302, ""),
+        classify(&Operation::AddImage, 302, ""),
         CallResult::ServerError
     );
 }
 
 #[test]
 fn a_throttle_is_told_by_the_vendors_header_and_waits_by_either() {
-    let judge = |status, body: &str, headers: &[(&'static str, &str)]| {
+    let classify = |status, body: &str, headers: &[(&'static str, &str)]| {
         let reply = reply(status, body, headers);
-        match Codes::new(&Config::default()).judge(&get(), &reply, &signed()) {
+        match Classifier::new(&Config::default()).classify(&get(), &reply, &signed()) {
             Verdict::Throttled(throttle) => Some((throttle.code, throttle.wait)),
             _ => None,
         }
@@ -195,15 +195,19 @@ fn a_throttle_is_told_by_the_vendors_header_and_waits_by_either() {
     let ms = Duration::from_millis;
     let coded = r#"{"Code":"X"}"#;
     assert_eq!(
-        judge(404, coded, &[(vendors, "250")]),
+        classify(404, coded, &[(vendors, "250")]),
         Some(("X".to_owned(), Some(ms(250))))
     );
     for nothing in ["0", "-1", "1.5", ""] {
-        assert_eq!(judge(404, coded, &[(vendors, nothing)]), None, "{nothing}");
+        assert_eq!(
+            classify(404, coded, &[(vendors, nothing)]),
+            None,
+            "{nothing}"
+        );
     }
-    assert_eq!(judge(503, coded, &[(standard, "7")]), None);
+    assert_eq!(classify(503, coded, &[(standard, "7")]), None);
     let throttled = r#"{"Code":"Throttling.User"}"#;
-    let wait = |headers: &[(&'static str, &str)]| judge(400, throttled, headers).unwrap().1;
+    let wait = |headers: &[(&'static str, &str)]| classify(400, throttled, headers).unwrap().1;
     assert_eq!(wait(&[(standard, "7")]), Some(ms(7000)));
     assert_eq!(wait(&[(standard, "7"), (vendors, "250")]), Some(ms(250)));
     assert_eq!(wait(&[(standard, "7"), (vendors, "0")]), Some(ms(7000)));
@@ -249,7 +253,7 @@ fn an_error_takes_its_request_id_from_the_header_where_its_body_has_none() {
         r#"{"Code":"ImageNotFound"}"#,
         &[("x-acs-request-id", "R-1")],
     );
-    let verdict = Codes::new(&Config::default()).judge(&get(), &reply, &signed());
+    let verdict = Classifier::new(&Config::default()).classify(&get(), &reply, &signed());
     assert!(matches!(verdict, Verdict::NotFound(error) if error.request_id == "R-1"));
 }
 

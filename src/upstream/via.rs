@@ -25,7 +25,7 @@ pub struct Instance(CompactString);
 
 /// Why a request goes no further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Circle {
+pub enum ForwardingLoop {
     /// It has come through this gateway before.
     #[error("the request has come through this gateway before")]
     Returned,
@@ -44,17 +44,17 @@ impl Instance {
     /// The hops that a request came by, unless it has gone in a circle.
     ///
     /// # Errors
-    /// [`Circle`]. This gateway's name counts wherever it stands, in a comment that never ends too.
-    pub fn receive(&self, headers: &HeaderMap) -> Result<Hops, Circle> {
+    /// [`ForwardingLoop`]. This gateway's name counts wherever it stands, in a comment that never ends too.
+    pub fn receive(&self, headers: &HeaderMap) -> Result<Hops, ForwardingLoop> {
         let mut hops = Vec::new();
         for value in headers.get_all(header::VIA) {
             if memchr::memmem::find(value.as_bytes(), self.0.as_bytes()).is_some() {
-                return Err(Circle::Returned);
+                return Err(ForwardingLoop::Returned);
             }
             hops.extend(members(value.as_bytes()).take(MAX_HOPS + 1));
         }
         if hops.len() > MAX_HOPS {
-            return Err(Circle::TooLong);
+            return Err(ForwardingLoop::TooLong);
         }
         Ok(Hops(hops))
     }
@@ -132,7 +132,7 @@ mod tests {
         headers
     }
 
-    fn onward(values: &[&str]) -> Result<String, Circle> {
+    fn propagation(values: &[&str]) -> Result<String, ForwardingLoop> {
         let hops = ours().receive(&headers(values))?;
         Ok(ours().header(&hops).to_str().unwrap().to_owned())
     }
@@ -158,10 +158,14 @@ mod tests {
             (&["1.1 a (never ends", "1.1 b"], "1.1 a, 1.1 b, "),
             (&["1.1 \u{e9}"], "1.1 unreadable, "),
         ] {
-            assert_eq!(onward(values), Ok(format!("{expected}{me}")), "{values:?}");
+            assert_eq!(
+                propagation(values),
+                Ok(format!("{expected}{me}")),
+                "{values:?}"
+            );
         }
         let long = format!("1.1 {}", "x".repeat(MAX_HOP));
-        assert_eq!(onward(&[&long]), Ok(format!("1.1 unreadable, {me}")));
+        assert_eq!(propagation(&[&long]), Ok(format!("1.1 unreadable, {me}")));
     }
 
     #[test]
@@ -173,19 +177,26 @@ mod tests {
             format!("1.1 a (never ends, 1.1 {me}"),
             format!("1.1 a\u{e9},{me}"),
         ] {
-            assert_eq!(onward(&["1.1 z", &value]), Err(Circle::Returned), "{value}");
+            assert_eq!(
+                propagation(&["1.1 z", &value]),
+                Err(ForwardingLoop::Returned),
+                "{value}"
+            );
         }
-        assert!(onward(&["1.1 pai-image-gateway-00000000000000000000000000000008"]).is_ok());
+        assert!(propagation(&["1.1 pai-image-gateway-00000000000000000000000000000008"]).is_ok());
     }
 
     #[test]
     fn five_hops_are_too_many() {
-        assert!(onward(&["1.1 a, 1.1 b", "1.1 c,1.1 d"]).is_ok());
+        assert!(propagation(&["1.1 a, 1.1 b", "1.1 c,1.1 d"]).is_ok());
         assert_eq!(
-            onward(&["1.1 a, 1.1 b", "1.1 c,1.1 d, 1.1 e"]),
-            Err(Circle::TooLong)
+            propagation(&["1.1 a, 1.1 b", "1.1 c,1.1 d, 1.1 e"]),
+            Err(ForwardingLoop::TooLong)
         );
-        assert_eq!(onward(&[&"1.1 a,".repeat(1000)]), Err(Circle::TooLong));
+        assert_eq!(
+            propagation(&[&"1.1 a,".repeat(1000)]),
+            Err(ForwardingLoop::TooLong)
+        );
     }
 
     proptest! {
@@ -201,11 +212,11 @@ mod tests {
                 let value = ours().header(&hops);
                 prop_assert!(value.len() <= MAX_HOPS * (MAX_HOP + 2) + 60);
                 let again = HeaderMap::from_iter([(header::VIA, value)]);
-                prop_assert_eq!(ours().receive(&again), Err(Circle::Returned));
+                prop_assert_eq!(ours().receive(&again), Err(ForwardingLoop::Returned));
                 let read = Instance::new(8).receive(&again);
                 match read {
                     Ok(read) => prop_assert_eq!(read.0.len(), hops.0.len() + 1),
-                    Err(circle) => prop_assert_eq!((circle, hops.0.len()), (Circle::TooLong, MAX_HOPS)),
+                    Err(forwarding_loop) => prop_assert_eq!((forwarding_loop, hops.0.len()), (ForwardingLoop::TooLong, MAX_HOPS)),
                 }
             }
         }
