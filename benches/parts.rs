@@ -10,7 +10,9 @@ use jiff::Timestamp;
 use pai_image_gateway::api::{Action, Call, ImageFields, ImageId, ImageKey};
 use pai_image_gateway::auth::Principal;
 use pai_image_gateway::cache::freshness::{Directives, Evidence};
-use pai_image_gateway::cache::{Arrival, Cache, CachedAnswer, Config, Entry, LookupResult, Policy};
+use pai_image_gateway::cache::{
+    Cache, CachedAnswer, Config, Entry, FetchedImage, LookupResult, Policy,
+};
 use pai_image_gateway::observability::metrics::Metrics;
 use pai_image_gateway::observability::outcome::Outcome;
 use pai_image_gateway::priority::Priority;
@@ -103,7 +105,7 @@ fn verify_one_request(bencher: Bencher<'_, '_>) {
 }
 
 fn entry() -> Entry {
-    let arrival = Arrival {
+    let arrival = FetchedImage {
         body: bytes::Bytes::from_static(EXAMPLE),
         fields: ImageFields::parse(EXAMPLE).expect("the example is an image"),
         request_id: Some(HeaderValue::from_static(

@@ -10,6 +10,7 @@
 //! A fetch is handed in by the caller: nothing here can reach the network. [`flight`] sees to it that
 //! one key is fetched once, and that nothing fetched before an invalidation is stored after it.
 
+pub(crate) mod byte_reader;
 mod config;
 pub mod entry;
 pub mod explain;
@@ -19,19 +20,18 @@ mod images;
 mod negative;
 pub mod parent;
 mod purge;
-pub(crate) mod reader;
-pub(crate) mod saved;
+pub(crate) mod record;
 pub mod snapshot;
 mod stale_before;
 
 pub use config::Config;
-pub use entry::{Arrival, Entry};
+pub use entry::{Entry, FetchedImage};
 pub use flight::Waiter;
 pub use freshness::{Freshness, Policy};
 pub use negative::{Negative, NegativeKind};
 pub use parent::Parent;
-pub use purge::{Scope, Thoroughness};
-pub use snapshot::Keeper;
+pub use purge::{PurgeMode, PurgeTarget};
+pub use snapshot::SnapshotWriter;
 
 use std::future::Future;
 use std::sync::{Arc, OnceLock};

@@ -346,7 +346,7 @@ impl Gateway {
                 let seen = principal
                     .authorize(entry)
                     .map_err(|Hidden| Error::Internal)?;
-                let (held, fresh_for) = (entry.held(now), entry.fresh_for());
+                let (held, fresh_for) = (entry.resident_time(now), entry.fresh_for());
                 if freshness::refresh_early(held, fresh_for, entry.took(), fastrand::f64) {
                     self.revalidate(key, &known, asker);
                 }

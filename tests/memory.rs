@@ -9,7 +9,7 @@ use http::HeaderValue;
 use jiff::Timestamp;
 use pai_image_gateway::api::{ImageFields, ImageId, ImageKey};
 use pai_image_gateway::cache::{
-    Arrival, Cache, CachedAnswer, Config, Entry, Fetch, LookupResult, Policy,
+    Cache, CachedAnswer, Config, Entry, Fetch, FetchedImage, LookupResult, Policy,
 };
 use pai_image_gateway::observability::metrics::Metrics;
 use pai_image_gateway::priority::Priority;
@@ -30,7 +30,7 @@ fn body(length: usize) -> String {
 }
 
 fn entry(body: &str) -> Arc<Entry> {
-    let arrival = Arrival {
+    let arrival = FetchedImage {
         body: Bytes::copy_from_slice(body.as_bytes()),
         fields: ImageFields::parse(body.as_bytes()).expect("an object"),
         request_id: Some(HeaderValue::from_static(

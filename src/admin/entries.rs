@@ -56,7 +56,7 @@ fn image(entry: &Entry, freshness: Freshness, policy: &Policy, now: Instant) -> 
     } = Explanation::new(policy, &evidence);
     let lived = entry.age(now);
     let ago = |span: Duration| Timestamp::now().checked_sub(span).unwrap_or_default();
-    let held = entry.held(now);
+    let held = entry.resident_time(now);
     let (sent_at, asked_at) = (ago(lived), ago(held));
     let received = ago(held.saturating_sub(entry.took()));
     if entry.purged {

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::{Admin, as_json, problem};
 use crate::api::ImageId;
-use crate::cache::{Scope, Thoroughness};
+use crate::cache::{PurgeMode, PurgeTarget};
 use crate::observability::audit::PurgeRecord;
 use crate::peer::Peer;
 use crate::response::Body;
@@ -56,11 +56,10 @@ impl Admin {
         };
         match read_order(&body.to_bytes()) {
             Err(reason) => problem(StatusCode::BAD_REQUEST, reason),
-            Ok((scope, thoroughness)) => {
+            Ok((scope, mode)) => {
                 let shared = self.shared.as_ref();
-                let purged =
-                    shared_cache::invalidate(shared, &self.cache, &scope, thoroughness).await;
-                self.note_purge(peer, &record(&scope, thoroughness, purged));
+                let purged = shared_cache::invalidate(shared, &self.cache, &scope, mode).await;
+                self.note_purge(peer, &record(&scope, mode, purged));
                 as_json(&json!({ "purged": purged }))
             }
         }
@@ -84,22 +83,22 @@ impl Admin {
     }
 }
 
-fn record(scope: &Scope, thoroughness: Thoroughness, purged: u64) -> PurgeRecord {
+fn record(scope: &PurgeTarget, mode: PurgeMode, purged: u64) -> PurgeRecord {
     let (image_id, workspace_id) = match scope {
-        Scope::Image(image) => (Some(image.as_str().to_owned()), None),
-        Scope::Workspace(workspace) => (None, Some(workspace.clone())),
-        Scope::All => (None, None),
+        PurgeTarget::Image(image) => (Some(image.as_str().to_owned()), None),
+        PurgeTarget::Workspace(workspace) => (None, Some(workspace.clone())),
+        PurgeTarget::All => (None, None),
     };
     PurgeRecord {
         image_id,
         workspace_id,
-        soft: thoroughness == Thoroughness::Soft,
+        soft: mode == PurgeMode::Soft,
         purged,
     }
 }
 
 /// Reads `{"image":…}`, `{"workspace":…}` or `{"all":true}`, with an optional `"soft"`.
-fn read_order(body: &[u8]) -> Result<(Scope, Thoroughness), &'static str> {
+fn read_order(body: &[u8]) -> Result<(PurgeTarget, PurgeMode), &'static str> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Order {
@@ -114,18 +113,18 @@ fn read_order(body: &[u8]) -> Result<(Scope, Thoroughness), &'static str> {
     let order: Order = serde_json::from_slice(body).map_err(|_| FORM)?;
     let scope = match (order.image, order.workspace, order.all) {
         (Some(image), None, None) => {
-            Scope::Image(ImageId::parse(&image).map_err(|_| "this is no ImageId")?)
+            PurgeTarget::Image(ImageId::parse(&image).map_err(|_| "this is no ImageId")?)
         }
-        (None, Some(workspace), None) => Scope::Workspace(workspace),
-        (None, None, Some(true)) => Scope::All,
+        (None, Some(workspace), None) => PurgeTarget::Workspace(workspace),
+        (None, None, Some(true)) => PurgeTarget::All,
         _ => return Err(FORM),
     };
     Ok((
         scope,
         if order.soft {
-            Thoroughness::Soft
+            PurgeMode::Soft
         } else {
-            Thoroughness::Hard
+            PurgeMode::Hard
         },
     ))
 }
@@ -136,14 +135,14 @@ mod tests {
 
     #[test]
     fn only_a_clear_order_purges() {
-        let image = Scope::Image(ImageId::parse("a").unwrap());
+        let image = PurgeTarget::Image(ImageId::parse("a").unwrap());
         assert_eq!(
             read_order(br#"{"image":"a"}"#),
-            Ok((image, Thoroughness::Hard))
+            Ok((image, PurgeMode::Hard))
         );
         assert_eq!(
             read_order(br#"{"all":true,"soft":true}"#),
-            Ok((Scope::All, Thoroughness::Soft))
+            Ok((PurgeTarget::All, PurgeMode::Soft))
         );
         for bad in [
             "",

@@ -1,8 +1,8 @@
 //! An image as it is held.
 
-mod packed;
+mod packed_parent;
+mod packed_text;
 mod refresh;
-mod texts;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
@@ -12,16 +12,16 @@ use http::HeaderValue;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use self::packed::Packed;
+use self::packed_parent::PackedParent;
+use self::packed_text::PackedText;
 use self::refresh::LastRefresh;
-use self::texts::Texts;
 use super::freshness::{Decision, Directives, Evidence, Freshness, Policy};
 use super::parent::{GRACE, Parent};
 use crate::api::{ImageFields, Ownership, parse_timestamp};
 
 /// An answer as it arrived, with what its worth is measured on.
 #[derive(Debug, Clone)]
-pub struct Arrival {
+pub struct FetchedImage {
     /// The body.
     pub body: Bytes,
     /// What it says.
@@ -49,7 +49,7 @@ pub struct Arrival {
 /// again.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    texts: Texts,
+    texts: PackedText,
     /// Whose it is.
     pub ownership: Ownership,
     /// When its request was sent; where it came from a parent, that much earlier as it was old there.
@@ -57,7 +57,7 @@ pub struct Entry {
     incarnation: u64,
     /// In milliseconds since 1970.
     date: i64,
-    draw: Draw,
+    draw: JitterDraw,
     /// In seconds; [`u32::MAX`] for none.
     max_age: u32,
     /// In milliseconds.
@@ -65,7 +65,7 @@ pub struct Entry {
     /// In microseconds.
     took: u32,
     last_refresh: LastRefresh,
-    parent: Packed,
+    parent: PackedParent,
     no_store: bool,
     no_cache: bool,
     verbose: bool,
@@ -80,11 +80,14 @@ pub struct Entry {
 impl Entry {
     /// Makes an entry of an answer. `draw` is uniform in `0.0..1.0`, and kept to 32 bits.
     #[must_use]
-    pub fn new(arrival: Arrival, verbose: bool, policy: &Policy, draw: f64) -> Self {
+    pub fn new(arrival: FetchedImage, verbose: bool, policy: &Policy, draw: f64) -> Self {
         let answered = Evidence::date(arrival.date, arrival.received);
         let age = arrival.parent.unwrap_or_default().age;
         let date = answered.checked_sub(age).unwrap_or(answered);
-        let (directives, draw) = (Directives::parse(&arrival.cache_control), Draw::of(draw));
+        let (directives, draw) = (
+            Directives::parse(&arrival.cache_control),
+            JitterDraw::of(draw),
+        );
         let evidence = Evidence {
             parent: arrival.parent,
             ..evidence(&arrival.fields, verbose, date, directives, draw)
@@ -95,8 +98,12 @@ impl Entry {
     /// The same answer, read again from where it was saved, never with a longer ttl than it had. What was decided on are
     /// its own date, directives and draw; the date and `Cache-Control` of `arrival` count for nothing.
     #[must_use]
-    pub(super) fn restored(arrival: Arrival, earlier: &Earlier, policy: &Policy) -> Self {
-        let Earlier {
+    pub(super) fn restored(
+        arrival: FetchedImage,
+        earlier: &EarlierDecision,
+        policy: &Policy,
+    ) -> Self {
+        let EarlierDecision {
             verbose,
             ttl,
             purged,
@@ -105,7 +112,13 @@ impl Entry {
             directives,
             draw,
         } = *earlier;
-        let evidence = evidence(&arrival.fields, verbose, date, directives, Draw::of(draw));
+        let evidence = evidence(
+            &arrival.fields,
+            verbose,
+            date,
+            directives,
+            JitterDraw::of(draw),
+        );
         let entry = Self::decided(arrival, &evidence, policy);
         Self {
             purged,
@@ -114,15 +127,15 @@ impl Entry {
         }
     }
 
-    fn decided(arrival: Arrival, evidence: &Evidence, policy: &Policy) -> Self {
+    fn decided(arrival: FetchedImage, evidence: &Evidence, policy: &Policy) -> Self {
         let fields = arrival.fields;
         let Decision { ttl, storable, .. } = policy.decide(evidence);
         let mut incarnation = DefaultHasher::new();
         (&fields.created, &fields.uri).hash(&mut incarnation);
         let max_age = evidence.directives.max_age;
-        let parent = Packed::of(evidence.parent);
+        let parent = PackedParent::of(evidence.parent);
         Self {
-            texts: Texts::of(&arrival.body, arrival.request_id.as_ref()),
+            texts: PackedText::of(&arrival.body, arrival.request_id.as_ref()),
             ownership: fields.ownership,
             // Earlier than this machine started, if need be: Linux's clock goes below its zero.
             sent: arrival
@@ -131,7 +144,7 @@ impl Entry {
                 .unwrap_or(arrival.sent),
             incarnation: incarnation.finish(),
             date: evidence.date.as_millisecond(),
-            draw: Draw::of(evidence.draw),
+            draw: JitterDraw::of(evidence.draw),
             max_age: max_age.map_or(u32::MAX, |most| saturating(most.as_secs())),
             ttl: saturating(ttl.as_millis()),
             took: saturating(arrival.took.as_micros()),
@@ -216,7 +229,7 @@ impl Entry {
 
     /// Time since this gateway asked for it.
     #[must_use]
-    pub fn held(&self, now: Instant) -> Duration {
+    pub fn resident_time(&self, now: Instant) -> Duration {
         self.age(now).saturating_sub(self.parent.age())
     }
 
@@ -224,7 +237,7 @@ impl Entry {
     /// entry itself was asked for, so that neither a ttl of zero nor refreshes that fail ask the origin more often.
     #[must_use]
     pub fn begin_refresh(&self, now: Instant) -> bool {
-        self.last_refresh.begin(self.held(now))
+        self.last_refresh.begin(self.resident_time(now))
     }
 
     /// How long it is fresh, of the time that this gateway holds it: what was left of its ttl, but where it came from
@@ -248,7 +261,7 @@ impl Entry {
             }
             Freshness::Fresh if self.restored => Freshness::StaleWhileRevalidate,
             Freshness::StaleWhileRevalidate | Freshness::StaleIfError
-                if !self.purged && self.held(now) < self.fresh_for() =>
+                if !self.purged && self.resident_time(now) < self.fresh_for() =>
             {
                 Freshness::Fresh
             }
@@ -290,7 +303,7 @@ impl Entry {
 
 /// What was decided about an answer before it was saved.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Earlier {
+pub(super) struct EarlierDecision {
     /// Whether the answer carries labels.
     pub(super) verbose: bool,
     /// Its ttl.
@@ -310,7 +323,7 @@ fn evidence(
     verbose: bool,
     date: Timestamp,
     directives: Directives,
-    draw: Draw,
+    draw: JitterDraw,
 ) -> Evidence {
     Evidence {
         modified: fields.modified.as_deref().and_then(parse_timestamp),
@@ -325,9 +338,9 @@ fn evidence(
 
 /// A draw from `0.0..1.0`, to 32 bits.
 #[derive(Debug, Clone, Copy)]
-struct Draw(u32);
+struct JitterDraw(u32);
 
-impl Draw {
+impl JitterDraw {
     const WHOLE: f64 = (1u64 << 32) as f64;
 
     fn of(share: f64) -> Self {

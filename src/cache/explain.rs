@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::freshness::{Decision, Evidence, Policy, Source};
+use super::freshness::{Decision, Evidence, Policy, TtlSource};
 use super::parent::{GRACE, Parent};
 use crate::units::HumanDuration;
 
@@ -104,7 +104,7 @@ fn bounds(policy: &Policy, evidence: &Evidence, decision: &Decision) -> String {
     };
     let (jitter, ttl) = (decision.jitter, words(decision.ttl));
     match decision.source {
-        Source::Origin => {
+        TtlSource::Origin => {
             let there = evidence.parent.and_then(|parent| parent.ttl);
             let who = if there == Some(decision.ttl) {
                 "the parent gateway gives it"
@@ -113,7 +113,7 @@ fn bounds(policy: &Policy, evidence: &Evidence, decision: &Decision) -> String {
             };
             format!("{bound}, times {jitter:.3} for jitter, but {who} less: the ttl is {ttl}.")
         }
-        Source::Heuristic | Source::Fallback | Source::Future => {
+        TtlSource::Heuristic | TtlSource::Fallback | TtlSource::Future => {
             format!("{bound}; times {jitter:.3} for jitter, the ttl is {ttl}.")
         }
     }

@@ -167,7 +167,7 @@ impl Directives {
 
 /// What a ttl came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
+pub enum TtlSource {
     /// A share of the quiet time.
     Heuristic,
     /// Neither time was readable.
@@ -178,7 +178,7 @@ pub enum Source {
     Origin,
 }
 
-impl Source {
+impl TtlSource {
     /// As `GET /entries/{id}` spells it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -199,7 +199,7 @@ pub struct Decision {
     /// Before the bounds.
     pub base: Duration,
     /// What decided.
-    pub source: Source,
+    pub source: TtlSource,
     /// The longest ttl of this variant.
     pub ceiling: Duration,
     /// What the bounded ttl was multiplied by.
@@ -235,13 +235,13 @@ impl Policy {
         let newest = evidence.modified.max(evidence.created);
         let quiet = newest.map(|time| evidence.date.duration_since(time));
         let (base, mut source) = match quiet {
-            None => (self.fallback.0, Source::Fallback),
-            Some(quiet) if quiet < -FUTURE_TOLERANCE => (self.min.0, Source::Future),
+            None => (self.fallback.0, TtlSource::Fallback),
+            Some(quiet) if quiet < -FUTURE_TOLERANCE => (self.min.0, TtlSource::Future),
             Some(quiet) => (
                 Duration::try_from(quiet)
                     .unwrap_or_default()
                     .mul_f64(self.factor),
-                Source::Heuristic,
+                TtlSource::Heuristic,
             ),
         };
         let jitter = 1.0 - self.jitter * evidence.draw;
@@ -255,7 +255,7 @@ impl Policy {
             .allowance(&evidence.directives)
             .min(there.unwrap_or(Duration::MAX));
         if allowed < heuristic {
-            source = Source::Origin;
+            source = TtlSource::Origin;
         }
         Decision {
             quiet,

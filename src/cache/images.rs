@@ -1,10 +1,10 @@
-//! The images by key: moka, and in front of it those that were asked for lately.
+//! The images by key: moka, and in front of it those that were read slots.
 //!
 //! moka notes every read for its eviction policy, which costs more than all else a hit needs of the
 //! cache. So most reads of an image that is asked for often end here, and moka hears of a sample.
 //!
-//! A place holds an image only weakly, so that it keeps nothing that moka has given back, and with the version that the
-//! place had when the image was read. Every change of a key gives its place a new version after moka has
+//! A slot holds an image only weakly, so that it keeps nothing that moka has given back, and with the version that the
+//! slot had when the image was read. Every change of a key gives its slot a new version after moka has
 //! the change: whoever sees the change done sees no older image.
 
 use std::hash::BuildHasher;
@@ -18,9 +18,9 @@ use moka::notification::RemovalCause;
 use super::Entry;
 use crate::api::ImageKey;
 
-/// Places for images that were asked for lately; two keys may share one.
-const PLACES: usize = 4096;
-/// One read in so many goes to moka, though a place would answer it; and one in so many takes a place
+/// Slots for images that were read slots; two keys may share one.
+const SLOTS: usize = 4096;
+/// One read in so many goes to moka, though a slot would answer it; and one in so many takes a slot
 /// from another key.
 const SAMPLE: u8 = 16;
 
@@ -28,20 +28,20 @@ const SAMPLE: u8 = 16;
 #[derive(Debug)]
 pub(super) struct Images {
     store: moka::sync::Cache<ImageKey, Arc<Entry>, RandomState>,
-    lately: Box<[Place]>,
+    slots: Box<[ReadSlot]>,
     hasher: RandomState,
     changes: AtomicU64,
 }
 
 #[derive(Debug, Default)]
-struct Place {
+struct ReadSlot {
     version: AtomicU64,
-    read: ArcSwapOption<Read>,
+    read: ArcSwapOption<RecentRead>,
 }
 
 /// An image as it was read from moka.
 #[derive(Debug)]
-struct Read {
+struct RecentRead {
     version: u64,
     key: ImageKey,
     entry: Weak<Entry>,
@@ -65,8 +65,8 @@ impl Images {
             .build_with_hasher(RandomState::default());
         Self {
             store,
-            lately: std::iter::repeat_with(Place::default)
-                .take(PLACES)
+            slots: std::iter::repeat_with(ReadSlot::default)
+                .take(SLOTS)
                 .collect(),
             hasher: RandomState::default(),
             changes: AtomicU64::new(0),
@@ -75,9 +75,9 @@ impl Images {
 
     /// The image of a key.
     pub(super) fn get(&self, key: &ImageKey) -> Option<Arc<Entry>> {
-        let place = self.place(key);
-        let version = place.version.load(Ordering::Acquire);
-        let read = place.read.load();
+        let slot = self.slot(key);
+        let version = slot.version.load(Ordering::Acquire);
+        let read = slot.read.load();
         let current = read.as_ref().filter(|read| read.version == version);
         let sampled = fastrand::u8(..SAMPLE) == 0;
         match current {
@@ -90,7 +90,7 @@ impl Images {
             Some(_) if !sampled => self.store.get(key),
             _ => {
                 let entry = self.store.get(key)?;
-                place.read.store(Some(Arc::new(Read {
+                slot.read.store(Some(Arc::new(RecentRead {
                     version,
                     key: key.clone(),
                     entry: Arc::downgrade(&entry),
@@ -102,15 +102,15 @@ impl Images {
 
     /// Holds an image, instead of the one that was held under its key.
     pub(super) fn insert(&self, key: ImageKey, entry: Arc<Entry>) {
-        let place = self.place(&key);
+        let slot = self.slot(&key);
         self.store.insert(key, entry);
-        self.changed(place);
+        self.changed(slot);
     }
 
     /// Holds no image of this key any more; tells whether it held one.
     pub(super) fn remove(&self, key: &ImageKey) -> bool {
         let held = self.store.remove(key).is_some();
-        self.changed(self.place(key));
+        self.changed(self.slot(key));
         held
     }
 
@@ -130,13 +130,13 @@ impl Images {
         (self.store.entry_count(), self.store.weighted_size())
     }
 
-    fn place(&self, key: &ImageKey) -> &Place {
+    fn slot(&self, key: &ImageKey) -> &ReadSlot {
         let hash = self.hasher.hash_one(key) as usize;
-        &self.lately[hash % PLACES]
+        &self.slots[hash % SLOTS]
     }
 
-    fn changed(&self, place: &Place) {
-        place.version.fetch_add(1, Ordering::Release);
+    fn changed(&self, slot: &ReadSlot) {
+        slot.version.fetch_add(1, Ordering::Release);
         self.changes.fetch_add(1, Ordering::Release);
     }
 }
@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn keys_that_share_a_place_do_not_share_an_image() {
         let images = images(64 << 20);
-        let held: Vec<_> = (0..3 * PLACES).map(|_| entry("{}")).collect();
+        let held: Vec<_> = (0..3 * SLOTS).map(|_| entry("{}")).collect();
         for (id, entry) in held.iter().enumerate() {
             images.insert(key(id), Arc::clone(entry));
         }

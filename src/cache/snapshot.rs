@@ -17,7 +17,7 @@
 
 mod format;
 mod journal;
-mod orders;
+mod journal_format;
 mod restore;
 
 pub(in crate::cache) use crate::private_file::folder;
@@ -39,14 +39,14 @@ use tokio_util::sync::CancellationToken;
 use super::{Cache, Config};
 use crate::observability::logging::Condition;
 use crate::private_file::{AtomicFile, beside};
-use format::{Head, encode};
+use format::{SnapshotHeader, encode};
 
 /// How long a stop waits for the last snapshot.
 const LAST_WRITE: Duration = Duration::from_secs(10);
 
 /// Keeps the snapshot of one cache.
 #[derive(Debug)]
-pub struct Keeper<E: Clone + Send + Sync + 'static> {
+pub struct SnapshotWriter<E: Clone + Send + Sync + 'static> {
     cache: Arc<Cache<E>>,
     journal: Arc<Journal>,
     path: PathBuf,
@@ -57,7 +57,7 @@ pub struct Keeper<E: Clone + Send + Sync + 'static> {
     lock: Mutex<Option<File>>,
 }
 
-impl<E: Clone + Send + Sync + 'static> Keeper<E> {
+impl<E: Clone + Send + Sync + 'static> SnapshotWriter<E> {
     /// Fills the cache from the snapshot that the settings name, as far as it can be trusted, and from
     /// then on journals what is purged. `None` where they name none or another process uses it.
     ///
@@ -157,19 +157,19 @@ impl<E: Clone + Send + Sync + 'static> Keeper<E> {
     }
 
     fn write_blocking(&self) -> io::Result<usize> {
-        let mark = self.journal.mark();
+        let checkpoint = self.journal.checkpoint();
         let images: Vec<_> = self.cache.images.iter().collect();
-        let head = Head {
-            generation: mark.generation,
-            journalled: mark.next,
+        let head = SnapshotHeader {
+            generation: checkpoint.generation,
+            journalled: checkpoint.next,
             origin: self.origin.clone(),
         };
         let (now, wall) = (Instant::now(), Timestamp::now());
         let saved = images
             .iter()
-            .map(|(key, entry)| restore::save(key, entry, now, wall));
+            .map(|(key, entry)| restore::to_record(key, entry, now, wall));
         let draft = AtomicFile::write(&self.path, |out| encode(&head, saved, out))?;
-        self.journal.settle(&mark, draft)?;
+        self.journal.commit(&checkpoint, draft)?;
         Ok(images.len())
     }
 }

@@ -29,7 +29,7 @@ fn key(id: &str) -> ImageKey {
 }
 
 pub(super) fn entry(body: &str) -> Arc<Entry> {
-    let arrival = Arrival {
+    let arrival = FetchedImage {
         body: body.to_owned().into(),
         fields: ImageFields::parse(body.as_bytes()).unwrap(),
         request_id: Some(HeaderValue::from_static("r")),
@@ -130,7 +130,7 @@ async fn what_the_origin_forbids_to_store_replaces_what_was_stored() {
         TaskTracker::new(),
     ));
     let key = key("a");
-    let arrival = |cache_control: &str| Arrival {
+    let arrival = |cache_control: &str| FetchedImage {
         body: "{}".into(),
         fields: ImageFields::default(),
         request_id: None,
@@ -180,11 +180,11 @@ async fn a_soft_purge_keeps_images_for_a_failing_origin_only() {
     let (cache, key) = (cache(&Config::default()), key("a"));
     fetched(&cache, &key, Ok(image("{}"))).await;
     assert_eq!(
-        cache.purge(&Scope::Image(key.image.clone()), Thoroughness::Soft),
+        cache.purge(&PurgeTarget::Image(key.image.clone()), PurgeMode::Soft),
         1
     );
     assert_eq!(knows(&cache, &key), "stale if error");
-    assert_eq!(cache.purge(&Scope::All, Thoroughness::Hard), 1);
+    assert_eq!(cache.purge(&PurgeTarget::All, PurgeMode::Hard), 1);
     assert_eq!(knows(&cache, &key), "nothing");
 }
 
@@ -199,7 +199,7 @@ async fn a_workspace_is_purged_alone() {
         fetched(&cache, &key(id), Ok(image(body))).await;
     }
     assert_eq!(
-        cache.purge(&Scope::Workspace("1".to_owned()), Thoroughness::Hard),
+        cache.purge(&PurgeTarget::Workspace("1".to_owned()), PurgeMode::Hard),
         1
     );
     assert_eq!(

@@ -122,7 +122,7 @@ impl Demand {
     }
 
     fn wants_newer(self, entry: &Entry, now: Instant) -> bool {
-        let (age, held) = (entry.age(now), entry.held(now));
+        let (age, held) = (entry.age(now), entry.resident_time(now));
         let too_short = self.min_fresh.is_some_and(|least| {
             entry.ttl().saturating_sub(age) < least && held >= FORCED_INTERVAL
         });
@@ -144,7 +144,7 @@ mod tests {
 
     use super::*;
     use crate::api::ImageFields;
-    use crate::cache::{Arrival, Parent, Policy};
+    use crate::cache::{FetchedImage, Parent, Policy};
 
     fn plan(cache_control: &str, age: u64) -> Plan<'static> {
         plan_of(cache_control, age, None)
@@ -153,7 +153,7 @@ mod tests {
     /// Of an image that was asked for so long ago, and had that age at the parent.
     fn plan_of(cache_control: &str, held: u64, parent: Option<u64>) -> Plan<'static> {
         let now = Instant::now() + Duration::from_secs(100_000);
-        let arrival = Arrival {
+        let arrival = FetchedImage {
             body: "{}".into(),
             fields: ImageFields::default(),
             request_id: Some(HeaderValue::from_static("r")),

@@ -6,7 +6,7 @@ use http::header;
 use serde::Deserialize;
 
 use crate::api::{ImageFields, ImageId, Malformed, Operation};
-use crate::cache::{Arrival, CachedAnswer, Entry, Negative, NegativeKind, Parent, Policy};
+use crate::cache::{CachedAnswer, Entry, FetchedImage, Negative, NegativeKind, Parent, Policy};
 use crate::response::{CACHE_STATUS, X_ACS_REQUEST_ID};
 use crate::upstream::{self, Said, UpstreamKind};
 
@@ -41,7 +41,7 @@ pub(super) fn land(answer: upstream::OriginAnswer, verbose: bool, policy: &Polic
             reply.header(CACHE_STATUS.as_str()),
         )),
     };
-    let arrival = Arrival {
+    let arrival = FetchedImage {
         fields,
         request_id: reply.headers.get(X_ACS_REQUEST_ID).cloned(),
         date: reply.date(),

@@ -12,7 +12,7 @@ use super::manner::Alone;
 use super::{Asked, BoxError, Gateway, landing, search};
 use crate::api::{Call, ImageFields, ImageId, ImageKey, Malformed, Operation, check_keys};
 use crate::auth::Grant;
-use crate::cache::{Scope, Thoroughness};
+use crate::cache::{PurgeMode, PurgeTarget};
 use crate::observability::outcome::Outcome;
 use crate::priority::{Priority, SharedPriority};
 use crate::response::{self, Answer, Error};
@@ -100,8 +100,8 @@ impl Gateway {
                 .as_ref()
                 .map_or_else(|_| Bytes::new(), |answer| answer.reply.body.clone());
             for image in landing::images_written(&call.operation, &body, &replied) {
-                let image = Scope::Image(image);
-                shared_cache::invalidate(shared.as_ref(), &cache, &image, Thoroughness::Hard).await;
+                let image = PurgeTarget::Image(image);
+                shared_cache::invalidate(shared.as_ref(), &cache, &image, PurgeMode::Hard).await;
             }
             answer
         });

@@ -12,7 +12,7 @@ use super::connection::RedisConnection;
 use super::log::{self, LogEvent, StreamId};
 use super::{SharedCache, whole};
 use crate::api::ImageId;
-use crate::cache::{Cache, Scope, Thoroughness};
+use crate::cache::{Cache, PurgeMode, PurgeTarget};
 use crate::observability::metrics::{SharedOperation, SharedResult};
 
 /// The message that there are orders; no image is called so.
@@ -26,8 +26,8 @@ const MAX_LOG_RECORDS: &str = "10000";
 pub async fn invalidate<E: Clone + Send + Sync + 'static>(
     shared: Option<&Arc<SharedCache>>,
     cache: &Arc<Cache<E>>,
-    scope: &Scope,
-    how: Thoroughness,
+    scope: &PurgeTarget,
+    how: PurgeMode,
 ) -> u64 {
     let (shared, own, scope) = (shared.cloned(), Arc::clone(cache), scope.clone());
     let forgetting = cache.tasks().spawn(async move {
@@ -42,7 +42,7 @@ pub async fn invalidate<E: Clone + Send + Sync + 'static>(
 
 impl SharedCache {
     /// Tells every replica what to forget; where that cannot be done now, as soon as it can.
-    async fn invalidate(&self, scope: &Scope, how: Thoroughness) {
+    async fn invalidate(&self, scope: &PurgeTarget, how: PurgeMode) {
         let told = self.commands.run(async |mut connection| {
             self.append_invalidation(&mut connection, scope, how).await
         });
@@ -77,10 +77,10 @@ impl SharedCache {
     pub(super) async fn append_invalidation(
         &self,
         connection: &mut RedisConnection,
-        scope: &Scope,
-        how: Thoroughness,
+        scope: &PurgeTarget,
+        how: PurgeMode,
     ) -> RedisResult<()> {
-        if let Scope::Image(image) = scope {
+        if let PurgeTarget::Image(image) = scope {
             let names = self.names.all(image);
             redis::cmd("DEL").arg(names).exec_async(connection).await?;
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::api::ImageId;
-use crate::cache::{Scope, Thoroughness};
+use crate::cache::{PurgeMode, PurgeTarget};
 
 /// A place in the log: a stream's entry id.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,7 +54,7 @@ pub(super) enum LogEvent {
     /// The log begins.
     LogStart,
     /// To forget.
-    Invalidate(Scope, Thoroughness),
+    Invalidate(PurgeTarget, PurgeMode),
 }
 
 impl LogRecord {
@@ -66,13 +66,13 @@ impl LogRecord {
             return fields;
         };
         match scope {
-            Scope::Image(image) => {
+            PurgeTarget::Image(image) => {
                 fields.extend([("forget", "image"), ("name", image.as_str())]);
             }
-            Scope::Workspace(id) => fields.extend([("forget", "workspace"), ("name", id)]),
-            Scope::All => fields.push(("forget", "all")),
+            PurgeTarget::Workspace(id) => fields.extend([("forget", "workspace"), ("name", id)]),
+            PurgeTarget::All => fields.push(("forget", "all")),
         }
-        if *how == Thoroughness::Soft {
+        if *how == PurgeMode::Soft {
             fields.push(("how", "soft"));
         }
         fields
@@ -90,16 +90,16 @@ impl LogRecord {
         let name = || field("name").ok_or(MalformedRecord);
         let scope = match field("forget").ok_or(MalformedRecord)? {
             "nothing" => None,
-            "image" => Some(Scope::Image(
+            "image" => Some(PurgeTarget::Image(
                 ImageId::parse(name()?).map_err(|_| MalformedRecord)?,
             )),
-            "workspace" => Some(Scope::Workspace(name()?.to_owned())),
-            "all" => Some(Scope::All),
+            "workspace" => Some(PurgeTarget::Workspace(name()?.to_owned())),
+            "all" => Some(PurgeTarget::All),
             _ => return Err(MalformedRecord),
         };
         let how = match field("how") {
-            None => Thoroughness::Hard,
-            Some("soft") => Thoroughness::Soft,
+            None => PurgeMode::Hard,
+            Some("soft") => PurgeMode::Soft,
             Some(_) => return Err(MalformedRecord),
         };
         Ok(Self {
@@ -135,8 +135,8 @@ impl Watermarks {
     pub(super) fn record(&mut self, at: StreamId, event: &LogEvent) {
         match event {
             // What lies there may be from before the log began.
-            LogEvent::LogStart | LogEvent::Invalidate(Scope::All, _) => self.flush_all_at(at),
-            LogEvent::Invalidate(Scope::Workspace(id), _) => {
+            LogEvent::LogStart | LogEvent::Invalidate(PurgeTarget::All, _) => self.flush_all_at(at),
+            LogEvent::Invalidate(PurgeTarget::Workspace(id), _) => {
                 if self.workspaces.len() >= MAX_WORKSPACES && !self.workspaces.contains_key(id) {
                     // As if all of them had been ordered: too much is fetched again, never too little.
                     self.workspaces.clear();
@@ -145,7 +145,7 @@ impl Watermarks {
                 let last = self.workspaces.entry(id.clone()).or_default();
                 *last = at.max(*last);
             }
-            LogEvent::Invalidate(Scope::Image(_), _) => {}
+            LogEvent::Invalidate(PurgeTarget::Image(_), _) => {}
         }
     }
 
@@ -178,14 +178,14 @@ pub(super) struct Outbox {
     pending: Vec<Pending>,
     next: u64,
     /// Orders that a server took lately: one that is lost may take them with it.
-    delivered: VecDeque<(Instant, Scope, Thoroughness)>,
+    delivered: VecDeque<(Instant, PurgeTarget, PurgeMode)>,
 }
 
 /// An order, and which: the same order may be given again while it is being told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pending {
-    pub(super) scope: Scope,
-    pub(super) how: Thoroughness,
+    pub(super) scope: PurgeTarget,
+    pub(super) how: PurgeMode,
     number: u64,
 }
 
@@ -196,13 +196,13 @@ const RESEND_WINDOW: Duration = Duration::from_secs(60);
 
 impl Outbox {
     /// Keeps an order for later.
-    pub(super) fn push(&mut self, scope: Scope, how: Thoroughness) {
+    pub(super) fn push(&mut self, scope: PurgeTarget, how: PurgeMode) {
         self.next += 1;
         self.pending
             .retain(|kept| (&kept.scope, kept.how) != (&scope, how));
         let (scope, how) = if self.pending.len() >= MAX_PENDING {
             self.pending.clear();
-            (Scope::All, Thoroughness::Hard)
+            (PurgeTarget::All, PurgeMode::Hard)
         } else {
             (scope, how)
         };
@@ -211,7 +211,7 @@ impl Outbox {
     }
 
     /// Remembers an order that a server has just taken.
-    pub(super) fn record_delivered(&mut self, scope: Scope, how: Thoroughness, now: Instant) {
+    pub(super) fn record_delivered(&mut self, scope: PurgeTarget, how: PurgeMode, now: Instant) {
         let is_old = |at: Instant| now.saturating_duration_since(at) > RESEND_WINDOW;
         self.delivered
             .retain(|(at, told, manner)| !is_old(*at) && (told, *manner) != (&scope, how));
@@ -259,7 +259,7 @@ mod tests {
     }
 
     fn workspace(id: &str) -> LogEvent {
-        LogEvent::Invalidate(Scope::Workspace(id.to_owned()), Thoroughness::Hard)
+        LogEvent::Invalidate(PurgeTarget::Workspace(id.to_owned()), PurgeMode::Hard)
     }
 
     #[test]
@@ -268,8 +268,8 @@ mod tests {
         for event in [
             LogEvent::LogStart,
             workspace("15945"),
-            LogEvent::Invalidate(Scope::Image(image), Thoroughness::Soft),
-            LogEvent::Invalidate(Scope::All, Thoroughness::Hard),
+            LogEvent::Invalidate(PurgeTarget::Image(image), PurgeMode::Soft),
+            LogEvent::Invalidate(PurgeTarget::All, PurgeMode::Hard),
         ] {
             let writer = "replica".to_owned();
             let entry = LogRecord { writer, event };
@@ -319,7 +319,7 @@ mod tests {
         assert!(watermarks.admits(at(20), Some("a")));
         watermarks.record(
             at(30),
-            &LogEvent::Invalidate(Scope::All, Thoroughness::Soft),
+            &LogEvent::Invalidate(PurgeTarget::All, PurgeMode::Soft),
         );
         assert!(!watermarks.admits(at(29), Some("b")) && watermarks.admits(at(30), Some("b")));
     }
@@ -338,10 +338,13 @@ mod tests {
     fn too_many_orders_become_one_about_everything() {
         let mut outbox = Outbox::default();
         for number in 0..=MAX_PENDING {
-            outbox.push(Scope::Workspace(number.to_string()), Thoroughness::Hard);
+            outbox.push(PurgeTarget::Workspace(number.to_string()), PurgeMode::Hard);
         }
         let first = outbox.first().unwrap();
-        assert_eq!((&first.scope, first.how), (&Scope::All, Thoroughness::Hard));
+        assert_eq!(
+            (&first.scope, first.how),
+            (&PurgeTarget::All, PurgeMode::Hard)
+        );
         outbox.acknowledge(&first);
         assert_eq!(outbox.len(), 0);
     }
@@ -349,10 +352,10 @@ mod tests {
     #[test]
     fn an_order_that_is_given_again_while_it_is_told_is_told_again() {
         let mut outbox = Outbox::default();
-        let image = || Scope::Image(ImageId::parse("image-1").unwrap());
-        outbox.push(image(), Thoroughness::Hard);
+        let image = || PurgeTarget::Image(ImageId::parse("image-1").unwrap());
+        outbox.push(image(), PurgeMode::Hard);
         let told = outbox.first().unwrap();
-        outbox.push(image(), Thoroughness::Hard);
+        outbox.push(image(), PurgeMode::Hard);
         outbox.acknowledge(&told);
         assert_eq!(outbox.len(), 1);
         let again = outbox.first().unwrap();
@@ -365,14 +368,14 @@ mod tests {
         let mut outbox = Outbox::default();
         let begun = Instant::now();
         let later = |seconds| begun + Duration::from_secs(seconds);
-        let workspace = |id: &str| Scope::Workspace(id.to_owned());
-        outbox.record_delivered(workspace("old"), Thoroughness::Hard, begun);
-        outbox.record_delivered(workspace("new"), Thoroughness::Soft, later(30));
+        let workspace = |id: &str| PurgeTarget::Workspace(id.to_owned());
+        outbox.record_delivered(workspace("old"), PurgeMode::Hard, begun);
+        outbox.record_delivered(workspace("new"), PurgeMode::Soft, later(30));
         outbox.resend_recent(later(61));
         let told = outbox.first().unwrap();
         assert_eq!(
             (&told.scope, told.how),
-            (&workspace("new"), Thoroughness::Soft)
+            (&workspace("new"), PurgeMode::Soft)
         );
         assert_eq!(outbox.len(), 1);
         outbox.acknowledge(&told);
@@ -386,14 +389,14 @@ mod tests {
         let now = Instant::now();
         for number in 0..3 * MAX_PENDING {
             outbox.record_delivered(
-                Scope::Workspace(number.to_string()),
-                Thoroughness::Hard,
+                PurgeTarget::Workspace(number.to_string()),
+                PurgeMode::Hard,
                 now,
             );
         }
         assert!(outbox.delivered.len() <= MAX_PENDING + 1);
         outbox.resend_recent(now);
-        assert_eq!(outbox.first().unwrap().scope, Scope::All);
+        assert_eq!(outbox.first().unwrap().scope, PurgeTarget::All);
     }
 
     #[test]

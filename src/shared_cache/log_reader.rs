@@ -20,7 +20,7 @@ use super::connection::{ConnectionError, RedisConnection, connect};
 use super::log::{LogEvent, LogRecord, MalformedRecord, Pending, StreamId};
 use super::nonces::Completeness;
 use super::{SharedCache, whole};
-use crate::cache::{Cache, Scope, Thoroughness};
+use crate::cache::{Cache, PurgeMode, PurgeTarget};
 use crate::observability::logging::{Condition, error_chain};
 use crate::observability::metrics::{SharedOperation, SharedResult};
 
@@ -268,7 +268,7 @@ impl<E: Clone + Send + Sync + 'static> LogReader<E> {
     }
 
     /// One entry of the log; what was purged, if anything was to be.
-    fn apply(&mut self, at: StreamId, entry: &LogRecord) -> Option<(Scope, Thoroughness)> {
+    fn apply(&mut self, at: StreamId, entry: &LogRecord) -> Option<(PurgeTarget, PurgeMode)> {
         let LogRecord { writer, event } = entry;
         let mut watermarks = self.shared.watermarks.lock();
         if watermarks.applied.is_none() {
@@ -288,8 +288,8 @@ impl<E: Clone + Send + Sync + 'static> LogReader<E> {
                 let purged = self.cache.purge(scope, *how);
                 tracing::debug!(?scope, ?how, purged, "another replica ordered to forget");
                 match scope {
-                    Scope::Image(image) => self.shared.waiters.wake(image),
-                    Scope::Workspace(_) | Scope::All => self.shared.waiters.wake_all(),
+                    PurgeTarget::Image(image) => self.shared.waiters.wake(image),
+                    PurgeTarget::Workspace(_) | PurgeTarget::All => self.shared.waiters.wake_all(),
                 }
                 Some((scope.clone(), *how))
             }

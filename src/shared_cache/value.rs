@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! value = sent[16] fresh_until[16] magic[4] version:u8 kind:u8 milliseconds:u64 sequence:u64 content sum[16]
-//! kind  = 0: content is what `cache/saved.rs` says     1: content is a "no":
+//! kind  = 0: content is what `cache/record.rs` says     1: content is a "no":
 //! no    = kind:u8 status:u16 took:u64 received:u64 code:text16 message:text16 request_id:text16
 //! ```
 //!
@@ -20,8 +20,8 @@ use tokio::time::Instant;
 use super::clock::ClockReading;
 use super::log::StreamId;
 use crate::api::{ImageKey, OriginError};
-use crate::cache::saved::{self, Revival, Saved};
-use crate::cache::{CachedAnswer, Freshness, reader::Reader};
+use crate::cache::record::{self, ImageRecord, RecordSource};
+use crate::cache::{CachedAnswer, Freshness, byte_reader::ByteReader};
 use crate::cache::{Entry, Negative, NegativeKind, Policy};
 
 const MAGIC: &[u8; 4] = b"PAIV";
@@ -52,7 +52,7 @@ pub(super) struct StoredValue {
 
 #[derive(Debug)]
 enum Content {
-    Image(Box<Saved>),
+    Image(Box<ImageRecord>),
     No(Box<Negative>),
 }
 
@@ -80,7 +80,7 @@ pub(super) fn encode(
     match landed {
         CachedAnswer::Image(entry) => {
             let sent = Timestamp::from_millisecond(i64::try_from(sent).ok()?).ok()?;
-            let saved = Saved::of(key, entry, sent);
+            let saved = ImageRecord::of(key, entry, sent);
             saved.encode_head(&mut bytes).ok()?;
             bytes.extend(&saved.body);
         }
@@ -118,7 +118,7 @@ pub(super) fn decode(
     bytes: &[u8],
     clock: &ClockReading,
 ) -> Result<StoredValue, DecodeError> {
-    let mut reader = Reader(bytes);
+    let mut reader = ByteReader(bytes);
     let foreign = |_| DecodeError::Foreign;
     let sent = number(reader.array().map_err(foreign)?)?;
     let _fresh_until = number(reader.array().map_err(foreign)?)?;
@@ -149,7 +149,7 @@ pub(super) fn decode(
     let content = reader.take(length).map_err(corrupt)?;
     let content = match kind {
         0 => Content::Image(Box::new(
-            Saved::decode(content).map_err(|_| DecodeError::Corrupt)?,
+            ImageRecord::decode(content).map_err(|_| DecodeError::Corrupt)?,
         )),
         _ => {
             let sent = clock.local_time(sent).ok_or(DecodeError::Outdated)?;
@@ -165,7 +165,7 @@ pub(super) fn decode(
 }
 
 fn decode_no(content: &[u8], sent: Instant) -> Option<Negative> {
-    let mut reader = Reader(content);
+    let mut reader = ByteReader(content);
     let kind = match reader.array().ok()? {
         [0] => NegativeKind::NotFound,
         [1] => NegativeKind::Forbidden,
@@ -201,7 +201,7 @@ impl StoredValue {
         match self.content {
             Content::Image(saved) => {
                 let sent = clock.local_time(self.sent)?;
-                let (_, entry) = saved.revive(policy, sent, now, Revival::Shared)?;
+                let (_, entry) = saved.into_entry(policy, sent, now, RecordSource::Shared)?;
                 let freshness = entry.freshness(policy, now);
                 Some((CachedAnswer::Image(Arc::new(entry)), freshness))
             }
@@ -231,7 +231,7 @@ fn number(digits: [u8; 16]) -> Result<u64, DecodeError> {
 }
 
 fn sum(name: &str, bytes: &[u8]) -> [u8; SUM] {
-    saved::sum(&[name.as_bytes(), bytes])
+    record::sum(&[name.as_bytes(), bytes])
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn entry(body: &'static str) -> Entry {
-    let arrival = Arrival {
+    let arrival = FetchedImage {
         body: Bytes::from_static(body.as_bytes()),
         fields: ImageFields::parse(body.as_bytes()).unwrap(),
         request_id: None,
@@ -57,7 +57,7 @@ fn handed_on(sent: Instant, quiet: u64, parent: Parent) -> Entry {
     let date: Timestamp = "2026-11-24T10:00:00Z".parse().unwrap();
     let modified = date.checked_sub(parent.age + secs(quiet)).unwrap();
     let body = format!(r#"{{"GmtModifiedTime":"{modified}"}}"#);
-    let arrival = Arrival {
+    let arrival = FetchedImage {
         fields: ImageFields::parse(body.as_bytes()).unwrap(),
         body: body.into(),
         request_id: None,
@@ -82,7 +82,7 @@ fn behind_a_parent_the_ttl_is_of_the_origins_answer_and_its_age_goes_off_it() {
     let entry = handed_on(sent, 1000, parent(40, ""));
     assert_eq!(entry.ttl(), secs(100));
     assert_eq!(entry.age(sent + secs(1)), secs(41));
-    assert_eq!(entry.held(sent + secs(1)), secs(1));
+    assert_eq!(entry.resident_time(sent + secs(1)), secs(1));
     assert_eq!(entry.fresh_for(), secs(60));
     let worth = |at| entry.freshness(&Policy::default(), sent + secs(at));
     assert_eq!(worth(59), Freshness::Fresh);

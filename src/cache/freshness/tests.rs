@@ -19,7 +19,7 @@ fn evidence(modified: Option<Timestamp>, created: Option<Timestamp>, verbose: bo
     }
 }
 
-fn ttl(evidence: &Evidence) -> (u64, Source) {
+fn ttl(evidence: &Evidence) -> (u64, TtlSource) {
     let decision = Policy::default().decide(evidence);
     (decision.ttl.as_secs(), decision.source)
 }
@@ -27,14 +27,17 @@ fn ttl(evidence: &Evidence) -> (u64, Source) {
 #[test]
 fn a_ttl_is_a_tenth_of_the_quiet_time_within_bounds() {
     let plain = |modified| ttl(&evidence(at(modified), at("2020-01-01T00:00:00Z"), false));
-    assert_eq!(plain("2026-11-23T11:50:00Z"), (60, Source::Heuristic));
-    assert_eq!(plain("2026-11-23T11:59:00Z"), (30, Source::Heuristic));
-    assert_eq!(plain("2026-11-23T12:04:59Z"), (30, Source::Heuristic));
-    assert_eq!(plain("2026-11-23T12:05:01Z"), (30, Source::Future));
-    assert_eq!(plain("2021-01-21T17:12:35.232Z"), (3600, Source::Heuristic));
+    assert_eq!(plain("2026-11-23T11:50:00Z"), (60, TtlSource::Heuristic));
+    assert_eq!(plain("2026-11-23T11:59:00Z"), (30, TtlSource::Heuristic));
+    assert_eq!(plain("2026-11-23T12:04:59Z"), (30, TtlSource::Heuristic));
+    assert_eq!(plain("2026-11-23T12:05:01Z"), (30, TtlSource::Future));
+    assert_eq!(
+        plain("2021-01-21T17:12:35.232Z"),
+        (3600, TtlSource::Heuristic)
+    );
     assert_eq!(
         ttl(&evidence(at("2021-01-21T17:12:35.232Z"), None, true)),
-        (900, Source::Heuristic)
+        (900, TtlSource::Heuristic)
     );
 }
 
@@ -53,7 +56,7 @@ fn the_newer_of_the_two_times_counts_and_one_is_enough() {
         ttl(&evidence(None, at("2026-11-23T11:50:00Z"), false)).0,
         60
     );
-    assert_eq!(ttl(&evidence(None, None, false)), (60, Source::Fallback));
+    assert_eq!(ttl(&evidence(None, None, false)), (60, TtlSource::Fallback));
 }
 
 #[test]
@@ -94,15 +97,15 @@ fn the_origins_directives_shorten_and_are_obeyed_as_set() {
     use OriginCacheControl::{Cap, Ignore, Respect};
     assert_eq!(
         decide(Cap, "max-age=7, s-maxage=5"),
-        (5, Source::Origin, true)
+        (5, TtlSource::Origin, true)
     );
     assert_eq!(
         decide(Cap, "max-age=99999"),
-        (3600, Source::Heuristic, true)
+        (3600, TtlSource::Heuristic, true)
     );
     assert_eq!(
         decide(Cap, "no-store, No-Cache"),
-        (3600, Source::Heuristic, true)
+        (3600, TtlSource::Heuristic, true)
     );
     for blanket in [
         "max-age=0",
@@ -111,7 +114,7 @@ fn the_origins_directives_shorten_and_are_obeyed_as_set() {
         // Spring Security's default.
         "no-cache, no-store, max-age=0, must-revalidate",
     ] {
-        assert_eq!(decide(Cap, blanket), (3600, Source::Heuristic, true));
+        assert_eq!(decide(Cap, blanket), (3600, TtlSource::Heuristic, true));
         assert_eq!(decide(Ignore, blanket).0, 3600);
         assert_eq!(decide(Respect, blanket).0, 0, "{blanket}");
         assert!(Policy::default().ignores(Directives::parse(blanket)));
@@ -125,14 +128,14 @@ fn the_origins_directives_shorten_and_are_obeyed_as_set() {
         assert_eq!(decide(Respect, mixed).0, respect, "{mixed}");
     }
     assert!(!Policy::default().ignores(Directives::parse("max-age=5")));
-    assert_eq!(decide(Respect, "no-cache"), (0, Source::Origin, true));
+    assert_eq!(decide(Respect, "no-cache"), (0, TtlSource::Origin, true));
     assert_eq!(
         decide(Respect, "no-store"),
-        (3600, Source::Heuristic, false)
+        (3600, TtlSource::Heuristic, false)
     );
     assert_eq!(
         decide(Ignore, "max-age=1, no-store"),
-        (3600, Source::Heuristic, true)
+        (3600, TtlSource::Heuristic, true)
     );
 }
 
@@ -215,8 +218,8 @@ proptest! {
 
 #[test]
 fn each_source_has_the_contracts_word() {
-    use Source::{Fallback, Future, Heuristic, Origin};
-    let words = [Heuristic, Fallback, Future, Origin].map(Source::as_str);
+    use TtlSource::{Fallback, Future, Heuristic, Origin};
+    let words = [Heuristic, Fallback, Future, Origin].map(TtlSource::as_str);
     assert_eq!(words, ["heuristic", "fallback", "future", "origin"]);
 }
 
@@ -224,13 +227,13 @@ fn each_source_has_the_contracts_word() {
 #[test]
 fn bounds_that_are_met_exactly_do_not_decide() {
     let ahead = ttl(&evidence(at("2026-11-23T12:05:00Z"), None, false));
-    assert_eq!(ahead, (30, Source::Heuristic));
+    assert_eq!(ahead, (30, TtlSource::Heuristic));
     let directives = Directives::parse("max-age=3600");
     let equal = Evidence {
         directives,
         ..evidence(at("2020-01-01T00:00:00Z"), None, false)
     };
-    assert_eq!(ttl(&equal), (3600, Source::Heuristic));
+    assert_eq!(ttl(&equal), (3600, TtlSource::Heuristic));
 }
 
 /// `uniform(0.9, 1)`.
@@ -241,6 +244,6 @@ fn jitter_takes_up_to_a_tenth_away() {
             draw,
             ..evidence(at("2020-01-01T00:00:00Z"), None, false)
         };
-        assert_eq!(ttl(&drawn), (expected, Source::Heuristic), "{draw}");
+        assert_eq!(ttl(&drawn), (expected, TtlSource::Heuristic), "{draw}");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! snapshot = magic[8] version:u32 generation:u64 journalled:u64 origin:text16 count:u32 image* sha256[32]
-//! image    = length:u32 what `cache/saved.rs` says
+//! image    = length:u32 what `cache/record.rs` says
 //! ```
 //!
 //! The SHA-256 is over everything before it.
@@ -11,15 +11,15 @@ use std::io::{self, Write};
 
 use aws_lc_rs::digest::{Context, SHA256, SHA256_OUTPUT_LEN, digest};
 
-use crate::cache::reader::{Cut, Reader};
-use crate::cache::saved::{Broken, Saved};
+use crate::cache::byte_reader::{ByteReader, UnexpectedEnd};
+use crate::cache::record::{ImageRecord, InvalidRecord};
 
 const MAGIC: &[u8; 8] = b"PAISNAP\n";
 const VERSION: u32 = 1;
 
 /// What a snapshot belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Head {
+pub(super) struct SnapshotHeader {
     /// Which journal goes with it.
     pub(super) generation: u64,
     /// How many orders of that journal it has already carried out.
@@ -30,7 +30,7 @@ pub(super) struct Head {
 
 /// Why bytes are no snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Damage {
+pub(super) enum SnapshotError {
     #[error("it is no snapshot")]
     Magic,
     #[error("it has version {0}, and this program reads version {VERSION} alone")]
@@ -40,13 +40,13 @@ pub(super) enum Damage {
     #[error("its lengths contradict each other")]
     Length,
     #[error("in one of its images, {0}")]
-    Image(#[from] Broken),
+    Image(#[from] InvalidRecord),
     #[error("its origin is no text")]
     Origin,
 }
 
-impl From<Cut> for Damage {
-    fn from(_: Cut) -> Self {
+impl From<UnexpectedEnd> for SnapshotError {
+    fn from(_: UnexpectedEnd) -> Self {
         Self::Length
     }
 }
@@ -56,11 +56,11 @@ impl From<Cut> for Damage {
 /// # Errors
 /// What the writer says, or that something is too large for its length field.
 pub(super) fn encode(
-    head: &Head,
-    images: impl ExactSizeIterator<Item = Saved>,
+    head: &SnapshotHeader,
+    images: impl ExactSizeIterator<Item = ImageRecord>,
     out: impl Write,
 ) -> io::Result<()> {
-    let mut out = Summed {
+    let mut out = HashingWriter {
         out,
         sum: Context::new(&SHA256),
     };
@@ -80,32 +80,32 @@ pub(super) fn encode(
         out.write(&bytes)?;
         out.write(&image.body)?;
     }
-    let Summed { mut out, sum } = out;
+    let HashingWriter { mut out, sum } = out;
     out.write_all(sum.finish().as_ref())
 }
 
 /// Reads a snapshot. Allocates no more than a few times what it is given.
 ///
 /// # Errors
-/// [`Damage`], the first that is found.
-pub(super) fn decode(bytes: &[u8]) -> Result<(Head, Vec<Saved>), Damage> {
-    let mut reader = Reader(bytes);
+/// [`SnapshotError`], the first that is found.
+pub(super) fn decode(bytes: &[u8]) -> Result<(SnapshotHeader, Vec<ImageRecord>), SnapshotError> {
+    let mut reader = ByteReader(bytes);
     if reader.array().ok() != Some(*MAGIC) {
-        return Err(Damage::Magic);
+        return Err(SnapshotError::Magic);
     }
     match u32::from_le_bytes(reader.array()?) {
         VERSION => {}
-        other => return Err(Damage::Version(other)),
+        other => return Err(SnapshotError::Version(other)),
     }
     let (summed, sum) = bytes
         .split_last_chunk::<SHA256_OUTPUT_LEN>()
-        .ok_or(Damage::Checksum)?;
+        .ok_or(SnapshotError::Checksum)?;
     if digest(&SHA256, summed).as_ref() != sum {
-        return Err(Damage::Checksum);
+        return Err(SnapshotError::Checksum);
     }
     let inner = reader.0.len().checked_sub(SHA256_OUTPUT_LEN);
-    let mut reader = Reader(reader.take(inner.ok_or(Damage::Checksum)?)?);
-    let head = Head {
+    let mut reader = ByteReader(reader.take(inner.ok_or(SnapshotError::Checksum)?)?);
+    let head = SnapshotHeader {
         generation: u64::from_le_bytes(reader.array()?),
         journalled: u64::from_le_bytes(reader.array()?),
         origin: text(reader.text16()?)?,
@@ -114,17 +114,17 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(Head, Vec<Saved>), Damage> {
     let mut images = Vec::new();
     for _ in 0..count {
         let length = u32::from_le_bytes(reader.array()?);
-        images.push(Saved::decode(reader.take(length as usize)?)?);
+        images.push(ImageRecord::decode(reader.take(length as usize)?)?);
     }
     if reader.0.is_empty() {
         Ok((head, images))
     } else {
-        Err(Damage::Length)
+        Err(SnapshotError::Length)
     }
 }
 
-fn text(bytes: &[u8]) -> Result<String, Damage> {
-    String::from_utf8(bytes.to_vec()).map_err(|_| Damage::Origin)
+fn text(bytes: &[u8]) -> Result<String, SnapshotError> {
+    String::from_utf8(bytes.to_vec()).map_err(|_| SnapshotError::Origin)
 }
 
 fn length<T: TryFrom<usize>>(length: usize) -> io::Result<T> {
@@ -132,12 +132,12 @@ fn length<T: TryFrom<usize>>(length: usize) -> io::Result<T> {
 }
 
 /// Writes, and sums what it wrote.
-struct Summed<W> {
+struct HashingWriter<W> {
     out: W,
     sum: Context,
 }
 
-impl<W: Write> Summed<W> {
+impl<W: Write> HashingWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.sum.update(bytes);
         self.out.write_all(bytes)

@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::orders::{Journalled, decode, encode_head, encode_order};
-use crate::cache::purge::{Scope, Thoroughness};
+use super::journal_format::{JournalContents, decode, encode_head, encode_invalidation};
+use crate::cache::purge::{PurgeMode, PurgeTarget};
 use crate::observability::logging::Condition;
 use crate::observability::metrics::Metrics;
 use crate::private_file::{AtomicFile, beside, read_private, remove};
@@ -24,12 +24,12 @@ use crate::private_file::{AtomicFile, beside, read_private, remove};
 pub(in crate::cache) struct Journal {
     snapshot: PathBuf,
     path: PathBuf,
-    books: Mutex<Books>,
+    state: Mutex<JournalState>,
     metrics: Arc<Metrics>,
 }
 
 #[derive(Debug)]
-struct Books {
+struct JournalState {
     /// Positioned at `length`; nothing after a failure that left the file in doubt.
     file: Option<File>,
     /// Bytes of whole orders, head included.
@@ -43,7 +43,7 @@ struct Books {
 
 /// A place in the journal: all orders before it have been carried out in memory.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Mark {
+pub(super) struct Checkpoint {
     pub(super) generation: u64,
     pub(super) next: u64,
     length: u64,
@@ -52,7 +52,7 @@ pub(super) struct Mark {
 
 /// Orders arrived that are written nowhere, so what was about to become the snapshot may hold what
 /// they forbid.
-const OVERTAKEN: &str = "an order was lost while it was written";
+const JOURNAL_LOST: &str = "an order was lost while it was written";
 
 /// Where the journal of a snapshot is.
 pub(super) fn path(snapshot: &Path) -> PathBuf {
@@ -61,63 +61,63 @@ pub(super) fn path(snapshot: &Path) -> PathBuf {
 
 impl Journal {
     /// Goes on with the journal that was read, cutting off an unfinished order.
-    pub(super) fn resume(snapshot: &Path, read: &Journalled, metrics: Arc<Metrics>) -> Self {
-        let books = Books {
+    pub(super) fn resume(snapshot: &Path, read: &JournalContents, metrics: Arc<Metrics>) -> Self {
+        let state = JournalState {
             file: None,
             length: read.length as u64,
             generation: read.generation,
             next: read.next(),
             lost: 0,
         };
-        let journal = Self::with(snapshot, books, metrics);
-        let mut books = journal.books.lock();
+        let journal = Self::with(snapshot, state, metrics);
+        let mut state = journal.state.lock();
         let file = File::options().write(true).open(&journal.path);
-        match file.and_then(|file| cut(&file, books.length).map(|()| file)) {
-            Ok(file) => books.file = Some(file),
-            Err(error) => journal.complain(&error),
+        match file.and_then(|file| truncate_at(&file, state.length).map(|()| file)) {
+            Ok(file) => state.file = Some(file),
+            Err(error) => journal.log_failure(&error),
         }
-        drop(books);
+        drop(state);
         journal
     }
 
     /// Begins a journal that no earlier snapshot goes with.
     pub(super) fn begin(snapshot: &Path, metrics: Arc<Metrics>) -> Self {
-        let books = Books {
+        let state = JournalState {
             file: None,
             length: 0,
             generation: fastrand::u64(..),
             next: 0,
             lost: 0,
         };
-        let journal = Self::with(snapshot, books, metrics);
-        let mut books = journal.books.lock();
-        if let Err(error) = journal.rewrite(&mut books, 0, Vec::new()) {
-            journal.complain(&error);
+        let journal = Self::with(snapshot, state, metrics);
+        let mut state = journal.state.lock();
+        if let Err(error) = journal.rewrite(&mut state, 0, Vec::new()) {
+            journal.log_failure(&error);
         }
-        drop(books);
+        drop(state);
         journal
     }
 
-    fn with(snapshot: &Path, books: Books, metrics: Arc<Metrics>) -> Self {
+    fn with(snapshot: &Path, state: JournalState, metrics: Arc<Metrics>) -> Self {
         Self {
             snapshot: snapshot.to_owned(),
             path: path(snapshot),
-            books: Mutex::new(books),
+            state: Mutex::new(state),
             metrics,
         }
     }
 
     /// Writes an order down to the disk. Where that fails, removes the snapshot: without the order
     /// it must never be read.
-    pub(in crate::cache) fn append(&self, scope: &Scope, thoroughness: Thoroughness) {
-        let mut books = self.books.lock();
-        let appended = books.append(scope, thoroughness);
+    pub(in crate::cache) fn append(&self, target: &PurgeTarget, mode: PurgeMode) {
+        let mut state = self.state.lock();
+        let appended = state.append(target, mode);
         self.metrics.snapshot.journalled(&appended);
         let conditions = &self.metrics.conditions;
         let Err(error) = appended else {
             return conditions.recovered(Condition::SnapshotFails, "journal");
         };
-        books.lost += 1;
+        state.lost += 1;
         match remove(&self.snapshot) {
             Ok(()) => {
                 conditions.occurred(Condition::SnapshotFails, "journal", || {
@@ -135,76 +135,82 @@ impl Journal {
     }
 
     /// A place to measure a snapshot against, to be taken before memory is looked at.
-    pub(super) fn mark(&self) -> Mark {
-        let books = self.books.lock();
-        Mark {
-            generation: books.generation,
-            next: books.next,
-            length: books.length,
-            lost: books.lost,
+    pub(super) fn checkpoint(&self) -> Checkpoint {
+        let state = self.state.lock();
+        Checkpoint {
+            generation: state.generation,
+            next: state.next,
+            length: state.length,
+            lost: state.lost,
         }
     }
 
-    /// Puts a snapshot in place that was begun at `mark`, and drops the orders before it. No order
+    /// Puts a snapshot in place that was begun at `checkpoint`, and drops the orders before it. No order
     /// comes between.
-    pub(super) fn settle(&self, mark: &Mark, snapshot: AtomicFile) -> io::Result<()> {
-        let mut books = self.books.lock();
-        if books.lost != mark.lost {
-            return Err(io::Error::other(OVERTAKEN));
+    pub(super) fn commit(&self, checkpoint: &Checkpoint, snapshot: AtomicFile) -> io::Result<()> {
+        let mut state = self.state.lock();
+        if state.lost != checkpoint.lost {
+            return Err(io::Error::other(JOURNAL_LOST));
         }
         snapshot.persist()?;
-        if let Err(error) = self.rewrite_from(&mut books, mark) {
+        if let Err(error) = self.rewrite_from(&mut state, checkpoint) {
             // The orders that stay are known to be in the snapshot, by their numbers.
             tracing::warn!(journal = %self.path.display(), %error, "the journal could not be shortened");
         }
         Ok(())
     }
 
-    fn rewrite_from(&self, books: &mut Books, mark: &Mark) -> io::Result<()> {
-        let unchanged = books.file.is_some() && books.length == HEAD && mark.next == books.next;
+    fn rewrite_from(&self, state: &mut JournalState, checkpoint: &Checkpoint) -> io::Result<()> {
+        let unchanged =
+            state.file.is_some() && state.length == HEAD && checkpoint.next == state.next;
         if unchanged {
             return Ok(());
         }
-        let tail = if books.next == mark.next {
+        let tail = if state.next == checkpoint.next {
             Vec::new()
         } else {
-            let bytes = read_private(&self.path, books.length).map_err(io::Error::other)?;
-            let start = usize::try_from(mark.length).ok();
+            let bytes = read_private(&self.path, state.length).map_err(io::Error::other)?;
+            let start = usize::try_from(checkpoint.length).ok();
             start
                 .and_then(|start| bytes.get(start..))
                 .map(<[u8]>::to_vec)
                 .ok_or_else(|| io::Error::other("it is shorter than it was"))?
         };
-        self.rewrite(books, mark.next, tail)
+        self.rewrite(state, checkpoint.next, tail)
     }
 
     /// Makes the journal hold these orders alone, numbered from `first`.
-    fn rewrite(&self, books: &mut Books, first: u64, orders: Vec<u8>) -> io::Result<()> {
-        let mut bytes = encode_head(books.generation, first);
-        bytes.extend(orders);
+    fn rewrite(
+        &self,
+        state: &mut JournalState,
+        first: u64,
+        invalidations: Vec<u8>,
+    ) -> io::Result<()> {
+        let mut bytes = encode_head(state.generation, first);
+        bytes.extend(invalidations);
         let draft = AtomicFile::write(&self.path, |out| out.write_all(&bytes))?;
         // Until the new one is known to be there, neither may be written to.
-        books.file = None;
-        books.file = Some(draft.persist()?);
-        books.length = bytes.len() as u64;
+        state.file = None;
+        state.file = Some(draft.persist()?);
+        state.length = bytes.len() as u64;
         Ok(())
     }
 
-    fn complain(&self, error: &io::Error) {
+    fn log_failure(&self, error: &io::Error) {
         tracing::error!(journal = %self.path.display(), %error, "the journal cannot be written: make its folder writable, or a purge removes the snapshot");
     }
 }
 
-impl Books {
-    fn append(&mut self, scope: &Scope, thoroughness: Thoroughness) -> io::Result<()> {
-        let bytes = encode_order(self.generation, self.next, scope, thoroughness)
+impl JournalState {
+    fn append(&mut self, target: &PurgeTarget, mode: PurgeMode) -> io::Result<()> {
+        let bytes = encode_invalidation(self.generation, self.next, target, mode)
             .ok_or_else(|| io::Error::other("the order is too long"))?;
         let file = self
             .file
             .as_mut()
             .ok_or_else(|| io::Error::other("it could not be written before"))?;
         if let Err(error) = file.write_all(&bytes).and_then(|()| file.sync_data()) {
-            if cut(file, self.length).is_err() {
+            if truncate_at(file, self.length).is_err() {
                 self.file = None;
             }
             return Err(error);
@@ -216,20 +222,20 @@ impl Books {
 }
 
 /// Ends a file here, and goes on writing here.
-fn cut(mut file: &File, length: u64) -> io::Result<()> {
+fn truncate_at(mut file: &File, length: u64) -> io::Result<()> {
     file.set_len(length)?;
     file.seek(SeekFrom::Start(length))?;
     file.sync_data()
 }
 
 /// Bytes of a journal without orders.
-const HEAD: u64 = super::orders::LENGTH as u64;
+const HEAD: u64 = super::journal_format::LENGTH as u64;
 
 /// Reads the journal of a snapshot.
 ///
 /// # Errors
 /// In words, for whoever reads the log.
-pub(super) fn read(snapshot: &Path) -> Result<Journalled, String> {
+pub(super) fn read(snapshot: &Path) -> Result<JournalContents, String> {
     let bytes = read_private(&path(snapshot), LIMIT)
         .map_err(|error| format!("its journal is not read: {error}"))?;
     decode(&bytes).map_err(|error| error.to_string())

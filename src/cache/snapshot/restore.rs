@@ -7,12 +7,12 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-use super::format::{Head, decode};
+use super::format::{SnapshotHeader, decode};
 use super::journal::{self, Journal};
-use super::orders::Journalled;
+use super::journal_format::JournalContents;
 use crate::api::ImageKey;
 use crate::cache::entry::Entry;
-use crate::cache::saved::{Revival, Saved};
+use crate::cache::record::{ImageRecord, RecordSource};
 use crate::cache::{Cache, Policy};
 use crate::private_file::{PrivateFileError, read_private};
 
@@ -21,25 +21,30 @@ const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
 
 /// What an image is in a snapshot. Its time is told by how old it is now, so that a wall clock that
 /// was set right meanwhile makes no image older or younger.
-pub(super) fn save(key: &ImageKey, entry: &Entry, now: Instant, wall: Timestamp) -> Saved {
+pub(super) fn to_record(
+    key: &ImageKey,
+    entry: &Entry,
+    now: Instant,
+    wall: Timestamp,
+) -> ImageRecord {
     let age = SignedDuration::try_from(entry.age(now)).unwrap_or(SignedDuration::MAX);
-    Saved::of(key, entry, wall.checked_sub(age).unwrap_or(Timestamp::MIN))
+    ImageRecord::of(key, entry, wall.checked_sub(age).unwrap_or(Timestamp::MIN))
 }
 
 /// The image again, unless it is of no more use: expired, from a future that no clock's correction
 /// explains (a little ahead counts as just sent), or not to be kept under the policy of now.
-pub(super) fn revive(
-    saved: Saved,
+pub(super) fn restore_entry(
+    record: ImageRecord,
     policy: &Policy,
     now: Instant,
     wall: Timestamp,
 ) -> Option<(ImageKey, Entry)> {
-    let age = wall.duration_since(saved.sent);
+    let age = wall.duration_since(record.sent);
     if age < -CLOCK_TOLERANCE {
         return None;
     }
     let sent = now.checked_sub(Duration::try_from(age).unwrap_or_default())?;
-    saved.revive(policy, sent, now, Revival::Restored)
+    record.into_entry(policy, sent, now, RecordSource::Snapshot)
 }
 
 /// Fills an empty cache from a snapshot and its journal, and returns the journal to go on with. Logs
@@ -49,7 +54,7 @@ pub(super) fn restore<E: Clone + Send + Sync + 'static>(
     origin: &str,
     cache: &Cache<E>,
 ) -> Journal {
-    // Bodies weigh most; the rest of an image takes less in the file than in the cache's books.
+    // Bodies weigh most; the rest of an image takes less in the file than around its entry.
     let limit = cache.max_bytes.saturating_mul(2).saturating_add(16 << 20);
     let metrics = Arc::clone(&cache.metrics);
     match read(path, origin, limit) {
@@ -58,8 +63,8 @@ pub(super) fn restore<E: Clone + Send + Sync + 'static>(
             fill(cache, images);
             let done = head.journalled.saturating_sub(journalled.first);
             let due = usize::try_from(done).unwrap_or(usize::MAX);
-            for (scope, thoroughness) in journalled.orders.iter().skip(due) {
-                cache.purge(scope, *thoroughness);
+            for (target, mode) in journalled.invalidations.iter().skip(due) {
+                cache.purge(target, *mode);
             }
             let restored = cache.images.iter().count();
             cache.metrics.snapshot.loaded(restored);
@@ -77,16 +82,16 @@ pub(super) fn restore<E: Clone + Send + Sync + 'static>(
     }
 }
 
-fn fill<E: Clone + Send + Sync + 'static>(cache: &Cache<E>, images: Vec<Saved>) {
+fn fill<E: Clone + Send + Sync + 'static>(cache: &Cache<E>, images: Vec<ImageRecord>) {
     let (now, wall, policy) = (Instant::now(), Timestamp::now(), cache.policy());
     for saved in images {
-        if let Some((key, entry)) = revive(saved, &policy, now, wall) {
+        if let Some((key, entry)) = restore_entry(saved, &policy, now, wall) {
             cache.images.insert(key, Arc::new(entry));
         }
     }
 }
 
-type Read = (Head, Vec<Saved>, Journalled);
+type Read = (SnapshotHeader, Vec<ImageRecord>, JournalContents);
 
 /// Reads both files, and refuses in words; `None` where there is no snapshot.
 fn read(path: &Path, origin: &str, limit: u64) -> Result<Read, Option<String>> {

@@ -11,21 +11,23 @@ use tokio_util::task::TaskTracker;
 use super::*;
 use crate::api::{ImageFields, ImageId, ImageKey};
 use crate::cache::freshness::Directives;
-use crate::cache::saved::Saved;
-use crate::cache::{Arrival, Entry, Freshness, LookupResult, Parent, Policy, Scope, Thoroughness};
+use crate::cache::record::ImageRecord;
+use crate::cache::{
+    Entry, FetchedImage, Freshness, LookupResult, Parent, Policy, PurgeMode, PurgeTarget,
+};
 use crate::observability::metrics::Metrics;
 use crate::private_file::{PrivateFileError, read_private};
 
-fn head() -> Head {
-    Head {
+fn head() -> SnapshotHeader {
+    SnapshotHeader {
         generation: 7,
         journalled: 3,
         origin: "origin.example".to_owned(),
     }
 }
 
-fn saved(id: &str, age: Duration) -> Saved {
-    Saved {
+fn saved(id: &str, age: Duration) -> ImageRecord {
+    ImageRecord {
         key: ImageKey {
             image: ImageId::parse(id).unwrap(),
             verbose: false,
@@ -45,7 +47,7 @@ fn saved(id: &str, age: Duration) -> Saved {
 #[tokio::test]
 async fn a_revived_image_keeps_its_age_and_is_never_fresh() {
     let (now, wall, policy) = (Instant::now(), Timestamp::now(), Policy::default());
-    let revived = |age| restore::revive(saved("a", age), &policy, now, wall);
+    let revived = |age| restore::restore_entry(saved("a", age), &policy, now, wall);
     for (age, worth) in [
         (0, Freshness::StaleWhileRevalidate),
         (59, Freshness::StaleWhileRevalidate),
@@ -60,11 +62,11 @@ async fn a_revived_image_keeps_its_age_and_is_never_fresh() {
         let sent = wall
             .checked_add(SignedDuration::from_secs(seconds))
             .unwrap();
-        let image = Saved {
+        let image = ImageRecord {
             sent,
             ..saved("a", Duration::ZERO)
         };
-        restore::revive(image, &policy, now, wall)
+        restore::restore_entry(image, &policy, now, wall)
     };
     assert_eq!(from(60).unwrap().1.age(now), Duration::ZERO);
     assert!(from(600).is_none());
@@ -102,7 +104,7 @@ type TestCache = Arc<Cache<&'static str>>;
 struct Run {
     folder: TempDir,
     cache: TestCache,
-    keeper: Arc<Keeper<&'static str>>,
+    keeper: Arc<SnapshotWriter<&'static str>>,
 }
 
 impl Run {
@@ -118,7 +120,7 @@ impl Run {
         let metrics = Arc::new(Metrics::new());
         let policy = Policy::default();
         let cache = Arc::new(Cache::new(&config, policy, metrics, TaskTracker::new()));
-        let keeper = Keeper::open(&config, origin, &cache).await.unwrap();
+        let keeper = SnapshotWriter::open(&config, origin, &cache).await.unwrap();
         Self {
             folder,
             cache,
@@ -139,7 +141,7 @@ impl Run {
     /// Puts an image that a parent handed on, if one did.
     fn put_from(&self, id: &str, parent: Option<Parent>) {
         let key = saved(id, Duration::ZERO).key;
-        let arrival = Arrival {
+        let arrival = FetchedImage {
             body: "{}".into(),
             fields: ImageFields::default(),
             request_id: None,
@@ -155,8 +157,8 @@ impl Run {
     }
 
     async fn purge(&self, id: &str) {
-        let image = Scope::Image(ImageId::parse(id).unwrap());
-        self.cache.purge_durably(&image, Thoroughness::Hard).await;
+        let image = PurgeTarget::Image(ImageId::parse(id).unwrap());
+        self.cache.purge_durably(&image, PurgeMode::Hard).await;
     }
 
     fn holds(&self, id: &str) -> bool {
@@ -213,17 +215,20 @@ async fn an_order_that_came_while_a_snapshot_was_written_is_kept() {
     run.put("b");
     run.purge("b").await;
     run.put("b");
-    let mark = run.keeper.journal.mark();
+    let checkpoint = run.keeper.journal.checkpoint();
     let images = [saved("a", Duration::ZERO), saved("b", Duration::ZERO)];
-    let head = Head {
-        generation: mark.generation,
-        journalled: mark.next,
+    let head = SnapshotHeader {
+        generation: checkpoint.generation,
+        journalled: checkpoint.next,
         origin: "origin".to_owned(),
     };
     let draft = AtomicFile::write(&run.file("s"), |out| encode(&head, images.into_iter(), out));
     run.purge("a").await;
     let unshortened = fs::read(run.file("s.journal")).unwrap();
-    run.keeper.journal.settle(&mark, draft.unwrap()).unwrap();
+    run.keeper
+        .journal
+        .commit(&checkpoint, draft.unwrap())
+        .unwrap();
     assert!(fs::read(run.file("s.journal")).unwrap().len() < unshortened.len());
     let run = run.killed().await;
     assert!(!run.holds("a") && run.holds("b"));
@@ -244,13 +249,18 @@ async fn an_order_that_cannot_be_journalled_costs_the_snapshot() {
     let run = run.killed().await;
     assert!(!run.holds("a"), "restored without its journal");
     run.put("b");
-    let mark = run.keeper.journal.mark();
+    let checkpoint = run.keeper.journal.checkpoint();
     let draft = AtomicFile::write(&run.file("s"), |out| {
         encode(&head(), std::iter::empty(), out)
     });
     run.purge("a").await;
     assert!(!run.file("s").exists());
-    assert!(run.keeper.journal.settle(&mark, draft.unwrap()).is_err());
+    assert!(
+        run.keeper
+            .journal
+            .commit(&checkpoint, draft.unwrap())
+            .is_err()
+    );
     assert!(!run.file("s").exists() && !run.file("s.draft").exists());
 }
 
@@ -285,5 +295,9 @@ async fn nothing_is_written_when_nothing_changed_and_two_never_share_a_file() {
         snapshot: Some(run.file("s").to_str().unwrap().to_owned()),
         ..Config::default()
     };
-    assert!(Keeper::open(&config, "origin", &run.cache).await.is_none());
+    assert!(
+        SnapshotWriter::open(&config, "origin", &run.cache)
+            .await
+            .is_none()
+    );
 }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::api::{ImageFields, ImageId};
-use crate::cache::Arrival;
+use crate::cache::FetchedImage;
 
 const BODY: &str = r#"{"WorkspaceId":"15945","GmtModifiedTime":"2020-01-01T00:00:00Z"}"#;
 const NAMES: [&str; 2] = ["pai:1:x:{a}:image", "pai:1:x:{a}:no"];
@@ -30,7 +30,7 @@ fn clock_reading() -> ClockReading {
 }
 
 fn image(age: u64) -> CachedAnswer {
-    let arrival = Arrival {
+    let arrival = FetchedImage {
         body: BODY.into(),
         fields: ImageFields::parse(BODY.as_bytes()).unwrap(),
         request_id: None,

@@ -3,10 +3,10 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::cache::saved::Broken;
-use crate::cache::snapshot::format::{Damage, decode};
+use crate::cache::record::InvalidRecord;
+use crate::cache::snapshot::format::{SnapshotError, decode};
 
-fn encoded(images: Vec<Saved>) -> Vec<u8> {
+fn encoded(images: Vec<ImageRecord>) -> Vec<u8> {
     let mut bytes = Vec::new();
     encode(&head(), images.into_iter(), &mut bytes).unwrap();
     bytes
@@ -21,8 +21,8 @@ prop_compose! {
         (nanoseconds, took, ttl) in (0..1_000_000_000_i32, any::<u64>(), any::<u64>()),
         (no_store, no_cache, max_age) in any::<(bool, bool, Option<u64>)>(),
         draw in 0.0..1.0,
-    ) -> Saved {
-        Saved {
+    ) -> ImageRecord {
+        ImageRecord {
             key: ImageKey { image: ImageId::parse(&id).unwrap(), verbose },
             body: body.into(),
             request_id: request_id.map(|text| HeaderValue::from_str(&text).unwrap()),
@@ -46,7 +46,7 @@ proptest! {
     #[test]
     fn what_was_read_can_be_revived_or_dropped(image in image()) {
         let (now, policy) = (Instant::now(), Policy::default());
-        if let Some((_, entry)) = restore::revive(image, &policy, now, Timestamp::now()) {
+        if let Some((_, entry)) = restore::restore_entry(image, &policy, now, Timestamp::now()) {
             prop_assert!(entry.ttl() <= policy.max.0);
             prop_assert_ne!(entry.freshness(&policy, now), Freshness::Fresh);
         }
@@ -55,7 +55,7 @@ proptest! {
     #[test]
     fn any_bytes_are_refused_without_a_panic(bytes in vec(any::<u8>(), 0..300), version in 0..3_u32) {
         prop_assert!(decode(&bytes).is_err());
-        prop_assert!(orders::decode(&bytes).is_err());
+        prop_assert!(journal_format::decode(&bytes).is_err());
         // With a start and a checksum that are right, the inside is looked at.
         let mut sealed = [b"PAISNAP\n", &version.to_le_bytes()[..], &bytes].concat();
         let sum = digest(&SHA256, &sealed);
@@ -75,25 +75,25 @@ proptest! {
 
     #[test]
     fn a_journal_ends_at_its_last_whole_order(names in vec("[a-z]{1,9}", 0..5), at: prop::sample::Index, flip in 1..=255_u8) {
-        let mut bytes = orders::encode_head(7, 3);
+        let mut bytes = journal_format::encode_head(7, 3);
         let mut ends = vec![bytes.len()];
         for (index, name) in names.iter().enumerate() {
-            let scope = Scope::Workspace(name.clone());
+            let target = PurgeTarget::Workspace(name.clone());
             let number = 3 + index as u64;
-            bytes.extend(orders::encode_order(7, number, &scope, Thoroughness::Soft).unwrap());
+            bytes.extend(journal_format::encode_invalidation(7, number, &target, PurgeMode::Soft).unwrap());
             ends.push(bytes.len());
         }
         let at = at.index(bytes.len());
-        match orders::decode(&bytes[..at]) {
+        match journal_format::decode(&bytes[..at]) {
             Ok(read) => {
                 let whole = ends.iter().filter(|end| **end <= at).count();
-                prop_assert_eq!((read.orders.len(), read.length), (whole - 1, ends[whole - 1]));
+                prop_assert_eq!((read.invalidations.len(), read.length), (whole - 1, ends[whole - 1]));
             }
             Err(_) => prop_assert!(at < ends[0]),
         }
-        prop_assert_eq!(orders::decode(&bytes).unwrap().orders.len(), names.len());
+        prop_assert_eq!(journal_format::decode(&bytes).unwrap().invalidations.len(), names.len());
         bytes[at] ^= flip;
-        prop_assert!(orders::decode(&bytes).is_err());
+        prop_assert!(journal_format::decode(&bytes).is_err());
     }
 }
 
@@ -105,13 +105,13 @@ fn each_damage_has_its_name() {
         bytes[at] = to;
         decode(&bytes).unwrap_err()
     };
-    assert_eq!(changed(0, b'X'), Damage::Magic);
-    assert_eq!(changed(8, 0), Damage::Version(0));
-    assert_eq!(changed(60, 0xff), Damage::Checksum);
+    assert_eq!(changed(0, b'X'), SnapshotError::Magic);
+    assert_eq!(changed(8, 0), SnapshotError::Version(0));
+    assert_eq!(changed(60, 0xff), SnapshotError::Checksum);
     let mut no_object = saved("a", Duration::ZERO);
     no_object.body = "[]".into();
     assert_eq!(
         decode(&encoded(vec![no_object])),
-        Err(Damage::Image(Broken::Body))
+        Err(SnapshotError::Image(InvalidRecord::Body))
     );
 }

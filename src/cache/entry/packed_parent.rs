@@ -7,14 +7,14 @@ use crate::cache::parent::{Detail, Parent};
 
 /// A [`Parent`], or none.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Packed {
+pub(super) struct PackedParent {
     /// In seconds, and above them which detail; [`Self::AGE`] holds any age that is believed.
     age_and_detail: u32,
     /// In seconds; [`UNSAID`] for one that was not said.
     ttl: u32,
 }
 
-impl Packed {
+impl PackedParent {
     /// No parent.
     pub(super) const NONE: Self = Self {
         age_and_detail: UNSAID,
@@ -87,12 +87,12 @@ mod tests {
             for ttl in [None, Some(Duration::ZERO), Some(2 * MAX_AGE)] {
                 for age in [Duration::ZERO, Duration::from_secs(1), MAX_AGE] {
                     let parent = Some(Parent { age, ttl, detail });
-                    assert_eq!(Packed::of(parent).unpacked(), parent);
-                    assert_eq!(Packed::of(parent).age(), age);
+                    assert_eq!(PackedParent::of(parent).unpacked(), parent);
+                    assert_eq!(PackedParent::of(parent).age(), age);
                 }
             }
         }
-        assert_eq!(Packed::of(None).unpacked(), None);
-        assert_eq!(Packed::of(None).age(), Duration::ZERO);
+        assert_eq!(PackedParent::of(None).unpacked(), None);
+        assert_eq!(PackedParent::of(None).age(), Duration::ZERO);
     }
 }

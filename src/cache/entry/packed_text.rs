@@ -7,7 +7,7 @@ use super::saturating;
 
 /// A body, and the origin's request id: within the body, where it holds it, or else behind it.
 #[derive(Debug, Clone)]
-pub(super) struct Texts {
+pub(super) struct PackedText {
     text: Bytes,
     body_length: u32,
     request_id_at: u32,
@@ -15,7 +15,7 @@ pub(super) struct Texts {
     request_id_length: u32,
 }
 
-impl Texts {
+impl PackedText {
     /// A copy: what arrives may be a small part of a large buffer, and would keep all of it.
     pub(super) fn of(body: &Bytes, request_id: Option<&HeaderValue>) -> Self {
         let id = request_id.map_or(&b""[..], HeaderValue::as_bytes);
@@ -58,7 +58,7 @@ mod tests {
     fn body_and_request_id_come_out_as_they_went_in() {
         let body = Bytes::from_static(br#"{"RequestId":"A-1"}"#);
         for id in ["A-1", "B-2", ""] {
-            let texts = Texts::of(&body, Some(&HeaderValue::from_static(id)));
+            let texts = PackedText::of(&body, Some(&HeaderValue::from_static(id)));
             assert_eq!(texts.body(), body);
             let told = texts.request_id();
             assert_eq!(
@@ -66,13 +66,13 @@ mod tests {
                 id.as_bytes()
             );
         }
-        assert_eq!(Texts::of(&body, None).request_id(), None);
+        assert_eq!(PackedText::of(&body, None).request_id(), None);
     }
 
     #[test]
     fn an_id_that_the_body_holds_is_held_once() {
         let body = Bytes::from_static(br#"{"RequestId":"A-1"}"#);
-        let length = |id| Texts::of(&body, Some(&HeaderValue::from_static(id))).len();
+        let length = |id| PackedText::of(&body, Some(&HeaderValue::from_static(id))).len();
         assert_eq!(
             (length("A-1"), length("B-22")),
             (body.len(), body.len() + 4)

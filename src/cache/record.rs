@@ -18,14 +18,14 @@ use http::HeaderValue;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::entry::{Arrival, Earlier, Entry};
+use super::byte_reader::{ByteReader, UnexpectedEnd};
+use super::entry::{EarlierDecision, Entry, FetchedImage};
 use super::freshness::{Directives, Freshness, Policy};
-use super::reader::{Cut, Reader};
 use crate::api::{ImageFields, ImageId, ImageKey};
 
 /// One image.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Saved {
+pub(crate) struct ImageRecord {
     pub(crate) key: ImageKey,
     pub(crate) body: Bytes,
     pub(crate) request_id: Option<HeaderValue>,
@@ -41,7 +41,7 @@ pub(crate) struct Saved {
 
 /// Why bytes are no image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Broken {
+pub(crate) enum InvalidRecord {
     #[error("lengths contradict each other")]
     Length,
     #[error("a value is none that this program writes")]
@@ -50,22 +50,22 @@ pub(crate) enum Broken {
     Body,
 }
 
-impl From<Cut> for Broken {
-    fn from(_: Cut) -> Self {
+impl From<UnexpectedEnd> for InvalidRecord {
+    fn from(_: UnexpectedEnd) -> Self {
         Self::Length
     }
 }
 
 /// What becomes of an image that is read again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Revival {
+pub(crate) enum RecordSource {
     /// It missed what was said of it meanwhile, so it is never fresh.
-    Restored,
+    Snapshot,
     /// It is as good as when it was written.
     Shared,
 }
 
-impl Saved {
+impl ImageRecord {
     /// An entry, sent when the other clock showed `sent`.
     pub(crate) fn of(key: &ImageKey, entry: &Entry, sent: Timestamp) -> Self {
         Self {
@@ -117,13 +117,14 @@ impl Saved {
     /// Reads one again.
     ///
     /// # Errors
-    /// [`Broken`], the first that is found.
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Broken> {
-        let mut reader = Reader(bytes);
-        let image = ImageId::parse(text(reader.text8()?)?).map_err(|_| Broken::Value)?;
+    /// [`InvalidRecord`], the first that is found.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, InvalidRecord> {
+        let mut reader = ByteReader(bytes);
+        let image = ImageId::parse(text(reader.text8()?)?).map_err(|_| InvalidRecord::Value)?;
         let [flags] = reader.array()?;
         let has = |flag: u8| flags & flag != 0;
-        let request_id = HeaderValue::from_bytes(reader.text16()?).map_err(|_| Broken::Value)?;
+        let request_id =
+            HeaderValue::from_bytes(reader.text16()?).map_err(|_| InvalidRecord::Value)?;
         let sent = decode_time(&mut reader)?;
         let took = Duration::from_nanos(u64::from_le_bytes(reader.array()?));
         let ttl = Duration::from_nanos(u64::from_le_bytes(reader.array()?));
@@ -132,9 +133,9 @@ impl Saved {
         let draw = f64::from_le_bytes(reader.array()?);
         let known = flags < ALL_FLAGS && (0.0..1.0).contains(&draw);
         if !known {
-            return Err(Broken::Value);
+            return Err(InvalidRecord::Value);
         }
-        ImageFields::parse(reader.0).map_err(|_| Broken::Body)?;
+        ImageFields::parse(reader.0).map_err(|_| InvalidRecord::Body)?;
         Ok(Self {
             key: ImageKey {
                 image,
@@ -155,14 +156,14 @@ impl Saved {
 
     /// The entry again, sent at `sent` by this process's clock, unless it is of no more use: expired,
     /// or not to be kept under the policy of now. Its ttl is never longer than it was.
-    pub(crate) fn revive(
+    pub(crate) fn into_entry(
         self,
         policy: &Policy,
         sent: Instant,
         now: Instant,
-        revival: Revival,
+        source: RecordSource,
     ) -> Option<(ImageKey, Entry)> {
-        let arrival = Arrival {
+        let arrival = FetchedImage {
             fields: ImageFields::parse(&self.body).ok()?,
             body: self.body,
             request_id: self.request_id,
@@ -173,11 +174,11 @@ impl Saved {
             cache_control: String::new(),
             parent: None,
         };
-        let earlier = Earlier {
+        let earlier = EarlierDecision {
             verbose: self.key.verbose,
             ttl: self.ttl,
             purged: self.purged,
-            restored: revival == Revival::Restored,
+            restored: source == RecordSource::Snapshot,
             date: self.date,
             directives: self.directives,
             draw: self.draw,
@@ -214,18 +215,18 @@ fn encode_time(time: Timestamp, bytes: &mut Vec<u8>) {
     bytes.extend(time.subsec_nanosecond().to_le_bytes());
 }
 
-fn decode_time(reader: &mut Reader<'_>) -> Result<Timestamp, Broken> {
+fn decode_time(reader: &mut ByteReader<'_>) -> Result<Timestamp, InvalidRecord> {
     let seconds = i64::from_le_bytes(reader.array()?);
     let nanoseconds = i32::from_le_bytes(reader.array()?);
-    Timestamp::new(seconds, nanoseconds).map_err(|_| Broken::Value)
+    Timestamp::new(seconds, nanoseconds).map_err(|_| InvalidRecord::Value)
 }
 
 fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn text(bytes: &[u8]) -> Result<&str, Broken> {
-    std::str::from_utf8(bytes).map_err(|_| Broken::Value)
+fn text(bytes: &[u8]) -> Result<&str, InvalidRecord> {
+    std::str::from_utf8(bytes).map_err(|_| InvalidRecord::Value)
 }
 
 fn length<T: TryFrom<usize>>(length: usize) -> io::Result<T> {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! journal = magic[8] version:u32 generation:u64 first:u64 sum[8] order*
-//! order   = length:u32 !length:u32 content sum[8]        content = thoroughness:u8 scope:u8 name
+//! order   = length:u32 !length:u32 content sum[8]        content = mode:u8 target:u8 name
 //! ```
 //!
 //! A sum is the start of a SHA-256 over the generation, the order's number and what it protects, so
@@ -10,9 +10,9 @@
 //! answered. Any other fault makes the whole journal unreadable, because what follows is unknown.
 
 use crate::api::ImageId;
-use crate::cache::purge::{Scope, Thoroughness};
-use crate::cache::reader::{Cut, Reader};
-use crate::cache::saved;
+use crate::cache::byte_reader::{ByteReader, UnexpectedEnd};
+use crate::cache::purge::{PurgeMode, PurgeTarget};
+use crate::cache::record;
 
 const MAGIC: &[u8; 8] = b"PAIJRNL\n";
 const VERSION: u32 = 1;
@@ -21,30 +21,30 @@ const MAX_CONTENT: u32 = 1 << 20;
 
 /// A journal as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Journalled {
+pub(super) struct JournalContents {
     /// Which snapshots it goes with.
     pub(super) generation: u64,
     /// The number of its first order; those before it are in the snapshot.
     pub(super) first: u64,
-    pub(super) orders: Vec<(Scope, Thoroughness)>,
+    pub(super) invalidations: Vec<(PurgeTarget, PurgeMode)>,
     /// Where its last whole order ends.
     pub(super) length: usize,
 }
 
-impl Journalled {
+impl JournalContents {
     /// The number of the order that comes next.
     pub(super) const fn next(&self) -> u64 {
-        self.first.saturating_add(self.orders.len() as u64)
+        self.first.saturating_add(self.invalidations.len() as u64)
     }
 }
 
 /// The journal cannot be relied on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("its journal is damaged")]
-pub(super) struct Unreadable;
+pub(super) struct JournalDamaged;
 
-impl From<Cut> for Unreadable {
-    fn from(_: Cut) -> Self {
+impl From<UnexpectedEnd> for JournalDamaged {
+    fn from(_: UnexpectedEnd) -> Self {
         Self
     }
 }
@@ -61,22 +61,22 @@ pub(super) fn encode_head(generation: u64, first: u64) -> Vec<u8> {
 }
 
 /// One order, as number `number`. `None` for a name that no order can have.
-pub(super) fn encode_order(
+pub(super) fn encode_invalidation(
     generation: u64,
     number: u64,
-    scope: &Scope,
-    thoroughness: Thoroughness,
+    target: &PurgeTarget,
+    mode: PurgeMode,
 ) -> Option<Vec<u8>> {
-    let (kind, name) = match scope {
-        Scope::Image(image) => (0, image.as_str()),
-        Scope::Workspace(workspace) => (1, workspace.as_str()),
-        Scope::All => (2, ""),
+    let (kind, name) = match target {
+        PurgeTarget::Image(image) => (0, image.as_str()),
+        PurgeTarget::Workspace(workspace) => (1, workspace.as_str()),
+        PurgeTarget::All => (2, ""),
     };
-    let thoroughness = match thoroughness {
-        Thoroughness::Hard => 0,
-        Thoroughness::Soft => 1,
+    let mode = match mode {
+        PurgeMode::Hard => 0,
+        PurgeMode::Soft => 1,
     };
-    let content = [&[thoroughness, kind], name.as_bytes()].concat();
+    let content = [&[mode, kind], name.as_bytes()].concat();
     let length = u32::try_from(content.len()).ok()?;
     if length > MAX_CONTENT {
         return None;
@@ -91,29 +91,29 @@ pub(super) fn encode_order(
 /// Reads a journal.
 ///
 /// # Errors
-/// [`Unreadable`] unless it is whole up to an unfinished last order.
-pub(super) fn decode(bytes: &[u8]) -> Result<Journalled, Unreadable> {
-    let mut reader = Reader(bytes);
+/// [`JournalDamaged`] unless it is whole up to an unfinished last order.
+pub(super) fn decode(bytes: &[u8]) -> Result<JournalContents, JournalDamaged> {
+    let mut reader = ByteReader(bytes);
     let head = reader.take(HEAD)?;
-    let mut fields = Reader(head);
+    let mut fields = ByteReader(head);
     let sound =
         fields.array() == Ok(*MAGIC) && fields.array().map(u32::from_le_bytes) == Ok(VERSION);
     let generation = u64::from_le_bytes(fields.array()?);
     let first = u64::from_le_bytes(fields.array()?);
     if !sound || reader.array() != Ok(sum(generation, first, head)) {
-        return Err(Unreadable);
+        return Err(JournalDamaged);
     }
-    let mut found = Journalled {
+    let mut found = JournalContents {
         generation,
         first,
-        orders: Vec::new(),
+        invalidations: Vec::new(),
         length: bytes.len() - reader.0.len(),
     };
-    while let Some((content, sealed)) = whole_order(&mut reader)? {
+    while let Some((content, sealed)) = whole_invalidation(&mut reader)? {
         if *sealed != sum(generation, found.next(), content) {
-            return Err(Unreadable);
+            return Err(JournalDamaged);
         }
-        found.orders.push(decode_order(content)?);
+        found.invalidations.push(decode_invalidation(content)?);
         found.length = bytes.len() - reader.0.len();
     }
     Ok(found)
@@ -123,13 +123,15 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Journalled, Unreadable> {
 type Sealed<'a> = (&'a [u8], &'a [u8; SUM]);
 
 /// The next order's content and sum; nothing at the end or where it breaks off.
-fn whole_order<'a>(reader: &mut Reader<'a>) -> Result<Option<Sealed<'a>>, Unreadable> {
+fn whole_invalidation<'a>(
+    reader: &mut ByteReader<'a>,
+) -> Result<Option<Sealed<'a>>, JournalDamaged> {
     let (Ok(length), Ok(inverse)) = (reader.array(), reader.array()) else {
         return Ok(None);
     };
     let length = u32::from_le_bytes(length);
     if length != !u32::from_le_bytes(inverse) || length > MAX_CONTENT {
-        return Err(Unreadable);
+        return Err(JournalDamaged);
     }
     let Ok(rest) = reader.take(length as usize + SUM) else {
         return Ok(None);
@@ -137,26 +139,26 @@ fn whole_order<'a>(reader: &mut Reader<'a>) -> Result<Option<Sealed<'a>>, Unread
     Ok(rest.split_last_chunk())
 }
 
-fn decode_order(content: &[u8]) -> Result<(Scope, Thoroughness), Unreadable> {
-    let [thoroughness, kind, name @ ..] = content else {
-        return Err(Unreadable);
+fn decode_invalidation(content: &[u8]) -> Result<(PurgeTarget, PurgeMode), JournalDamaged> {
+    let [mode, kind, name @ ..] = content else {
+        return Err(JournalDamaged);
     };
-    let name = std::str::from_utf8(name).map_err(|_| Unreadable)?;
-    let scope = match kind {
-        0 => Scope::Image(ImageId::parse(name).map_err(|_| Unreadable)?),
-        1 => Scope::Workspace(name.to_owned()),
-        2 => Scope::All,
-        _ => return Err(Unreadable),
+    let name = std::str::from_utf8(name).map_err(|_| JournalDamaged)?;
+    let target = match kind {
+        0 => PurgeTarget::Image(ImageId::parse(name).map_err(|_| JournalDamaged)?),
+        1 => PurgeTarget::Workspace(name.to_owned()),
+        2 => PurgeTarget::All,
+        _ => return Err(JournalDamaged),
     };
-    match thoroughness {
-        0 => Ok((scope, Thoroughness::Hard)),
-        1 => Ok((scope, Thoroughness::Soft)),
-        _ => Err(Unreadable),
+    match mode {
+        0 => Ok((target, PurgeMode::Hard)),
+        1 => Ok((target, PurgeMode::Soft)),
+        _ => Err(JournalDamaged),
     }
 }
 
 fn sum(generation: u64, number: u64, content: &[u8]) -> [u8; SUM] {
-    saved::sum(&[&generation.to_le_bytes(), &number.to_le_bytes(), content])
+    record::sum(&[&generation.to_le_bytes(), &number.to_le_bytes(), content])
 }
 
 const SUM: usize = 8;
