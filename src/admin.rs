@@ -40,7 +40,7 @@ use crate::credentials::CredentialProvider;
 use crate::observability::audit::Audit;
 use crate::observability::logging::Condition;
 use crate::observability::metrics::{Encoding, Exposition, Metrics};
-use crate::observability::top_images::Ranking;
+use crate::observability::top_images::TopImages;
 use crate::peer::Peer;
 use crate::response::Body;
 use crate::server::{Address, Service};
@@ -113,7 +113,7 @@ pub struct Admin {
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Which images are asked for most.
-    pub ranking: Arc<Ranking>,
+    pub top_images: Arc<TopImages>,
     /// What is cached.
     pub cache: Arc<Cache<UpstreamError>>,
     /// What the fleet shares, if it does.

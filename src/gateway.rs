@@ -10,19 +10,19 @@
 //! A hit never waits, so it takes no permit, sets no timer and spawns nothing. This is where cache and
 //! upstream meet; neither knows the other.
 
-mod demand;
+mod directives;
+mod discard_body;
 mod fetch;
-mod landing;
-mod manner;
-mod notes;
-mod once;
-mod pass;
+mod ingest;
+mod passthrough;
+mod record;
+mod render;
 mod request_id;
 mod resolve;
 mod search;
-mod tiers;
-mod unread;
+mod tiered_fetch;
 mod write_access;
+mod write_nonce;
 
 pub use resolve::Config as ResolveConfig;
 
@@ -51,10 +51,10 @@ use crate::auth::{
 };
 use crate::cache::{Cache, freshness};
 use crate::observability::access_log::Access;
-use crate::observability::audit::{Audit, Deed};
+use crate::observability::audit::{AccessRecord, Audit};
 use crate::observability::metrics::{ClientMetrics, Metrics};
 use crate::observability::outcome::Outcome;
-use crate::observability::top_images::Ranking;
+use crate::observability::top_images::TopImages;
 use crate::observability::traces::{Step, Trace, Traces};
 use crate::peer::Peer;
 use crate::response::{self, Answer, Body, Budget, CacheStatus, Error};
@@ -62,9 +62,9 @@ use crate::server::Service;
 use crate::shared_cache::SharedCache;
 use crate::units::{ByteSize, HumanDuration};
 use crate::upstream::{Upstream, UpstreamError};
-use demand::{Demand, Plan};
-use fetch::Cause;
-use manner::{Alone, Manner};
+use directives::{RequestDirectives, ServeDecision};
+use fetch::FetchReason;
+use render::{Render, Single};
 use request_id::RequestId;
 
 /// The `[api]` settings.
@@ -106,7 +106,7 @@ pub struct Gateway {
     anonymous: ClientMetrics,
     unauthenticated: ClientMetrics,
     /// Whether anything is written down of a request beside its count.
-    takes_notes: bool,
+    records_access: bool,
     waiting: Arc<Semaphore>,
     /// For what goes on when the call that began it has returned.
     me: Weak<Self>,
@@ -121,12 +121,12 @@ pub struct GatewayParts {
     pub cache: Arc<Cache<UpstreamError>>,
     /// What the fleet knows, if it shares that.
     pub shared: Option<Arc<SharedCache>>,
-    /// Where the origin is asked.
+    /// Calls to the origin.
     pub upstream: Arc<Upstream>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Which images are asked for most.
-    pub ranking: Arc<Ranking>,
+    pub top_images: Arc<TopImages>,
     /// What is written down, if anything.
     pub audit: Option<Arc<Audit>>,
     /// What is logged of each request, if anything.
@@ -151,14 +151,14 @@ impl Gateway {
         parts: GatewayParts,
     ) -> Arc<Self> {
         let [anonymous, unauthenticated] =
-            ["anonymous", STRANGER].map(|name| parts.metrics.client(name));
+            ["anonymous", UNAUTHENTICATED].map(|name| parts.metrics.client(name));
         Arc::new_cyclic(|me| Self {
             config,
             resolve,
             not_found_code: not_found_code.into(),
             anonymous,
             unauthenticated,
-            takes_notes: (parts.audit.is_some() && parts.auth.is_required())
+            records_access: (parts.audit.is_some() && parts.auth.is_required())
                 || parts.access.is_some()
                 || parts.traces.is_some(),
             waiting: Arc::new(Semaphore::new(max_in_flight as usize)),
@@ -178,7 +178,7 @@ impl Gateway {
         let action = call
             .as_ref()
             .map_or_else(RouteError::action, |call| call.operation.action());
-        let noted = call.as_ref().ok().filter(|_| self.takes_notes);
+        let noted = call.as_ref().ok().filter(|_| self.records_access);
         let image = noted.and_then(|call| call.operation.image().cloned());
         let id = RequestId::new();
         let signed_in = self
@@ -198,7 +198,7 @@ impl Gateway {
                 write,
                 ..
             }) => {
-                let asked = Asked {
+                let context = RequestContext {
                     head: &head,
                     principal: &principal,
                     proof: &proof,
@@ -208,7 +208,7 @@ impl Gateway {
                     id: &id,
                     peer,
                 };
-                let reply = AssertUnwindSafe(self.reply(call, &mut body, &asked))
+                let reply = AssertUnwindSafe(self.reply(call, &mut body, &context))
                     .catch_unwind()
                     .await;
                 let reply = reply.unwrap_or_else(|_| {
@@ -220,15 +220,15 @@ impl Gateway {
             Err(refused) => (None, Err(refused.into())),
         };
         if reply.is_err() && !body.is_end_stream() {
-            Box::pin(unread::discard(&mut body, &head)).await;
+            Box::pin(discard_body::discard(&mut body, &head)).await;
         }
         let reply = self.charge(reply, action);
         let answer =
             reply.unwrap_or_else(|error| response::failure(&error, id.as_str(), host_of(&head)));
         self.count(action, answer.outcome, principal.as_ref(), at);
-        if self.takes_notes {
-            let deed = Deed {
-                client: principal.as_ref().map_or(STRANGER, Principal::name),
+        if self.records_access {
+            let record = AccessRecord {
+                client: principal.as_ref().map_or(UNAUTHENTICATED, Principal::name),
                 action,
                 peer,
                 image: image.as_ref(),
@@ -236,7 +236,7 @@ impl Gateway {
                 answer: &answer,
                 request_id: id.as_str(),
             };
-            self.note(&deed, &span, at.elapsed());
+            self.record(&record, &span, at.elapsed());
         }
         let mut response = answer.into_response(id.to_header(), std::mem::take(&mut head.headers));
         if principal.is_none() {
@@ -281,35 +281,36 @@ impl Gateway {
         &self,
         call: Result<Call, RouteError>,
         body: B,
-        asked: &Asked<'_>,
+        context: &RequestContext<'_>,
     ) -> Result<Answer, Error>
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send,
     {
-        asked
+        context
             .principal
             .try_acquire_request()
             .map_err(Error::OverBudget)?;
         let call = call.map_err(Error::RouteError)?;
-        self.permits(&call, asked.principal)?;
+        self.permits(&call, context.principal)?;
         match &call.operation {
             Operation::GetImage(key) => {
                 refuse_body(&body)?;
-                self.parts.ranking.note(&key.image, asked.at);
-                let demand = Demand::of(&asked.head.headers, asked.principal);
-                let alone = Alone(asked.head, asked.id);
-                self.get_image(key, demand, asked.asker(), &alone).await
+                self.parts.top_images.record(&key.image, context.at);
+                let directives = RequestDirectives::parse(&context.head.headers, context.principal);
+                let render = Single(context.head, context.id);
+                self.get_image(key, directives, context.fetch_context(), &render)
+                    .await
             }
             Operation::ListImages | Operation::ListImageLabels => {
                 refuse_body(&body)?;
-                Box::pin(self.read(call, asked)).await
+                Box::pin(self.read(call, context)).await
             }
             Operation::AddImage
             | Operation::AddImageLabels(_)
             | Operation::RemoveImageLabels(..)
             | Operation::PublishImage(_)
-            | Operation::RemoveImage(_) => Box::pin(self.write(call, body, asked)).await,
-            Operation::Resolve => Box::pin(self.resolve(body, asked)).await,
+            | Operation::RemoveImage(_) => Box::pin(self.write(call, body, context)).await,
+            Operation::Resolve => Box::pin(self.resolve(body, context)).await,
         }
     }
 
@@ -327,81 +328,83 @@ impl Gateway {
     }
 
     /// Answers with an image, or not: what is held and may be seen, or else what is fetched.
-    async fn get_image<M: Manner>(
+    async fn get_image<M: Render>(
         &self,
         key: &ImageKey,
-        demand: Demand,
-        asker: Asker<'_>,
-        manner: &M,
-    ) -> Result<M::Told, Error> {
-        let (now, principal) = (asker.at, asker.principal);
+        directives: RequestDirectives,
+        context: FetchContext<'_>,
+        render: &M,
+    ) -> Result<M::Output, Error> {
+        let (now, principal) = (context.at, context.principal);
         let known = self.parts.cache.look_up(key, now);
-        let plan = demand.plan(&known, now, |entry| principal.may_view(&entry.ownership));
+        let plan = directives.decide(&known, now, |entry| principal.may_view(&entry.ownership));
         // A hit ends any circle. Whatever else comes in one is answered alike, so that nothing shows what is held.
-        if !matches!(plan, Plan::Hit(_)) {
-            self.parts.upstream.propagation(asker.headers)?;
+        if !matches!(plan, ServeDecision::Hit(_)) {
+            self.parts.upstream.propagation(context.headers)?;
         }
         match plan {
-            Plan::Hit(entry) => {
+            ServeDecision::Hit(entry) => {
                 let seen = principal
                     .authorize(entry)
                     .map_err(|Hidden| Error::Internal)?;
                 let (held, fresh_for) = (entry.resident_time(now), entry.fresh_for());
                 if freshness::refresh_early(held, fresh_for, entry.took(), fastrand::f64) {
-                    self.revalidate(key, &known, asker);
+                    self.revalidate(key, &known, context);
                 }
                 let age = entry.age(now);
-                Ok(self.serve_held(manner, seen, Outcome::Hit, CacheStatus::Hit, age))
+                Ok(self.serve_held(render, seen, Outcome::Hit, CacheStatus::Hit, age))
             }
-            Plan::Stale(entry) => {
+            ServeDecision::Stale(entry) => {
                 let seen = principal
                     .authorize(entry)
                     .map_err(|Hidden| Error::Internal)?;
-                self.revalidate(key, &known, asker);
+                self.revalidate(key, &known, context);
                 Ok(self.serve_held(
-                    manner,
+                    render,
                     seen,
                     Outcome::Stale,
                     CacheStatus::Revalidating,
                     entry.age(now),
                 ))
             }
-            Plan::Negative(no) if principal.is_anonymous() => {
-                Ok(manner.negative(no, Outcome::Negative, CacheStatus::Negative))
+            ServeDecision::Negative(no) if principal.is_anonymous() => {
+                Ok(render.negative(no, Outcome::Negative, CacheStatus::Negative))
             }
             // As of an image that is held and may not be seen.
-            Plan::Negative(_) if demand.only_if_cached => Err(Error::NotCached),
-            Plan::Negative(no) => {
+            ServeDecision::Negative(_) if directives.only_if_cached => Err(Error::NotCached),
+            ServeDecision::Negative(no) => {
                 let took = no.took;
-                Err(Box::pin(self.deny(asker, manner, Outcome::Negative, took)).await)
+                Err(Box::pin(self.deny(context, render, Outcome::Negative, took)).await)
             }
-            Plan::Deny(took) => {
-                Err(Box::pin(self.deny(asker, manner, Outcome::Denied, took)).await)
+            ServeDecision::Deny(took) => {
+                Err(Box::pin(self.deny(context, render, Outcome::Denied, took)).await)
             }
-            Plan::NotCached => Err(Error::NotCached),
-            Plan::Fetch => {
-                let cause = if demand.is_for_newer() {
-                    Cause::MissAnew
+            ServeDecision::NotCached => Err(Error::NotCached),
+            ServeDecision::Fetch => {
+                let cause = if directives.is_for_newer() {
+                    FetchReason::MissNoCache
                 } else {
-                    Cause::Miss
+                    FetchReason::Miss
                 };
-                Box::pin(self.fetch(key, known, cause, asker, manner)).await
+                Box::pin(self.fetch(key, known, cause, context, render)).await
             }
-            Plan::Refresh => Box::pin(self.fetch(key, known, Cause::Demand, asker, manner)).await,
+            ServeDecision::Refresh => {
+                Box::pin(self.fetch(key, known, FetchReason::Refresh, context, render)).await
+            }
         }
     }
 
-    fn serve_held<M: Manner>(
+    fn serve_held<M: Render>(
         &self,
-        manner: &M,
+        render: &M,
         seen: Visible<'_>,
         outcome: Outcome,
         status: fn(i64) -> CacheStatus,
         age: Duration,
-    ) -> M::Told {
+    ) -> M::Output {
         let entry = seen.entry();
         self.parts.metrics.cache_age.observe(age.as_secs_f64());
-        manner.image(seen, age, outcome, status(seconds_left(entry.ttl(), age)))
+        render.image(seen, age, outcome, status(seconds_left(entry.ttl(), age)))
     }
 
     /// That there is no such image, for who may not be told more.
@@ -412,7 +415,7 @@ impl Gateway {
         }
     }
 
-    fn wait_in_line(&self) -> Result<SemaphorePermit<'_>, Error> {
+    fn acquire_slot(&self) -> Result<SemaphorePermit<'_>, Error> {
         self.waiting.try_acquire().map_err(|_| Error::Overloaded)
     }
 }
@@ -431,9 +434,9 @@ impl Service for Gateway {
         let sender = (!self.parts.auth.is_required()).then_some(Principal::Anonymous);
         let answer = response::failure(&why.into(), id.as_str(), host_of(&head));
         self.count(action, answer.outcome, sender.as_ref(), at);
-        if self.takes_notes {
-            let deed = Deed {
-                client: sender.as_ref().map_or(STRANGER, Principal::name),
+        if self.records_access {
+            let record = AccessRecord {
+                client: sender.as_ref().map_or(UNAUTHENTICATED, Principal::name),
                 action,
                 peer,
                 image: None,
@@ -441,7 +444,7 @@ impl Service for Gateway {
                 answer: &answer,
                 request_id: id.as_str(),
             };
-            self.note(&deed, &Step::none(), at.elapsed());
+            self.record(&record, &Step::none(), at.elapsed());
         }
         let mut response = answer.into_response(id.to_header(), std::mem::take(&mut head.headers));
         if sender.is_none() {
@@ -459,7 +462,7 @@ fn seconds_left(ttl: Duration, age: Duration) -> i64 {
 }
 
 /// A request's head, who sent it, and when it came.
-struct Asked<'a> {
+struct RequestContext<'a> {
     head: &'a Parts,
     principal: &'a Principal,
     proof: &'a BodyProof,
@@ -473,7 +476,7 @@ struct Asked<'a> {
 
 /// Who asks for an image, and since when.
 #[derive(Clone, Copy)]
-struct Asker<'a> {
+struct FetchContext<'a> {
     principal: &'a Principal,
     at: Instant,
     trace: &'a Trace,
@@ -481,9 +484,9 @@ struct Asker<'a> {
     headers: &'a HeaderMap,
 }
 
-impl<'a> Asked<'a> {
-    const fn asker(&self) -> Asker<'a> {
-        Asker {
+impl<'a> RequestContext<'a> {
+    const fn fetch_context(&self) -> FetchContext<'a> {
+        FetchContext {
             principal: self.principal,
             at: self.at,
             trace: self.trace,
@@ -496,7 +499,7 @@ fn panicked(metrics: &Metrics) {
     metrics.panics.inc();
 }
 
-/// The Host that the client asked, for `HostId`.
+/// The Host that the client named, for `HostId`.
 fn host_of(head: &Parts) -> &str {
     let named = head
         .headers
@@ -508,7 +511,7 @@ fn host_of(head: &Parts) -> &str {
 }
 
 /// The name of who has not signed in.
-const STRANGER: &str = "unauthenticated";
+const UNAUTHENTICATED: &str = "unauthenticated";
 
 /// Any error of a body.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -30,8 +30,7 @@ pub mod upstream;
 // The parts of the wing under their former paths, while others move.
 #[doc(hidden)]
 pub use observability::{
-    access_log as access, audit, logging as telemetry, metrics, outcome, top_images as ranking,
-    traces,
+    access_log as access, audit, logging as telemetry, metrics, outcome, top_images, traces,
 };
 
 pub use aliyun_auth as signing;

@@ -8,7 +8,7 @@ use super::Admin;
 use crate::api::Action;
 use crate::observability::metrics::{Metrics, quantile};
 use crate::observability::outcome::{CallResult, Outcome};
-use crate::observability::top_images::{HALF_LIFE, Ranking};
+use crate::observability::top_images::{HALF_LIFE, TopImages};
 use crate::upstream::Upstream;
 
 /// So many of the images asked for most are told.
@@ -34,8 +34,8 @@ impl Admin {
             "upstream": { "requests": upstream, "in_flight": metrics.upstream_in_flight.get(), "breaker": self.upstream.breaker(), "operations": operations(&self.upstream) },
             "recent_errors": self.upstream.recent_errors(),
             "connections": metrics.listener("data").open.get(),
-            "top_images": top_images(&self.ranking),
-            "top_images_estimate": { "half_life_seconds": HALF_LIFE.as_secs(), "one_in": self.ranking.one_in() },
+            "top_images": top_images(&self.top_images),
+            "top_images_estimate": { "half_life_seconds": HALF_LIFE.as_secs(), "one_in": self.top_images.one_in() },
             "cache": self.cache.usage(),
             "credential": self.credentials.status(),
             "shared_cache": self.shared.as_ref().map(|shared| shared.status()),
@@ -57,8 +57,8 @@ fn operations(upstream: &Upstream) -> Map<String, Value> {
         .collect()
 }
 
-fn top_images(ranking: &Ranking) -> Vec<Value> {
-    let top = ranking.top(TOP_IMAGES, Instant::now());
+fn top_images(top_images: &TopImages) -> Vec<Value> {
+    let top = top_images.top(TOP_IMAGES, Instant::now());
     top.iter()
         .map(|ranked| json!({ "ImageId": ranked.image.as_str(), "requests": ranked.requests }))
         .collect()

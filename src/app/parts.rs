@@ -14,7 +14,7 @@ use super::StartError;
 use super::reloading::{self, LiveSettings};
 use crate::admin::{Admin, Health};
 use crate::auth::{Authenticator, Mode};
-use crate::cache::{Cache, Keeper};
+use crate::cache::{Cache, SnapshotWriter};
 use crate::config::{Loaded, Settings};
 use crate::credentials::{CredentialProvider, Environment};
 use crate::gateway::{Gateway, GatewayParts};
@@ -22,7 +22,7 @@ use crate::observability::access_log::Access;
 use crate::observability::audit::Audit;
 use crate::observability::logging::{Level, error_chain};
 use crate::observability::metrics::Metrics;
-use crate::observability::top_images::Ranking;
+use crate::observability::top_images::TopImages;
 use crate::observability::traces::Traces;
 use crate::reload::ReloadScheduler;
 use crate::response::Budget;
@@ -44,12 +44,12 @@ pub(super) struct Parts {
     pub(super) upstream: Arc<Upstream>,
     pub(super) cache: Arc<Cache<UpstreamError>>,
     pub(super) shared: Option<Arc<SharedCache>>,
-    pub(super) snapshot: Option<Arc<Keeper<UpstreamError>>>,
+    pub(super) snapshot: Option<Arc<SnapshotWriter<UpstreamError>>>,
     pub(super) tls: Option<Arc<Tls>>,
     pub(super) auth: Arc<Authenticator>,
     pub(super) audit: Option<Arc<Audit>>,
     pub(super) traces: Option<Arc<Traces>>,
-    pub(super) ranking: Arc<Ranking>,
+    pub(super) top_images: Arc<TopImages>,
     /// Memory for responses that clients have not taken, over all data connections.
     pub(super) budget: Budget,
     admin_token: Option<SecretString>,
@@ -95,7 +95,7 @@ impl Parts {
         let origin = upstream.origin().host();
         let shared = SharedCache::from_config(&settings.shared_cache, origin, &metrics);
         // Before anything reads the cache: entries are restored, and purges journalled from here on.
-        let snapshot = Keeper::open(&settings.cache, origin, &cache).await;
+        let snapshot = SnapshotWriter::open(&settings.cache, origin, &cache).await;
         let tls = reloading::tls(settings, &metrics, reload).await?;
         let auth = reloading::authenticator(settings, environment, &metrics, reload).await?;
         let settings_text = Arc::new(ArcSwap::from_pointee(loaded.to_toml()));
@@ -111,7 +111,7 @@ impl Parts {
             traces: Traces::open(&settings.traces, environment, &metrics)?.map(Arc::new),
             admin_token: settings.admin.token().map_err(StartError::Token)?,
             health: Arc::new(Health::default()),
-            ranking: Arc::new(Ranking::new()),
+            top_images: Arc::new(TopImages::new()),
             budget: Budget::new(settings.listen.max_buffered),
             started,
             metrics,
@@ -177,7 +177,7 @@ impl Parts {
                 shared: self.shared.clone(),
                 upstream: Arc::clone(&self.upstream),
                 metrics: Arc::clone(&self.metrics),
-                ranking: Arc::clone(&self.ranking),
+                top_images: Arc::clone(&self.top_images),
                 audit: self.audit.clone(),
                 access: Access::from_config(&settings.log),
                 traces: self.traces.clone(),
@@ -194,7 +194,7 @@ impl Parts {
             auth: Arc::clone(&self.auth),
             health: Arc::clone(&self.health),
             metrics: Arc::clone(&self.metrics),
-            ranking: Arc::clone(&self.ranking),
+            top_images: Arc::clone(&self.top_images),
             cache: Arc::clone(&self.cache),
             shared: self.shared.clone(),
             upstream: Arc::clone(&self.upstream),

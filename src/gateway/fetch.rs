@@ -8,9 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
-use super::manner::Manner;
-use super::tiers::{self, Tiers};
-use super::{Asker, Gateway, landing};
+use super::render::Render;
+use super::tiered_fetch::{self, TieredFetch};
+use super::{FetchContext, Gateway, ingest};
 use crate::api::{Call, ImageKey};
 use crate::auth::Hidden;
 use crate::cache::flight::Aborted;
@@ -24,26 +24,26 @@ use crate::upstream::{Propagation, UpstreamError};
 
 /// Why a request fetches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cause {
+pub(super) enum FetchReason {
     /// There is nothing to answer with.
     Miss,
     /// The same, and the client wants none that a parent has had for long either.
-    MissAnew,
+    MissNoCache,
     /// The client wants newer than what there is.
-    Demand,
+    Refresh,
 }
 
-impl Cause {
+impl FetchReason {
     const fn outcome(self) -> (Outcome, CacheStatus) {
         match self {
-            Self::Miss | Self::MissAnew => (Outcome::Miss, CacheStatus::Stored),
-            Self::Demand => (Outcome::Refresh, CacheStatus::Forced),
+            Self::Miss | Self::MissNoCache => (Outcome::Miss, CacheStatus::Stored),
+            Self::Refresh => (Outcome::Refresh, CacheStatus::Forced),
         }
     }
 
     /// Whether a parent is to ask the origin too.
-    pub(super) const fn goes_on(self) -> bool {
-        matches!(self, Self::MissAnew | Self::Demand)
+    pub(super) const fn bypasses_parent(self) -> bool {
+        matches!(self, Self::MissNoCache | Self::Refresh)
     }
 }
 
@@ -52,28 +52,28 @@ const FETCH: &str = "cache.fetch";
 
 impl Gateway {
     /// Fetches, or waits for who is fetching; a stale image stands in for an origin that fails or is slow.
-    pub(super) async fn fetch<M: Manner>(
+    pub(super) async fn fetch<M: Render>(
         &self,
         key: &ImageKey,
         known: LookupResult,
-        cause: Cause,
-        asker: Asker<'_>,
-        manner: &M,
-    ) -> Result<M::Told, Error> {
+        cause: FetchReason,
+        context: FetchContext<'_>,
+        render: &M,
+    ) -> Result<M::Output, Error> {
         let propagation = Propagation {
-            no_cache: cause.goes_on(),
-            ..self.parts.upstream.propagation(asker.headers)?
+            no_cache: cause.bypasses_parent(),
+            ..self.parts.upstream.propagation(context.headers)?
         }
-        .by(asker.principal.name());
-        let _waiting = manner.place(self)?;
+        .by(context.principal.name());
+        let _waiting = render.permit(self)?;
         let now = Instant::now();
         let deadline = match &known {
-            LookupResult::Image(entry, _) if asker.principal.may_view(&entry.ownership) => {
+            LookupResult::Image(entry, _) if context.principal.may_view(&entry.ownership) => {
                 now + self.config.wait_with_stale.0
             }
             // Who may not see what is held waits as if nothing were.
             LookupResult::Image(..) | LookupResult::Negative(_) | LookupResult::Miss => {
-                manner.patience(now + self.config.wait.0)
+                render.deadline(now + self.config.wait.0)
             }
         };
         let mut tried = false;
@@ -86,29 +86,29 @@ impl Gateway {
                     Some(cause),
                     urgency,
                     propagation,
-                    asker.trace.step(FETCH),
+                    context.trace.step(FETCH),
                 )
             };
-            let admit = || manner.pay(asker.principal);
+            let admit = || render.charge(context.principal);
             let coalesced = (Outcome::Coalesced, CacheStatus::Collapsed);
             let fetch = self
                 .parts
                 .cache
-                .fetch(key, &known, manner.priority(cause), admit, start);
+                .fetch(key, &known, render.priority(cause), admit, start);
             let (waiter, (outcome, status), _wait) = match fetch {
                 Fetch::Started(waiter) => (waiter, cause.outcome(), Step::none()),
-                Fetch::Joined(waiter) => (waiter, coalesced, asker.trace.join(key)),
+                Fetch::Joined(waiter) => (waiter, coalesced, context.trace.join(key)),
                 Fetch::AlreadyCached(arrived) => {
-                    let shown = self.show_in_time(&arrived, asker, manner, coalesced, deadline);
+                    let shown = self.show_in_time(&arrived, context, render, coalesced, deadline);
                     return shown.await;
                 }
-                Fetch::RateLimited(wait) => return self.over_budget(key, asker, manner, wait),
+                Fetch::RateLimited(wait) => return self.over_budget(key, context, render, wait),
             };
-            let error = match self.arrival(waiter, key, asker, deadline).await {
+            let error = match self.arrival(waiter, key, context, deadline).await {
                 Some(Ok(Ok(arrived))) => {
                     let how = (outcome, status);
                     return self
-                        .show_in_time(&arrived, asker, manner, how, deadline)
+                        .show_in_time(&arrived, context, render, how, deadline)
                         .await;
                 }
                 Some(Ok(Err(error))) => error,
@@ -124,7 +124,7 @@ impl Gateway {
             // What was refused to a less urgent fetch, or to one that came another way, need not be refused to this one.
             let again = error.is_the_starters() && outcome == Outcome::Coalesced;
             if !again || std::mem::replace(&mut tried, true) {
-                return self.stand_in(key, asker, manner, error);
+                return self.stand_in(key, context, render, error);
             }
         }
     }
@@ -135,7 +135,7 @@ impl Gateway {
         &self,
         waiter: Waiter<FetchResult<UpstreamError>>,
         key: &ImageKey,
-        asker: Asker<'_>,
+        context: FetchContext<'_>,
         deadline: Instant,
     ) -> Option<Result<FetchResult<UpstreamError>, Aborted>> {
         let mut arrival = pin!(waiter.wait());
@@ -145,7 +145,7 @@ impl Gateway {
                 return Some(arrived);
             }
             let known = self.parts.cache.look_up(key, Instant::now());
-            if matches!(known, LookupResult::Image(entry, _) if asker.principal.may_view(&entry.ownership))
+            if matches!(known, LookupResult::Image(entry, _) if context.principal.may_view(&entry.ownership))
             {
                 return None;
             }
@@ -154,38 +154,38 @@ impl Gateway {
     }
 
     /// As [`Self::show`]; what is not shown takes the time that its fetch took, wherever it came from.
-    async fn show_in_time<M: Manner>(
+    async fn show_in_time<M: Render>(
         &self,
         landed: &CachedAnswer,
-        asker: Asker<'_>,
-        manner: &M,
+        context: FetchContext<'_>,
+        render: &M,
         how: (Outcome, CacheStatus),
         deadline: Instant,
-    ) -> Result<M::Told, Error> {
-        let shown = self.show(landed, asker, manner, how);
+    ) -> Result<M::Output, Error> {
+        let shown = self.show(landed, context, render, how);
         if matches!(shown, Err(Error::Unseen { .. })) {
-            sleep_until((asker.at + landed.took()).min(deadline)).await;
+            sleep_until((context.at + landed.took()).min(deadline)).await;
         }
         shown
     }
 
     /// Answers with what has landed, if it may be shown.
-    fn show<M: Manner>(
+    fn show<M: Render>(
         &self,
         landed: &CachedAnswer,
-        asker: Asker<'_>,
-        manner: &M,
+        context: FetchContext<'_>,
+        render: &M,
         (outcome, status): (Outcome, CacheStatus),
-    ) -> Result<M::Told, Error> {
+    ) -> Result<M::Output, Error> {
         match landed {
             CachedAnswer::Image(entry) => {
-                let seen = asker.principal.authorize(entry);
+                let seen = context.principal.authorize(entry);
                 let seen = seen.map_err(|Hidden| self.unseen(Outcome::Denied))?;
                 let age = entry.age(Instant::now());
-                Ok(manner.image(seen, age, outcome, status))
+                Ok(render.image(seen, age, outcome, status))
             }
-            CachedAnswer::Negative(negative) if asker.principal.is_anonymous() => {
-                Ok(manner.negative(negative, outcome, status))
+            CachedAnswer::Negative(negative) if context.principal.is_anonymous() => {
+                Ok(render.negative(negative, outcome, status))
             }
             CachedAnswer::Negative(_) => Err(self.unseen(outcome)),
         }
@@ -194,60 +194,60 @@ impl Gateway {
     /// Answers with an older image where the error permits it. What is held is looked up anew: it may
     /// have been purged or written to while this request waited. Who may not see it hears of the
     /// error, as for an image that is not there.
-    fn stand_in<M: Manner>(
+    fn stand_in<M: Render>(
         &self,
         key: &ImageKey,
-        asker: Asker<'_>,
-        manner: &M,
+        context: FetchContext<'_>,
+        render: &M,
         error: UpstreamError,
-    ) -> Result<M::Told, Error> {
+    ) -> Result<M::Output, Error> {
         let now = Instant::now();
         match self.parts.cache.look_up(key, now) {
             LookupResult::Image(entry, _) if error.permits_stale() => {
-                let seen = asker.principal.authorize(&entry);
+                let seen = context.principal.authorize(&entry);
                 let seen = seen.map_err(|Hidden| Error::from(error))?;
                 let age = seen.entry().age(now);
-                Ok(self.serve_held(manner, seen, Outcome::Stale, CacheStatus::OriginError, age))
+                Ok(self.serve_held(render, seen, Outcome::Stale, CacheStatus::OriginError, age))
             }
             _ => Err(error.into()),
         }
     }
 
     /// Answers with what is held, however old, for want of a token to fetch with.
-    fn over_budget<M: Manner>(
+    fn over_budget<M: Render>(
         &self,
         key: &ImageKey,
-        asker: Asker<'_>,
-        manner: &M,
+        context: FetchContext<'_>,
+        render: &M,
         wait: Duration,
-    ) -> Result<M::Told, Error> {
+    ) -> Result<M::Output, Error> {
         let now = Instant::now();
         let LookupResult::Image(entry, freshness) = self.parts.cache.look_up(key, now) else {
             return Err(Error::OverBudget(wait));
         };
-        let seen = asker.principal.authorize(&entry);
+        let seen = context.principal.authorize(&entry);
         let seen = seen.map_err(|Hidden| Error::OverBudget(wait))?;
         let (outcome, status): (_, fn(i64) -> _) = match freshness {
             Freshness::Fresh => (Outcome::Hit, CacheStatus::Hit),
             _ => (Outcome::Stale, CacheStatus::OverBudget),
         };
         let age = seen.entry().age(now);
-        Ok(self.serve_held(manner, seen, outcome, status, age))
+        Ok(self.serve_held(render, seen, outcome, status, age))
     }
 
     /// Says from memory that there is no such image, at the price of a miss and in the time one took:
     /// an image that may not be seen is told from one that is not there by neither.
-    pub(super) async fn deny<M: Manner>(
+    pub(super) async fn deny<M: Render>(
         &self,
-        asker: Asker<'_>,
-        manner: &M,
+        context: FetchContext<'_>,
+        render: &M,
         outcome: Outcome,
         took: Duration,
     ) -> Error {
-        if let Err(wait) = manner.pay(asker.principal) {
+        if let Err(wait) = render.charge(context.principal) {
             return Error::OverBudget(wait);
         }
-        let Ok(_waiting) = manner.place(self) else {
+        let Ok(_waiting) = render.permit(self) else {
             return Error::Overloaded;
         };
         sleep(took.min(self.config.wait.0)).await;
@@ -255,14 +255,19 @@ impl Gateway {
     }
 
     /// Fetches again in the background, once a second at most, and not on behalf of a request that came in a circle.
-    pub(super) fn revalidate(&self, key: &ImageKey, seen: &LookupResult, asker: Asker<'_>) {
-        let Ok(propagation) = self.parts.upstream.propagation(asker.headers) else {
+    pub(super) fn revalidate(
+        &self,
+        key: &ImageKey,
+        seen: &LookupResult,
+        context: FetchContext<'_>,
+    ) {
+        let Ok(propagation) = self.parts.upstream.propagation(context.headers) else {
             return;
         };
         if matches!(seen, LookupResult::Image(entry, _) if !entry.begin_refresh(Instant::now())) {
             return;
         }
-        let propagation = propagation.by(asker.principal.name());
+        let propagation = propagation.by(context.principal.name());
         let fetch = self.parts.cache.fetch(
             key,
             seen,
@@ -275,7 +280,7 @@ impl Gateway {
                     None,
                     urgency,
                     propagation,
-                    asker.trace.aside(FETCH),
+                    context.trace.aside(FETCH),
                 )
             },
         );
@@ -288,7 +293,7 @@ impl Gateway {
         &self,
         key: &ImageKey,
         seen: &LookupResult,
-        cause: Option<Cause>,
+        cause: Option<FetchReason>,
         urgency: SharedPriority,
         propagation: Propagation,
         step: Step,
@@ -302,13 +307,14 @@ impl Gateway {
         step.set("image.id", || key.image.as_str().to_owned());
         step.set("verbose", || key.verbose);
         let shared = self.parts.shared.as_ref();
-        let tiers = Tiers {
+        let tiers = TieredFetch {
             shared: shared.cloned(),
             cache: Arc::clone(&cache),
             deadline: upstream.deadline(),
             key: key.clone(),
             urgency: urgency.clone(),
-            oldest: shared.and_then(|shared| tiers::oldest(shared, seen, cause, Instant::now())),
+            oldest: shared
+                .and_then(|shared| tiered_fetch::oldest(shared, seen, cause, Instant::now())),
             step: shared.map_or_else(Step::none, |_| step.step("cache.shared")),
         };
         let held = match seen {
@@ -322,11 +328,11 @@ impl Gateway {
                 .send(&call, Bytes::new(), &urgency, &propagation, &step)
                 .await
                 .inspect_err(|_| step.fail("nothing was fetched"))?;
-            if landing::displaces(&key.image, held.as_deref(), &answer) {
+            if ingest::names_another_image(&key.image, held.as_deref(), &answer) {
                 return Err(UpstreamError::Unreadable);
             }
             let policy = cache.policy();
-            let landed = landing::land(answer, key.verbose, &policy);
+            let landed = ingest::ingest(answer, key.verbose, &policy);
             if let CachedAnswer::Image(entry) = &landed
                 && policy.ignores(entry.directives())
             {

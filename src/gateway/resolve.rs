@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! read the body → is it the signed one? → what is held is told at once
-//!                                       → the rest in its order, so many at a time, until the deadline
+//!                                       → the rest in request, so many at a time, until the deadline
 //! ```
 //!
 //! A fetch belongs to nobody: who leaves, or runs out of time, leaves it to fill the cache.
@@ -20,13 +20,13 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::demand::{Demand, Plan};
-use super::manner::OneOfMany;
+use super::directives::{RequestDirectives, ServeDecision};
+use super::render::Batch;
 use super::request_id::RequestId;
-use super::{Asked, Asker, BoxError, Gateway, panicked};
+use super::{BoxError, FetchContext, Gateway, RequestContext, panicked};
 use crate::api::{Action, ImageKey, ResolveRequest};
 use crate::auth::Principal;
-use crate::observability::audit::Deed;
+use crate::observability::audit::AccessRecord;
 use crate::observability::outcome::Outcome;
 use crate::observability::traces::Trace;
 use crate::peer::Peer;
@@ -60,7 +60,7 @@ impl Default for Config {
 }
 
 /// A request for many images, understood.
-struct Order {
+struct ResolveJob {
     wanted: ResolveRequest,
     principal: Principal,
     trace: Trace,
@@ -72,22 +72,22 @@ struct Order {
 }
 
 /// The images of an order in the order in which they are looked for, and whether any must be fetched.
-struct Survey {
+struct ResolveOrder {
     places: Vec<usize>,
     outcome: Outcome,
 }
 
 /// What becomes of an order's images, as it becomes known.
-struct Results<'a> {
+struct ResolvedImages<'a> {
     gateway: &'a Gateway,
-    order: &'a Order,
+    request: &'a ResolveJob,
     next: std::vec::IntoIter<usize>,
-    under_way: FuturesUnordered<Finding<'a>>,
+    under_way: FuturesUnordered<ResolveFuture<'a>>,
     room: usize,
 }
 
 /// One image's way to its result.
-type Finding<'a> = Pin<Box<dyn Future<Output = (usize, Resolved)> + Send + 'a>>;
+type ResolveFuture<'a> = Pin<Box<dyn Future<Output = (usize, Resolved)> + Send + 'a>>;
 
 /// The first pause before an image is tried again; the next are twice as long each, up to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -99,42 +99,46 @@ const TAKEN_WITHIN: Duration = Duration::from_secs(30);
 
 impl Gateway {
     /// Answers what became of each image; as lines, where the client takes them.
-    pub(super) async fn resolve<B>(&self, body: B, asked: &Asked<'_>) -> Result<Answer, Error>
+    pub(super) async fn resolve<B>(
+        &self,
+        body: B,
+        context: &RequestContext<'_>,
+    ) -> Result<Answer, Error>
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send,
     {
         let waiting = self.waiting.clone().try_acquire_owned();
         let waiting = waiting.map_err(|_| Error::Overloaded)?;
         let body = self.collect(body).await?;
-        asked.proof.check(&body)?;
-        let order = Order {
+        context.proof.check(&body)?;
+        let request = ResolveJob {
             wanted: ResolveRequest::parse(&body, self.resolve.max_ids as usize)?,
-            principal: asked.principal.clone(),
-            trace: asked.trace.clone(),
-            via: via(&asked.head.headers),
-            request_id: *asked.id,
-            peer: asked.peer.clone(),
+            principal: context.principal.clone(),
+            trace: context.trace.clone(),
+            via: via(&context.head.headers),
+            request_id: *context.id,
+            peer: context.peer.clone(),
             deadline: Instant::now() + self.resolve.deadline.0,
         };
-        let survey = self.survey(&order);
-        if takes_lines(&asked.head.headers) {
-            self.in_lines(order, survey, waiting)
+        let order = self.order_images(&request);
+        if takes_lines(&context.head.headers) {
+            self.respond_lines(request, order, waiting)
         } else {
-            self.in_one_piece(&order, survey).await
+            self.respond_whole(&request, order).await
         }
     }
 
     /// Charges the response while it grows, so that many of them together stay within the budget before
     /// one is sent.
-    async fn in_one_piece(
+    async fn respond_whole(
         &self,
-        order: &Order,
-        Survey { places, outcome }: Survey,
+        request: &ResolveJob,
+        ResolveOrder { places, outcome }: ResolveOrder,
     ) -> Result<Answer, Error> {
         let budget = &self.parts.budget;
         let mut charge = budget.try_charge(0).ok_or(Error::Overloaded)?;
-        let (mut results, mut bytes) = (Results::new(self, order, places), 0_usize);
-        let mut known = Vec::with_capacity(order.wanted.keys().len());
+        let (mut results, mut bytes) = (ResolvedImages::new(self, request, places), 0_usize);
+        let mut known = Vec::with_capacity(request.wanted.keys().len());
         while let Some(result) = results.next().await {
             bytes += result.1.room_taken();
             if !charge.grow_to(bytes.next_multiple_of(STEP), budget) {
@@ -143,27 +147,27 @@ impl Gateway {
             known.push(result);
         }
         known.sort_unstable_by_key(|(place, _)| *place);
-        let images = order.wanted.keys().iter().map(|key| &key.image);
+        let images = request.wanted.keys().iter().map(|key| &key.image);
         let known = images.zip(known.into_iter().map(|(_, resolved)| resolved));
         let known: Vec<_> = known.collect();
-        let id = order.request_id.as_str();
+        let id = request.request_id.as_str();
         let whole = Resolved::whole(id, &known, Instant::now());
         let body = response::Body::charged(whole, charge);
         Ok(response::resolved(body, outcome))
     }
 
     /// Begins the answer; a task of its own goes on with it, in the request's place in the line.
-    fn in_lines(
+    fn respond_lines(
         &self,
-        order: Order,
-        Survey { places, outcome }: Survey,
+        request: ResolveJob,
+        ResolveOrder { places, outcome }: ResolveOrder,
         waiting: OwnedSemaphorePermit,
     ) -> Result<Answer, Error> {
         let gateway = self.me.upgrade().ok_or(Error::Internal)?;
         let (writer, lines) = response::lines();
         self.parts.tasks.spawn(async move {
             let _waiting = waiting;
-            let written = gateway.write_lines(&order, places, writer);
+            let written = gateway.write_lines(&request, places, writer);
             let written = std::panic::AssertUnwindSafe(written).catch_unwind();
             match written.await {
                 Ok(Some(())) => {}
@@ -175,8 +179,13 @@ impl Gateway {
     }
 
     /// Writes a line for each image and one that adds them up; `None` when nobody takes them any more.
-    async fn write_lines(&self, order: &Order, places: Vec<usize>, to: Writer) -> Option<()> {
-        let mut results = Results::new(self, order, places);
+    async fn write_lines(
+        &self,
+        request: &ResolveJob,
+        places: Vec<usize>,
+        to: Writer,
+    ) -> Option<()> {
+        let mut results = ResolvedImages::new(self, request, places);
         let mut tally = Tally::default();
         loop {
             let result = tokio::select! {
@@ -188,50 +197,57 @@ impl Gateway {
                 break;
             };
             tally.count(&resolved);
-            let key = order.wanted.keys().get(place)?;
+            let key = request.wanted.keys().get(place)?;
             let line = resolved.line(&key.image, Instant::now());
             let charge = self.parts.budget.charge(line.len());
             let line = timeout(TAKEN_WITHIN, charge).await.ok()??.attach(line);
             timeout(TAKEN_WITHIN, to.write(line)).await.ok()?.ok()?;
         }
-        let last = to.finish(tally.line(order.request_id.as_str()));
+        let last = to.finish(tally.line(request.request_id.as_str()));
         timeout(TAKEN_WITHIN, last).await.ok()?.ok()
     }
 
     /// Looks which images can be told at once: they go before those that are waited for. One that may
     /// not be seen is among the latter, whose time it takes too.
-    fn survey(&self, order: &Order) -> Survey {
-        let asker = order.asker();
+    fn order_images(&self, request: &ResolveJob) -> ResolveOrder {
+        let context = request.fetch_context();
         let (mut places, mut later) = (Vec::new(), Vec::new());
         let mut outcome = Outcome::Hit;
-        for (place, key) in order.wanted.keys().iter().enumerate() {
-            let known = self.parts.cache.look_up(key, asker.at);
-            let sees = |entry: &crate::cache::Entry| asker.principal.may_view(&entry.ownership);
-            match Demand::default().plan(&known, asker.at, sees) {
-                Plan::Hit(_) | Plan::Stale(_) => places.push(place),
-                Plan::Negative(_) if asker.principal.is_anonymous() => places.push(place),
-                Plan::Negative(_) | Plan::Deny(_) => later.push(place),
-                Plan::Fetch | Plan::Refresh | Plan::NotCached => {
+        for (place, key) in request.wanted.keys().iter().enumerate() {
+            let known = self.parts.cache.look_up(key, context.at);
+            let sees = |entry: &crate::cache::Entry| context.principal.may_view(&entry.ownership);
+            match RequestDirectives::default().decide(&known, context.at, sees) {
+                ServeDecision::Hit(_) | ServeDecision::Stale(_) => places.push(place),
+                ServeDecision::Negative(_) if context.principal.is_anonymous() => {
+                    places.push(place)
+                }
+                ServeDecision::Negative(_) | ServeDecision::Deny(_) => later.push(place),
+                ServeDecision::Fetch | ServeDecision::Refresh | ServeDecision::NotCached => {
                     outcome = Outcome::Miss;
                     later.push(place);
                 }
             }
         }
         places.append(&mut later);
-        Survey { places, outcome }
+        ResolveOrder { places, outcome }
     }
 
     /// What becomes of one image by the deadline. What is only kept waiting behind more urgent calls is
     /// tried again.
-    async fn resolve_one(&self, key: &ImageKey, order: &Order) -> Resolved {
-        let manner = OneOfMany::until(order.deadline);
+    async fn resolve_one(&self, key: &ImageKey, request: &ResolveJob) -> Resolved {
+        let render = Batch::until(request.deadline);
         let mut pause = FIRST_PAUSE;
         loop {
-            if Instant::now() >= order.deadline {
+            if Instant::now() >= request.deadline {
                 return Resolved::refused(&UpstreamError::Timeout.into());
             }
-            let found = self.get_image(key, Demand::default(), order.asker(), &manner);
-            let error = match timeout_at(order.deadline, found).await {
+            let found = self.get_image(
+                key,
+                RequestDirectives::default(),
+                request.fetch_context(),
+                &render,
+            );
+            let error = match timeout_at(request.deadline, found).await {
                 Ok(Ok(resolved)) => return resolved,
                 Ok(Err(error)) => error,
                 Err(_) => UpstreamError::Timeout.into(),
@@ -246,11 +262,11 @@ impl Gateway {
                     pause = FIRST_PAUSE / 2;
                     *wait
                 }
-                _ => return self.refuse(key, &error, order),
+                _ => return self.failed(key, &error, request),
             };
             // Half of it by chance, so that those who were refused together do not come together.
             let wait = wait + pause.mul_f64(fastrand::f64());
-            if Instant::now() + wait >= order.deadline {
+            if Instant::now() + wait >= request.deadline {
                 return Resolved::refused(&error);
             }
             sleep(wait).await;
@@ -259,25 +275,25 @@ impl Gateway {
     }
 
     /// Says so of one image; a denial is written down as if the image had been asked for alone.
-    fn refuse(&self, key: &ImageKey, error: &Error, order: &Order) -> Resolved {
+    fn failed(&self, key: &ImageKey, error: &Error, request: &ResolveJob) -> Resolved {
         if let (Some(audit), Outcome::Denied) = (self.audit(), error.outcome()) {
-            audit.note(&Deed {
-                client: order.principal.name(),
-                peer: &order.peer,
+            audit.record(&AccessRecord {
+                client: request.principal.name(),
+                peer: &request.peer,
                 action: Action::Resolve,
                 image: Some(&key.image),
                 refused: None,
-                answer: &response::failure(error, order.request_id.as_str(), ""),
-                request_id: order.request_id.as_str(),
+                answer: &response::failure(error, request.request_id.as_str(), ""),
+                request_id: request.request_id.as_str(),
             });
         }
         Resolved::refused(error)
     }
 }
 
-impl Order {
-    fn asker(&self) -> Asker<'_> {
-        Asker {
+impl ResolveJob {
+    fn fetch_context(&self) -> FetchContext<'_> {
+        FetchContext {
             principal: &self.principal,
             at: Instant::now(),
             trace: &self.trace,
@@ -286,12 +302,12 @@ impl Order {
     }
 }
 
-impl<'a> Results<'a> {
-    fn new(gateway: &'a Gateway, order: &'a Order, places: Vec<usize>) -> Self {
+impl<'a> ResolvedImages<'a> {
+    fn new(gateway: &'a Gateway, request: &'a ResolveJob, places: Vec<usize>) -> Self {
         let room = Resolved::room(places.len(), gateway.resolve.max_answer.0);
         Self {
             gateway,
-            order,
+            request,
             next: places.into_iter(),
             under_way: FuturesUnordered::new(),
             room,
@@ -303,10 +319,10 @@ impl<'a> Results<'a> {
         while self.under_way.len() < self.gateway.resolve.concurrency as usize
             && let Some(place) = self.next.next()
         {
-            let (gateway, order) = (self.gateway, self.order);
-            let key = order.wanted.keys().get(place)?;
+            let (gateway, request) = (self.gateway, self.request);
+            let key = request.wanted.keys().get(place)?;
             self.under_way.push(Box::pin(async move {
-                (place, gateway.resolve_one(key, order).await)
+                (place, gateway.resolve_one(key, request).await)
             }));
         }
         let (place, resolved) = self.under_way.next().await?;

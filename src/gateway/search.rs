@@ -104,14 +104,14 @@ fn is_for_official(query: &Query) -> bool {
 /// The items of a page, if it is one object with one list of them.
 fn images(page: &[u8]) -> Option<Vec<&RawValue>> {
     let mut json = serde_json::Deserializer::from_slice(page);
-    let images = json.deserialize_map(Images).ok()?;
+    let images = json.deserialize_map(ImagesVisitor).ok()?;
     json.end().ok()?;
     images
 }
 
-struct Images;
+struct ImagesVisitor;
 
-impl<'de> Visitor<'de> for Images {
+impl<'de> Visitor<'de> for ImagesVisitor {
     type Value = Option<Vec<&'de RawValue>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -87,7 +87,7 @@ impl World {
             cache: Arc::new(cache),
             upstream: Arc::new(upstream),
             metrics,
-            ranking: Arc::default(),
+            top_images: Arc::default(),
             audit: None,
             access: None,
             traces: None,

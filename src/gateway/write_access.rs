@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::header::AGE;
 use tokio::time::{Instant, sleep};
 
-use super::{Asked, Gateway};
+use super::{Gateway, RequestContext};
 use crate::api::{Call, ImageId, ImageKey};
 use crate::auth::Grant;
 use crate::cache::Parent;
@@ -20,7 +20,7 @@ use crate::priority::{Priority, SharedPriority};
 use crate::response::{CACHE_STATUS, Error};
 use crate::upstream::{self, Propagation, Said, UpstreamError, UpstreamKind};
 
-/// How often a parent is asked: it refreshes an image at most once a second, and shares its fetches.
+/// Number of times a parent is asked: it refreshes an image at most once a second, and shares its fetches.
 const ATTEMPTS: u32 = 3;
 /// Longer than a parent's interval between forced refreshes of one image.
 const PAUSE: Duration = Duration::from_millis(1100);
@@ -33,11 +33,11 @@ impl Gateway {
     ///
     /// # Errors
     /// [`Error::Unseen`] for an image that is not there or may not be seen, alike in time and price.
-    pub(super) async fn must_see_now(
+    pub(super) async fn authorize_current(
         &self,
         image: &ImageId,
         grant: &Grant,
-        asked: &Asked<'_>,
+        context: &RequestContext<'_>,
     ) -> Result<(), Error> {
         let call = Call::get_image(ImageKey {
             image: image.clone(),
@@ -45,21 +45,24 @@ impl Gateway {
         });
         let propagation = Propagation {
             no_cache: true,
-            ..self.parts.upstream.propagation(&asked.head.headers)?
+            ..self.parts.upstream.propagation(&context.head.headers)?
         };
         let urgency = SharedPriority::new(Priority::Miss);
         let mut attempt = 1;
         loop {
-            let sending =
-                self.parts
-                    .upstream
-                    .send(&call, Bytes::new(), &urgency, &propagation, asked.trace);
+            let sending = self.parts.upstream.send(
+                &call,
+                Bytes::new(),
+                &urgency,
+                &propagation,
+                context.trace,
+            );
             let answer = sending.await?;
-            match judge(&answer, grant, asked.at, attempt) {
-                Access::Granted => return Ok(()),
-                Access::Denied(outcome) => return Err(self.unseen(outcome)),
-                Access::Unknown if attempt == ATTEMPTS => return Err(unusable(&answer)),
-                Access::Unknown => sleep(PAUSE).await,
+            match judge(&answer, grant, context.at, attempt) {
+                WriteAccess::Granted => return Ok(()),
+                WriteAccess::Denied(outcome) => return Err(self.unseen(outcome)),
+                WriteAccess::Unknown if attempt == ATTEMPTS => return Err(unusable(&answer)),
+                WriteAccess::Unknown => sleep(PAUSE).await,
             }
             attempt += 1;
         }
@@ -68,7 +71,7 @@ impl Gateway {
 
 /// What an answer says about a client's access.
 #[derive(Debug, PartialEq, Eq)]
-enum Access {
+enum WriteAccess {
     Granted,
     Denied(Outcome),
     /// The answer may be from before the write.
@@ -77,15 +80,22 @@ enum Access {
 
 /// Judges an answer to the `attempt`-th request. A parent's first denial is never believed: a not-found has
 /// no age, and an image that is hidden must not be denied sooner than one that is missing.
-fn judge(answer: &upstream::OriginAnswer, grant: &Grant, arrival: Instant, attempt: u32) -> Access {
+fn judge(
+    answer: &upstream::OriginAnswer,
+    grant: &Grant,
+    arrival: Instant,
+    attempt: u32,
+) -> WriteAccess {
     let is_sure = answer.from == UpstreamKind::Api || attempt > 1;
     match &answer.said {
-        Said::Ok(_) if !is_from_after(arrival, answer) => Access::Unknown,
-        Said::Ok(fields) if grant.allows_viewing(&fields.ownership) => Access::Granted,
-        Said::Ok(_) if is_sure => Access::Denied(Outcome::Denied),
+        Said::Ok(_) if !is_from_after(arrival, answer) => WriteAccess::Unknown,
+        Said::Ok(fields) if grant.allows_viewing(&fields.ownership) => WriteAccess::Granted,
+        Said::Ok(_) if is_sure => WriteAccess::Denied(Outcome::Denied),
         // The first request made the parent ask at the latest a second later.
-        Said::NotFound(_) | Said::Forbidden(_) if is_sure => Access::Denied(Outcome::Passthrough),
-        Said::Ok(_) | Said::NotFound(_) | Said::Forbidden(_) => Access::Unknown,
+        Said::NotFound(_) | Said::Forbidden(_) if is_sure => {
+            WriteAccess::Denied(Outcome::Passthrough)
+        }
+        Said::Ok(_) | Said::NotFound(_) | Said::Forbidden(_) => WriteAccess::Unknown,
     }
 }
 
@@ -208,16 +218,16 @@ mod tests {
         let missing = || Said::NotFound(OriginError::parse(404, b"{}"));
         for (from, attempt) in [(UpstreamKind::Api, 1), (UpstreamKind::Gateway, 2)] {
             let hidden = judge(from, image(Accessibility::Private), attempt);
-            assert_eq!(hidden, Access::Denied(Outcome::Denied));
+            assert_eq!(hidden, WriteAccess::Denied(Outcome::Denied));
             let missing = judge(from, missing(), attempt);
-            assert_eq!(missing, Access::Denied(Outcome::Passthrough));
+            assert_eq!(missing, WriteAccess::Denied(Outcome::Passthrough));
         }
         for said in [image(Accessibility::Private), missing()] {
-            assert_eq!(judge(UpstreamKind::Gateway, said, 1), Access::Unknown);
+            assert_eq!(judge(UpstreamKind::Gateway, said, 1), WriteAccess::Unknown);
         }
         for from in [UpstreamKind::Api, UpstreamKind::Gateway] {
             let seen = judge(from, image(Accessibility::Public), 1);
-            assert_eq!(seen, Access::Granted);
+            assert_eq!(seen, WriteAccess::Granted);
         }
     }
 }

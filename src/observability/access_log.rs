@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::api::ImageId;
-use crate::observability::audit::Deed;
+use crate::observability::audit::AccessRecord;
 use crate::observability::logging;
 
 /// Writes a line for a request.
@@ -23,24 +23,24 @@ impl Access {
 
     /// Writes a line, if it is one to be written. Nothing in it is a client's own text: names come
     /// from the operator, ids are ids.
-    pub fn note(&self, deed: &Deed<'_>, took: Duration, trace: Option<&str>) {
-        let answer = deed.answer;
+    pub fn record(&self, record: &AccessRecord<'_>, took: Duration, trace: Option<&str>) {
+        let answer = record.answer;
         if answer.outcome.is_from_memory() && fastrand::f64() >= self.hits {
             return;
         }
         let origin_id = answer.origin_request_id.as_ref();
         tracing::info!(
             target: "access",
-            operation = deed.action.as_str(),
-            image_id = deed.image.map(ImageId::as_str),
-            client = deed.client,
-            peer = deed.peer.to_string(),
+            operation = record.action.as_str(),
+            image_id = record.image.map(ImageId::as_str),
+            client = record.client,
+            peer = record.peer.to_string(),
             outcome = answer.outcome.as_str(),
-            reason = deed.refused,
+            reason = record.refused,
             status = answer.status.as_u16(),
             age_seconds = answer.age,
             took_ms = took.as_secs_f64() * 1000.0,
-            request_id = deed.request_id,
+            request_id = record.request_id,
             origin_request_id = origin_id.and_then(|id| id.to_str().ok()),
             trace_id = trace,
             "request"

@@ -65,7 +65,7 @@ pub struct Audit {
 
 /// A request that was answered.
 #[derive(Debug)]
-pub struct Deed<'a> {
+pub struct AccessRecord<'a> {
     /// Who asked.
     pub client: &'a str,
     /// From where.
@@ -159,13 +159,13 @@ impl Audit {
     }
 
     /// Notes a request, if it is one to be noted.
-    pub fn note(&self, deed: &Deed<'_>) {
-        let omitted = match deed.refused {
+    pub fn record(&self, record: &AccessRecord<'_>) {
+        let omitted = match record.refused {
             Some(_) => self.admit_refusal(),
-            None => self.is_noted(deed.answer.outcome).then_some(0),
+            None => self.is_noted(record.answer.outcome).then_some(0),
         };
         if let Some(omitted) = omitted {
-            self.push(&line(deed, omitted));
+            self.push(&line(record, omitted));
         }
     }
 
@@ -253,16 +253,16 @@ fn start(output: impl Output, config: &Config, metrics: &Arc<Metrics>) -> io::Re
     })
 }
 
-fn line<'a>(deed: &Deed<'a>, omitted: u64) -> Line<'a> {
-    let answer = deed.answer;
+fn line<'a>(record: &AccessRecord<'a>, omitted: u64) -> Line<'a> {
+    let answer = record.answer;
     let origin_request_id = answer.origin_request_id.as_ref();
     Line {
         timestamp: Timestamp::now().to_string(),
-        request_id: deed.request_id,
-        client: deed.client,
-        peer: deed.peer.to_string(),
-        operation: deed.action.as_str(),
-        image_id: deed.image.map(ImageId::as_str),
+        request_id: record.request_id,
+        client: record.client,
+        peer: record.peer.to_string(),
+        operation: record.action.as_str(),
+        image_id: record.image.map(ImageId::as_str),
         outcome: answer.outcome.as_str(),
         decision: if answer.status.is_success() {
             "shown"
@@ -271,7 +271,7 @@ fn line<'a>(deed: &Deed<'a>, omitted: u64) -> Line<'a> {
         } else {
             "refused"
         },
-        reason: deed.refused,
+        reason: record.refused,
         omitted: (omitted > 0).then_some(omitted),
         status: answer.status.as_u16(),
         age_seconds: answer.age,

@@ -3,7 +3,7 @@
 //! - While there is little traffic, every request is counted; beyond `BUSY` one of `SAMPLE`,
 //!   drawn by chance and counted for all of them.
 //! - Who would have to wait for another thread's counting is not counted.
-//! - A request counts half as much after each [`HALF_LIFE`], so that the ranking forgets.
+//! - A request counts half as much after each [`HALF_LIFE`], so that old ones are forgotten.
 //!
 //! It holds valid ids and numbers, nothing else of a request.
 
@@ -28,22 +28,22 @@ const BUSY: f64 = 100.0;
 
 /// The images asked for most, lately.
 #[derive(Debug)]
-pub struct Ranking {
+pub struct TopImages {
     one_in: AtomicU32,
     sketch: Mutex<Sketch>,
 }
 
-/// An image's place in the ranking.
+/// An image and the estimate of its requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ranked {
+pub struct RankedImage {
     /// Which image.
     pub image: ImageId,
     /// About how many requests for it there were, the older ones counting less.
     pub requests: u64,
 }
 
-impl Ranking {
-    /// A ranking of nothing yet.
+impl TopImages {
+    /// Creates an empty estimate.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -53,7 +53,7 @@ impl Ranking {
     }
 
     /// Counts a request for this image, perhaps. Never waits.
-    pub fn note(&self, image: &ImageId, now: Instant) {
+    pub fn record(&self, image: &ImageId, now: Instant) {
         let one_in = self.one_in.load(Ordering::Relaxed);
         if fastrand::u32(..one_in) == 0 {
             self.count(image, one_in, now);
@@ -62,7 +62,7 @@ impl Ranking {
 
     /// The images asked for most, the first of them first.
     #[must_use]
-    pub fn top(&self, images: usize, now: Instant) -> Vec<Ranked> {
+    pub fn top(&self, images: usize, now: Instant) -> Vec<RankedImage> {
         self.sketch.lock().top(images, now)
     }
 
@@ -85,7 +85,7 @@ impl Ranking {
     }
 }
 
-impl Default for Ranking {
+impl Default for TopImages {
     fn default() -> Self {
         Self::new()
     }
@@ -103,41 +103,41 @@ mod tests {
 
     #[test]
     fn few_requests_are_counted_each() {
-        let (ranking, now) = (Ranking::new(), Instant::now());
+        let (top_images, now) = (TopImages::new(), Instant::now());
         let images = images(3);
         for (image, times) in images.iter().zip([1, 3, 2]) {
-            (0..times).for_each(|_| ranking.note(image, now));
+            (0..times).for_each(|_| top_images.record(image, now));
         }
-        let top: Vec<_> = ranking.top(2, now).iter().map(|r| r.requests).collect();
+        let top: Vec<_> = top_images.top(2, now).iter().map(|r| r.requests).collect();
         assert_eq!(top, [3, 2]);
-        assert_eq!(ranking.one_in(), 1);
+        assert_eq!(top_images.one_in(), 1);
     }
 
     #[test]
     fn of_many_requests_a_sample_tells_about_how_many() {
-        let (ranking, start) = (Ranking::new(), Instant::now());
+        let (top_images, start) = (TopImages::new(), Instant::now());
         let image = &images(1)[0];
         for millisecond in 0..120_000 {
             for _ in 0..5 {
-                ranking.note(image, start + Duration::from_millis(millisecond));
+                top_images.record(image, start + Duration::from_millis(millisecond));
             }
         }
         let now = start + Duration::from_secs(120);
-        assert_eq!(ranking.one_in(), SAMPLE);
+        assert_eq!(top_images.one_in(), SAMPLE);
         // 5,000 a second for two half-lives.
         let exact = 5_000.0 * HALF_LIFE.as_secs_f64() / std::f64::consts::LN_2 * 0.75;
-        let told = ranking.top(1, now)[0].requests as f64;
+        let told = top_images.top(1, now)[0].requests as f64;
         assert!((told / exact - 1.0).abs() < 0.05, "{told} is not {exact}");
     }
 
     #[test]
     fn when_it_is_quiet_again_every_request_counts_again() {
-        let (ranking, start) = (Ranking::new(), Instant::now());
+        let (top_images, start) = (TopImages::new(), Instant::now());
         let image = &images(1)[0];
-        (0..100_000).for_each(|_| ranking.note(image, start));
-        assert_eq!(ranking.one_in(), SAMPLE);
+        (0..100_000).for_each(|_| top_images.record(image, start));
+        assert_eq!(top_images.one_in(), SAMPLE);
         let later = start + 10 * HALF_LIFE;
-        (0..1_000).for_each(|_| ranking.note(image, later));
-        assert_eq!(ranking.one_in(), 1);
+        (0..1_000).for_each(|_| top_images.record(image, later));
+        assert_eq!(top_images.one_in(), 1);
     }
 }

@@ -89,7 +89,7 @@ fn what_is_pure_knows_no_clock_no_chance_and_no_io() {
         "shared_cache/key_names",
         "shared_cache/log",
         "shared_cache/value",
-        "gateway/demand",
+        "gateway/directives",
     ];
     assert_eq!(breaches(&pure, &impure), [""; 0]);
     assert_eq!(

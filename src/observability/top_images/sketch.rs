@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Ranked;
+use super::RankedImage;
 use crate::api::ImageId;
 
 /// Images counted at once: whatever makes up more than 1/128 of the stream is among them.
-const PLACES: usize = 128;
+const CAPACITY: usize = 128;
 /// Beyond it, counts are scaled back, far from where f64 would lose single requests.
 const MAX_WEIGHT: f64 = 1e6;
 
@@ -39,7 +39,7 @@ impl Sketch {
     pub(super) fn new(half_life: Duration, now: Instant) -> Self {
         Self {
             half_life,
-            counts: HashMap::with_capacity_and_hasher(PLACES, Default::default()),
+            counts: HashMap::with_capacity_and_hasher(CAPACITY, Default::default()),
             total: 0.0,
             since: now,
         }
@@ -62,9 +62,9 @@ impl Sketch {
     }
 
     /// The most frequent, the first of them first; none that counts for less than half a request.
-    pub(super) fn top(&self, images: usize, now: Instant) -> Vec<Ranked> {
+    pub(super) fn top(&self, images: usize, now: Instant) -> Vec<RankedImage> {
         let weight = self.weight(now);
-        let ranked = self.counts.iter().map(|(image, count)| Ranked {
+        let ranked = self.counts.iter().map(|(image, count)| RankedImage {
             image: image.clone(),
             requests: ((count.all - count.inherited) / weight).round() as u64,
         });
@@ -79,7 +79,7 @@ impl Sketch {
 
     fn admit(&mut self, image: &ImageId, added: f64) {
         let mut inherited = 0.0;
-        if self.counts.len() == PLACES {
+        if self.counts.len() == CAPACITY {
             let least = self
                 .counts
                 .iter()
@@ -150,7 +150,7 @@ mod tests {
             for n in 0..1_000 {
                 sketch.count(&image(n), 1.0, now);
             }
-            assert_eq!(sketch.counts.len(), PLACES, "{round}");
+            assert_eq!(sketch.counts.len(), CAPACITY, "{round}");
         }
         assert!(sketch.top(20, now).iter().all(|r| r.requests <= 20));
         assert_eq!(sketch.top(20, now).len(), 20);

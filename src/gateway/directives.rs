@@ -8,12 +8,12 @@ use tokio::time::Instant;
 use crate::auth::{Permission, Principal};
 use crate::cache::{Entry, Freshness, LookupResult, Negative};
 
-/// The origin is asked anew for one key at most this often, whatever clients demand.
+/// The origin is asked anew for one key at most this often, whatever clients ask for.
 pub(super) const FORCED_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The `Cache-Control` directives of a request that count. Others are ignored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Demand {
+pub(super) struct RequestDirectives {
     /// `no-cache` is a `max-age` of nothing.
     max_age: Option<Duration>,
     min_fresh: Option<Duration>,
@@ -22,7 +22,7 @@ pub(super) struct Demand {
 
 /// How to answer with what is known.
 #[derive(Debug)]
-pub(super) enum Plan<'a> {
+pub(super) enum ServeDecision<'a> {
     /// With a fresh entry.
     Hit(&'a Entry),
     /// With a stale one, fetching it again behind the client's back.
@@ -39,19 +39,19 @@ pub(super) enum Plan<'a> {
     NotCached,
 }
 
-impl Demand {
+impl RequestDirectives {
     /// What a client asks for, if it may ask for more than an answer.
-    pub(super) fn of(headers: &HeaderMap, principal: &Principal) -> Self {
-        let mut demand = Self::default();
+    pub(super) fn parse(headers: &HeaderMap, principal: &Principal) -> Self {
+        let mut directives = Self::default();
         if !principal.may(Permission::Refresh) {
-            return demand;
+            return directives;
         }
         for value in headers.get_all(header::CACHE_CONTROL) {
             for directive in value.to_str().unwrap_or("").split(',') {
-                demand.add(directive.trim());
+                directives.add(directive.trim());
             }
         }
-        demand
+        directives
     }
 
     fn add(&mut self, directive: &str) {
@@ -76,35 +76,37 @@ impl Demand {
 
     /// How to answer who `sees` what. An image too old to serve is fetched before it is judged; any
     /// other is judged first, so that nothing is fetched for who may not see it.
-    pub(super) fn plan(
+    pub(super) fn decide(
         self,
         known: &LookupResult,
         now: Instant,
         sees: impl FnOnce(&Entry) -> bool,
-    ) -> Plan<'_> {
+    ) -> ServeDecision<'_> {
         match known {
             LookupResult::Image(entry, freshness)
                 if *freshness != Freshness::StaleIfError && !sees(entry) =>
             {
-                self.unless_forbidden(Plan::Deny(entry.took()))
+                self.unless_forbidden(ServeDecision::Deny(entry.took()))
             }
             LookupResult::Image(entry, freshness)
                 if self.wants_newer(entry, now) && *freshness != Freshness::StaleIfError =>
             {
-                self.unless_forbidden(Plan::Refresh)
+                self.unless_forbidden(ServeDecision::Refresh)
             }
-            LookupResult::Image(entry, Freshness::Fresh) => Plan::Hit(entry),
-            LookupResult::Image(entry, Freshness::StaleWhileRevalidate) => Plan::Stale(entry),
+            LookupResult::Image(entry, Freshness::Fresh) => ServeDecision::Hit(entry),
+            LookupResult::Image(entry, Freshness::StaleWhileRevalidate) => {
+                ServeDecision::Stale(entry)
+            }
             LookupResult::Negative(negative) => {
                 let age = now.saturating_duration_since(negative.sent);
                 if self.wants_newer_than(age, age) {
-                    self.unless_forbidden(Plan::Refresh)
+                    self.unless_forbidden(ServeDecision::Refresh)
                 } else {
-                    Plan::Negative(negative)
+                    ServeDecision::Negative(negative)
                 }
             }
             LookupResult::Image(_, Freshness::StaleIfError | Freshness::Expired)
-            | LookupResult::Miss => self.unless_forbidden(Plan::Fetch),
+            | LookupResult::Miss => self.unless_forbidden(ServeDecision::Fetch),
         }
     }
 
@@ -113,9 +115,9 @@ impl Demand {
         self.max_age.is_some() || self.min_fresh.is_some()
     }
 
-    fn unless_forbidden(self, plan: Plan<'_>) -> Plan<'_> {
+    fn unless_forbidden(self, plan: ServeDecision<'_>) -> ServeDecision<'_> {
         if self.only_if_cached {
-            Plan::NotCached
+            ServeDecision::NotCached
         } else {
             plan
         }
@@ -146,12 +148,12 @@ mod tests {
     use crate::api::ImageFields;
     use crate::cache::{FetchedImage, Parent, Policy};
 
-    fn plan(cache_control: &str, age: u64) -> Plan<'static> {
+    fn plan(cache_control: &str, age: u64) -> ServeDecision<'static> {
         plan_of(cache_control, age, None)
     }
 
     /// Of an image that was asked for so long ago, and had that age at the parent.
-    fn plan_of(cache_control: &str, held: u64, parent: Option<u64>) -> Plan<'static> {
+    fn plan_of(cache_control: &str, held: u64, parent: Option<u64>) -> ServeDecision<'static> {
         let now = Instant::now() + Duration::from_secs(100_000);
         let arrival = FetchedImage {
             body: "{}".into(),
@@ -171,22 +173,22 @@ mod tests {
             .into_iter()
             .collect();
         let known = Box::leak(Box::new(LookupResult::Image(entry, freshness)));
-        Demand::of(&headers, &Principal::Anonymous).plan(known, now, |_| true)
+        RequestDirectives::parse(&headers, &Principal::Anonymous).decide(known, now, |_| true)
     }
 
     #[test]
     fn without_demands_the_entrys_own_worth_decides() {
-        assert!(matches!(plan("", 59), Plan::Hit(_)));
+        assert!(matches!(plan("", 59), ServeDecision::Hit(_)));
         assert!(matches!(
             plan("max-stale=9, no-transform", 60),
-            Plan::Stale(_)
+            ServeDecision::Stale(_)
         ));
-        assert!(matches!(plan("", 121), Plan::Fetch));
+        assert!(matches!(plan("", 121), ServeDecision::Fetch));
     }
 
     #[test]
     fn newer_is_fetched_but_not_within_a_second() {
-        for demand in [
+        for directives in [
             "no-cache",
             "No-Cache",
             "max-age=1",
@@ -194,33 +196,63 @@ mod tests {
             "min-fresh=59",
             "max-age=\"1\"",
         ] {
-            assert!(matches!(plan(demand, 2), Plan::Refresh), "{demand}");
-            assert!(matches!(plan(demand, 0), Plan::Hit(_)), "{demand}");
+            assert!(
+                matches!(plan(directives, 2), ServeDecision::Refresh),
+                "{directives}"
+            );
+            assert!(
+                matches!(plan(directives, 0), ServeDecision::Hit(_)),
+                "{directives}"
+            );
         }
-        assert!(matches!(plan("max-age=10, min-fresh=40", 10), Plan::Hit(_)));
-        assert!(matches!(plan("no-cache, max-age=100", 10), Plan::Refresh));
+        assert!(matches!(
+            plan("max-age=10, min-fresh=40", 10),
+            ServeDecision::Hit(_)
+        ));
+        assert!(matches!(
+            plan("no-cache, max-age=100", 10),
+            ServeDecision::Refresh
+        ));
     }
 
     #[test]
     fn a_parents_answer_is_as_old_as_it_says_and_asked_for_once_a_second() {
-        assert!(matches!(plan_of("max-age=40", 1, Some(40)), Plan::Refresh));
-        assert!(matches!(plan_of("max-age=42", 1, Some(40)), Plan::Hit(_)));
-        assert!(matches!(plan_of("no-cache", 0, Some(40)), Plan::Hit(_)));
-        assert!(matches!(plan_of("min-fresh=20", 0, Some(59)), Plan::Hit(_)));
+        assert!(matches!(
+            plan_of("max-age=40", 1, Some(40)),
+            ServeDecision::Refresh
+        ));
+        assert!(matches!(
+            plan_of("max-age=42", 1, Some(40)),
+            ServeDecision::Hit(_)
+        ));
+        assert!(matches!(
+            plan_of("no-cache", 0, Some(40)),
+            ServeDecision::Hit(_)
+        ));
+        assert!(matches!(
+            plan_of("min-fresh=20", 0, Some(59)),
+            ServeDecision::Hit(_)
+        ));
         assert!(matches!(
             plan_of("min-fresh=20", 1, Some(45)),
-            Plan::Refresh
+            ServeDecision::Refresh
         ));
     }
 
     #[test]
     fn only_if_cached_fetches_nothing() {
-        assert!(matches!(plan("only-if-cached", 59), Plan::Hit(_)));
-        assert!(matches!(plan("only-if-cached", 60), Plan::Stale(_)));
-        assert!(matches!(plan("only-if-cached", 121), Plan::NotCached));
+        assert!(matches!(plan("only-if-cached", 59), ServeDecision::Hit(_)));
+        assert!(matches!(
+            plan("only-if-cached", 60),
+            ServeDecision::Stale(_)
+        ));
+        assert!(matches!(
+            plan("only-if-cached", 121),
+            ServeDecision::NotCached
+        ));
         assert!(matches!(
             plan("only-if-cached, no-cache", 10),
-            Plan::NotCached
+            ServeDecision::NotCached
         ));
     }
 }

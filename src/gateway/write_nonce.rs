@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Asked, Gateway};
+use super::{Gateway, RequestContext};
 use crate::auth::AuthError;
 use crate::response::Error;
 use crate::shared_cache::WriteNonce;
@@ -13,8 +13,8 @@ impl Gateway {
     ///
     /// With a shared tier its record decides, and without an answer from there no write is sent: the one
     /// exception to its loss being a miss.
-    pub(super) async fn claim_write(&self, asked: &Asked<'_>) -> Result<(), Error> {
-        let Some(proof) = asked.write else {
+    pub(super) async fn claim_write(&self, context: &RequestContext<'_>) -> Result<(), Error> {
+        let Some(proof) = context.write else {
             return Ok(());
         };
         let shared = self.parts.shared.as_ref();

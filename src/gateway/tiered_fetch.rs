@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::demand::FORCED_INTERVAL;
-use super::fetch::Cause;
+use super::directives::FORCED_INTERVAL;
+use super::fetch::FetchReason;
 use crate::api::ImageKey;
 use crate::cache::{Cache, CachedAnswer, Entry, FetchResult, LookupResult, Policy};
 use crate::observability::traces::Step;
@@ -16,7 +16,7 @@ use crate::shared_cache::{FailureMarker, Lease, Lookup, SharedCache};
 use crate::upstream::{ParentFault, Throttle, UpstreamError};
 
 /// The road of one fetch.
-pub(super) struct Tiers {
+pub(super) struct TieredFetch {
     pub(super) shared: Option<Arc<SharedCache>>,
     pub(super) cache: Arc<Cache<UpstreamError>>,
     /// For all of it.
@@ -29,7 +29,7 @@ pub(super) struct Tiers {
     pub(super) step: Step,
 }
 
-impl Tiers {
+impl TieredFetch {
     /// Takes what the fleet has, or asks, for the fleet where that can be.
     pub(super) async fn fetch(
         mut self,
@@ -113,13 +113,15 @@ impl Tiers {
 pub(super) fn oldest(
     shared: &SharedCache,
     seen: &LookupResult,
-    cause: Option<Cause>,
+    cause: Option<FetchReason>,
     now: Instant,
 ) -> Option<Duration> {
     let newer = seen
         .sent()
         .map(|sent| shared.newer_than(now.saturating_duration_since(sent)));
-    let forced = cause.is_some_and(Cause::goes_on).then_some(FORCED_INTERVAL);
+    let forced = cause
+        .is_some_and(FetchReason::bypasses_parent)
+        .then_some(FORCED_INTERVAL);
     newer.into_iter().chain(forced).min()
 }
 

@@ -7,9 +7,9 @@ use http_body::Body as HttpBody;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::time::timeout;
 
-use super::demand::Demand;
-use super::manner::Alone;
-use super::{Asked, BoxError, Gateway, landing, search};
+use super::directives::RequestDirectives;
+use super::render::Single;
+use super::{BoxError, Gateway, RequestContext, ingest, search};
 use crate::api::{Call, ImageFields, ImageId, ImageKey, Malformed, Operation, check_keys};
 use crate::auth::Grant;
 use crate::cache::{PurgeMode, PurgeTarget};
@@ -21,20 +21,24 @@ use crate::upstream::{self, Said, UpstreamError};
 
 impl Gateway {
     /// Asks the origin to search, within what the client may see.
-    pub(super) async fn read(&self, mut call: Call, asked: &Asked<'_>) -> Result<Answer, Error> {
-        let propagation = self.parts.upstream.propagation(&asked.head.headers)?;
-        let propagation = propagation.by(asked.principal.name());
+    pub(super) async fn read(
+        &self,
+        mut call: Call,
+        context: &RequestContext<'_>,
+    ) -> Result<Answer, Error> {
+        let propagation = self.parts.upstream.propagation(&context.head.headers)?;
+        let propagation = propagation.by(context.principal.name());
         let image = labelled_image(&call)?;
-        let grant = asked.principal.grant();
+        let grant = context.principal.grant();
         if let Some(grant) = grant {
             match (&image, &call.operation) {
-                (Some(image), _) => self.must_see(image, asked).await?,
+                (Some(image), _) => self.authorize_image(image, context).await?,
                 (None, Operation::ListImages) => call.query = search::admit(grant, call.query)?,
                 (None, _) => search::admit_labels(grant, &call.query)?,
             }
         }
-        let _waiting = self.wait_in_line()?;
-        asked
+        let _waiting = self.acquire_slot()?;
+        context
             .principal
             .try_acquire_miss()
             .map_err(Error::OverBudget)?;
@@ -46,10 +50,10 @@ impl Gateway {
                 Bytes::new(),
                 &SharedPriority::new(Priority::Miss),
                 &propagation,
-                asked.trace,
+                context.trace,
             )
             .await;
-        let reply = self.passed(answer, image.is_some(), asked)?;
+        let reply = self.passed(answer, image.is_some(), context)?;
         if let (Operation::ListImages, Some(grant)) = (&call.operation, grant) {
             search::check(&reply.body, grant)?;
         }
@@ -63,35 +67,35 @@ impl Gateway {
         &self,
         call: Call,
         body: B,
-        asked: &Asked<'_>,
+        context: &RequestContext<'_>,
     ) -> Result<Answer, Error>
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send,
     {
-        let propagation = self.parts.upstream.propagation(&asked.head.headers)?;
-        let propagation = propagation.by(asked.principal.name());
-        let _waiting = self.wait_in_line()?;
+        let propagation = self.parts.upstream.propagation(&context.head.headers)?;
+        let propagation = propagation.by(context.principal.name());
+        let _waiting = self.acquire_slot()?;
         let body = self.collect(body).await?;
-        asked.proof.check(&body)?;
+        context.proof.check(&body)?;
         check_keys(call.operation.action(), &body)?;
-        asked
+        context
             .principal
             .try_acquire_miss()
             .map_err(Error::OverBudget)?;
-        if let Some(grant) = asked.principal.grant() {
+        if let Some(grant) = context.principal.grant() {
             match call.operation.image() {
-                Some(image) => self.must_see_now(image, grant, asked).await?,
-                None => self.may_add(grant, &body, asked).await?,
+                Some(image) => self.authorize_current(image, grant, context).await?,
+                None => self.authorize_addition(grant, &body, context).await?,
             }
         }
-        self.claim_write(asked).await?;
+        self.claim_write(context).await?;
         let about_one = call.operation.image().is_some();
         let (upstream, cache, shared) = (
             Arc::clone(&self.parts.upstream),
             Arc::clone(&self.parts.cache),
             self.parts.shared.clone(),
         );
-        let trace = asked.trace.clone();
+        let trace = context.trace.clone();
         let task = self.parts.tasks.spawn(async move {
             let urgency = SharedPriority::new(Priority::Miss);
             let sending = upstream.send(&call, body.clone(), &urgency, &propagation, &trace);
@@ -99,14 +103,15 @@ impl Gateway {
             let replied = answer
                 .as_ref()
                 .map_or_else(|_| Bytes::new(), |answer| answer.reply.body.clone());
-            for image in landing::images_written(&call.operation, &body, &replied) {
+            for image in ingest::images_written(&call.operation, &body, &replied) {
                 let image = PurgeTarget::Image(image);
                 shared_cache::invalidate(shared.as_ref(), &cache, &image, PurgeMode::Hard).await;
             }
             answer
         });
         let answer = task.await.map_err(|_| Error::Internal)?;
-        self.passed(answer, about_one, asked).map(response::passed)
+        self.passed(answer, about_one, context)
+            .map(response::passed)
     }
 
     /// What the origin answered; that it does not show the one image that was asked about is said as
@@ -115,13 +120,13 @@ impl Gateway {
         &self,
         answer: Result<upstream::OriginAnswer, UpstreamError>,
         about_one: bool,
-        asked: &Asked<'_>,
+        context: &RequestContext<'_>,
     ) -> Result<crate::transport::Reply, Error> {
         let upstream::OriginAnswer { said, reply, .. } = answer?;
         match said {
             Said::Ok(_) => Ok(reply),
             Said::NotFound(_) | Said::Forbidden(_)
-                if about_one && !asked.principal.is_anonymous() =>
+                if about_one && !context.principal.is_anonymous() =>
             {
                 Err(self.unseen(Outcome::Passthrough))
             }
@@ -130,16 +135,20 @@ impl Gateway {
     }
 
     /// Lets on only who would be shown this image; fetched if need be.
-    async fn must_see(&self, image: &ImageId, asked: &Asked<'_>) -> Result<(), Error> {
+    async fn authorize_image(
+        &self,
+        image: &ImageId,
+        context: &RequestContext<'_>,
+    ) -> Result<(), Error> {
         let key = ImageKey {
             image: image.clone(),
             verbose: false,
         };
         self.get_image(
             &key,
-            Demand::default(),
-            asked.asker(),
-            &Alone(asked.head, asked.id),
+            RequestDirectives::default(),
+            context.fetch_context(),
+            &Single(context.head, context.id),
         )
         .await
         .map(drop)
@@ -147,7 +156,12 @@ impl Gateway {
 
     /// Judges AddImage on the workspace its body names, and on the image, should it name one that there
     /// is already.
-    async fn may_add(&self, grant: &Grant, body: &[u8], asked: &Asked<'_>) -> Result<(), Error> {
+    async fn authorize_addition(
+        &self,
+        grant: &Grant,
+        body: &[u8],
+        context: &RequestContext<'_>,
+    ) -> Result<(), Error> {
         let fields = ImageFields::parse(body)
             .map_err(|_| Malformed::new("the body must be one JSON object"))?;
         let workspace = fields.ownership.workspace.as_deref();
@@ -159,10 +173,10 @@ impl Gateway {
                 "this client adds images to its own workspaces alone: name one as WorkspaceId",
             ));
         }
-        let Some(image) = landing::chosen_id(body)? else {
+        let Some(image) = ingest::chosen_id(body)? else {
             return Ok(());
         };
-        match self.must_see_now(&image, grant, asked).await {
+        match self.authorize_current(&image, grant, context).await {
             Err(Error::Unseen { outcome, .. }) if outcome != Outcome::Denied => Ok(()),
             judged => judged,
         }

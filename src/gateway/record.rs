@@ -4,20 +4,20 @@ use std::time::Duration;
 
 use super::Gateway;
 use crate::api::ImageId;
-use crate::observability::audit::{Audit, Deed};
+use crate::observability::audit::{AccessRecord, Audit};
 use crate::observability::outcome::Outcome;
 use crate::observability::traces::Trace;
 
 impl Gateway {
     /// Writes down what was answered, wherever that is wanted: in the audit where clients sign in.
-    pub(super) fn note(&self, deed: &Deed<'_>, span: &Trace, took: Duration) {
+    pub(super) fn record(&self, record: &AccessRecord<'_>, span: &Trace, took: Duration) {
         if let Some(audit) = self.audit() {
-            audit.note(deed);
+            audit.record(record);
         }
         if let Some(access) = &self.parts.access {
-            access.note(deed, took, span.id().as_deref());
+            access.record(record, took, span.id().as_deref());
         }
-        tell(deed, span);
+        annotate(record, span);
     }
 
     /// The audit of requests, which has a record of a client's name or none.
@@ -28,16 +28,16 @@ impl Gateway {
 }
 
 /// Tells the request's own span how it was answered.
-fn tell(deed: &Deed<'_>, span: &Trace) {
-    let answer = deed.answer;
-    span.set("operation", || deed.action.as_str());
-    span.set("client", || deed.client.to_owned());
+fn annotate(record: &AccessRecord<'_>, span: &Trace) {
+    let answer = record.answer;
+    span.set("operation", || record.action.as_str());
+    span.set("client", || record.client.to_owned());
     span.set("outcome", || answer.outcome.as_str());
     span.set("http.response.status_code", || {
         i64::from(answer.status.as_u16())
     });
-    span.set("request.id", || deed.request_id.to_owned());
-    if let Some(image) = deed.image.map(ImageId::as_str) {
+    span.set("request.id", || record.request_id.to_owned());
+    if let Some(image) = record.image.map(ImageId::as_str) {
         span.set("image.id", || image.to_owned());
     }
     if let Some(age) = answer.age {

@@ -11,7 +11,11 @@ use crate::response::{CACHE_STATUS, X_ACS_REQUEST_ID};
 use crate::upstream::{self, Said, UpstreamKind};
 
 /// What an answer to GetImage means for the cache.
-pub(super) fn land(answer: upstream::OriginAnswer, verbose: bool, policy: &Policy) -> CachedAnswer {
+pub(super) fn ingest(
+    answer: upstream::OriginAnswer,
+    verbose: bool,
+    policy: &Policy,
+) -> CachedAnswer {
     let upstream::OriginAnswer {
         said,
         reply,
@@ -61,7 +65,7 @@ pub(super) fn land(answer: upstream::OriginAnswer, verbose: bool, policy: &Polic
 }
 
 /// Returns whether an answer names another image than the one asked for, and than the copy that is held: that copy stays.
-pub(super) fn displaces(
+pub(super) fn names_another_image(
     asked: &ImageId,
     held: Option<&Entry>,
     answer: &upstream::OriginAnswer,
@@ -100,10 +104,10 @@ pub(super) fn images_written(operation: &Operation, sent: &[u8], answered: &[u8]
 
 fn named_image(body: &[u8]) -> Option<ImageId> {
     #[derive(Deserialize)]
-    struct Named {
+    struct NamedImage {
         #[serde(rename = "ImageId")]
         image: String,
     }
-    let named: Named = serde_json::from_slice(body).ok()?;
+    let named: NamedImage = serde_json::from_slice(body).ok()?;
     ImageId::parse(&named.image).ok()
 }

@@ -1,4 +1,4 @@
-//! In what manner an image is asked for: alone, or as one of many.
+//! Rendering of an image: as a GetImage, or as one image of a Resolve.
 //!
 //! Policy, price and the road to the image are the same in both. What differs is how urgent it is, how
 //! long it may take, and what an answer looks like.
@@ -10,7 +10,7 @@ use http::request::Parts;
 use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 
-use super::fetch::Cause;
+use super::fetch::FetchReason;
 use super::request_id::RequestId;
 use super::{Gateway, host_of};
 use crate::auth::{Principal, Visible};
@@ -20,9 +20,9 @@ use crate::priority::Priority;
 use crate::response::{self, Answer, CacheStatus, Error, Resolved};
 
 /// What differs.
-pub(super) trait Manner {
+pub(super) trait Render {
     /// What is told of an image.
-    type Told;
+    type Output;
 
     /// Here it is, so old.
     fn image(
@@ -31,29 +31,29 @@ pub(super) trait Manner {
         age: Duration,
         outcome: Outcome,
         status: CacheStatus,
-    ) -> Self::Told;
+    ) -> Self::Output;
 
     /// The origin's "no".
-    fn negative(&self, negative: &Negative, outcome: Outcome, status: CacheStatus) -> Self::Told;
+    fn negative(&self, negative: &Negative, outcome: Outcome, status: CacheStatus) -> Self::Output;
 
     /// How urgent it is to fetch it.
-    fn priority(&self, cause: Cause) -> Priority;
+    fn priority(&self, cause: FetchReason) -> Priority;
 
     /// Until when to wait for a fetch, which a client alone would until `usual`.
-    fn patience(&self, usual: Instant) -> Instant;
+    fn deadline(&self, usual: Instant) -> Instant;
 
     /// A place among those who wait, where it needs one of its own.
-    fn place<'g>(&self, gateway: &'g Gateway) -> Result<Option<SemaphorePermit<'g>>, Error>;
+    fn permit<'g>(&self, gateway: &'g Gateway) -> Result<Option<SemaphorePermit<'g>>, Error>;
 
     /// Takes a token for a call to the origin, or for an answer that must cost what one costs.
-    fn pay(&self, principal: &Principal) -> Result<(), Duration>;
+    fn charge(&self, principal: &Principal) -> Result<(), Duration>;
 }
 
 /// By a GetImage, of which these are the head and the id.
-pub(super) struct Alone<'a>(pub(super) &'a Parts, pub(super) &'a RequestId);
+pub(super) struct Single<'a>(pub(super) &'a Parts, pub(super) &'a RequestId);
 
-impl Manner for Alone<'_> {
-    type Told = Answer;
+impl Render for Single<'_> {
+    type Output = Answer;
 
     fn image(
         &self,
@@ -77,44 +77,44 @@ impl Manner for Alone<'_> {
         response::negative(negative, self.1.as_str(), host_of(self.0), outcome, status)
     }
 
-    fn priority(&self, cause: Cause) -> Priority {
+    fn priority(&self, cause: FetchReason) -> Priority {
         match cause {
-            Cause::Miss | Cause::MissAnew => Priority::Miss,
-            Cause::Demand => Priority::Forced,
+            FetchReason::Miss | FetchReason::MissNoCache => Priority::Miss,
+            FetchReason::Refresh => Priority::Forced,
         }
     }
 
-    fn patience(&self, usual: Instant) -> Instant {
+    fn deadline(&self, usual: Instant) -> Instant {
         usual
     }
 
-    fn place<'g>(&self, gateway: &'g Gateway) -> Result<Option<SemaphorePermit<'g>>, Error> {
-        gateway.wait_in_line().map(Some)
+    fn permit<'g>(&self, gateway: &'g Gateway) -> Result<Option<SemaphorePermit<'g>>, Error> {
+        gateway.acquire_slot().map(Some)
     }
 
-    fn pay(&self, principal: &Principal) -> Result<(), Duration> {
+    fn charge(&self, principal: &Principal) -> Result<(), Duration> {
         principal.try_acquire_miss()
     }
 }
 
 /// By a request that waits for many, until its deadline, in the one place it has. However often the
 /// image is tried again, it is paid for once.
-pub(super) struct OneOfMany {
+pub(super) struct Batch {
     deadline: Instant,
-    is_paid: AtomicBool,
+    is_charged: AtomicBool,
 }
 
-impl OneOfMany {
+impl Batch {
     pub(super) const fn until(deadline: Instant) -> Self {
         Self {
             deadline,
-            is_paid: AtomicBool::new(false),
+            is_charged: AtomicBool::new(false),
         }
     }
 }
 
-impl Manner for OneOfMany {
-    type Told = Resolved;
+impl Render for Batch {
+    type Output = Resolved;
 
     fn image(&self, seen: Visible<'_>, age: Duration, _: Outcome, _: CacheStatus) -> Resolved {
         Resolved::found(seen, age, Instant::now())
@@ -125,22 +125,22 @@ impl Manner for OneOfMany {
     }
 
     /// Whoever waits for one image alone goes first.
-    fn priority(&self, _: Cause) -> Priority {
+    fn priority(&self, _: FetchReason) -> Priority {
         Priority::Background
     }
 
-    fn patience(&self, _: Instant) -> Instant {
+    fn deadline(&self, _: Instant) -> Instant {
         self.deadline
     }
 
-    fn place<'g>(&self, _: &'g Gateway) -> Result<Option<SemaphorePermit<'g>>, Error> {
+    fn permit<'g>(&self, _: &'g Gateway) -> Result<Option<SemaphorePermit<'g>>, Error> {
         Ok(None)
     }
 
-    fn pay(&self, principal: &Principal) -> Result<(), Duration> {
-        if !self.is_paid.load(Ordering::Relaxed) {
+    fn charge(&self, principal: &Principal) -> Result<(), Duration> {
+        if !self.is_charged.load(Ordering::Relaxed) {
             principal.try_acquire_miss()?;
-            self.is_paid.store(true, Ordering::Relaxed);
+            self.is_charged.store(true, Ordering::Relaxed);
         }
         Ok(())
     }
