@@ -7,8 +7,8 @@ use serde_json::Value;
 use crate::process::{origin, serving};
 use crate::support::{KEY_ID, KEY_SECRET, address, ask, path};
 
-/// What a process with these settings has logged when it was asked for one image three times, for one
-/// that is not there, and for nothing it knows.
+/// Returns the log of a process with these settings after three requests for one image, one for an image
+/// that does not exist, and one for an unknown route.
 async fn logged(settings: &[&str]) -> String {
     let emulator = origin().await;
     let (mut process, ports) = serving(&emulator, settings).await;

@@ -8,12 +8,12 @@ use pai_image_gateway::emulator::Store;
 use crate::support::signed::{Guarded, Signer};
 use crate::support::{eventually, path};
 
-/// PUBLIC in workspace 15945, which `team` holds.
+/// PUBLIC in workspace 15945, one of `team`'s.
 fn ours() -> String {
     path(&Store::id(1))
 }
 
-/// PUBLIC in workspace 20817, which it does not.
+/// PUBLIC in workspace 20817, not one of `team`'s.
 fn theirs() -> String {
     path(&Store::id(2))
 }

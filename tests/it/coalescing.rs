@@ -15,8 +15,8 @@ use crate::support::{ONE_CROWD, TestGateway, address, ask, eventually, path, raw
 
 const CROWD: usize = 10_000;
 
-/// Own connections for all where the limit of open files allows two ends for each in one process;
-/// else each of fewer connections carries several requests, pipelined.
+/// One connection per client if the limit of open files allows two ends for each in one process;
+/// otherwise fewer connections with several pipelined requests each.
 fn connections() -> usize {
     raise_file_limit();
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
@@ -26,7 +26,7 @@ fn connections() -> usize {
     fitting.unwrap_or(1)
 }
 
-/// Sends the requests over each of so many connections at once; returns all that each received.
+/// Sends the requests over each of so many connections at once; returns the bytes that each received.
 pub(crate) async fn crowd(address: &Address, connections: usize, requests: String) -> Vec<String> {
     let (requests, start) = (Arc::new(requests), Arc::new(Barrier::new(connections)));
     let clients = (0..connections).map(|_| {
@@ -50,7 +50,7 @@ pub(crate) fn requests(id: &str, count: usize) -> String {
     format!("{head}\r\n").repeat(count - 1) + &head + "Connection: close\r\n\r\n"
 }
 
-/// Each connection got so many whole answers, and all bodies are alike.
+/// Asserts that each connection got so many complete responses, and that all bodies are equal.
 fn assert_alike(received: &[String], each: usize) {
     let (_, body) = received[0].rsplit_once("\r\n\r\n").unwrap();
     assert_eq!(body.len(), 626);
@@ -60,7 +60,7 @@ fn assert_alike(received: &[String], each: usize) {
     }
 }
 
-/// Nobody's patience ends before the crowd is through.
+/// Settings with deadlines beyond the duration of a crowd.
 const PATIENCE: [&str; 3] = [
     "api.wait=60s",
     "upstream.attempt_timeout=60s",
@@ -96,7 +96,7 @@ async fn ten_thousand_first_requests_cost_one_call() {
     assert!(coalesced > 0.0);
 }
 
-/// The same with the gateway in a process of its own, so that either end has files enough to give
+/// The same with the gateway in a process of its own, so that both ends have enough files to give
 /// each client a connection.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_first_clients_of_a_process_cost_one_call() {

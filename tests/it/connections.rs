@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::{TestGateway, path};
 
-/// An origin that answers one request a connection and hangs up, without notice, on the second.
+/// An origin that answers one request per connection and closes it, without notice, on the second.
 struct Forgetful {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<String>>>,

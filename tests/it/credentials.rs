@@ -47,7 +47,7 @@ fn provider(config: &Config, environment: &Environment) -> CredentialProvider {
     CredentialProvider::new(config, environment, Arc::new(Metrics::new()))
 }
 
-/// Loads once: id, secret and token.
+/// Loads the credential once: id, secret and token.
 async fn load(config: &Config, environment: &Environment) -> (String, String, Option<String>) {
     let provider = provider(config, environment);
     provider.load().await.unwrap();
@@ -60,13 +60,13 @@ async fn load(config: &Config, environment: &Environment) -> (String, String, Op
     )
 }
 
-/// What every stand-in gives.
+/// The credential of every fake source.
 fn stood_in() -> (String, String, Option<String>) {
     let token = Some(STS_TOKEN.to_owned());
     (STS_ID.to_owned(), STS_SECRET.to_owned(), token)
 }
 
-/// Loads once, in vain: what is told.
+/// Loads the credential once; returns the error's text.
 async fn refusal(config: &Config, environment: &Environment) -> String {
     let provider = provider(config, environment);
     provider.load().await.unwrap_err();
@@ -79,7 +79,7 @@ async fn refusal(config: &Config, environment: &Environment) -> String {
     told
 }
 
-/// The signature is that of the parameters before it, by the key with this secret.
+/// Asserts that the signature is that of the parameters before it, with this secret.
 fn assert_signed(asked: &Asked, secret: &str) {
     let query = asked.query();
     let (mut unsigned, signature): (Vec<_>, Vec<_>) =

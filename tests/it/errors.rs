@@ -90,7 +90,7 @@ async fn three_forbidden_images_at_once_are_our_credentials_trouble() {
     .await;
 }
 
-/// Once the operation has succeeded, a refusal is about its image, whoever asks for how many.
+/// Once the operation has succeeded, a refusal counts against its image, however many clients and images.
 #[tokio::test]
 async fn forbidden_images_are_no_trouble_of_a_credential_that_has_succeeded() {
     let gateway = TestGateway::usual().await;
@@ -157,7 +157,7 @@ async fn a_refused_key_opens_the_shared_breaker_and_the_log_tells_it_once() {
     assert_eq!(operation["held"], serde_json::json!([]));
 }
 
-/// A search that a proxy on the way refuses for its length is that search's error alone.
+/// A search that a proxy in between rejects for its length affects that search only.
 #[tokio::test]
 async fn one_searchs_page_of_a_proxy_holds_back_nobody() {
     let gateway = TestGateway::usual().await;
@@ -176,7 +176,7 @@ async fn one_searchs_page_of_a_proxy_holds_back_nobody() {
     assert_eq!(status["upstream"]["breaker"], "closed");
 }
 
-/// Failures of one operation are told apart from another's.
+/// Failures of one operation do not affect another.
 #[tokio::test]
 async fn lists_and_images_break_apart() {
     let gateway = TestGateway::usual().await;
@@ -197,7 +197,7 @@ async fn lists_and_images_break_apart() {
     );
 }
 
-/// A firewall's answer, a health page or an error in a 200 replaces nothing that is known.
+/// A firewall's page, a health page or an error in a 200 replaces no cached image.
 #[tokio::test]
 async fn a_200_that_is_no_image_replaces_nothing() {
     for body in [
@@ -238,7 +238,7 @@ async fn a_throttle_by_another_name_is_one() {
     }
 }
 
-/// The origin may quote what we signed under a Code that speaks of the request.
+/// The origin may quote the signed request under a Code about the client's request.
 #[tokio::test]
 async fn a_message_that_quotes_what_was_signed_is_replaced() {
     let gateway = TestGateway::usual().await;
@@ -337,7 +337,7 @@ async fn a_throttle_that_names_no_wait_gets_one() {
     assert!(answer.header("x-acs-retry-after").parse::<u64>().unwrap() > 0);
 }
 
-/// Nothing that the origin says about our signature, key or token may be read by a client.
+/// No message of the origin about the gateway's signature, key or token may reach a client.
 #[tokio::test]
 async fn errors_about_the_gateways_credential_are_never_passed_on() {
     const TOKEN: &str = "sts-token-of-tests/+=";

@@ -6,7 +6,7 @@ use pai_image_gateway::emulator::{Fault, FaultKind, Store};
 
 use crate::support::{TestGateway, refusal, shut_down, times};
 
-/// What a client hears of a fault, how often the origin was asked, and that nothing was kept.
+/// Asserts the response to a fault, the number of upstream calls, and that nothing was stored.
 async fn assert_not_kept(kind: FaultKind, attempts: u64, expected: (u16, &str)) {
     let gateway = TestGateway::usual().await;
     let (id, name) = (Store::id(1), kind.as_str());

@@ -32,7 +32,7 @@ fn survives(inputs: impl Strategy<Value = Vec<u8>>) {
     assert!(written.keys().all(|name| !name.starts_with("Remove")));
 }
 
-/// A byte put over, before or out of a place.
+/// Replaces, inserts or removes a byte.
 #[derive(Debug, Clone)]
 enum Change {
     Put(u8),

@@ -30,7 +30,7 @@ pub(crate) struct Front {
 }
 
 impl Front {
-    /// With a certificate for `localhost`, which is also the root to trust.
+    /// Starts with a certificate for `localhost`, which is also the trusted root.
     pub(crate) async fn start() -> Self {
         let CertifiedKey { cert, signing_key } =
             rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
@@ -95,7 +95,7 @@ impl Front {
         gateway
     }
 
-    /// Words of a transport that cannot connect to this.
+    /// Returns the error of a transport that cannot connect to this.
     pub(crate) async fn refusal(
         &self,
         host: &str,

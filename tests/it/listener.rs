@@ -17,7 +17,7 @@ pub(crate) async fn open(gateway: &TestGateway) -> TcpStream {
     TcpStream::connect(address).await.unwrap()
 }
 
-/// Reads all that comes until the gateway closes, or resets.
+/// Reads until the gateway closes or resets the connection.
 pub(crate) async fn rest(stream: &mut TcpStream) -> String {
     let mut received = Vec::new();
     drop(

@@ -14,7 +14,7 @@ use crate::support::{
     KEY_ID, Process, address, ask, environment, eventually, path, raw_and_hang_up,
 };
 
-/// A gateway process whose standard output and error nobody reads, until somebody does.
+/// A gateway process whose standard output and error are read only on demand.
 async fn unread(emulator: &Emulator, more: &[&str]) -> (Process, Value, std::io::PipeReader) {
     let (reader, writer) = std::io::pipe().unwrap();
     let mut settings = settings(emulator);

@@ -176,7 +176,7 @@ async fn an_absolute_target_is_answered_and_picks_no_origin() {
     assert_eq!(gateway.emulator.fetches(&id), 1);
 }
 
-/// SDKs put whatever the user wrote as endpoint into Host.
+/// SDKs send the user's endpoint text as Host.
 #[tokio::test]
 async fn odd_hosts_are_answered_and_told_back() {
     let gateway = TestGateway::usual().await;
@@ -207,7 +207,7 @@ async fn a_refused_request_leaves_its_connection_usable() {
     assert_eq!(connection.get(&path(&Store::id(1))).await.status, 200);
 }
 
-/// A head that two readers could read differently, and a request behind its body.
+/// An ambiguous head, with a request behind its body.
 fn ambiguous(lines: &str) -> String {
     format!(
         "POST /purge HTTP/1.1\r\n{lines}\r\n0\r\n\r\nGET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"

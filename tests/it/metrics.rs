@@ -10,7 +10,7 @@ use pai_image_gateway::observability::metrics::Metrics;
 use crate::support::signed::Guarded;
 use crate::support::{Answer, TestGateway, ask, path, sample};
 
-/// One request of nearly every outcome; tells how many were sent.
+/// Sends one request of nearly every outcome; returns their number.
 async fn exercised() -> (TestGateway, u32) {
     let gateway = TestGateway::usual().await;
     let image = path(&Store::id(1));
@@ -78,7 +78,7 @@ async fn every_attempt_is_counted_once() {
     assert_eq!(sample(&text, "pai_gateway_upstream_in_flight", &[]), 0.0);
 }
 
-/// A 200 that cannot be read is no success of the origin.
+/// An unreadable 200 does not count as a success of the origin.
 #[tokio::test]
 async fn an_unreadable_200_is_not_counted_as_ok() {
     let gateway = TestGateway::usual().await;
@@ -152,7 +152,7 @@ async fn every_family_of_the_contract_that_exists_yet_has_help_and_type() {
     }
 }
 
-/// A gateway that nobody asks, and a scrape of it with these headers.
+/// A gateway without requests, and a scrape of it with these headers.
 async fn idle(headers: &[(&str, &str)]) -> (TestGateway, Answer) {
     let gateway = TestGateway::usual().await;
     let scrape = ask(&gateway.app.admin, Method::GET, "/metrics", headers, "").await;
@@ -187,10 +187,10 @@ async fn a_part_that_is_switched_off_exposes_nothing() {
     }
 }
 
-/// A label, and the values that are asked of it.
+/// A label, and the values in its matcher.
 type Asked = (String, Vec<String>);
 
-/// The selectors that deploy/alerts.yaml takes `rate` or `increase` of: a name, and what it asks of
+/// The selectors in `rate` or `increase` in deploy/alerts.yaml: a name, and its matchers of
 /// labels.
 fn alerted() -> Vec<(String, Vec<Asked>)> {
     let rules = include_str!("../../deploy/alerts.yaml");

@@ -9,10 +9,10 @@ use pai_image_gateway::emulator::Store;
 
 use crate::support::TestGateway;
 
-/// Names the image of an answer: by the id asked for, and the numbers of the connection and of the request on it.
+/// Chooses the image of a response, by the requested id and the numbers of the connection and of the request on it.
 type Named = fn(&str, usize, usize) -> String;
 
-/// An origin whose answers name whatever image it is told to.
+/// An origin whose responses name a chosen image.
 async fn origin(named: Named) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -100,7 +100,7 @@ async fn answers_that_agree_with_nothing_are_not_passed_on() {
     assert_eq!(answers(astray).await, [unreadable.clone(), unreadable]);
 }
 
-/// An image that is known under its own name is not displaced by one that insists on another.
+/// A cached image is not replaced by a response that repeatedly names another.
 #[tokio::test]
 async fn a_known_image_stays_whatever_other_image_is_named() {
     let gateway = TestGateway::usual().await;

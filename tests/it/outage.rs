@@ -17,30 +17,30 @@ use crate::support::{TestGateway, eventually, page_of_a_proxy, path, refusal, th
 const KNOWN: usize = 10;
 const ROUNDS: usize = 40;
 const PAUSE: Duration = Duration::from_millis(25);
-/// Requests for known images while the trouble lasts.
+/// Number of requests for cached images during the failure.
 const ASKED: usize = KNOWN * ROUNDS;
-/// Images that the second run asks for, the known ones among them.
+/// Images in the second run, the cached ones included.
 const LOADED: usize = 50;
-/// Clients that ask at once in it.
+/// Concurrent clients in the second run.
 const CLIENTS: usize = 16;
 const LOAD: Duration = Duration::from_secs(10);
 
-/// One kind of trouble.
+/// One kind of failure.
 struct Trouble {
     name: &'static str,
     faults: Vec<Fault>,
     clock: SignedDuration,
-    /// The origin answers all the same.
+    /// The origin answers nevertheless.
     harmless: bool,
     /// Most calls that may reach the origin.
     calls: u64,
-    /// Known images that the trouble may take away: refused before it shows that the refusal is no word about them.
+    /// Cached images that may be lost: refused before the refusals count against the credential.
     lost: usize,
     /// Most calls in the ten seconds of full load.
     load: u64,
 }
 
-/// What came of it.
+/// Results of a run.
 #[derive(Default)]
 struct Seen {
     fresh: usize,
@@ -68,7 +68,7 @@ fn trouble(name: &'static str, faults: Vec<Fault>, calls: u64) -> Trouble {
     }
 }
 
-/// Calls on their way when the breaker opens, and then one a second at most.
+/// Calls in flight when the breaker opens, and then at most one a second.
 const HELD_LOAD: u64 = 5 + 3 * CLIENTS as u64 + LOAD.as_secs();
 /// Each image once a second.
 const EACH_LOAD: u64 = (LOADED as u64) * (LOAD.as_secs() + 2);
@@ -176,7 +176,7 @@ async fn gateway() -> TestGateway {
     .await
 }
 
-/// Asks for ten seconds, as fast as it goes, for images of which a few are known; counts the calls.
+/// Sends requests for ten seconds, as fast as possible, for images of which a few are cached; counts the calls.
 async fn load(trouble: &Trouble) -> u64 {
     let gateway = TestGateway::start(|setup| {
         for (key, value) in [
@@ -258,7 +258,7 @@ async fn endure(trouble: &Trouble) -> Seen {
     seen
 }
 
-/// The answer, if it is about this image: everything but its RequestId must be the origin's.
+/// Returns the body if it is about this image: everything but its RequestId must be the origin's.
 fn body_of(gateway: &TestGateway, id: &str, answer: &str) -> String {
     let uri = gateway.emulator.store().get(id).unwrap().image_uri;
     let about: serde_json::Value = serde_json::from_str(answer).unwrap();

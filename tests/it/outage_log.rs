@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::process::{origin, serving};
 use crate::support::{Process, address, ask, eventually, path, refusal, throttle};
 
-/// Lines that one trouble may write within a minute.
+/// Lines that one condition may write within a minute.
 const MOST: usize = 10;
 
 /// The lines of the log that belong to an episode.
@@ -30,7 +30,7 @@ fn ends(line: &Value, condition: &str) -> bool {
     line["condition"] == condition && line["lasted_seconds"].is_u64() && line["count"].is_u64()
 }
 
-/// Has the origin fail in this way for a hundred requests, then answer again.
+/// Makes the origin fail in this way for a hundred requests, then answer again.
 async fn trouble(kind: FaultKind, condition: &str) {
     let emulator = origin().await;
     let (process, ports) =

@@ -13,10 +13,10 @@ use pai_image_gateway::observability::outcome::Outcome;
 use crate::support::signed::{Guarded, Signer};
 use crate::support::{Answer, path, refusal, times};
 
-/// Longer than the ttl of the road on which images grow stale, and than a forced refresh is held back.
+/// Longer than the shortest ttl, and than the pause between forced refreshes.
 const A_WHILE: Duration = Duration::from_millis(1200);
 
-/// The way to an outcome.
+/// A gateway, prepared for an outcome.
 struct Road {
     guarded: Guarded,
     outcome: Outcome,
@@ -34,7 +34,7 @@ impl Road {
         Self { guarded, outcome }
     }
 
-    /// Asks for an image where that, if it is there and may be seen, ends in the outcome.
+    /// Requests an image in a way that ends in the outcome if the image exists and is visible.
     async fn ask(&self, signer: &Signer, image: &str) -> Answer {
         let (guarded, target) = (&self.guarded, path(image));
         let (emulator, chief) = (&guarded.gateway.emulator, Signer::chief());
@@ -85,7 +85,7 @@ impl Road {
         }
     }
 
-    /// How many requests ended so, whatever they asked.
+    /// Returns the number of requests with this outcome, of any operation.
     async fn count(&self) -> f64 {
         let labels = [("outcome", self.outcome.as_str())];
         self.guarded
@@ -95,7 +95,7 @@ impl Road {
     }
 }
 
-/// Walks one road three times and returns its row of the table.
+/// Produces one outcome three times and returns its row of the table.
 async fn walk(outcome: Outcome) -> String {
     let (chief, team) = (Signer::chief(), Signer::team());
     // PUBLIC in workspace 20817, which `team` does not hold.

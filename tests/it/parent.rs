@@ -20,7 +20,7 @@ use family::{Family, NARROW, PLAIN, credentials};
 
 const MISS: &str = "pai-image-gateway; fwd=uri-miss; stored";
 
-/// The seconds left that a hit tells.
+/// Returns the remaining seconds that a hit reports.
 fn left(cache_status: &str) -> i64 {
     let (_, rest) = cache_status
         .split_once("pai-image-gateway; hit; ttl=")

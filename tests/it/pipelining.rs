@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use crate::listener::{open, patient, patient_but, request, rest};
 use crate::support::{TestGateway, times};
 
-/// Reads until an answer with this mark is there, while the connection stays open.
+/// Reads until a response with this mark has arrived; the connection stays open.
 async fn hear(stream: &mut TcpStream, mark: &str) -> String {
     let mut received = Vec::new();
     let hearing = async {
@@ -133,7 +133,7 @@ async fn who_takes_no_answer_is_closed_long_before_who_is_idle() {
     assert!(closed.is_ok(), "the connection is held open");
 }
 
-/// A connection that takes next to no answers.
+/// A connection with a tiny receive buffer.
 async fn open_deaf(gateway: &TestGateway) -> TcpStream {
     let Address::Tcp(address) = gateway.app.data else {
         panic!("a TCP port")
@@ -143,7 +143,7 @@ async fn open_deaf(gateway: &TestGateway) -> TcpStream {
     socket.connect(address).await.unwrap()
 }
 
-/// Answers that nobody reads must not pile up in memory: at some point the gateway reads no more.
+/// Unread responses must not accumulate in memory: at some point the gateway stops reading.
 #[tokio::test]
 async fn who_reads_no_answers_can_send_no_more_requests() {
     const ENDLESS: usize = 24 << 20;

@@ -45,7 +45,7 @@ pub(crate) fn settings(emulator: &Emulator) -> Vec<String> {
     .into()
 }
 
-/// A gateway process before an emulator in this one.
+/// A gateway process in front of an emulator in this one.
 pub(crate) async fn serving(emulator: &Emulator, more: &[&str]) -> (Process, Value) {
     let mut settings = settings(emulator);
     settings.extend(more.iter().map(|setting| (*setting).to_owned()));

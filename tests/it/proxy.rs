@@ -25,7 +25,7 @@ const USER: &str = "gateway";
 const PASSWORD: &str = "proxy-password";
 
 impl Tinyproxy {
-    /// Starts one that wants user and password; nothing where there is no such program, unless `CI=true`.
+    /// Starts one that requires user and password; `None` without the program, unless `CI=true`.
     #[expect(clippy::print_stderr, reason = "a test that is left out should say so")]
     async fn start() -> Option<Self> {
         let found = std::env::var_os("PATH").and_then(|path| {
@@ -45,7 +45,7 @@ impl Tinyproxy {
         panic!("no port for tinyproxy")
     }
 
-    /// Nothing where somebody else has taken the port meanwhile.
+    /// Returns `None` if another process has taken the port meanwhile.
     #[expect(
         clippy::zombie_processes,
         reason = "it is waited for when dropped; a panic ends the tests"
@@ -91,14 +91,14 @@ impl Tinyproxy {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// A file that holds user and password, as a section's `proxy_credentials_file` names it.
+    /// Writes a file with user and password, for `proxy_credentials_file`.
     fn credentials(&self, password: &str) -> String {
         let path = self.folder.path().join(password);
         std::fs::write(&path, format!("{USER}:{password}\n")).unwrap();
         path.to_str().unwrap().to_owned()
     }
 
-    /// Tunnels that were asked for to this host and port, by tinyproxy's own log.
+    /// Returns the number of tunnels to this host and port, by tinyproxy's own log.
     fn tunnels(&self, to: &str) -> usize {
         let log = std::fs::File::open(self.folder.path().join("log")).unwrap();
         let lines = BufReader::new(log).lines().map(Result::unwrap);

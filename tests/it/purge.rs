@@ -20,7 +20,7 @@ async fn filled() -> TestGateway {
     gateway
 }
 
-/// Which of the four plain variants are in memory.
+/// Returns which of the four images without labels are cached.
 async fn held(gateway: &TestGateway) -> Vec<usize> {
     let mut held = Vec::new();
     for index in 0..4 {

@@ -24,7 +24,7 @@ struct Gateway {
 }
 
 impl Gateway {
-    /// Started with this file. It looks for changes so seldom that only being told counts, unless
+    /// Starts with this file. It checks for changes so rarely that only SIGHUP counts, unless
     /// `more` says otherwise.
     async fn start(text: &str, more: &str) -> Self {
         let emulator = origin().await;

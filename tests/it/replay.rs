@@ -14,7 +14,7 @@ use crate::support::redis::{Kind, Redis};
 use crate::support::signed::{Guarded, Signer, clients, guard};
 use crate::support::{Setup, TestGateway, eventually, path};
 
-/// A write that no other resembles, signed once.
+/// A unique write, signed once.
 struct Write {
     target: String,
     headers: Vec<(String, String)>,
@@ -45,13 +45,13 @@ impl Write {
     }
 }
 
-/// How many writes the origin has carried out.
+/// Returns the number of writes that the origin has executed.
 fn carried_out(origin: &Emulator) -> u64 {
     let counts = origin.counts().operations;
     counts.get("RemoveImageLabels").copied().unwrap_or(0)
 }
 
-/// A replica whose state and clients are in `folder`.
+/// Starts a replica whose state and clients are in `folder`.
 async fn replica(origin: &Arc<Emulator>, folder: &Path, url: Option<&str>) -> TestGateway {
     let change = |setup: &mut Setup| {
         guard(setup, folder);
@@ -63,16 +63,16 @@ async fn replica(origin: &Arc<Emulator>, folder: &Path, url: Option<&str>) -> Te
     }
 }
 
-/// What happens to a fleet between two writes.
+/// An event in a fleet between two writes.
 #[derive(Debug, Clone)]
 enum Event {
-    /// A write of a few comes to a replica.
+    /// One of a few writes arrives at a replica.
     Send(usize, usize),
     /// A replica stops and starts.
     Restart(usize),
     /// A client gets another name; its key stays.
     Rename,
-    /// The clients' file is empty for a moment.
+    /// The clients file is empty for a moment.
     Empty,
 }
 
@@ -85,7 +85,7 @@ fn event(replicas: usize) -> impl Strategy<Value = Event> {
     ]
 }
 
-/// Carries events out and returns how many writes were answered with 200.
+/// Executes events and returns the number of writes that were answered with 200.
 async fn play(origin: &Arc<Emulator>, url: Option<&str>, replicas: usize, events: Vec<Event>) {
     let folders: Vec<_> = (0..replicas).map(|_| clients()).collect();
     let mut fleet = Vec::new();

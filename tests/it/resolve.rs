@@ -15,13 +15,13 @@ use crate::support::{Answer, Setup, TestGateway, eventually, path, refusal, thro
 
 const RESOLVE: &str = "/gateway/v1/resolve";
 
-/// The body that asks for these.
+/// Returns a request body with these ids.
 fn order(ids: &[impl AsRef<str>]) -> String {
     let ids: Vec<&str> = ids.iter().map(AsRef::as_ref).collect();
     json!({ "ImageIds": ids }).to_string()
 }
 
-/// The ids of so many generated images.
+/// Returns the ids of so many generated images.
 fn ids(count: usize) -> Vec<String> {
     (0..count).map(Store::id).collect()
 }
@@ -30,7 +30,7 @@ async fn post(gateway: &TestGateway, body: &str) -> Answer {
     gateway.request(Method::POST, RESOLVE, &[], body).await
 }
 
-/// Asks for these and returns what became of each.
+/// Requests these and returns the result of each.
 async fn resolve(gateway: &TestGateway, ids: &[impl AsRef<str>]) -> Vec<Value> {
     let answer = post(gateway, &order(ids)).await;
     let mut told = answer.found();
@@ -50,7 +50,7 @@ fn each<'a>(results: &'a [Value], field: &str) -> Vec<&'a str> {
         .collect()
 }
 
-/// Faults that strike one image alone, for ever.
+/// Faults that affect one image only, for ever.
 fn only(id: &str, kind: FaultKind) -> Fault {
     Fault {
         image: Some(id.to_owned()),

@@ -11,7 +11,7 @@ use crate::process::{origin, serving};
 use crate::support::signed::{Signer, TOKEN, clients};
 use crate::support::{KEY_SECRET, address, ask, path, refusal, times};
 
-/// Everything that must stay inside: the central secret, and what clients sign in with.
+/// Everything that must stay inside: the central secret, and the clients' secrets.
 const CANARIES: [&str; 6] = [
     KEY_SECRET,
     "chief-secret",
@@ -106,7 +106,7 @@ async fn no_secret_is_in_any_log_error_metric_page_audit_or_core() {
     assert!(!status.core_dumped(), "a core was written");
 }
 
-/// What the test above would see if cores were not forbidden, on a machine that writes them.
+/// Proves that the test above would find a secret in a core file, on a machine that writes them.
 #[test]
 fn a_core_is_noticed_where_this_machine_writes_them() {
     let folder = tempfile::tempdir().unwrap();

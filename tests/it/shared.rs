@@ -17,7 +17,7 @@ use pai_image_gateway::emulator::{Emulator, FaultKind, Settings, Store};
 use crate::support::redis::{Kind, Options, Redis};
 use crate::support::{Answer, KEY_ID, KEY_SECRET, Setup, TestGateway, eventually};
 
-/// Gateways that share a server, before one origin.
+/// Gateways that share a server, in front of one origin.
 pub(crate) struct Fleet {
     pub(crate) origin: Arc<Emulator>,
     pub(crate) redis: Redis,
@@ -55,7 +55,7 @@ pub(crate) async fn replica(
 }
 
 impl Fleet {
-    /// So many replicas; nothing where there is no such server.
+    /// Starts so many replicas; `None` without the server.
     pub(crate) async fn start(count: usize) -> Option<Self> {
         Self::with(Kind::Redis, count, |_| {}, |_| {}).await
     }
@@ -81,14 +81,14 @@ impl Fleet {
         Some(fleet)
     }
 
-    /// Until each replica says so of its connection.
+    /// Waits until each replica reports this state of its connection.
     pub(crate) async fn await_up(&self, up: f64) {
         for replica in &self.replicas {
             await_up(replica, up).await;
         }
     }
 
-    /// The image from each replica.
+    /// Requests the image from each replica.
     pub(crate) async fn ask_each(&self, id: &str) -> Vec<Answer> {
         let mut answers = Vec::new();
         for replica in &self.replicas {
@@ -131,7 +131,7 @@ impl Fleet {
         keys.remove(0)
     }
 
-    /// The origin takes this long for each answer from now on.
+    /// Sets the origin's latency from now on.
     pub(crate) fn slow(&self, milliseconds: u64) {
         let latency = FaultKind::Latency(Duration::from_millis(milliseconds));
         self.origin

@@ -20,7 +20,7 @@ fn snapshot(folder: &Path) -> String {
     folder.join("images.snapshot").to_str().unwrap().to_owned()
 }
 
-/// Settings of a gateway that keeps a snapshot, before an origin that is there already.
+/// Settings of a gateway with a snapshot, in front of an existing origin.
 fn keeping<'a>(folder: &'a Path, emulator: Option<&'a Emulator>) -> impl FnOnce(&mut Setup) + 'a {
     move |setup| {
         setup.set("cache.snapshot", &snapshot(folder));

@@ -23,19 +23,19 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-/// Far longer than anything here takes, so that a test that hangs fails instead.
+/// Deadline far beyond any step of a test, so that a test that hangs fails instead.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
-/// Held by who makes a crowd of thousands: two at once would be slower than their clients' patience.
+/// Lock for tests with thousands of clients: two at once would exceed the clients' deadlines.
 pub(crate) static ONE_CROWD: Mutex<()> = Mutex::const_new(());
 pub(crate) const KEY_ID: &str = "LTAIcentralKeyOfTests";
 pub(crate) const KEY_SECRET: &str = "central-secret-of-tests";
 
-/// What a gateway under test is started with.
+/// Settings of a gateway under test, and its origin.
 pub(crate) struct Setup {
     pub(crate) flags: Vec<String>,
     pub(crate) environment: Environment,
     pub(crate) origin: Settings,
-    /// The data port's socket, where its address must be known before.
+    /// The data port's socket, if its address must be known beforehand.
     pub(crate) data: Option<Bound>,
 }
 
@@ -67,7 +67,7 @@ impl Setup {
     }
 }
 
-/// The central credential as an operator hands it over.
+/// The central credential in files, as an operator provides it.
 pub(crate) fn environment() -> Environment {
     [
         ("ALIBABA_CLOUD_ACCESS_KEY_ID", KEY_ID),
@@ -77,19 +77,19 @@ pub(crate) fn environment() -> Environment {
     .into()
 }
 
-/// A gateway before an emulator. Dropping it with the test's runtime ends both.
+/// A gateway in front of an emulator. Dropping it with the test's runtime ends both.
 pub(crate) struct TestGateway {
     pub(crate) emulator: Arc<Emulator>,
     pub(crate) app: App,
 }
 
 impl TestGateway {
-    /// With the usual settings.
+    /// Starts with the usual settings.
     pub(crate) async fn usual() -> Self {
         Self::start(|_| {}).await
     }
 
-    /// With the usual settings and one more.
+    /// Starts with the usual settings and one more.
     pub(crate) async fn with(key: &str, value: &str) -> Self {
         Self::start(|setup| setup.set(key, value)).await
     }
@@ -105,7 +105,7 @@ impl TestGateway {
         Self::launch(setup, emulator).await
     }
 
-    /// One more gateway before an emulator that is there.
+    /// Starts another gateway in front of an existing emulator.
     pub(crate) async fn beside(emulator: &Arc<Emulator>, change: impl FnOnce(&mut Setup)) -> Self {
         let mut setup = Setup::new();
         change(&mut setup);
@@ -163,33 +163,33 @@ impl TestGateway {
         connection.send(method, target, headers, body).await
     }
 
-    /// Writes bytes to the data port and returns all that comes until the gateway closes.
+    /// Writes bytes to the data port and reads until the gateway closes the connection.
     pub(crate) async fn raw(&self, bytes: &[u8]) -> Vec<u8> {
         raw(&self.app.data, bytes).await
     }
 
-    /// Asks the admin listener. A body goes out as JSON.
+    /// Sends a request to the admin listener; a body is sent as JSON.
     pub(crate) async fn admin(&self, method: Method, target: &str, body: &str) -> Answer {
         let json = [("content-type", "application/json")];
         let headers: &[_] = if body.is_empty() { &[] } else { &json };
         ask(&self.app.admin, method, target, headers, body).await
     }
 
-    /// A JSON page of the admin listener.
+    /// Returns a JSON page of the admin listener.
     pub(crate) async fn page(&self, target: &str) -> Value {
         let answer = self.admin(Method::GET, target, "").await;
         assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
         answer.json()
     }
 
-    /// Purges, and returns how many entries that met.
+    /// Purges, and returns the number of removed entries.
     pub(crate) async fn purge(&self, order: &str) -> u64 {
         let answer = self.admin(Method::POST, "/purge", order).await;
         assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
         answer.json()["purged"].as_u64().unwrap()
     }
 
-    /// Purges one image so that it serves only while the origin fails.
+    /// Purges one image softly: its entry is served only while the origin fails.
     pub(crate) async fn soften(&self, id: &str) {
         let order = format!(r#"{{"image":"{id}","soft":true}}"#);
         assert_eq!(self.purge(&order).await, 1);
@@ -199,23 +199,23 @@ impl TestGateway {
         self.admin(Method::GET, "/metrics", "").await.text()
     }
 
-    /// The sum of a metric's samples that have all these labels.
+    /// Returns the sum of a metric's samples that have all these labels.
     pub(crate) async fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         sample(&self.exposition().await, name, labels)
     }
 
-    /// How many GetImage answers ended so.
+    /// Returns the number of GetImage responses with this outcome.
     pub(crate) async fn outcomes(&self, outcome: &str) -> f64 {
         let labels = [("operation", "GetImage"), ("outcome", outcome)];
         self.metric("pai_gateway_requests_total", &labels).await
     }
 
-    /// How many requests the origin has seen, whatever they asked.
+    /// Returns the number of requests to the origin, of any operation.
     pub(crate) fn calls(&self) -> u64 {
         self.emulator.counts().requests
     }
 
-    /// Until the origin has seen so many requests for this image.
+    /// Waits until the origin has received so many requests for this image.
     pub(crate) async fn await_fetches(&self, id: &str, count: u64) {
         eventually("the origin is asked", async || {
             self.emulator.fetches(id) >= count
@@ -224,12 +224,12 @@ impl TestGateway {
     }
 }
 
-/// Ends an emulator that nothing else holds.
+/// Stops an emulator that has no other owner.
 pub(crate) async fn shut_down(emulator: Arc<Emulator>) {
     Arc::into_inner(emulator).unwrap().shutdown().await;
 }
 
-/// Asks once, over a connection of its own.
+/// Sends one request over a connection of its own.
 pub(crate) async fn ask(
     address: &Address,
     method: Method,
@@ -246,7 +246,7 @@ pub(crate) fn path(id: &str) -> String {
     format!("/api/v1/images/{id}")
 }
 
-/// The sum of a metric's samples, in an exposition, that have all these labels.
+/// Returns the sum of a metric's samples, in an exposition, that have all these labels.
 pub(crate) fn sample(exposition: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
     let samples = exposition.lines().filter_map(|line| {
         let (sample, value) = line.rsplit_once(' ')?;
@@ -260,7 +260,7 @@ pub(crate) fn sample(exposition: &str, name: &str, labels: &[(&str, &str)]) -> f
     samples.sum()
 }
 
-/// Looks again and again until it holds, and fails when it does not in time.
+/// Polls until the condition holds, and fails after a deadline.
 pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let begun = Instant::now();
     while !holds().await {
@@ -269,7 +269,7 @@ pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool)
     }
 }
 
-/// A fault that strikes so many times.
+/// A fault that occurs so many times.
 pub(crate) fn times(count: u64, kind: FaultKind) -> Fault {
     Fault {
         times: Some(count),
@@ -277,7 +277,7 @@ pub(crate) fn times(count: u64, kind: FaultKind) -> Fault {
     }
 }
 
-/// A refusal by the origin in the API's shape.
+/// An error of the origin in the API's shape.
 pub(crate) fn refusal(status: u16, code: &str) -> FaultKind {
     FaultKind::Status {
         status: StatusCode::from_u16(status).unwrap(),
@@ -288,7 +288,7 @@ pub(crate) fn refusal(status: u16, code: &str) -> FaultKind {
     }
 }
 
-/// An error without a Code, as a proxy or firewall on the way makes one.
+/// An error without a Code, as a proxy or firewall in between makes it.
 pub(crate) fn page_of_a_proxy(status: u16) -> FaultKind {
     FaultKind::Status {
         status: StatusCode::from_u16(status).unwrap(),
@@ -299,7 +299,7 @@ pub(crate) fn page_of_a_proxy(status: u16) -> FaultKind {
     }
 }
 
-/// A refusal that tells which permission was missing, and names the account.
+/// An error that names the missing permission and the account.
 pub(crate) fn denial() -> FaultKind {
     FaultKind::Status {
         status: StatusCode::FORBIDDEN,

@@ -156,7 +156,7 @@ async fn one_tls_connection_too_many_is_closed() {
     );
 }
 
-/// Tells a client who it is.
+/// A service that answers with the names in the client's certificate.
 struct Echo;
 
 impl Service for Echo {

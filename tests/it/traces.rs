@@ -21,7 +21,7 @@ fn traceparent(trace: &str) -> String {
     format!("00-{trace}-{PARENT}-01")
 }
 
-/// A gateway that sends what it traces at once, and begins no trace of its own accord.
+/// A gateway that exports spans at once, and starts no trace by itself.
 async fn traced(collector: &Collector, more: &[(&str, &str)]) -> TestGateway {
     TestGateway::start(|setup| {
         setup.set("traces.endpoint", &collector.url());

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use crate::support::tls::{H2, TlsGateway};
 use crate::support::{DEADLINE, Setup, eventually, path, signed};
 
-/// An HTTP/2 client that takes as many bytes of each response as its window says, and never more.
+/// An HTTP/2 client that reads as many bytes of each response as its window allows, and never more.
 struct Unread {
     sender: SendRequest<Bytes>,
     driver: JoinHandle<()>,
@@ -57,7 +57,7 @@ impl Unread {
     }
 }
 
-/// The status of a response, or why its stream was reset.
+/// Returns the status of a response, or the reason of its stream's reset.
 async fn heard(response: ResponseFuture) -> Result<u16, Option<Reason>> {
     let heard = timeout(DEADLINE, response).await.unwrap();
     let response = heard.map_err(|error| error.reason())?;
@@ -70,7 +70,7 @@ async fn heard(response: ResponseFuture) -> Result<u16, Option<Reason>> {
     Ok(status)
 }
 
-/// A gateway on which no limit but the one under test ends anything.
+/// A gateway on which only the limit under test applies.
 async fn patient_but(change: impl FnOnce(&mut Setup)) -> TlsGateway {
     TlsGateway::start(|setup| {
         for key in ["head_timeout", "idle_timeout", "write_timeout"] {
@@ -97,7 +97,7 @@ async fn who_has_not_signed_in_has_eight_unread_responses() {
     assert_eq!(heard.iter().filter(|heard| **heard == reset).count(), 24);
 }
 
-/// Memory is taken for each stream before its sender is known.
+/// Each stream takes memory before its client has authenticated.
 #[tokio::test]
 async fn a_connection_agrees_to_32_requests_at_once_and_the_next_waits_for_one_of_them() {
     let tls = patient_but(|_| {}).await;

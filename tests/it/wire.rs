@@ -17,7 +17,7 @@ use crate::listener::rest;
 use crate::support::{Setup, TestGateway};
 use rows::{PAUSE, Row};
 
-/// Each answer's status and Code.
+/// Returns each response's status and Code.
 fn answers(received: &str) -> Vec<(u16, String)> {
     let each = received.split("HTTP/1.").skip(1);
     let read = |answer: &str| {
@@ -29,7 +29,7 @@ fn answers(received: &str) -> Vec<(u16, String)> {
     each.map(read).collect()
 }
 
-/// Sends a row over a connection of its own and returns what came.
+/// Sends a row over a connection of its own and returns the responses.
 async fn send(address: &Address, row: &Row) -> Vec<(u16, String)> {
     let Address::Tcp(address) = address else {
         panic!("a TCP port")
@@ -50,7 +50,7 @@ async fn send(address: &Address, row: &Row) -> Vec<(u16, String)> {
     answers(&rest(&mut stream).await)
 }
 
-/// The rows of the table, or what is wrong with them.
+/// Returns the rows of the table; panics on a wrong one.
 async fn table(gateway: &TestGateway, rows: Vec<Row>) -> String {
     let got = join_all(rows.iter().map(|row| send(&gateway.app.data, row))).await;
     let (mut table, mut wrong) = (String::new(), Vec::new());
@@ -79,7 +79,7 @@ async fn table(gateway: &TestGateway, rows: Vec<Row>) -> String {
     table
 }
 
-/// A gateway that has one image, and has asked the origin for nothing else in the end.
+/// A gateway with one cached image; in the end the origin must have been asked for nothing else.
 async fn gateway(change: impl FnOnce(&mut Setup)) -> TestGateway {
     let gateway = TestGateway::start(|setup| {
         setup.set("api.writes", "true");

@@ -92,7 +92,7 @@ const IDS: [&str; 11] = [
     "a%2Fb",
 ];
 
-/// A request, and whether its answer may come from memory alone.
+/// A request, and whether its response may come from memory only.
 type Request = (Method, String, String, bool);
 
 /// Some of these parameters, each with one of its values.
@@ -243,7 +243,7 @@ impl World {
     }
 }
 
-/// All that an answer tells, but the ids drawn for it and the time.
+/// Returns everything in a response, except random ids and the time.
 fn told(answer: &Answer) -> String {
     let mut headers: Vec<String> = Vec::new();
     for (name, value) in &answer.headers {
@@ -260,7 +260,7 @@ fn told(answer: &Answer) -> String {
     format!("{} {headers:?} {body}", answer.status)
 }
 
-/// Writes over the ids and times of a body that are drawn anew each time.
+/// Replaces the ids and times in a body that differ each time.
 fn mask(value: &Value, text: &mut String) {
     match value {
         Value::Array(items) => items.iter().for_each(|item| mask(item, text)),
@@ -281,7 +281,7 @@ fn mask(value: &Value, text: &mut String) {
     }
 }
 
-/// Asks both worlds the same, one request after the other.
+/// Sends the same requests to both worlds, one after the other.
 fn compare(key: &'static str, cases: u32) {
     let runtime = Runtime::new().unwrap();
     let config = Config {

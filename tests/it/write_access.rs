@@ -8,7 +8,7 @@ use crate::support::{Answer, TestGateway, path};
 
 const LABELS: &str = r#"{"Labels":[{"Key":"a","Value":"b"}]}"#;
 
-/// PUBLIC in workspace 15945, which `team` holds.
+/// PUBLIC in workspace 15945, one of `team`'s.
 fn ours() -> String {
     Store::id(1)
 }

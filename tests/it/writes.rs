@@ -34,7 +34,7 @@ fn has_label(image: &Value, key: &str) -> bool {
     labels.iter().any(|label| label["Key"] == key)
 }
 
-/// Every write to an existing image, each with what it asks.
+/// Every write to an existing image, each with its request.
 fn writes(id: &str) -> [(Method, String, &'static str); 4] {
     let image = path(id);
     [
@@ -120,7 +120,7 @@ async fn a_label_key_keeps_its_odd_characters() {
     assert!(!has_label(&verbose(&gateway, &id).await.found(), "a/b ~*"));
 }
 
-/// The fetch is answered from before the write, and comes after it.
+/// The fetch is answered with data from before the write, and arrives after it.
 #[tokio::test]
 async fn a_fetch_begun_before_a_write_is_never_kept_after_it() {
     let (gateway, id) = (writing().await, private());
@@ -142,7 +142,7 @@ async fn a_fetch_begun_before_a_write_is_never_kept_after_it() {
     assert_eq!(gateway.emulator.fetches(&id), 2);
 }
 
-/// The same, but what was fetched after the write is kept before the old answer comes.
+/// The same, but a fetch after the write is stored before the old response arrives.
 #[tokio::test]
 async fn an_old_answer_does_not_replace_a_newer_one() {
     let (gateway, id) = (writing().await, private());

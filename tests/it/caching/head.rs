@@ -9,7 +9,7 @@ use crate::support::signed::{Guarded, Signer};
 use crate::support::tls::{H1, H2, TlsGateway};
 use crate::support::{TestGateway, path, raw};
 
-/// All headers but those that are drawn for each answer, or tell the time.
+/// Returns all headers except random ids and the time.
 fn lasting(headers: &HeaderMap) -> BTreeMap<String, String> {
     let drawn = ["date", "age", "x-pai-gateway-request-id", "cache-status"];
     let each = headers

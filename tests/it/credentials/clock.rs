@@ -16,7 +16,7 @@ fn dated(asked: &Asked) -> i64 {
     timestamp.duration_since(Timestamp::now()).as_secs()
 }
 
-/// An STS with a clock of its own, which refuses timestamps more than 15 minutes from it.
+/// An STS with a clock of its own, which rejects timestamps more than 15 minutes off.
 async fn strict(ahead: i64) -> StandIn {
     StandIn::dated(ahead, move |asked| {
         if (dated(asked) - ahead).abs() > 900 {
@@ -101,7 +101,7 @@ async fn a_refusal_without_a_date_is_final() {
     assert_eq!(sts.asked().len(), 1);
 }
 
-/// Settings of each source that holds this id, secret and token.
+/// Settings of each source with this id, secret and token.
 fn sources(id: &str, secret: &str, token: &str) -> Vec<(Config, Environment, tempfile::TempDir)> {
     let path = |folder: &tempfile::TempDir, name: &str, text: &str| {
         let path = folder.path().join(name);

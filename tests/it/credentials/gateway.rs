@@ -13,7 +13,7 @@ use super::{BASE, PROVIDER, ROLE, file, home, variables};
 use crate::process::flags;
 use crate::support::{Setup, TestGateway, eventually, run};
 
-/// A gateway that takes on a role at this STS, before an origin that knows only that role's key.
+/// A gateway that assumes a role at this STS, in front of an origin that accepts only that role's key.
 fn behind(sts: &StandIn) -> impl FnOnce(&mut Setup) {
     let endpoint = sts.url();
     move |setup| {
@@ -121,7 +121,7 @@ async fn check(environment: &Environment, settings: &[String]) -> (i32, String) 
     (checked.code, text)
 }
 
-/// `check` finds a stand-in's credential from this source.
+/// Asserts that `check` finds the fake's credential by this source.
 async fn assert_proves(environment: &Environment, source: &str, settings: &[String]) {
     let settings = [&[format!("credentials.source={source}")], settings].concat();
     let (code, text) = check(environment, &settings).await;

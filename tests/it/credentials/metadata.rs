@@ -41,7 +41,7 @@ async fn the_metadata_service_is_asked_with_a_token_for_each_question() {
     assert_eq!(tokens.collect::<Vec<_>>(), expected);
 }
 
-/// A metadata service that gives tokens or not, and takes questions with them or not.
+/// A metadata service that issues tokens or not, and accepts requests with them or not.
 async fn old_metadata(token: u16, guarded: u16) -> StandIn {
     StandIn::start(
         move |asked| match asked.header("x-aliyun-ecs-metadata-token") {

@@ -10,7 +10,7 @@ use super::{PROVIDER, ROLE, assert_signed, file, home, load, refusal, stood_in, 
 /// Modes without a place in a daemon.
 const REFUSED: [&str; 4] = ["OAuth", "RamRoleArnWithEcs", "RsaKeyPair", "CredentialsURI"];
 
-/// Loads from a command line's file at home with these profiles, the first the current one.
+/// Loads from a command-line file in the home folder with these profiles; the first is the current one.
 async fn cli(
     profiles: &Value,
     stand_in: &StandIn,

@@ -13,7 +13,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// One request as it came.
+/// One received request.
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
     pub(crate) method: Method,
@@ -70,7 +70,7 @@ impl StandIn {
         Self::serve(None, rule).await
     }
 
-    /// One whose answers carry a `Date`, so many seconds ahead of this machine's clock.
+    /// Starts one whose responses have a `Date` so many seconds ahead of this machine's clock.
     pub(crate) async fn dated(
         ahead: i64,
         rule: impl Fn(&Asked) -> (u16, String) + Send + Sync + 'static,
@@ -99,7 +99,7 @@ impl StandIn {
         }
     }
 
-    /// An STS that gives this credential to everybody.
+    /// Starts an STS that returns this credential to every caller.
     pub(crate) async fn sts() -> Self {
         Self::start(|_| (200, assumed(&granted(HOUR)))).await
     }
@@ -112,7 +112,7 @@ impl StandIn {
         self.address.to_string()
     }
 
-    /// Everything asked so far.
+    /// Returns all requests so far.
     pub(crate) fn asked(&self) -> Vec<Asked> {
         self.asked.lock().clone()
     }
@@ -202,7 +202,7 @@ pub(crate) fn assumed(credentials: &Value) -> String {
     .to_string()
 }
 
-/// The metadata service's and the credentials URI's.
+/// The response of the metadata service and the credentials URI.
 pub(crate) fn success(seconds: i64) -> String {
     let mut answer = granted(seconds);
     answer["Code"] = json!("Success");

@@ -29,7 +29,7 @@ async fn without_leave_to_refresh_at_the_parent_writes_are_refused_at_start() {
     assert!(child(&family, REFRESHING).await.is_ok());
 }
 
-/// Both gateways hold a copy that is less than a second old.
+/// Both gateways have a copy that is less than a second old.
 #[tokio::test]
 async fn no_copy_of_the_parent_authorizes_a_write() {
     let (family, id) = (Family::usual().await, Store::id(1));

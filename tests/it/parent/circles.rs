@@ -10,7 +10,7 @@ use pai_image_gateway::server::{Address, bind};
 use super::family::{PLAIN, below};
 use crate::support::{TestGateway, eventually, path};
 
-/// So many gateways, each of which asks the next, and the last the first.
+/// Starts so many gateways; each calls the next, and the last the first.
 async fn ring(size: usize) -> Vec<TestGateway> {
     let free = Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
     let sockets: Vec<_> = (0..size).map(|_| bind(&free, 128).unwrap()).collect();
@@ -32,7 +32,7 @@ async fn ring(size: usize) -> Vec<TestGateway> {
     ring
 }
 
-/// Requests that all of them have answered together.
+/// Returns the number of requests that all of them have answered together.
 async fn answered(ring: &[TestGateway]) -> f64 {
     let mut sum = 0.0;
     for gateway in ring {
@@ -79,7 +79,7 @@ async fn lists_and_writes_go_round_once_too() {
 }
 
 /// Clients of all gateways at once, for one image and for many: each flight may wait for another that waits for it, so
-/// some hear of it only when their patience ends.
+/// some requests end only at their deadline.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn crowds_all_around_are_refused_within_the_deadlines() {
     const CLIENTS: usize = 60;

@@ -8,7 +8,7 @@ use super::family::{Family, PLAIN};
 use super::stand_in::{StandIn, Told};
 use crate::support::{TestGateway, path, refusal, throttle};
 
-/// Calls of this child that ended so.
+/// Returns the number of calls of this child with this result.
 async fn called(child: &TestGateway, result: &str) -> f64 {
     let labels = [("result", result)];
     child

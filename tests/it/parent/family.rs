@@ -8,7 +8,7 @@ use pai_image_gateway::credentials::Environment;
 use crate::support::signed::{Guarded, clients, guard};
 use crate::support::{Setup, TestGateway, eventually};
 
-/// A client that sees everything, and may neither refresh nor resolve.
+/// A client that can see everything, and may neither refresh nor resolve.
 const SIDECAR: &str = r#"
 [[client]]
 name = "sidecar"
@@ -25,7 +25,7 @@ pub(super) const REFRESHING: (&str, &str) = ("GWCHIEF", "chief-secret");
 pub(super) const PLAIN: (&str, &str) = ("GWSIDECAR", "sidecar-secret");
 pub(super) const NARROW: (&str, &str) = ("GWTEAM", "team-secret");
 
-/// The parent of all.
+/// A parent gateway.
 pub(super) struct Family {
     pub(super) parent: Guarded,
 }
@@ -50,7 +50,7 @@ impl Family {
         Self { parent }
     }
 
-    /// A child with this key.
+    /// Starts a child with this key.
     pub(super) async fn child(&self, key: (&str, &str)) -> TestGateway {
         self.child_with(key, |_| {}).await
     }
@@ -68,7 +68,7 @@ impl Family {
         .await
     }
 
-    /// GetImage requests that the parent has answered.
+    /// Returns the number of GetImage requests that the parent has answered.
     pub(super) async fn asked(&self) -> f64 {
         let labels = [("operation", "GetImage")];
         self.answers(&labels).await
@@ -79,12 +79,12 @@ impl Family {
         crate::support::sample(&text, "pai_gateway_requests_total", labels)
     }
 
-    /// How often the origin was asked for an image.
+    /// Returns the number of calls to the origin for an image.
     pub(super) fn fetches(&self, id: &str) -> u64 {
         self.parent.gateway.emulator.fetches(id)
     }
 
-    /// Until what the parent holds of an image is a second old.
+    /// Waits until the parent's entry of an image is a second old.
     pub(super) async fn aged(&self, id: &str) {
         let target = format!("/entries/{id}");
         eventually("a second has passed", async || {
@@ -94,7 +94,7 @@ impl Family {
         .await;
     }
 
-    /// Has the parent keep an image for when the origin fails.
+    /// Purges an image softly at the parent.
     pub(super) async fn soften(&self, id: &str) {
         let order = format!(r#"{{"image":"{id}","soft":true}}"#);
         let answer = self.admin(Method::POST, "/purge", &order).await;
@@ -111,7 +111,7 @@ impl Family {
     }
 }
 
-/// Settings of a gateway that asks this one with this key.
+/// Settings of a gateway that calls this one with this key.
 pub(super) fn below(setup: &mut Setup, parent: &str, key: (&str, &str)) {
     setup.set("upstream.kind", "gateway");
     setup.set("upstream.endpoint", &format!("http://{parent}"));

@@ -26,7 +26,7 @@ pub(super) struct Told {
 }
 
 impl Told {
-    /// An image that last changed a thousand seconds before the origin told of it; its ttl is 100 s.
+    /// An image that last changed a thousand seconds before the origin's response; its ttl is 100 s.
     pub(super) fn image(age: u64, cache_status: &str) -> Self {
         let changed =
             jiff::Timestamp::now() - jiff::SignedDuration::from_secs(1004 + age.cast_signed());
@@ -100,12 +100,12 @@ impl StandIn {
         .await
     }
 
-    /// How often it was asked.
+    /// Returns the number of requests.
     pub(super) fn calls(&self) -> usize {
         self.heads.lock().len()
     }
 
-    /// A header of the latest request, empty where there was none.
+    /// Returns a header of the latest request, empty without it.
     pub(super) fn last(&self, name: &str) -> String {
         let heads = self.heads.lock();
         let value = heads.last().and_then(|head| head.get(name));

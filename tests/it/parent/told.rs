@@ -83,7 +83,7 @@ async fn an_age_that_cannot_be_is_none_and_an_absurd_one_has_an_end() {
     }
 }
 
-/// A GetImage that has come by these hops.
+/// A GetImage that has passed through these hops.
 async fn by(gateway: &TestGateway, id: &str, via: &str) -> crate::support::Answer {
     gateway
         .request(Method::GET, &path(id), &[("via", via)], "")

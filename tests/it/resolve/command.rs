@@ -20,7 +20,7 @@ fn file(lines: &[impl AsRef<str>]) -> (TempDir, String) {
     (folder, path)
 }
 
-/// Asks a gateway for what is read from standard input.
+/// Runs `resolve` with the ids on standard input.
 async fn resolve(address: &Address, input: &str, more: &[&str]) -> (i32, String, String) {
     let address = address.to_string();
     let mut arguments = vec!["resolve", "-", "--address", &address];

@@ -21,7 +21,7 @@ use crate::support::{DEADLINE, TestGateway, eventually};
 
 const LINES: &str = "application/x-ndjson";
 
-/// An answer that is still being written. Dropping it closes its connection.
+/// A response that is still being written. Dropping it closes its connection.
 struct Lines {
     body: Incoming,
     read: Vec<u8>,
@@ -55,7 +55,7 @@ impl Lines {
         }
     }
 
-    /// The next line; `None` at a proper end. An answer that breaks off is an error.
+    /// Returns the next line; `None` at a proper end. A truncated response is an error.
     async fn next(&mut self) -> Result<Option<Value>, hyper::Error> {
         loop {
             if let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {
@@ -72,7 +72,7 @@ impl Lines {
         }
     }
 
-    /// The rest, less the line that adds up.
+    /// Returns the rest, without the line of totals.
     async fn rest(mut self) -> (Vec<Value>, Value) {
         let mut lines = Vec::new();
         while let Some(line) = self.next().await.unwrap() {

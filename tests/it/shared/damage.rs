@@ -2,7 +2,7 @@
 
 use super::{Fleet, an_image, replica};
 
-/// The one image's key, after one replica fetched it.
+/// Returns the image's key on the server, after one replica fetched it.
 async fn filled() -> Option<(Fleet, String)> {
     let fleet = Fleet::start(1).await?;
     fleet.ask_each(&an_image()).await;
@@ -97,7 +97,7 @@ async fn a_key_of_another_type_is_a_miss_and_is_replaced() {
     .await;
 }
 
-/// Asks until the origin has been asked a second time: a key is refreshed once a second at most.
+/// Sends requests until the origin has been called a second time: a key is refreshed at most once a second.
 async fn refetched(fleet: &Fleet) {
     crate::support::eventually("the origin is asked again", async || {
         fleet.ask_each(&an_image()).await;

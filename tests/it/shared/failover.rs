@@ -41,20 +41,20 @@ impl Stage {
         }
     }
 
-    /// The replica is made a primary; the address does not lead there yet.
+    /// Promotes the replica; the address does not lead there yet.
     async fn promote(&self) {
         self.pair.catch_up().await;
         let alone = ["REPLICAOF", "NO", "ONE"];
         self.pair.replica.command(&alone).await;
     }
 
-    /// The former primary becomes a replica of a server that cannot be reached, and answers reads.
+    /// Demotes the former primary to a replica of an unreachable server; it still answers reads.
     async fn demote_and_cut_off(&self) {
         let nobody = ["REPLICAOF", "127.0.0.1", "1"];
         self.pair.primary.command(&nobody).await;
     }
 
-    /// The address leads to the new primary, over which images are shared then.
+    /// Moves the address to the new primary, and waits until images are shared through it.
     async fn turn(&self) {
         let server = &self.pair.replica;
         // These came with the replication; each gateway writes its own again where it is.

@@ -10,7 +10,7 @@ use super::{Fleet, an_image, replica};
 use crate::support::redis::Kind;
 use crate::support::{Answer, TestGateway, ask, eventually, path};
 
-/// Until this replica holds nothing of the image.
+/// Waits until this replica has no entry of the image.
 async fn await_absence(replica: &TestGateway, id: &str) {
     eventually("it is forgotten", async || {
         state(replica, id).await == "absent"

@@ -8,7 +8,7 @@ use super::{Fleet, await_up, count, origin, replica};
 use crate::support::TestGateway;
 use crate::support::redis::Kind;
 
-/// Every image asked for once; all must be answered.
+/// Requests every image once; all must be answered.
 async fn all_answer(replica: &TestGateway, images: std::ops::Range<usize>) {
     for index in images {
         let answer = replica.image(&Store::id(index)).await;

@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use crate::support::eventually;
 use crate::support::redis::{Cluster, Kind, Redis};
 
-/// One replica's side of the tier. Dropping it ends the connection.
+/// One replica's connection to the shared cache. Dropping it closes the connection.
 struct Member {
     shared: Arc<SharedCache>,
     metrics: Arc<Metrics>,
@@ -47,7 +47,7 @@ impl Member {
         }
     }
 
-    /// How often the log was read to its end.
+    /// Returns how often the log was read to its end.
     fn log_reads(&self) -> u64 {
         let mut requests = self.metrics.shared.requests();
         let of = requests.find(|(operation, result, _)| {
@@ -56,7 +56,7 @@ impl Member {
         of.map_or(0, |(_, _, count)| count)
     }
 
-    /// Asks for a write that was signed this many seconds ago.
+    /// Records a write that was signed this many seconds ago.
     async fn record(&self, fingerprint: u8, age: i64) -> Result<WriteNonce, Unavailable> {
         let age = SignedDuration::from_secs(age);
         self.shared
@@ -65,7 +65,7 @@ impl Member {
     }
 }
 
-/// The record as if it had begun an hour ago.
+/// Sets the record's start to an hour ago.
 async fn began_long_ago(redis: &Redis) {
     let keys = redis.command(&["KEYS", "*writes}:since"]).await;
     if !keys.is_empty() {

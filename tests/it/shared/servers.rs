@@ -10,7 +10,7 @@ use crate::support::redis::{Cluster, Files, Kind, Listen, Options, Pair};
 use crate::support::tls::Authority;
 use crate::support::{TestGateway, environment, eventually, run};
 
-/// Two replicas share what one fetches, and what one purges.
+/// Asserts that two replicas share a fetch and a purge.
 async fn they_share(origin: &Emulator, replicas: [&TestGateway; 2]) {
     they_share_from(0, origin, replicas).await;
 }

@@ -12,7 +12,7 @@ use crate::support::{Connection, address, ask, path};
 
 const IMAGES: usize = 100;
 
-/// Asks for image after image, and checks that each answer is about the one asked for.
+/// Requests image after image, and checks that each response is about the requested one.
 async fn load(data: Address) {
     let mut connection = Connection::open(&data).await;
     loop {
@@ -23,7 +23,7 @@ async fn load(data: Address) {
     }
 }
 
-/// An image that changes all the time, and is purged after each change.
+/// An image that changes constantly, and is purged after each change.
 const CHANGING: &str = "image-changing";
 
 /// Changes the image and purges it. `purged` is the version of the last purge that was answered.
@@ -43,7 +43,7 @@ async fn change(emulator: &Emulator, admin: &Address, purged: &mut u64) {
     }
 }
 
-/// Never an older version than the one that was purged last.
+/// Asserts that no version is older than that of the last purge.
 async fn look(data: &Address, purged: u64) {
     let answer = ask(data, Method::GET, &path(CHANGING), &[], "").await;
     let version = answer.found()["Version"].as_u64();

@@ -17,18 +17,18 @@ use tokio_util::either::Either;
 
 use super::DEADLINE;
 
-/// A whole answer.
+/// A complete response.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
-    /// The Host that was asked.
+    /// The request's Host.
     host: String,
 }
 
 impl Answer {
-    /// A header's text, empty when there is none. Fails on two.
+    /// Returns a header's text, empty without the header. Panics on two.
     pub(crate) fn header(&self, name: &str) -> &str {
         let values: Vec<_> = self.headers.get_all(name).iter().collect();
         assert!(values.len() < 2, "{name}: {values:?}");
@@ -47,7 +47,7 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// The status and Code of an error in the API's shape, and nothing but that shape.
+    /// Returns status and Code of an error; panics if it has another shape than the API's.
     pub(crate) fn error(&self) -> (u16, String) {
         assert_eq!(self.header("content-type"), "application/json", "{self:?}");
         let body = self.json();
@@ -61,7 +61,7 @@ impl Answer {
         (self.status.as_u16(), text("Code"))
     }
 
-    /// The Code of an error, empty for an answer that is none.
+    /// Returns the Code of an error; empty for other responses.
     pub(crate) fn error_code(&self) -> String {
         self.json()["Code"].as_str().unwrap_or("").to_owned()
     }
@@ -72,7 +72,7 @@ impl Answer {
         self.json()
     }
 
-    /// Everything about it that is not an id drawn for it, the time, or the Host that was asked: the
+    /// Returns everything except random ids, the time, and the request's Host: the
     /// status, the headers by name, and the body.
     pub(crate) fn shape(&self) -> (u16, BTreeMap<String, String>, String) {
         let id = self.json()["RequestId"].as_str().unwrap().to_owned();
@@ -83,7 +83,7 @@ impl Answer {
         (self.status.as_u16(), headers.collect(), bare(&self.text()))
     }
 
-    /// Everything a client can read, headers and body, as one text.
+    /// Returns everything that a client can read, headers and body, as one text.
     pub(crate) fn everything(&self) -> String {
         format!(
             "{:?}\n{}",
@@ -130,7 +130,7 @@ impl Connection {
         self.try_send(method, target, headers, body).await.unwrap()
     }
 
-    /// Sends, and fails where the connection broke before a whole answer.
+    /// Sends a request; an error if the connection breaks before a complete response.
     pub(crate) async fn try_send(
         &mut self,
         method: Method,
@@ -173,7 +173,7 @@ async fn stream(address: &Address) -> std::io::Result<Either<TcpStream, UnixStre
     })
 }
 
-/// Writes bytes and returns all that comes until the other side closes, of its own accord.
+/// Writes bytes and reads until the other side closes by itself.
 pub(crate) async fn raw(address: &Address, bytes: &[u8]) -> Vec<u8> {
     let mut stream = timeout(DEADLINE, stream(address)).await.unwrap().unwrap();
     // Who is refused early may find the socket closed before all is written.
@@ -181,7 +181,7 @@ pub(crate) async fn raw(address: &Address, bytes: &[u8]) -> Vec<u8> {
     read_all(&mut stream).await
 }
 
-/// The same, but hangs up after the bytes.
+/// The same, but closes the sending side after the bytes.
 pub(crate) async fn raw_and_hang_up(address: &Address, bytes: &[u8]) -> Vec<u8> {
     let mut stream = timeout(DEADLINE, stream(address)).await.unwrap().unwrap();
     drop(timeout(DEADLINE, stream.write_all(bytes)).await.unwrap());
@@ -189,7 +189,7 @@ pub(crate) async fn raw_and_hang_up(address: &Address, bytes: &[u8]) -> Vec<u8> 
     read_all(&mut stream).await
 }
 
-/// Everything until the end, be it a close or a reset.
+/// Reads until the end, by a close or a reset.
 async fn read_all(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> Vec<u8> {
     let mut received = Vec::new();
     drop(

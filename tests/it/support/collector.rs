@@ -25,12 +25,12 @@ use tokio_util::either::Either;
 use super::eventually;
 use super::tls::Issued;
 
-/// What a collector does with what it is sent.
+/// Behaviour of a collector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mood {
     Taking,
     Refusing,
-    /// Accepts, and never answers.
+    /// Accepts requests, and never answers.
     Hanging,
 }
 
@@ -38,7 +38,7 @@ pub(crate) enum Mood {
 struct Inside {
     mood: Mood,
     spans: Vec<Span>,
-    /// What arrived, as bytes.
+    /// Received requests, as bytes.
     bytes: Vec<u8>,
     services: Vec<String>,
     requests: usize,
@@ -56,7 +56,7 @@ impl Collector {
         Self::start_on("127.0.0.1:0".parse().unwrap()).await
     }
 
-    /// As `localhost`, over TLS.
+    /// Starts one as `localhost`, with TLS.
     pub(crate) async fn start_tls(issued: &Issued) -> Self {
         let accepting = TlsAcceptor::from(issued.server());
         Self::listen("127.0.0.1:0".parse().unwrap(), Some(accepting)).await
@@ -82,7 +82,7 @@ impl Collector {
         }
     }
 
-    /// The URL as settings want it.
+    /// The URL for the settings.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -99,7 +99,7 @@ impl Collector {
         self.inside.lock().services.clone()
     }
 
-    /// Everything that arrived, as far as it is text.
+    /// Returns everything received, as far as it is text.
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.inside.lock().bytes).into_owned()
     }
@@ -108,7 +108,7 @@ impl Collector {
         self.inside.lock().spans.clone()
     }
 
-    /// The spans of a trace, in the order they began, once so many have come.
+    /// Returns the spans of a trace, in order of their start, once so many have arrived.
     pub(crate) async fn trace(&self, id: &str, count: usize) -> Vec<Span> {
         let of_trace = || {
             let mut spans = self.spans();
@@ -192,14 +192,14 @@ fn keep(body: &Bytes, inside: &mut Inside) {
     inside.bytes.extend(body);
 }
 
-/// The one span of this name.
+/// Returns the only span of this name.
 pub(crate) fn named<'a>(spans: &'a [Span], name: &str) -> &'a Span {
     let found: Vec<_> = spans.iter().filter(|span| span.name == name).collect();
     assert_eq!(found.len(), 1, "{name}: {spans:?}");
     found[0]
 }
 
-/// An attribute's value, empty when there is none.
+/// Returns an attribute's value, empty without one.
 pub(crate) fn attribute(span: &Span, key: &str) -> String {
     let found = span.attributes.iter().find(|pair| pair.key == key);
     text(found.and_then(|pair| pair.value.as_ref()?.value.as_ref()))

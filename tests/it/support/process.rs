@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::eventually;
 
-/// The program, with an environment of its own and nothing of ours.
+/// The program, with an empty environment of its own.
 pub(crate) fn binary(environment: &Environment, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pai-image-gateway"));
     command
@@ -24,7 +24,7 @@ pub(crate) fn binary(environment: &Environment, arguments: &[&str]) -> Command {
     command
 }
 
-/// How a command ended.
+/// Exit status and output of a command.
 pub(crate) struct Finished {
     pub(crate) code: i32,
     pub(crate) stdout: String,
@@ -36,7 +36,7 @@ pub(crate) async fn run(environment: &Environment, arguments: &[&str]) -> Finish
     run_with(environment, arguments, "").await
 }
 
-/// The same, with this on its standard input.
+/// The same, with this standard input.
 pub(crate) async fn run_with(
     environment: &Environment,
     arguments: &[&str],
@@ -65,7 +65,7 @@ impl Process {
         Self::listening(binary(environment, arguments)).await
     }
 
-    /// The same with at most so many open files.
+    /// The same with a limit of open files.
     pub(crate) async fn serve_within(
         open_files: u32,
         environment: &Environment,
@@ -103,7 +103,7 @@ impl Process {
         (process, serde_json::from_slice(&ports).unwrap())
     }
 
-    /// Starts the same with this as both its standard output and its standard error.
+    /// The same with this file as standard output and standard error.
     pub(crate) async fn serve_into(
         environment: &Environment,
         arguments: &[&str],
@@ -155,7 +155,7 @@ impl Process {
         self.signal(Signal::HUP);
     }
 
-    /// Has it crash, as far as the kernel can tell.
+    /// Makes it crash with a signal that dumps core.
     pub(crate) fn abort(&self) {
         self.signal(Signal::ABORT);
     }
@@ -174,7 +174,7 @@ impl Process {
         status.unwrap()
     }
 
-    /// What it has written so far.
+    /// Returns its output so far.
     pub(crate) fn output(&self, name: &str) -> String {
         let file: &Path = &self.folder.path().join(name);
         std::fs::read_to_string(file).unwrap()
@@ -188,7 +188,7 @@ impl Drop for Process {
     }
 }
 
-/// One of the addresses in a ports file.
+/// Returns one of the addresses in a ports file.
 pub(crate) fn address(ports: &Value, name: &str) -> Address {
     Address::parse(ports[name].as_str().unwrap(), None, 0).unwrap()
 }

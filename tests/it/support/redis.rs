@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-/// Far longer than a server here takes for anything.
+/// Deadline far beyond any step of a server.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A running server. Dropping it kills it and removes its folder.
@@ -37,12 +37,12 @@ pub(crate) struct Redis {
     options: Options,
     child: Child,
     folder: TempDir,
-    /// Zero where it listens on its Unix socket alone.
+    /// The port; zero if it listens on its Unix socket only.
     pub(crate) port: u16,
 }
 
 impl Redis {
-    /// Starts one and waits until it answers; nothing where there is no such program.
+    /// Starts one and waits until it answers; `None` without the program.
     pub(crate) async fn start(kind: Kind, change: impl FnOnce(&mut Options)) -> Option<Self> {
         let program = kind.find()?;
         let mut options = Options::default();
@@ -55,7 +55,7 @@ impl Redis {
         panic!("no port for {} in {ATTEMPTS} attempts", kind.name())
     }
 
-    /// Nothing where somebody else has taken the port meanwhile.
+    /// Returns `None` if another process has taken the port meanwhile.
     async fn launch(kind: Kind, program: &Path, options: Options) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let port = match options.listen {
@@ -75,7 +75,7 @@ impl Redis {
         redis.await_answer().await.then_some(redis)
     }
 
-    /// What a gateway is told, as `shared_cache.url`.
+    /// The URL for `shared_cache.url`.
     pub(crate) fn url(&self) -> String {
         match (self.options.listen, &self.options.tls) {
             (Listen::Socket, _) => format!("redis+unix://{}?db=0", self.socket().display()),
@@ -89,13 +89,13 @@ impl Redis {
         format!("{}:{}", self.options.host(), self.port)
     }
 
-    /// Ends it at once, as a machine that fails.
+    /// Kills it at once, like a failing machine.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// Starts it again where it was, with what it kept on disk.
+    /// Restarts it in the same folder, with its data on disk.
     pub(crate) async fn restart(&mut self) {
         self.kill();
         drop(std::fs::remove_file(self.socket()));
@@ -103,29 +103,29 @@ impl Redis {
         assert!(self.await_answer().await, "{}", self.log());
     }
 
-    /// Stops it in its tracks: connections stay open, and nothing is answered.
+    /// Suspends it: connections stay open, and nothing is answered.
     pub(crate) fn pause(&self) {
         self.signal(Signal::STOP);
     }
 
-    /// Lets it go on.
+    /// Resumes it.
     pub(crate) fn resume(&self) {
         self.signal(Signal::CONT);
     }
 
-    /// A command's reply as text: a list's elements a line each, nothing for nil. Fails on a refusal.
+    /// Returns a command's reply as text: a line for each element of a list, empty for nil. Panics on an error.
     pub(crate) async fn command(&self, words: &[&str]) -> String {
         let reply = self.ask(words).await;
         reply.unwrap_or_else(|refusal| panic!("{words:?}: {refusal}"))
     }
 
-    /// A command's reply, or the refusal's text.
+    /// Returns a command's reply, or the error's text.
     pub(crate) async fn ask(&self, words: &[&str]) -> Result<String, String> {
         let reply = wire::ask(&self.socket(), &self.options.sign_in(), words).await;
         reply.unwrap_or_else(|error| panic!("{words:?}: {error}: {}", self.log()))
     }
 
-    /// Until a command's reply contains this.
+    /// Waits until a command's reply contains this.
     pub(crate) async fn await_reply(&self, words: &[&str], wanted: &str) {
         let begun = Instant::now();
         loop {
@@ -138,12 +138,12 @@ impl Redis {
         }
     }
 
-    /// What it has written.
+    /// Returns its log.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
-    /// Which program it is.
+    /// The server's program.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
@@ -156,7 +156,7 @@ impl Redis {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Whether it came to answer; not where it ended for a port that is taken.
+    /// Waits until it answers; false if it ended because the port is in use.
     async fn await_answer(&mut self) -> bool {
         let begun = Instant::now();
         loop {
@@ -197,7 +197,7 @@ fn spawn(program: &Path, options: &Options, folder: &Path, port: u16) -> Child {
         .unwrap()
 }
 
-/// One below those that the kernel gives to connections, so that it is still free at a restart.
+/// Returns a port below the ephemeral range, so that it is still free at a restart.
 fn free_port() -> u16 {
     let candidates = std::iter::repeat_with(|| fastrand::u16(10_240..32_768));
     let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();

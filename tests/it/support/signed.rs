@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::{Answer, Setup, TestGateway};
 
-/// Clients: `chief` may do and see everything, the others have little.
+/// Clients: `chief` has every permission, the others few.
 const CLIENTS: &str = r#"
 [[client]]
 name = "chief"
@@ -63,16 +63,16 @@ permissions = ["get"]
 workspaces = ["15945"]
 "#;
 
-/// What `bearer_sha256` above is the hash of: `printf %s test-token | sha256sum`.
+/// The token of `bearer_sha256` above: `printf %s test-token | sha256sum`.
 pub(crate) const TOKEN: &str = "test-token";
 
-/// A gateway that lets in only who signs.
+/// A gateway that requires authentication.
 pub(crate) struct Guarded {
     pub(crate) gateway: TestGateway,
     pub(crate) folder: TempDir,
 }
 
-/// Who signs, and how.
+/// The client that signs a request, and its algorithm.
 #[derive(Clone)]
 pub(crate) struct Signer {
     pub(crate) credentials: Credentials,
@@ -134,7 +134,7 @@ impl Signer {
     }
 }
 
-/// A folder with the clients' file, its secrets and an admin token.
+/// Makes a folder with the clients file, its secrets and an admin token.
 pub(crate) fn clients() -> TempDir {
     let folder = TempDir::new().unwrap();
     for (name, text) in [
@@ -150,7 +150,7 @@ pub(crate) fn clients() -> TempDir {
     folder
 }
 
-/// Lets in these clients alone.
+/// Admits these clients only.
 pub(crate) fn guard(setup: &mut Setup, folder: &Path) {
     let place = |name: &str| folder.join(name).display().to_string();
     setup.set("auth.mode", "required");
@@ -176,7 +176,7 @@ impl Guarded {
         Self { gateway, folder }
     }
 
-    /// Sends a request that the signer has signed, with more headers that it has not.
+    /// Sends a signed request with further unsigned headers.
     pub(crate) async fn ask(
         &self,
         signer: &Signer,
@@ -187,7 +187,7 @@ impl Guarded {
         self.send((method, target, body), &signed, more).await
     }
 
-    /// Sends a request with the headers it was signed with.
+    /// Sends a request with the signed headers.
     pub(crate) async fn send(
         &self,
         (method, target, body): (Method, &str, &str),

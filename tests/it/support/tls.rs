@@ -28,7 +28,7 @@ use super::{DEADLINE, Setup, TestGateway};
 
 pub(crate) const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
 
-/// Who issues certificates.
+/// A certificate authority.
 pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pub(crate) pem: String,
@@ -55,12 +55,12 @@ impl Authority {
         }
     }
 
-    /// For DNS names, and URIs where there is a colon.
+    /// Issues a certificate for DNS names, and for URIs (with a colon).
     pub(crate) fn issue(&self, names: &[&str]) -> Issued {
         self.issue_with(CertificateParams::default(), names)
     }
 
-    /// For `localhost`, until the first of January of a year.
+    /// Issues a certificate for `localhost`, valid until the first of January of a year.
     pub(crate) fn issue_until(&self, year: i32) -> Issued {
         let mut params = CertificateParams::default();
         params.not_after = rcgen::date_time_ymd(year, 1, 1);
@@ -88,7 +88,7 @@ impl Authority {
 }
 
 impl Issued {
-    /// A server's side of TLS with this certificate.
+    /// Returns a TLS server with this certificate.
     pub(crate) fn server(&self) -> Arc<ServerConfig> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).unwrap();
@@ -100,7 +100,7 @@ impl Issued {
         Arc::new(config.unwrap())
     }
 
-    /// Writes both files into a folder, which it makes.
+    /// Writes both files into a new folder.
     pub(crate) fn write(&self, folder: &Path) {
         fs::create_dir_all(folder).unwrap();
         fs::write(folder.join("tls.crt"), &self.certificate).unwrap();
@@ -112,7 +112,7 @@ pub(crate) fn leaf(pem: &str) -> CertificateDer<'static> {
     CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()
 }
 
-/// What a client shakes hands with.
+/// Options of a client's handshake.
 pub(crate) struct Hello<'a> {
     pub(crate) versions: &'a [&'static SupportedProtocolVersion],
     pub(crate) alpn: &'a str,
@@ -126,7 +126,7 @@ pub(crate) const H1: Hello<'_> = Hello {
 };
 pub(crate) const H2: Hello<'_> = Hello { alpn: "h2", ..H1 };
 
-/// Shakes hands with who is `localhost` by this authority.
+/// Connects with TLS to `localhost`, trusting this authority.
 pub(crate) async fn hello(
     address: SocketAddr,
     authority: &Authority,
@@ -155,7 +155,7 @@ pub(crate) async fn hello(
     timeout(DEADLINE, shaking).await.unwrap()
 }
 
-/// A connection over either protocol, and the task that drives it, which ends with it.
+/// A connection over either protocol, with the task that drives it.
 pub(crate) struct Client {
     sender: Sender,
     pub(crate) driver: JoinHandle<()>,
@@ -168,7 +168,7 @@ enum Sender {
 }
 
 impl Client {
-    /// Speaks what was agreed on.
+    /// Starts the protocol that ALPN selected.
     pub(crate) async fn over(stream: TlsStream<TcpStream>) -> Self {
         let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         let io = TokioIo::new(stream);
@@ -188,7 +188,7 @@ impl Client {
         }
     }
 
-    /// A GET, which may be awaited beside others.
+    /// Sends a GET; several may be in flight.
     pub(crate) fn get(
         &self,
         target: &str,
@@ -233,13 +233,13 @@ impl Client {
         async { timeout(DEADLINE, exchange).await.unwrap() }
     }
 
-    /// Until the other side has closed.
+    /// Waits until the other side has closed.
     pub(crate) async fn closed(self) {
         timeout(DEADLINE, self.driver).await.unwrap().unwrap();
     }
 }
 
-/// A gateway whose data port is encrypted. Its files are below a symbolic link, as in a mounted Secret.
+/// A gateway with TLS on the data port. Its files are below a symbolic link, as in a mounted Secret.
 pub(crate) struct TlsGateway {
     pub(crate) gateway: TestGateway,
     pub(crate) authority: Authority,
@@ -255,7 +255,7 @@ impl TlsGateway {
         Self::start(|setup| setup.set(key, value)).await
     }
 
-    /// With a client CA too: its own authority.
+    /// Starts with a client CA too: its own authority.
     pub(crate) async fn start(change: impl FnOnce(&mut Setup)) -> Self {
         let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
         authority
@@ -301,7 +301,7 @@ impl TlsGateway {
         Client::over(self.hello(client).await.unwrap()).await
     }
 
-    /// The certificate that a new connection is shown.
+    /// Returns the certificate of a new connection.
     pub(crate) async fn shown(&self) -> CertificateDer<'static> {
         let stream = self.hello(&H1).await.unwrap();
         let (_, session) = stream.get_ref();

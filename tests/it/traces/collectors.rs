@@ -14,7 +14,7 @@ use crate::support::collector::{Collector, Mood};
 use crate::support::tls::Authority;
 use crate::support::{Process, TestGateway, address, ask, environment, eventually, path, sample};
 
-/// A stop's own second for answers under way, and the two that spans may take, on a busy machine.
+/// One second for running responses at shutdown, and two for spans, with room for a busy machine.
 const STOP: Duration = Duration::from_secs(8);
 
 async fn traced(collector: &str, more: &[(&str, &str)]) -> TestGateway {
@@ -30,7 +30,7 @@ async fn traced(collector: &str, more: &[(&str, &str)]) -> TestGateway {
     .await
 }
 
-/// How many sendings ended so.
+/// Returns the number of exports with this result.
 async fn exports(gateway: &TestGateway, result: &str) -> f64 {
     let labels = [("result", result)];
     gateway
@@ -45,7 +45,7 @@ async fn spans(gateway: &TestGateway, result: &str) -> f64 {
         .await
 }
 
-/// Asks until a sending has ended so; each answer is an image.
+/// Sends requests until an export has this result; each response is an image.
 async fn ask_until(gateway: &TestGateway, result: &str) {
     eventually(&format!("a sending is counted as {result}"), async || {
         gateway.image(&Store::id(1)).await.found();
@@ -124,7 +124,7 @@ async fn a_collector_behind_tls_must_be_who_it_says() {
     ask_until(&wary, "transport").await;
 }
 
-/// A gateway process that traces, and the variable that says where to.
+/// Starts a gateway process that traces, with the collector in a variable.
 async fn serving(emulator: &Emulator, collector: &Collector, more: &[&str]) -> (Process, Value) {
     let variable = "OTEL_EXPORTER_OTLP_ENDPOINT".to_owned();
     let mut environment: Environment = environment();

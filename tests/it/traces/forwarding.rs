@@ -16,7 +16,7 @@ use super::{PARENT, TRACE, follow, traceparent};
 use crate::support::TestGateway;
 use crate::support::collector::{Collector, hex, named};
 
-/// An origin that remembers the headers it was sent.
+/// An origin that records the headers of its requests.
 async fn origin() -> (SocketAddr, Arc<Mutex<Vec<HeaderMap>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -43,7 +43,7 @@ async fn origin() -> (SocketAddr, Arc<Mutex<Vec<HeaderMap>>>) {
     (address, seen)
 }
 
-/// The headers of the one call that a request made, where `settings` hold.
+/// Returns the headers of the one upstream call of a request, with `settings`.
 async fn sent(settings: &[(&str, &str)], traceparent: &str) -> HeaderMap {
     let (address, seen) = origin().await;
     let gateway = TestGateway::start(|setup| {

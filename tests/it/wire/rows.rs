@@ -6,14 +6,14 @@ use pai_image_gateway::emulator::Store;
 
 use crate::support::path;
 
-/// What is sent, and what must come.
+/// Bytes to send, and the expected responses.
 pub(super) struct Row {
     pub(super) name: &'static str,
     /// The bytes, with a [`PAUSE`] between two pieces.
     pub(super) pieces: Vec<Vec<u8>>,
     /// Whether the client sends its FIN after them, or waits for the gateway's.
     pub(super) hangs_up: bool,
-    /// The status and Code of each answer; no Code where hyper answers before there is a request.
+    /// Status and Code of each response; no Code if hyper answers before there is a request.
     pub(super) answers: &'static [(u16, &'static str)],
 }
 
@@ -283,7 +283,7 @@ pub(super) fn bodies() -> Vec<Row> {
     ]
 }
 
-/// One whose client keeps the connection open, and sends in pieces.
+/// A row whose client keeps the connection open, and sends in pieces.
 fn patient(
     name: &'static str,
     pieces: impl IntoIterator<Item = impl AsRef<[u8]>>,
@@ -300,7 +300,7 @@ fn patient(
     }
 }
 
-/// What takes its time: heads in 200 ms, bodies in 300 ms, and 500 ms between requests.
+/// Rows of slow clients, with limits of 200 ms for heads, 300 ms for bodies, and 500 ms between requests.
 pub(super) fn slow() -> Vec<Row> {
     let found = format!("GET {} HTTP/1.1\r\nHost: g\r\n\r\n", path(&Store::id(1)));
     let nowhere = "GET /nowhere HTTP/1.1\r\nHost: g\r\n\r\n";
@@ -362,7 +362,7 @@ pub(super) fn slow() -> Vec<Row> {
     ]
 }
 
-/// What comes while every connection is taken.
+/// Rows of clients that connect while every connection is in use.
 pub(super) fn flood() -> Vec<Row> {
     let request = format!("GET {} HTTP/1.1\r\nHost: g\r\n\r\n", path(&Store::id(1)));
     const TOO_MANY: &[(u16, &str)] = &[(503, "Gateway.Overloaded")];

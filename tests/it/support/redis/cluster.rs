@@ -8,7 +8,7 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Starts the nodes, acquaints them and waits until each says that all slots are served.
+    /// Starts the nodes, joins them and waits until each reports that all slots are served.
     pub(crate) async fn start(kind: Kind, change: impl Fn(&mut Options)) -> Option<Self> {
         let mut nodes = Vec::new();
         for _ in SLOTS {
@@ -26,12 +26,12 @@ impl Cluster {
         Some(cluster)
     }
 
-    /// What a gateway is told: one node, which tells of the others.
+    /// The URL for a gateway: of one node, which names the others.
     pub(crate) fn url(&self) -> String {
         self.nodes[0].url()
     }
 
-    /// The node that serves a key, by its place.
+    /// Returns the index of the node that serves a key.
     pub(crate) async fn serving(&self, key: &str) -> usize {
         let slot = self.nodes[0].command(&["CLUSTER", "KEYSLOT", key]).await;
         let slot: u16 = slot.parse().unwrap();

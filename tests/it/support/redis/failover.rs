@@ -34,7 +34,7 @@ impl Pair {
         Some(Self { primary, replica })
     }
 
-    /// Until the replica has all that the primary has acknowledged so far.
+    /// Waits until the replica has everything that the primary has acknowledged so far.
     pub(crate) async fn catch_up(&self) {
         let wanted = offset(&self.primary, "master_repl_offset:").await;
         let begun = Instant::now();
@@ -44,7 +44,7 @@ impl Pair {
         }
     }
 
-    /// The primary fails, and the replica answers at its port, as behind an address that moves. What
+    /// Kills the primary, and lets the replica answer at its port, like an address that moves. Data that
     /// had not reached the replica by then is lost.
     pub(crate) async fn fail_over(&mut self) {
         self.primary.kill();
@@ -58,7 +58,7 @@ impl Pair {
     }
 }
 
-/// How much of the primary's stream it has.
+/// Returns the replica's offset in the primary's stream.
 async fn offset(server: &Redis, field: &str) -> u64 {
     let told = server.command(&["INFO", "replication"]).await;
     let mut fields = told.lines().filter_map(|line| line.strip_prefix(field));

@@ -7,7 +7,7 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 
-/// Passes connections on. Those that stand go on to where they went when they were made. Dropping it
+/// Forwards connections. Open ones keep their target when it changes. Dropping it
 /// closes all.
 pub(crate) struct Forwarder {
     port: u16,
@@ -17,7 +17,7 @@ pub(crate) struct Forwarder {
 }
 
 impl Forwarder {
-    /// One that leads to this port of the loopback.
+    /// Starts one that leads to this port of the loopback.
     pub(crate) async fn to(port: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let own = listener.local_addr().unwrap().port();
@@ -31,18 +31,18 @@ impl Forwarder {
         }
     }
 
-    /// New connections lead to this port from now on; how many were made is counted anew.
+    /// Leads new connections to this port from now on, and resets the count of connections.
     pub(crate) fn turn_to(&self, port: u16) {
         self.target.store(port, Ordering::SeqCst);
         self.made.store(0, Ordering::SeqCst);
     }
 
-    /// Connections since it was last turned.
+    /// Returns the number of connections since the last change of target.
     pub(crate) fn made(&self) -> usize {
         self.made.load(Ordering::SeqCst)
     }
 
-    /// What a gateway is told, as `shared_cache.url`.
+    /// The URL for `shared_cache.url`.
     pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }

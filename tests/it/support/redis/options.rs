@@ -4,22 +4,22 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
-/// What clients reach it by.
+/// The way that clients reach it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Listen {
     /// A free port on loopback.
     #[default]
     Port,
-    /// Its Unix socket alone.
+    /// Its Unix socket only.
     Socket,
 }
 
-/// What it still knows after a restart.
+/// Data that it has after a restart.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Persistence {
     #[default]
     Nothing,
-    /// What was there when it was last told to SAVE.
+    /// The data of the last SAVE.
     Snapshots,
     /// Every command, on disk before it is answered.
     Log,
@@ -33,26 +33,26 @@ pub(crate) struct Files {
     pub(crate) authority: PathBuf,
 }
 
-/// What one is started with.
+/// Options of a server.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Options {
     pub(crate) listen: Listen,
-    /// Where its port is; loopback where nothing is said.
+    /// Address of its port; loopback by default.
     pub(crate) host: Option<Ipv4Addr>,
     pub(crate) persistence: Persistence,
-    /// The port then speaks TLS and nothing else.
+    /// Files for TLS; the port then accepts only TLS.
     pub(crate) tls: Option<Files>,
-    /// Of the default user.
+    /// Password of the default user.
     pub(crate) password: Option<String>,
-    /// Lines of an ACL file; one more user is added to them, for orders.
+    /// Lines of an ACL file; a user for the tests' own commands is added.
     pub(crate) users: Option<String>,
-    /// Bytes, as `2mb`, and the policy when they are used up.
+    /// Maximum of memory, as `2mb`, and the eviction policy.
     pub(crate) max_memory: Option<(String, String)>,
     /// Whether it is a node of a cluster.
     pub(crate) cluster: bool,
-    /// A file of directives, which the others come on top of.
+    /// A file of directives, which the other options override.
     pub(crate) file: Option<PathBuf>,
-    /// Any other directives, by name and value.
+    /// Further directives, by name and value.
     pub(crate) more: Vec<(String, String)>,
 }
 
@@ -61,12 +61,12 @@ impl Options {
         self.host.unwrap_or(Ipv4Addr::LOCALHOST)
     }
 
-    /// One more directive, by name and value.
+    /// Adds a directive, by name and value.
     pub(crate) fn set(&mut self, name: &str, value: &str) {
         self.more.push((name.to_owned(), value.to_owned()));
     }
 
-    /// The words of AUTH that orders come with.
+    /// Arguments of AUTH for the tests' own commands.
     pub(super) fn sign_in(&self) -> Vec<&str> {
         match (&self.users, &self.password) {
             (Some(_), _) => vec![OPERATOR, OPERATOR],
@@ -75,7 +75,7 @@ impl Options {
         }
     }
 
-    /// Writes what it reads at start.
+    /// Writes the configuration files.
     pub(super) fn write(&self, folder: &Path) {
         if let Some(users) = &self.users {
             let lines = format!("{}\n{OPERATOR_LINE}\n", users.trim_end());
@@ -131,6 +131,6 @@ impl Options {
     }
 }
 
-/// Who gives orders where the users are given: its name, and its password.
+/// Name and password of the user for the tests' own commands, if users are given.
 const OPERATOR: &str = "operator-of-tests";
 const OPERATOR_LINE: &str = "user operator-of-tests on >operator-of-tests ~* &* +@all";

@@ -4,19 +4,19 @@ use std::env;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// Which server.
+/// The kind of server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Redis,
     Valkey,
-    /// Version 6.2, the oldest that is served.
+    /// Version 6.2, the oldest supported one.
     Redis62,
 }
 
 impl Kind {
     /// The current versions.
     pub(crate) const ALL: [Self; 2] = [Self::Redis, Self::Valkey];
-    /// And the oldest.
+    /// The current versions and the oldest.
     pub(crate) const EACH: [Self; 3] = [Self::Redis, Self::Valkey, Self::Redis62];
 
     pub(crate) const fn name(self) -> &'static str {
@@ -27,7 +27,7 @@ impl Kind {
         }
     }
 
-    /// By its variable, in PATH, or in the environment that continuous integration makes.
+    /// Finds the program by its variable, in PATH, or in the cache folder of `.ci/run`.
     #[expect(clippy::print_stderr, reason = "a test that is left out should say so")]
     pub(crate) fn find(self) -> Option<PathBuf> {
         let found = self
@@ -74,7 +74,7 @@ impl Kind {
         file.is_file().then_some(file)
     }
 
-    /// Whether it was built with TLS, which the wheel's is not.
+    /// Whether it was built with TLS; the wheel's is not.
     pub(crate) fn speaks_tls(self) -> bool {
         let Some(program) = self.find() else {
             return false;

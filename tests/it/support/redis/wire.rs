@@ -9,8 +9,8 @@ use tokio::time::timeout;
 
 use super::DEADLINE;
 
-/// Sends one command over a connection of its own, after AUTH where there are words for it. The inner
-/// error is the server's refusal.
+/// Sends one command over a connection of its own, after AUTH if there are arguments for it. The inner
+/// error is the server's.
 pub(super) async fn ask(
     socket: &Path,
     sign_in: &[&str],
@@ -46,7 +46,7 @@ fn write(request: &mut Vec<u8>, words: &[&str]) {
     }
 }
 
-/// Takes one reply off the front.
+/// Parses one reply from the front.
 fn read(rest: &mut &[u8]) -> io::Result<Result<String, String>> {
     let line = line(rest)?;
     let (kind, text) = line.split_at_checked(1).ok_or(io::ErrorKind::InvalidData)?;
@@ -73,7 +73,7 @@ fn line(rest: &mut &[u8]) -> io::Result<String> {
     Ok(line)
 }
 
-/// A length, none where it is nil's.
+/// Parses a length; `None` for nil.
 fn length(text: &str) -> io::Result<Option<usize>> {
     let length: i64 = text.parse().map_err(|_| io::ErrorKind::InvalidData)?;
     Ok(usize::try_from(length).ok())
