@@ -1,10 +1,11 @@
-//! What the origin's API means: images, operations, routes, bodies and errors.
+//! The AIWorkSpace image API of Alibaba Cloud PAI, version 2021-02-04: ids, routes, queries, body fields and errors.
 //!
-//! Everything here is a pure function of bytes. A request is understood once, by [`Call::classify`],
-//! and from then on the program speaks of [`ImageKey`]s and [`Operation`]s, never of strings.
-//! Source: AIWorkSpace 2021-02-04, and the bytes its SDKs put on the wire.
+//! Every function here is pure: bytes in, values out. [`Call::classify`] parses a request once; later code handles
+//! [`ImageKey`]s and [`Operation`]s instead of strings. The rules follow the vendor's documentation and the bytes
+//! that its SDKs put on the wire.
 
 mod body;
+mod call;
 mod error;
 mod label_path;
 mod query;
@@ -13,10 +14,10 @@ mod route;
 mod write_body;
 
 pub use body::{Accessibility, ImageFields, NotAnObject, Ownership, parse_timestamp};
+pub use call::{Call, RouteError};
 pub use error::{ErrorBody, OriginError};
 pub use query::{Query, RESERVED, encode};
 pub use resolve::ResolveRequest;
-pub use route::{Call, RouteError};
 pub use write_body::check_keys;
 
 use std::fmt;
@@ -24,25 +25,25 @@ use std::fmt;
 use compact_str::CompactString;
 use http::Method;
 
-/// The API version every request names in `x-acs-version`.
+/// API version that every request names in `x-acs-version`.
 pub const VERSION: &str = "2021-02-04";
 
-/// The path of the gateway's own operation.
+/// Path of Resolve, the gateway's own operation.
 const RESOLVE: &str = "/gateway/v1/resolve";
 
-/// An image's id: `[A-Za-z0-9][A-Za-z0-9_-]{0,127}`, whatever way a client escaped it.
+/// Id of an image, decoded: `[A-Za-z0-9][A-Za-z0-9_-]{0,127}`.
 ///
-/// Ids up to 24 bytes (`image-` and 18 letters, the service's own form) need no allocation.
+/// Ids of up to 24 bytes are stored inline; the service's own ids are `image-` and 18 letters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ImageId(CompactString);
 
-/// A request that does not mean what it must; the text says what would.
+/// Error of a request that breaks a rule of the API. The text states the rule and never quotes the request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Malformed(String);
 
 impl Malformed {
-    /// What is wrong, for the one who sent it.
+    /// Makes the error from a text for the client.
     #[must_use]
     pub fn new(problem: &str) -> Self {
         Self(problem.to_owned())
@@ -52,16 +53,16 @@ impl Malformed {
 impl ImageId {
     const MAX_LEN: usize = 128;
 
-    /// Parses an id that carries no escapes.
+    /// Parses a decoded id; a percent escape in it is an error.
     ///
     /// # Errors
-    /// [`Malformed`] unless the text has the form above.
+    /// [`Malformed`] unless the text has the form of [`ImageId`].
     pub fn parse(text: &str) -> Result<Self, Malformed> {
         let bytes = text.as_bytes();
         let belongs = |byte: &u8| byte.is_ascii_alphanumeric() | matches!(byte, b'_' | b'-');
         let valid = bytes.len() <= Self::MAX_LEN
             && bytes.first().is_some_and(u8::is_ascii_alphanumeric)
-            // Every byte is looked at, so that many are at once.
+            // No early exit: the compiler vectorizes a loop over all bytes.
             && bytes.iter().fold(true, |all, byte| all & belongs(byte));
         if !valid {
             return Err(Malformed::new(
@@ -71,7 +72,7 @@ impl ImageId {
         Ok(Self(CompactString::new(text)))
     }
 
-    /// The id as the origin spells it.
+    /// Returns the id as the origin spells it.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -84,17 +85,17 @@ impl fmt::Display for ImageId {
     }
 }
 
-/// What one cached answer is an answer to: one image, with or without its labels.
+/// Cache key of a GetImage response: one image, with or without its labels.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ImageKey {
-    /// Which image.
+    /// Id of the image.
     pub image: ImageId,
-    /// Whether `Labels` are asked for (`Verbose=true`).
+    /// `Verbose=true`: the response includes `Labels`.
     pub verbose: bool,
 }
 
 impl ImageKey {
-    /// Both variants of one image, plain first.
+    /// Returns both variants of one image, the one without labels first.
     #[must_use]
     pub fn variants(image: &ImageId) -> [Self; 2] {
         [false, true].map(|verbose| Self {
@@ -104,7 +105,7 @@ impl ImageKey {
     }
 }
 
-/// What a request asks the origin to do.
+/// Operation of the API with the parameters of its path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Operation {
     /// Read one image: the cached operation.
@@ -115,19 +116,19 @@ pub enum Operation {
     ListImageLabels,
     /// Register an image.
     AddImage,
-    /// Put labels on an image.
+    /// Add labels to an image.
     AddImageLabels(ImageId),
-    /// Take labels (one path segment, comma separated) off an image.
+    /// Remove labels from an image; the keys are one decoded path segment, separated by commas.
     RemoveImageLabels(ImageId, String),
     /// Make an image visible to its workspace.
     PublishImage(ImageId),
     /// Delete an image.
     RemoveImage(ImageId),
-    /// Read many images in one go. The gateway's own: the origin has no such operation.
+    /// Read many images with one request. Only the gateway has this operation, the origin does not.
     Resolve,
 }
 
-/// The operation's name alone, as `x-acs-action`, metrics and logs spell it.
+/// Name of an operation, as `x-acs-action`, metrics and logs spell it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(
     missing_docs,
@@ -148,7 +149,7 @@ pub enum Action {
 }
 
 impl Action {
-    /// Every action, in the order of the discriminants.
+    /// Every action in the order of the discriminants.
     pub const ALL: [Self; 10] = [
         Self::GetImage,
         Self::ListImages,
@@ -162,7 +163,7 @@ impl Action {
         Self::Unknown,
     ];
 
-    /// The API's spelling; `unknown` for [`Action::Unknown`].
+    /// Returns the API's spelling; `unknown` for [`Action::Unknown`].
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -179,7 +180,7 @@ impl Action {
         }
     }
 
-    /// Whether it may change what the origin holds.
+    /// Returns whether the operation may change data of the origin.
     #[must_use]
     pub const fn is_write(self) -> bool {
         match self {
@@ -198,7 +199,7 @@ impl Action {
 }
 
 impl Operation {
-    /// The operation's name.
+    /// Returns the operation's name.
     #[must_use]
     pub const fn action(&self) -> Action {
         match self {
@@ -214,7 +215,7 @@ impl Operation {
         }
     }
 
-    /// The method it is asked with.
+    /// Returns the HTTP method of the operation.
     #[must_use]
     pub const fn method(&self) -> Method {
         match self {
@@ -225,13 +226,13 @@ impl Operation {
         }
     }
 
-    /// Whether it may change what the origin holds.
+    /// Returns whether the operation may change data of the origin.
     #[must_use]
     pub const fn is_write(&self) -> bool {
         self.action().is_write()
     }
 
-    /// The one image it is about, where its route names one.
+    /// Returns the image that the operation's path names.
     #[must_use]
     pub const fn image(&self) -> Option<&ImageId> {
         match self {
@@ -244,7 +245,7 @@ impl Operation {
         }
     }
 
-    /// The path it is asked at: every segment RFC 3986-escaped, as ACS3 signs it.
+    /// Returns the operation's path, each segment escaped by RFC 3986, as ACS3 signs it.
     #[must_use]
     pub fn path(&self) -> String {
         match self {

@@ -1,157 +1,20 @@
-//! Which operation a request line asks for.
+//! Routes of the API: its paths, and the methods of each.
 
 use http::Method;
 
-use super::query::decode;
-use super::{Action, ImageId, ImageKey, Malformed, Operation, Query, RESOLVE, label_path};
+use super::{Action, RESOLVE};
 
-/// A request understood: what to do, and the query to pass on with it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Call {
-    /// What the request asks for.
-    pub operation: Operation,
-    /// The query that goes with it; for GetImage it says no more than the key.
-    pub query: Query,
-}
-
-/// A request that is no operation, with what was recognised of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RouteError {
-    /// No route of this API.
-    UnknownRoute,
-    /// A route of this API, asked with a method it does not have; the methods it has.
-    Method(&'static str),
-    /// A route and method of this API, with a bad ImageId, query or escape.
-    Malformed(Action, Malformed),
-}
-
-impl RouteError {
-    /// The operation that was meant, as far as it could be told.
-    #[must_use]
-    pub const fn action(&self) -> Action {
-        match self {
-            Self::Malformed(action, _) => *action,
-            Self::UnknownRoute | Self::Method(_) => Action::Unknown,
-        }
-    }
-}
-
-impl Call {
-    /// Understands a request line. `query` is what follows the `?`, still encoded.
-    ///
-    /// Segments are split before they are decoded, so an escaped `/` never makes a route.
-    ///
-    /// # Errors
-    /// [`RouteError`]: an unknown route, a wrong method, or a malformed part.
-    pub fn classify(method: &Method, path: &str, query: Option<&str>) -> Result<Self, RouteError> {
-        let (allowed, route) = Route::find(path).ok_or(RouteError::UnknownRoute)?;
-        let action = route.action(method).ok_or(RouteError::Method(allowed))?;
-        Self::parse(action, &route, query.unwrap_or(""))
-            .map_err(|bad| RouteError::Malformed(action, bad))
-    }
-
-    /// The call for one image, as the gateway itself asks it.
-    #[must_use]
-    pub fn get_image(key: ImageKey) -> Self {
-        let query = key
-            .verbose
-            .then_some(("Verbose", "true"))
-            .into_iter()
-            .collect();
-        Self {
-            operation: Operation::GetImage(key),
-            query,
-        }
-    }
-
-    fn parse(action: Action, route: &Route<'_>, query: &str) -> Result<Self, Malformed> {
-        let image = || parse_image(route.image);
-        let query = Query::parse(query)?.only(action, parameters(action))?;
-        let operation = match action {
-            Action::GetImage => {
-                return Ok(Self::get_image(ImageKey {
-                    image: image()?,
-                    verbose: parse_verbose(&query)?,
-                }));
-            }
-            Action::ListImages => Operation::ListImages,
-            Action::ListImageLabels => Operation::ListImageLabels,
-            Action::AddImage => Operation::AddImage,
-            Action::AddImageLabels => Operation::AddImageLabels(image()?),
-            Action::RemoveImageLabels => {
-                let keys = decode(route.labels)?.into_owned();
-                label_path::check_keys(&keys)?;
-                Operation::RemoveImageLabels(image()?, keys)
-            }
-            Action::PublishImage => Operation::PublishImage(image()?),
-            Action::RemoveImage => Operation::RemoveImage(image()?),
-            Action::Resolve => Operation::Resolve,
-            Action::Unknown => return Err(Malformed::new("no such operation")),
-        };
-        check_length(&operation, &query)?;
-        Ok(Self { operation, query })
-    }
-}
-
-/// The longest path and query that are sent upstream, in bytes once escaped. Common proxies refuse a
-/// request line beyond 8 KiB (nginx's `large_client_header_buffers`, Apache's `LimitRequestLine`) with
-/// a page that says nothing about the API.
-const MAX_TARGET: usize = 8000;
-
-fn check_length(operation: &Operation, query: &Query) -> Result<(), Malformed> {
-    if operation.path().len() + 1 + query.canonical().len() <= MAX_TARGET {
-        return Ok(());
-    }
-    Err(Malformed(format!(
-        "path and query must not be longer than {MAX_TARGET} bytes, escaped"
-    )))
-}
-
-/// The query parameters of each operation, in the API's spelling. Source: the SDKs' models and the
-/// vendor's pages of 2021-02-04.
-const fn parameters(action: Action) -> &'static [&'static str] {
-    match action {
-        Action::GetImage => &["Verbose"],
-        Action::ListImages => &[
-            "Accessibility",
-            "ImageUri",
-            "Labels",
-            "Name",
-            "Options",
-            "Order",
-            "PageNumber",
-            "PageSize",
-            "Query",
-            "SortBy",
-            "Verbose",
-            "WorkspaceId",
-        ],
-        Action::ListImageLabels => &[
-            "ImageId",
-            "LabelFilter",
-            "LabelKeys",
-            "Region",
-            "WorkspaceId",
-        ],
-        Action::AddImage
-        | Action::AddImageLabels
-        | Action::RemoveImageLabels
-        | Action::PublishImage
-        | Action::RemoveImage
-        | Action::Resolve
-        | Action::Unknown => &[],
-    }
-}
-
-/// A path that belongs to the API, its variable segments still escaped.
-struct Route<'a> {
-    pattern: RoutePattern,
-    image: &'a str,
-    labels: &'a str,
+/// Path of the API, split into segments; `image` and `labels` are still percent-encoded.
+pub(super) struct Route<'a> {
+    pattern: Pattern,
+    /// Segment of the image's id; empty if the pattern has none.
+    pub(super) image: &'a str,
+    /// Segment of the label keys; empty if the pattern has none.
+    pub(super) labels: &'a str,
 }
 
 #[derive(Clone, Copy)]
-enum RoutePattern {
+enum Pattern {
     Images,
     Image,
     Labels,
@@ -162,342 +25,62 @@ enum RoutePattern {
 }
 
 impl<'a> Route<'a> {
-    /// The route and the methods it has.
-    fn find(path: &'a str) -> Option<(&'static str, Self)> {
-        let plain = |pattern| Self {
+    /// Finds the route of a path; `None` if the API has no such path.
+    pub(super) fn find(path: &'a str) -> Option<Self> {
+        let (pattern, image, labels) = match path.strip_prefix("/api/v1/") {
+            None if path == RESOLVE => (Pattern::Resolve, "", ""),
+            None => return None,
+            Some("images") => (Pattern::Images, "", ""),
+            Some("image/labels") => (Pattern::LabelSearch, "", ""),
+            Some(rest) => Self::find_image(rest.strip_prefix("images/")?)?,
+        };
+        Some(Self {
             pattern,
-            image: "",
-            labels: "",
-        };
-        let Some(rest) = path.strip_prefix("/api/v1/") else {
-            return (path == RESOLVE).then(|| ("POST", plain(RoutePattern::Resolve)));
-        };
-        if rest == "image/labels" {
-            return Some(("GET", plain(RoutePattern::LabelSearch)));
-        }
-        let (allowed, pattern, image, labels) = if rest == "images" {
-            ("GET, POST", RoutePattern::Images, "", "")
-        } else {
-            let rest = rest.strip_prefix("images/")?;
-            match rest.split_once('/') {
-                None => ("GET, HEAD, DELETE", RoutePattern::Image, rest, ""),
-                Some((image, "labels")) => ("POST", RoutePattern::Labels, image, ""),
-                Some((image, "publish")) => ("PUT", RoutePattern::Publish, image, ""),
-                Some((image, rest)) => {
-                    let labels = rest.strip_prefix("labels/")?;
-                    if labels.contains('/') {
-                        return None;
-                    }
-                    ("DELETE", RoutePattern::Label, image, labels)
-                }
-            }
-        };
-        Some((
-            allowed,
-            Self {
-                pattern,
-                image,
-                labels,
-            },
-        ))
+            image,
+            labels,
+        })
     }
 
-    fn action(&self, method: &Method) -> Option<Action> {
+    fn find_image(rest: &'a str) -> Option<(Pattern, &'a str, &'a str)> {
+        let Some((image, rest)) = rest.split_once('/') else {
+            return Some((Pattern::Image, rest, ""));
+        };
+        match rest {
+            "labels" => Some((Pattern::Labels, image, "")),
+            "publish" => Some((Pattern::Publish, image, "")),
+            _ => {
+                let labels = rest.strip_prefix("labels/")?;
+                (!labels.contains('/')).then_some((Pattern::Label, image, labels))
+            }
+        }
+    }
+
+    /// Returns the methods of this route, as the `Allow` header lists them.
+    pub(super) const fn methods(&self) -> &'static str {
+        match self.pattern {
+            Pattern::Images => "GET, POST",
+            Pattern::Image => "GET, HEAD, DELETE",
+            Pattern::Labels | Pattern::Resolve => "POST",
+            Pattern::Label => "DELETE",
+            Pattern::Publish => "PUT",
+            Pattern::LabelSearch => "GET",
+        }
+    }
+
+    /// Returns the action of a method on this route; `None` if the route lacks the method.
+    pub(super) fn action(&self, method: &Method) -> Option<Action> {
         match (self.pattern, method) {
-            // Its answer goes without the body.
-            (RoutePattern::Image, &Method::GET | &Method::HEAD) => Some(Action::GetImage),
-            (RoutePattern::Image, &Method::DELETE) => Some(Action::RemoveImage),
-            (RoutePattern::Images, &Method::GET) => Some(Action::ListImages),
-            (RoutePattern::Images, &Method::POST) => Some(Action::AddImage),
-            (RoutePattern::LabelSearch, &Method::GET) => Some(Action::ListImageLabels),
-            (RoutePattern::Labels, &Method::POST) => Some(Action::AddImageLabels),
-            (RoutePattern::Label, &Method::DELETE) => Some(Action::RemoveImageLabels),
-            (RoutePattern::Publish, &Method::PUT) => Some(Action::PublishImage),
-            (RoutePattern::Resolve, &Method::POST) => Some(Action::Resolve),
+            // A HEAD is answered like the GET, without the body.
+            (Pattern::Image, &Method::GET | &Method::HEAD) => Some(Action::GetImage),
+            (Pattern::Image, &Method::DELETE) => Some(Action::RemoveImage),
+            (Pattern::Images, &Method::GET) => Some(Action::ListImages),
+            (Pattern::Images, &Method::POST) => Some(Action::AddImage),
+            (Pattern::LabelSearch, &Method::GET) => Some(Action::ListImageLabels),
+            (Pattern::Labels, &Method::POST) => Some(Action::AddImageLabels),
+            (Pattern::Label, &Method::DELETE) => Some(Action::RemoveImageLabels),
+            (Pattern::Publish, &Method::PUT) => Some(Action::PublishImage),
+            (Pattern::Resolve, &Method::POST) => Some(Action::Resolve),
             _ => None,
-        }
-    }
-}
-
-fn parse_image(segment: &str) -> Result<ImageId, Malformed> {
-    match ImageId::parse(segment) {
-        Err(_) if segment.contains('%') => ImageId::parse(&decode(segment)?),
-        parsed => parsed,
-    }
-}
-
-fn parse_verbose(query: &Query) -> Result<bool, Malformed> {
-    match query.value("Verbose") {
-        None => Ok(false),
-        Some(value) if value.eq_ignore_ascii_case("true") => Ok(true),
-        Some(value) if value.eq_ignore_ascii_case("false") => Ok(false),
-        Some(_) => Err(Malformed::new("Verbose must be true or false")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn get(path: &str, query: Option<&str>) -> Result<Operation, RouteError> {
-        Call::classify(&Method::GET, path, query).map(|call| call.operation)
-    }
-
-    fn image(verbose: bool) -> Result<Operation, RouteError> {
-        Ok(Operation::GetImage(ImageKey {
-            image: ImageId::parse("image-1").unwrap(),
-            verbose,
-        }))
-    }
-
-    #[test]
-    fn verbose_is_read_as_every_sdk_writes_it() {
-        for (query, verbose) in [
-            (None, false),
-            (Some(""), false),
-            (Some("Verbose="), false),
-            (Some("Verbose"), false),
-            (Some("Verbose=False"), false),
-            (Some("Verbose=True"), true),
-            (Some("Verbose=true"), true),
-            (Some("%56erbose=t%72ue"), true),
-        ] {
-            assert_eq!(
-                get("/api/v1/images/image-1", query),
-                image(verbose),
-                "{query:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn malformed_parts_of_get_image_are_named() {
-        for (path, query) in [
-            ("/api/v1/images/", None),
-            ("/api/v1/images/a%2Fb", None),
-            ("/api/v1/images/a%252Fb", None),
-            ("/api/v1/images/%zz", None),
-            ("/api/v1/images/..", None),
-            ("/api/v1/images/image-1", Some("Verbose=True&Verbose=True")),
-            ("/api/v1/images/image-1", Some("Verbose=1")),
-            ("/api/v1/images/image-1", Some("verbose=true")),
-            ("/api/v1/images/image-1", Some("Verbose=true;x=1")),
-            ("/api/v1/images/image-1", Some("X=1")),
-        ] {
-            let answer = get(path, query);
-            assert!(
-                matches!(answer, Err(RouteError::Malformed(Action::GetImage, _))),
-                "{path} {query:?} {answer:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn unknown_routes_and_methods_are_told_apart() {
-        for path in [
-            "/",
-            "/api/v1",
-            "/api/v1/",
-            "/api/v1/imagesx",
-            "/api/v2/images",
-            "/api/v1//images",
-            "//api/v1/images",
-            "/api/v1/images/a/b",
-            "/api/v1/images/a/labels/b/c",
-            "/api/v1/image/labels/",
-            "/api/v1/imagebuilds",
-        ] {
-            assert_eq!(get(path, None), Err(RouteError::UnknownRoute), "{path}");
-        }
-        let put = Call::classify(&Method::PUT, "/api/v1/images/image-1", None);
-        assert_eq!(put, Err(RouteError::Method("GET, HEAD, DELETE")));
-    }
-
-    #[test]
-    fn a_head_of_an_image_is_a_get_image_and_of_nothing_else_anything() {
-        let head = |path, query| Call::classify(&Method::HEAD, path, query);
-        let path = "/api/v1/images/image-1";
-        for query in [None, Some("Verbose=true"), Some("Verbose=1"), Some("X=1")] {
-            let get = Call::classify(&Method::GET, path, query);
-            assert_eq!(head(path, query), get, "{query:?}");
-        }
-        for (path, allowed) in [
-            ("/api/v1/images", "GET, POST"),
-            ("/api/v1/image/labels", "GET"),
-            ("/api/v1/images/image-1/labels", "POST"),
-            ("/api/v1/images/image-1/labels/a", "DELETE"),
-            ("/api/v1/images/image-1/publish", "PUT"),
-            (RESOLVE, "POST"),
-        ] {
-            assert_eq!(head(path, None), Err(RouteError::Method(allowed)), "{path}");
-        }
-    }
-
-    #[test]
-    fn resolve_is_a_post_without_parameters() {
-        let ask = |method, query| {
-            let call = Call::classify(&method, RESOLVE, query);
-            call.map(|call| call.operation)
-        };
-        assert_eq!(ask(Method::POST, None), Ok(Operation::Resolve));
-        assert_eq!(ask(Method::POST, Some("")), Ok(Operation::Resolve));
-        assert_eq!(ask(Method::GET, None), Err(RouteError::Method("POST")));
-        assert!(matches!(
-            ask(Method::POST, Some("Verbose=true")),
-            Err(RouteError::Malformed(Action::Resolve, _))
-        ));
-        for path in ["/gateway/v1/resolve/", "/gateway/v1", "/gateway/v2/resolve"] {
-            let call = Call::classify(&Method::POST, path, None);
-            assert_eq!(call, Err(RouteError::UnknownRoute), "{path}");
-        }
-    }
-
-    #[test]
-    fn a_region_is_taken_once_on_every_operation_and_goes_nowhere() {
-        for (method, path, query, rest) in [
-            (
-                Method::GET,
-                "/api/v1/images/image-1",
-                "Verbose=true",
-                "Verbose=true",
-            ),
-            (Method::GET, "/api/v1/images", "Name=x", "Name=x"),
-            (Method::GET, "/api/v1/image/labels", "", ""),
-            (Method::POST, "/api/v1/images", "", ""),
-            (Method::DELETE, "/api/v1/images/image-1", "", ""),
-            (Method::POST, RESOLVE, "", ""),
-        ] {
-            let regional = format!("RegionId=cn-hangzhou&{query}");
-            let call = Call::classify(&method, path, Some(&regional));
-            assert_eq!(call, Call::classify(&method, path, Some(query)), "{path}");
-            assert_eq!(call.unwrap().query.canonical(), rest);
-            let twice = format!("{regional}&RegionId=cn-hangzhou");
-            let call = Call::classify(&method, path, Some(&twice));
-            assert!(matches!(call, Err(RouteError::Malformed(..))), "{twice}");
-        }
-    }
-
-    /// Every operation with all that it takes, as the SDKs write it.
-    const COMPLETE: [(Method, &str, &str); 8] = [
-        (Method::GET, "/api/v1/images/i", "Verbose=True"),
-        (
-            Method::GET,
-            "/api/v1/images",
-            "Accessibility=PUBLIC&ImageUri=r%2Fx%3A1.0&Labels=system.chipType%3DGPU%2Csystem.official%3Dtrue\
-             &Name=tensor+flow~%2A%2B%25%2F%E4%B8%AD&Options=&Order=DESC&PageNumber=1&PageSize=20&Query=abc\
-             &SortBy=GmtCreateTime&Verbose=True&WorkspaceId=15945",
-        ),
-        (
-            Method::GET,
-            "/api/v1/image/labels",
-            "ImageId=i&LabelFilter=x%3Dy&LabelKeys=a%2Cb&Region=cn-hangzhou&WorkspaceId=1",
-        ),
-        (Method::POST, "/api/v1/images", ""),
-        (Method::POST, "/api/v1/images/i/labels", ""),
-        (Method::DELETE, "/api/v1/images/i/labels/k", ""),
-        (Method::PUT, "/api/v1/images/i/publish", ""),
-        (Method::DELETE, "/api/v1/images/i", ""),
-    ];
-
-    fn is_malformed(method: &Method, path: &str, query: &str) -> bool {
-        let call = Call::classify(method, path, Some(query));
-        matches!(call, Err(RouteError::Malformed(..)))
-    }
-
-    #[test]
-    fn parameters_are_the_apis_own_each_once() {
-        for (method, path, query) in COMPLETE {
-            assert!(!is_malformed(&method, path, query), "{path} {query}");
-            for other in [
-                "X=1",
-                "x",
-                "imageid=i",
-                "WORKSPACEID=1",
-                "%57orkspaceid=1",
-                "Verbose%20=1",
-            ] {
-                let with = format!("{query}&{other}");
-                assert!(is_malformed(&method, path, &with), "{path} {with}");
-            }
-            for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-                let (name, _) = pair.split_once('=').unwrap();
-                for again in [
-                    pair,
-                    name,
-                    &format!("%{:02x}{}=9", name.as_bytes()[0], &name[1..]),
-                ] {
-                    assert!(
-                        is_malformed(&method, path, &format!("{query}&{again}")),
-                        "{path} {again}"
-                    );
-                }
-                let lower = format!("{}=1", name.to_lowercase());
-                assert!(is_malformed(&method, path, &lower), "{path} {lower}");
-            }
-        }
-    }
-
-    #[test]
-    fn what_is_too_long_for_a_request_line_is_refused() {
-        let images = "/api/v1/images";
-        let of = |name: &str, times| format!("Name={}", name.repeat(times));
-        let fits = MAX_TARGET - images.len() - "?Name=".len();
-        assert!(!is_malformed(&Method::GET, images, &of("x", fits)));
-        assert!(is_malformed(&Method::GET, images, &of("x", fits + 1)));
-        // Escaped, each is three bytes or nine.
-        assert!(is_malformed(&Method::GET, images, &of("*", 3500)));
-        assert!(is_malformed(&Method::GET, images, &of("中", 1000)));
-        let key = |length| format!("/api/v1/images/i/labels/{}", "%2a".repeat(length));
-        assert!(!is_malformed(&Method::DELETE, &key(2000), ""));
-        assert!(is_malformed(&Method::DELETE, &key(2700), ""));
-    }
-
-    #[test]
-    fn writes_keep_their_path_parts() {
-        let call = Call::classify(
-            &Method::DELETE,
-            "/api/v1/images/image-1/labels/key1%2Ckey%2f2%20~%2A",
-            None,
-        )
-        .unwrap();
-        assert_eq!(
-            call.operation,
-            Operation::RemoveImageLabels(
-                ImageId::parse("image-1").unwrap(),
-                "key1,key/2 ~*".to_owned()
-            )
-        );
-        assert_eq!(
-            call.operation.path(),
-            "/api/v1/images/image-1/labels/key1%2Ckey%2F2%20~%2A"
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn one_image_is_one_key_however_it_is_escaped(id in "[A-Za-z0-9][A-Za-z0-9_-]{0,127}", escapes in prop::collection::vec(0u8..3, 128)) {
-            let escaped: String = id.bytes().zip(escapes).map(|(byte, how)| match how {
-                0 => (byte as char).to_string(),
-                1 => format!("%{byte:02X}"),
-                _ => format!("%{byte:02x}"),
-            }).collect();
-            prop_assert_eq!(get(&format!("/api/v1/images/{escaped}"), None), get(&format!("/api/v1/images/{id}"), None));
-        }
-
-        #[test]
-        fn a_write_is_never_taken_for_a_read(
-            method in prop::sample::select(vec!["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "get"]),
-            path in "(/api/v1)?(/images|/image)?(/[a-z%0-9]{0,5})?(/labels|/publish)?(/[a-z]{0,3})?", query in "[a-zA-Z=&%+]{0,12}",
-        ) {
-            let method = Method::from_bytes(method.as_bytes()).unwrap();
-            if let Ok(call) = Call::classify(&method, &path, Some(&query)) {
-                let is_read = [Method::GET, Method::HEAD].contains(&method);
-                prop_assert_eq!(call.operation.is_write(), !is_read);
-                // HEAD is asked upstream as GET.
-                prop_assert_eq!(call.operation.method(), if is_read { Method::GET } else { method });
-            }
         }
     }
 }
