@@ -1,4 +1,4 @@
-//! Fields that the gateway reads out of the origin's answers. It never writes one: bodies go out byte for byte.
+//! Fields that the gateway reads from the origin's response bodies. Bodies themselves pass through byte for byte.
 //!
 //! Reading is as lenient as the vendor's SDK about a field that it carries, and strict about a field that decides who
 //! may see an image: a lone surrogate, a number out of range or deep nesting makes the one field absent, never the
@@ -24,13 +24,13 @@ pub struct ImageFields {
     pub uri: Option<String>,
     /// `ImageId`; the documented answer has none.
     pub image: Option<String>,
-    /// Whose it is.
+    /// Fields that authorization compares with a client's grant.
     pub ownership: Ownership,
     /// Fields that the object has, whatever their type.
     pub present: PresentFields,
 }
 
-/// Whose an image is: what decides who may see it.
+/// Fields of an image that decide about access to it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ownership {
     /// `Accessibility`; `None` for a value that is neither.
@@ -41,12 +41,12 @@ pub struct Ownership {
     pub user: Option<CompactString>,
 }
 
-/// Who beside its maker may see an image.
+/// Visibility of an image to users other than its owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accessibility {
-    /// Its workspace; everybody, for an official image.
+    /// Visible to the whole workspace; an official image, which has no workspace, to everyone.
     Public,
-    /// Nobody.
+    /// Visible to no other user.
     Private,
 }
 
@@ -132,7 +132,8 @@ pub(super) fn string_text(json: &RawValue) -> Option<Cow<'_, str>> {
     }
 }
 
-/// Known fields in the order of their bits. The first [`TEXT_FIELDS`] are read as text; of the others only the presence counts.
+/// Known fields in the order of their bits. The first [`TEXT_FIELDS`] are read as text; of the others only the
+/// presence is recorded.
 const NAMES: [&str; 19] = [
     "GmtModifiedTime",
     "GmtCreateTime",
@@ -165,7 +166,7 @@ const CODE: u32 = 0b11 << 16;
 const IDENTITY: u32 = 1 << 18;
 /// GetImage's own fields.
 const IMAGE: u32 = (IMAGES - 1) | IDENTITY;
-/// Those of them that no error answer has.
+/// Fields of GetImage that no error response contains.
 const IMAGE_BESIDE_CODE: u32 = IMAGE & !(IMAGE_ID | DESCRIPTION);
 
 struct FieldsVisitor;

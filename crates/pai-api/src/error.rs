@@ -1,4 +1,4 @@
-//! The error shape SDKs turn into typed exceptions.
+//! The JSON error envelope of the API, from which SDKs make typed exceptions.
 
 use std::fmt;
 
@@ -8,39 +8,39 @@ use serde_json::value::RawValue;
 
 use super::body::string_text;
 
-/// An error answer: always one JSON object with these four fields.
+/// Error envelope to write: one JSON object with exactly these four fields.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ErrorBody<'a> {
-    /// Names the answer; for the origin's own errors, the origin's id.
+    /// Id of the request; for an error of the origin, the origin's id.
     pub request_id: &'a str,
-    /// The Host the client asked.
+    /// `Host` that the client called.
     pub host_id: &'a str,
-    /// Machine-readable; see the README's table.
+    /// Machine-readable error code, `ImageNotFound` for instance.
     pub code: &'a str,
-    /// For a person.
+    /// Explanation for a person.
     pub message: &'a str,
 }
 
 impl ErrorBody<'_> {
-    /// The body's bytes.
+    /// Serializes the envelope.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("four strings always serialize")
     }
 }
 
-/// An error of the origin, less what must not leave: its HostId, `Recommend` and `AccessDeniedDetail` (which names the
-/// central account) are never read.
+/// Error envelope of the origin. `HostId`, `Recommend` and `AccessDeniedDetail` are never read, because they would
+/// reveal the origin's host and the gateway's own account to clients.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OriginError {
-    /// The HTTP status it came with.
+    /// HTTP status of the response.
     pub status: u16,
-    /// Empty when the origin gave none that can be read.
+    /// Error code; empty without a readable one of at most 256 bytes.
     pub code: String,
-    /// Empty when the origin gave none; at most 8 KiB.
+    /// Message, cut to 8 KiB; empty without one.
     pub message: String,
-    /// Empty when the origin gave none.
+    /// Request id; empty without a readable one of at most 256 bytes.
     pub request_id: String,
 }
 
@@ -50,8 +50,8 @@ const MAX_TOKEN: usize = 256;
 const MAX_MESSAGE: usize = 8192;
 
 impl OriginError {
-    /// Reads an error answer: each field by itself, in either of its two spellings, as text or as a number. A body
-    /// that is no JSON object gives empty fields: the status still counts.
+    /// Reads an error envelope: each field independently, in PascalCase or camelCase, as text or as a number. A body
+    /// that is not one JSON object gives empty fields, since the status alone still decides.
     #[must_use]
     pub fn parse(status: u16, body: &[u8]) -> Self {
         let [code, message, request_id] = std::str::from_utf8(body)
@@ -76,7 +76,7 @@ impl OriginError {
     }
 }
 
-/// Cuts a text off after at most 8 KiB, between two characters.
+/// Truncates a text to at most 8 KiB, at a character boundary.
 fn truncate(mut text: String) -> String {
     let most = text.len().min(MAX_MESSAGE);
     let end = (0..=most).rev().find(|at| text.is_char_boundary(*at));
@@ -84,7 +84,7 @@ fn truncate(mut text: String) -> String {
     text
 }
 
-/// Both spellings of each field. The first that is not empty counts.
+/// Both spellings of each field; the first non-empty value wins.
 const SPELLINGS: [[&str; 2]; 3] = [
     ["Code", "code"],
     ["Message", "message"],

@@ -1,20 +1,20 @@
-//! Label keys as the last segment of a path, and what hops on the way may make of them.
+//! Label keys in the last segment of a path, and their meaning to proxies that normalize paths.
 //!
-//! RemoveImageLabels carries its keys in the path, each `/` and `.` as the client likes it. A hop between here
-//! and the origin that decodes a path and resolves its dots (nginx with a URI in `proxy_pass`, a servlet
-//! container behind it) asks for another resource then: `DELETE …/images/ID/labels/..` becomes
-//! `DELETE …/images/ID/`, which is RemoveImage. So a key is refused where such a hop would
+//! RemoveImageLabels carries its keys in the path, and a client may put any `/` and `.` into a key. A hop between
+//! gateway and origin that decodes a path and resolves its dots (nginx with a URI in `proxy_pass`, a servlet
+//! container) then requests another resource: `DELETE …/images/ID/labels/..` becomes `DELETE …/images/ID/`, which
+//! is RemoveImage. A key is therefore malformed where such a hop would
 //!
-//! - leave nothing of it,
-//! - take a `.` or `..` for a step, and arrive at an operation, another image or another key, or
-//! - take it for a key of another spelling.
+//! - drop it,
+//! - resolve a `.` or `..` in it and arrive at an operation, another image or another key, or
+//! - read it as a key of another spelling.
 
 use super::Malformed;
 
-/// Checks the decoded keys of one path segment, which commas separate.
+/// Checks the decoded keys of one path segment, separated by commas.
 ///
-/// An escape that is left after decoding (`%2E%2E`, sent as `%252E%252E`) is text to every hop that encodes
-/// again what it has decoded.
+/// An escape that remains after decoding (`%2E%2E`, sent as `%252E%252E`) passes: every hop that decodes a path
+/// encodes it again, so it stays text.
 ///
 /// # Errors
 /// [`Malformed`] for an empty key, a key `.` or `..`, and one that a hop would resolve as above.
@@ -30,15 +30,15 @@ pub(super) fn check_keys(keys: &str) -> Result<(), Malformed> {
     ))
 }
 
-/// What a segment of a path means to a hop that resolves dots.
+/// Effect of a path segment on a hop that resolves dots.
 enum SegmentKind {
     Nowhere,
     Up,
     Down,
 }
 
-/// Judges a segment as the most generous hop does: servlet containers cut path parameters (`..;x`), others
-/// blanks.
+/// Classifies a segment as the most lenient hop would: servlet containers strip path parameters (`..;x`), others
+/// strip blanks.
 fn kind(segment: &str) -> SegmentKind {
     let segment = segment.split(';').next().unwrap_or("");
     let blank = |c: char| c.is_whitespace() || c.is_control();
@@ -49,7 +49,7 @@ fn kind(segment: &str) -> SegmentKind {
     }
 }
 
-/// Whether the keys, decoded and resolved, still name these keys of this image, or nothing at all.
+/// Returns whether the keys, decoded and resolved, still name the same keys of the same image, or no operation.
 fn survives_dot_resolution(keys: &str) -> bool {
     let mut path = vec!["images", THIS_IMAGE, "labels"];
     for segment in keys.split(['/', '\\']) {
@@ -68,7 +68,7 @@ fn survives_dot_resolution(keys: &str) -> bool {
     }
 }
 
-/// Stands for the image's own id, which no segment of a key can be.
+/// Placeholder for the image's own id; it contains a slash, so no segment of a key equals it.
 const THIS_IMAGE: &str = "/";
 
 #[cfg(test)]

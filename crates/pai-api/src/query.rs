@@ -1,4 +1,4 @@
-//! Percent-encoding as this API means it: decoded strictly, encoded by RFC 3986.
+//! Query strings and percent-encoding: strict when decoding, RFC 3986 when encoding.
 
 use std::borrow::Cow;
 
@@ -6,22 +6,22 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 
 use super::{Action, Malformed};
 
-/// Everything but RFC 3986's unreserved characters (§2.3).
+/// Characters to escape: all but the unreserved ones of RFC 3986 §2.3.
 pub const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')
     .remove(b'.')
     .remove(b'~');
 
-/// A query, decoded, in the order it was sent.
+/// Decoded query parameters in the order of the request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Query(Vec<(String, String)>);
 
 impl Query {
-    /// Decodes a raw query by the form rules the SDKs follow: `+` and `%20` are both a space.
+    /// Decodes a raw query by the rules of HTML forms, as the SDKs encode it: `+` and `%20` both stand for a space.
     ///
     /// # Errors
-    /// [`Malformed`] at an escape that is not two hexadecimal digits, or that is not UTF-8.
+    /// [`Malformed`] for a `%` without two hexadecimal digits, and for escapes that are not UTF-8.
     pub fn parse(raw: &str) -> Result<Self, Malformed> {
         raw.split('&')
             .filter(|pair| !pair.is_empty())
@@ -30,22 +30,21 @@ impl Query {
             .map(Self)
     }
 
-    /// The decoded pairs.
+    /// Iterates over the decoded names and values.
     pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// Whether a parameter is there, with a value.
+    /// Returns whether a parameter is present with a non-empty value.
     #[must_use]
     pub fn has(&self, wanted: &str) -> bool {
         self.pairs()
             .any(|(name, value)| name == wanted && !value.is_empty())
     }
 
-    /// Returns a parameter's value, or `None` where it is missing or empty: the API takes an empty
-    /// value for no condition.
+    /// Returns a parameter's value; `None` if it is missing or empty, because the API ignores an empty value.
     #[must_use]
     pub fn value(&self, wanted: &str) -> Option<&str> {
         self.pairs()
@@ -53,7 +52,7 @@ impl Query {
             .map(|(_, value)| value)
     }
 
-    /// Sets a parameter in place of what it was.
+    /// Sets a parameter, replacing every earlier value of it.
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.0.retain(|(other, _)| other != name);
@@ -61,14 +60,14 @@ impl Query {
         self
     }
 
-    /// Keeps the parameters of one operation, and drops `RegionId`, which aliyun-python-sdk-core adds to
-    /// every call: the endpoint decides the region, so it is neither part of a cache key nor sent on.
+    /// Checks the parameters of one operation and drops `RegionId`, which aliyun-python-sdk-core adds to every call.
+    /// The endpoint determines the region, so `RegionId` is neither part of a cache key nor forwarded.
     ///
-    /// A name is known in the API's own spelling alone. One that differs in case, or a name that comes
-    /// twice, could mean one thing to the policy here and another to the origin.
+    /// Names must have the API's own spelling. Authorization here and the origin could interpret a name of another
+    /// case, or one that occurs twice, differently.
     ///
     /// # Errors
-    /// [`Malformed`] for a parameter that is not in `known`, or that is given twice.
+    /// [`Malformed`] for a parameter that is not in `known`, and for one that occurs twice.
     pub(super) fn only(mut self, action: Action, known: &[&str]) -> Result<Self, Malformed> {
         for (at, (name, _)) in self.0.iter().enumerate() {
             if name != REGION && !known.contains(&name.as_str()) {
@@ -82,8 +81,8 @@ impl Query {
         Ok(self)
     }
 
-    /// The pairs escaped by RFC 3986, sorted by name and joined by `&`: ACS3's canonical query, and
-    /// the query to put on the wire beside it. An empty value keeps its `=`.
+    /// Returns the pairs escaped by RFC 3986, sorted by name and joined by `&`. This is ACS3's canonical query, and
+    /// also the query to send upstream. An empty value keeps its `=`.
     #[must_use]
     pub fn canonical(&self) -> String {
         let mut pairs: Vec<&(String, String)> = self.0.iter().collect();
@@ -108,7 +107,7 @@ impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Query {
     }
 }
 
-/// Accepted on every operation, and sent on by none.
+/// Parameter that every operation accepts and none forwards.
 const REGION: &str = "RegionId";
 
 fn unknown(action: Action, known: &[&str]) -> Malformed {
@@ -128,13 +127,13 @@ fn parse_pair(pair: &str) -> Result<(String, String), Malformed> {
     Ok((form(name)?, form(value)?))
 }
 
-/// Escapes everything but unreserved characters, with upper-case digits.
+/// Escapes all but the unreserved characters, with upper-case digits.
 #[must_use]
 pub fn encode(text: &str) -> String {
     utf8_percent_encode(text, RESERVED).to_string()
 }
 
-/// Undoes percent-encoding; refuses what is not an encoding of UTF-8 text.
+/// Decodes percent escapes strictly: each `%` needs two hexadecimal digits, and the result must be UTF-8.
 pub(super) fn decode(text: &str) -> Result<Cow<'_, str>, Malformed> {
     let bytes = text.as_bytes();
     let complete = bytes

@@ -1,4 +1,4 @@
-//! The body of a Resolve: many images in one go.
+//! Request body of Resolve, which reads many images at once.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::{ImageId, ImageKey, Malformed};
 
-/// The images that are asked for: each once, at the place where it came first.
+/// Cache keys of the requested images, without repetitions, in the order of their first occurrence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResolveRequest(Vec<ImageKey>);
 
@@ -21,14 +21,13 @@ struct ResolveBody<'a> {
 }
 
 impl ResolveRequest {
-    /// Reads `{"ImageIds":[…],"Verbose":false}`; Verbose may be absent. One bad part refuses it all:
-    /// what two parsers could read differently is not guessed at.
+    /// Parses `{"ImageIds":[…],"Verbose":false}`; `Verbose` is optional. Unknown and repeated keys are errors,
+    /// because two parsers could read such a body differently.
     ///
     /// # Errors
-    /// [`Malformed`] unless it is that object and nothing more, with 1 to `max_ids` ids, counted
-    /// before they are folded.
+    /// [`Malformed`] unless the body is that object with 1 to `max_ids` ids, counted before repetitions are dropped.
     pub fn parse(body: &[u8], max_ids: usize) -> Result<Self, Malformed> {
-        // An array would be taken for an object's values in their order.
+        // Serde would accept an array as the struct's fields in their order.
         let is_object = body.trim_ascii_start().starts_with(b"{");
         let Some(ResolveBody { image_ids, verbose }) = serde_json::from_slice(body)
             .ok()
@@ -56,7 +55,7 @@ impl ResolveRequest {
         Ok(Self(keys))
     }
 
-    /// Their keys, in the order asked; at least one.
+    /// Returns the keys in the order of the request; there is at least one.
     #[must_use]
     pub fn keys(&self) -> &[ImageKey] {
         &self.0

@@ -1,4 +1,4 @@
-//! The keys of a write's body, read before it is passed on.
+//! Check of the keys in a write's request body, before the body is forwarded unchanged.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,15 +7,15 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::{Action, Malformed};
 
-/// The keys that decide who may write what.
+/// Keys that decide about permission to write.
 const JUDGED: [&str; 4] = ["ImageId", "WorkspaceId", "Accessibility", "UserId"];
 
-/// Checks a write's body: nothing, or one JSON object.
+/// Checks a write's request body: empty, or one JSON object.
 ///
-/// `ImageId`, `WorkspaceId`, `Accessibility` and `UserId` decide who may write what. An origin whose parser is
-/// generous with names would read `workspaceid`, so one of these keys in another spelling is refused. Where the
-/// path names the image, so is one of them as it stands, for the body would name another. Every other key is the
-/// origin's to judge.
+/// `ImageId`, `WorkspaceId`, `Accessibility` and `UserId` decide about permission to write. A lenient JSON parser at
+/// the origin would also read `workspaceid`, so these keys in any other spelling are malformed. If the path names the
+/// image, they are malformed in every spelling, because the body could name another image. All other keys are left
+/// to the origin.
 ///
 /// # Errors
 /// [`Malformed`] for such a key, and for a body that is not one complete object.
@@ -37,7 +37,7 @@ pub fn check_keys(action: Action, body: &[u8]) -> Result<(), Malformed> {
     }
 }
 
-/// Finds the first judged key that is misspelled or out of place.
+/// Visitor that finds the first of [`JUDGED`] that is misspelled, or out of place for the action.
 struct JudgedKeys(Action);
 
 impl<'de> Visitor<'de> for JudgedKeys {
@@ -59,8 +59,8 @@ impl<'de> Visitor<'de> for JudgedKeys {
     }
 }
 
-/// Whether a generous parser would take `key` for `name`: case by Unicode's rules (`ı` and `İ` for `i`, `ſ`
-/// for `s`, the Kelvin sign for `k`), `_`, `-` and blanks left out, as Fastjson's smart match has it.
+/// Returns whether a lenient parser would read `key` as `name`: it folds case by Unicode's rules (`ı` and `İ` to
+/// `i`, `ſ` to `s`, the Kelvin sign to `k`) and ignores `_`, `-` and blanks, as Fastjson's smart match does.
 fn reads_as(key: &str, name: &str) -> bool {
     let skipped = |c: &char| matches!(c, '_' | '-' | '\u{307}') || c.is_whitespace();
     key.chars()
