@@ -1,4 +1,4 @@
-//! The two HMAC algorithms of ACS3. They differ in the hash alone.
+//! The HMAC algorithms of ACS3, which differ in the hash function alone.
 
 use aws_lc_rs::digest;
 use sm3::{Digest as _, Sm3};
@@ -13,10 +13,10 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// Both algorithms.
+    /// Both algorithms, the default of the SDKs first.
     pub const ALL: [Self; 2] = [Self::Sha256, Self::Sm3];
 
-    /// The first word of `Authorization` and the first line of the string to sign.
+    /// Returns the algorithm's name: first word of `Authorization` and first line of the string to sign.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -25,7 +25,7 @@ impl Algorithm {
         }
     }
 
-    /// Hash of a body or of a canonical request.
+    /// Hashes a body or a canonical request.
     #[must_use]
     pub fn hash(self, bytes: &[u8]) -> [u8; 32] {
         let mut hash = [0; 32];
@@ -38,7 +38,7 @@ impl Algorithm {
         hash
     }
 
-    /// Hash of an empty body in lower-case hexadecimal, as every SDK sends it.
+    /// Returns the hash of an empty body in lower-case hexadecimal, as every SDK sends it.
     #[must_use]
     pub const fn empty_hash(self) -> &'static str {
         match self {

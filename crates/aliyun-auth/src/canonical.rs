@@ -1,4 +1,4 @@
-//! The text that ACS3 signs.
+//! Canonical request and string to sign of ACS3, for the signing side.
 
 use std::collections::BTreeMap;
 
@@ -6,11 +6,11 @@ use aws_lc_rs::digest;
 
 use super::{ALGORITHM, hex};
 
-/// Builds the canonical request and the list of signed header names that goes with it.
+/// Builds the canonical request, and the value of `SignedHeaders` that belongs to it.
 ///
-/// `path` is used as it is (`/` when empty) and `query` must be canonical already. Header names are
-/// lower-cased and sorted, outer whitespace of a value goes, inner stays, and values of one name in
-/// several spellings are sorted and joined by commas, as the vendor's SDKs do.
+/// `path` is used unchanged (`/` if empty), and `query` must already be canonical. Header names are lower-cased and
+/// sorted, and values are trimmed. Names that differ in case alone become one header, whose values are sorted and
+/// joined by commas, as the vendor's SDKs do.
 pub fn canonical_request<'a>(
     method: &str,
     path: &str,
@@ -40,7 +40,7 @@ pub fn canonical_request<'a>(
     (text, signed)
 }
 
-/// The string to sign of a canonical request.
+/// Returns the string to sign of a canonical request.
 #[must_use]
 pub fn string_to_sign(canonical: &str) -> String {
     let hash = digest::digest(&digest::SHA256, canonical.as_bytes());

@@ -1,14 +1,14 @@
-//! What is searched on the way to a verified signature, without hashing and without char decoding.
+//! Header and text search for the verification of signatures, on bytes and without hash maps.
 
 use http::HeaderMap;
 use http::request::Parts;
 
-/// A request's headers, found by scanning: a dozen short names are compared sooner than one is hashed.
+/// Headers of a request, found by a linear scan: comparing a dozen short names takes less time than hashing one.
 #[derive(Debug)]
 pub struct RequestHeaders<'h>(Vec<(&'h str, &'h [u8])>);
 
 impl<'h> RequestHeaders<'h> {
-    /// Of a request's headers.
+    /// Borrows the headers of a request.
     #[must_use]
     pub fn new(headers: &'h HeaderMap) -> Self {
         let mut scanned = Vec::with_capacity(headers.len() + 1);
@@ -17,8 +17,8 @@ impl<'h> RequestHeaders<'h> {
         Self(scanned)
     }
 
-    /// Of a request. HTTP/2 carries in `:authority` what HTTP/1.1 carries in `host` (RFC 9113 §8.3.1),
-    /// and every SDK signs `host`.
+    /// Borrows the headers of a request and adds `host` from `:authority` if HTTP/2 carries it there
+    /// (RFC 9113 §8.3.1), because every SDK signs `host`.
     #[must_use]
     pub fn of_request(head: &'h Parts) -> Self {
         let mut scanned = Self::new(&head.headers);
@@ -30,20 +30,20 @@ impl<'h> RequestHeaders<'h> {
         scanned
     }
 
-    /// The values of a header, in the order they came; `name` is in lower case.
+    /// Iterates over the values of a header in the order of the request; `name` must be in lower case.
     pub fn values<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'h [u8]> + 's {
         let pairs = self.0.iter();
         pairs.filter_map(move |(known, value)| (*known == name).then_some(*value))
     }
 }
 
-/// Whether any character is such a one. Looks at all of them, which goes by many at a time.
+/// Returns whether any byte satisfies a predicate. It has no early exit, so that the loop is vectorized.
 pub(super) fn any_byte(text: &str, is_such: impl Fn(u8) -> bool) -> bool {
     text.bytes()
         .fold(false, |found, byte| found | is_such(byte))
 }
 
-/// The text between the occurrences of an ASCII character.
+/// Splits a text at each occurrence of an ASCII character, like [`str::split`], without decoding characters.
 pub fn split(text: &str, between: u8) -> impl Iterator<Item = &str> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
@@ -56,7 +56,7 @@ pub fn split(text: &str, between: u8) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The text before and after the first occurrence of an ASCII character.
+/// Splits a text at the first occurrence of an ASCII character, like [`str::split_once`].
 pub(super) fn split_once(text: &str, at: u8) -> Option<(&str, &str)> {
     debug_assert!(at.is_ascii());
     let found = memchr::memchr(at, text.as_bytes())?;

@@ -1,4 +1,4 @@
-//! A key to verify with.
+//! Verifying keys: secrets prepared for the HMACs of all algorithms.
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac;
@@ -7,17 +7,19 @@ use sm3::{Digest as _, Sm3};
 
 use super::Algorithm;
 
-/// A secret made ready to verify many signatures. It has no `Debug`: nothing that holds one can print it.
+/// Secret prepared to verify many signatures: the hash states after the HMAC pads are computed once. It lacks `Debug`,
+/// so that no type that contains it can print the secret.
 pub struct VerifyingKey {
-    /// For ACS3.
+    /// Key of ACS3-HMAC-SHA256.
     sha256: hmac::Key,
+    /// Key of ACS3-HMAC-SM3.
     sm3: HmacSm3,
-    /// For ROA v2.
+    /// Key of ROA v2.
     pub(super) sha1: hmac::Key,
 }
 
 impl VerifyingKey {
-    /// Makes a secret ready.
+    /// Prepares a secret.
     #[must_use]
     pub fn new(secret: &SecretString) -> Self {
         let secret = secret.expose_secret().as_bytes();
@@ -28,7 +30,7 @@ impl VerifyingKey {
         }
     }
 
-    /// Compares an HMAC over a text with the one that was sent, in constant time.
+    /// Compares the HMAC over a text with the claimed one, in constant time.
     pub(super) fn is_genuine(&self, algorithm: Algorithm, text: &[u8], claimed: &[u8]) -> bool {
         match algorithm {
             Algorithm::Sha256 => hmac::verify(&self.sha256, text, claimed).is_ok(),
@@ -37,7 +39,7 @@ impl VerifyingKey {
     }
 }
 
-/// HMAC (RFC 2104) with SM3, which the TLS library lacks. Holds the hash states behind both pads.
+/// HMAC (RFC 2104) with SM3, which aws-lc-rs lacks: the hash states after the inner and the outer pad.
 struct HmacSm3 {
     inner: Sm3,
     outer: Sm3,
@@ -64,7 +66,7 @@ impl HmacSm3 {
     }
 }
 
-/// Bytes that SM3 hashes at once.
+/// Block length of SM3 in bytes.
 const BLOCK_LEN: usize = 64;
 
 #[cfg(test)]

@@ -1,14 +1,14 @@
-//! How a path may have been spelled when it was signed.
+//! Encodings that a path may have had when it was signed.
 //!
-//! The SDKs' HTTP libraries rewrite escapes after signing, so what came over the wire is tried as
-//! RFC 3986 spells it, as JavaScript's `encodeURIComponent` does, and as it came.
+//! HTTP libraries of the SDKs rewrite escapes after signing. A received path is therefore tried in three encodings: by
+//! RFC 3986, by JavaScript's `encodeURIComponent`, and as received.
 
 use std::borrow::Cow;
 
+use pai_api::RESERVED;
 use percent_encoding::{AsciiSet, percent_decode_str, utf8_percent_encode};
 
 use super::headers::any_byte;
-use pai_api::RESERVED;
 
 const JAVASCRIPT: &AsciiSet = &RESERVED
     .remove(b'!')
@@ -16,7 +16,7 @@ const JAVASCRIPT: &AsciiSet = &RESERVED
     .remove(b'(')
     .remove(b')');
 
-/// The encodings of a path, one where all are the same.
+/// Returns the encodings of a path; only the received one if no other can differ from it.
 pub(super) fn path_encodings(path: &str) -> impl Iterator<Item = Cow<'_, str>> {
     let others = (!needs_no_escape(path))
         .then(|| [reencode(path, RESERVED), reencode(path, JAVASCRIPT)].map(Cow::Owned));
@@ -26,13 +26,12 @@ pub(super) fn path_encodings(path: &str) -> impl Iterator<Item = Cow<'_, str>> {
         .chain(std::iter::once(Cow::Borrowed(path)))
 }
 
-/// Whether no escape could be written in another way: nothing but unreserved characters (RFC 3986
-/// §2.3) and slashes.
+/// Returns whether all encodings of a path are the same: it has only unreserved characters and slashes.
 fn needs_no_escape(path: &str) -> bool {
     !any_byte(path, |byte| !(is_unreserved(byte) || byte == b'/'))
 }
 
-/// Whether a character never needs an escape (RFC 3986 §2.3).
+/// Returns whether a byte is an unreserved character, which never needs an escape (RFC 3986 §2.3).
 pub(super) const fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~')
 }
@@ -50,7 +49,7 @@ mod tests {
     use super::path_encodings;
 
     #[test]
-    fn a_plain_path_has_one_spelling_and_others_three() {
+    fn a_plain_path_has_one_encoding_and_others_three() {
         let all = |path| path_encodings(path).map(String::from).collect::<Vec<_>>();
         assert_eq!(
             all("/api/v1/images/image-1_~."),

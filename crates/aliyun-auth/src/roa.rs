@@ -1,5 +1,5 @@
-//! ROA v2 (HMAC-SHA1), the older signature, which `signature_algorithm="v2"` selects in the SDKs and
-//! which alipai always uses.
+//! ROA v2 (HMAC-SHA1), the older signature: alipai always uses it, and `signature_algorithm="v2"` selects it in the
+//! SDKs.
 //!
 //! ```text
 //! string to sign = METHOD \n accept \n content-md5 \n content-type \n date \n
@@ -7,27 +7,27 @@
 //!                  path[?name=value&… sorted, not escaped]
 //! ```
 //!
-//! It covers neither the host nor the body.
+//! The signature covers neither the host nor the body, so a caller must trust the connection for a write.
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use http::HeaderMap;
+use pai_api::Query;
 
 use super::path_encodings::path_encodings;
 use super::{VerifyError, VerifyingKey};
-use pai_api::Query;
 
-/// An `acs KEY:SIGNATURE` header taken apart.
+/// Parsed value of an `Authorization` header in the form `acs KEY:SIGNATURE`. The signature is not verified yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RoaAuthorization<'a> {
-    /// The access key's id.
+    /// Id of the access key.
     pub access_key_id: &'a str,
     signature: &'a str,
 }
 
 impl<'a> RoaAuthorization<'a> {
-    /// Takes the header apart.
+    /// Parses the value of a header.
     ///
     /// # Errors
     /// [`VerifyError::Unreadable`] for another form.
@@ -43,29 +43,30 @@ impl<'a> RoaAuthorization<'a> {
         })
     }
 
-    /// The signature as bytes.
+    /// Returns the decoded signature.
     ///
     /// # Errors
-    /// [`VerifyError::Mismatch`] where it is not base64.
+    /// [`VerifyError::Mismatch`] unless it is base64.
     pub fn signature(&self) -> Result<Vec<u8>, VerifyError> {
         let decoded = BASE64_STANDARD.decode(self.signature);
         decoded.map_err(|_| VerifyError::Mismatch)
     }
 }
 
-/// Whether a query means one thing alone once it is decoded, as this scheme signs it: `?a=1%26b=2` and
-/// `?a=1&b=2` are signed alike. A value may hold `=`, for the first one of a pair ends its name.
+/// Returns whether a query has one meaning after decoding. ROA v2 signs the decoded query, so `?a=1%26b=2` and
+/// `?a=1&b=2` have the same signature, and an attacker could replace one by the other. A value may contain `=`,
+/// because the first one of a pair ends its name.
 ///
 /// # Errors
-/// [`VerifyError::Mismatch`] where the query cannot be decoded at all.
+/// [`VerifyError::Mismatch`] if the query cannot be decoded.
 pub fn is_unambiguous(query: &str) -> Result<bool, VerifyError> {
     let query = Query::parse(query).map_err(|_| VerifyError::Mismatch)?;
     let mut pairs = query.pairs();
     Ok(pairs.all(|(name, value)| !name.contains(['&', '=']) && !value.contains('&')))
 }
 
-/// The string to sign. `resource` is the path with its decoded query; headers that are not there
-/// count as empty, and `content_type` is given apart because not every client signs the one it sends.
+/// Returns the string to sign. `resource` is the path with its decoded query, and a missing header counts as empty.
+/// `content_type` is a parameter of its own because not every client signs the one that it sends.
 #[must_use]
 pub fn string_to_sign(
     method: &str,
@@ -101,13 +102,12 @@ pub fn string_to_sign(
     text
 }
 
-/// Checks a signature over a request as it was received; `path` and `query` are the raw ones.
+/// Verifies a signature over a request as it was received; `path` and `query` are still percent-encoded.
 ///
-/// A `content-type` beside no body is tried as signed and as not: Python's asynchronous SDK adds one
-/// after signing.
+/// Without a body, a `content-type` may be signed or not: Python's asynchronous SDK adds one after signing.
 ///
 /// # Errors
-/// [`VerifyError::Mismatch`]; comparison takes the same time whatever the difference.
+/// [`VerifyError::Mismatch`]. Each comparison takes constant time.
 pub fn verify(
     method: &str,
     (path, query): (&str, &str),
@@ -141,7 +141,7 @@ pub fn verify(
     }
 }
 
-/// The resource in both encodings of an empty value: Python writes the bare name, Node `name=`.
+/// Returns the resource in both encodings of an empty value: Python writes the bare name, Node `name=`.
 fn resources(path: &str, query: &Query) -> Vec<String> {
     let mut pairs: Vec<(&str, &str)> = query.pairs().collect();
     pairs.sort_unstable();

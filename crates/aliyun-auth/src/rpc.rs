@@ -1,24 +1,23 @@
-//! RPC signature version 1.0 (HMAC-SHA1): what STS asks for, and nothing else here.
+//! RPC signature version 1.0 (HMAC-SHA1), which STS requires; nothing else here uses it.
 //!
 //! ```text
 //! string to sign = METHOD & %2F & escape(name=value of every parameter, escaped, sorted by name, joined by &)
 //! signature      = base64(hmac_sha1(secret + "&", string to sign))
 //! ```
 //!
-//! The vendor's Python credentials library writes a space as `+`; its specification and its other SDKs
-//! write `%20`, which is also what is sent here.
+//! The vendor's Python credentials library writes a space as `+`. The specification and the other SDKs write `%20`,
+//! and so does this module.
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use pai_api::encode;
 use secrecy::{ExposeSecret, SecretString};
 
-use pai_api::encode;
-
-/// Parameters in the order they are sent.
+/// Names and values of a request's parameters in the order to send.
 pub type Parameters = Vec<(&'static str, String)>;
 
-/// The parameters as a query: escaped, in the order given.
+/// Encodes parameters as a query in the given order, escaped by RFC 3986.
 pub fn query<'a>(parameters: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     let mut text = String::new();
     for (name, value) in parameters {
@@ -28,7 +27,7 @@ pub fn query<'a>(parameters: impl IntoIterator<Item = (&'a str, &'a str)>) -> St
     text
 }
 
-/// The string to sign of a request for `/` with these parameters, in whatever order.
+/// Returns the string to sign of a request for `/`. The order of the parameters does not matter.
 pub fn string_to_sign<'a>(
     method: &str,
     parameters: impl IntoIterator<Item = (&'a str, &'a str)>,
@@ -38,7 +37,7 @@ pub fn string_to_sign<'a>(
     format!("{method}&%2F&{}", encode(&query(sorted)))
 }
 
-/// The value of the `Signature` parameter.
+/// Returns the value of the `Signature` parameter.
 #[must_use]
 pub fn signature(string_to_sign: &str, access_key_secret: &SecretString) -> String {
     let secret = format!("{}&", access_key_secret.expose_secret());

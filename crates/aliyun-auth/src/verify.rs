@@ -1,89 +1,35 @@
-//! Checking an ACS3 signature from what came over the wire.
+//! Verification of ACS3 signatures over requests as they were received.
 
 use std::borrow::Cow;
 
-use super::headers::{RequestHeaders, any_byte, split, split_once};
-use super::path_encodings::{is_unreserved, path_encodings};
-use super::{Algorithm, VerifyingKey, hex};
 use pai_api::Query;
 
-/// An `Authorization` header taken apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Authorization<'a> {
-    /// The algorithm it names.
-    pub algorithm: Algorithm,
-    /// The access key's id.
-    pub access_key_id: &'a str,
-    /// The names the signature covers, `;`-separated.
-    pub signed_headers: &'a str,
-    signature: &'a str,
-}
+use super::headers::{RequestHeaders, any_byte, split};
+use super::path_encodings::{is_unreserved, path_encodings};
+use super::{Authorization, VerifyingKey, hex};
 
-/// Why a signature was refused. It never says what the right one would have been.
+/// Failure to verify a signature. No variant or text contains the expected signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum VerifyError {
-    /// The header is not `ACS3-HMAC-SHA256 Credential=…,SignedHeaders=…,Signature=…`, nor the same
-    /// with `ACS3-HMAC-SM3`.
+    /// The header is neither `ACS3-HMAC-SHA256 Credential=…,SignedHeaders=…,Signature=…` nor the same with
+    /// `ACS3-HMAC-SM3`.
     #[error("the Authorization header is not of the form ACS3 asks for")]
     Unreadable,
-    /// A header that the signature claims to cover is not there.
+    /// A header that `SignedHeaders` names is missing in the request.
     #[error("a signed header is missing")]
     MissingHeader,
-    /// The signature is of something else, or by another key.
+    /// The signature belongs to another request or to another key.
     #[error("the signature does not match")]
     Mismatch,
 }
 
-impl<'a> Authorization<'a> {
-    /// Takes the header apart.
-    ///
-    /// # Errors
-    /// [`VerifyError::Unreadable`] for another algorithm or another form.
-    pub fn parse(header: &'a str) -> Result<Self, VerifyError> {
-        let (name, fields) = split_once(header, b' ').ok_or(VerifyError::Unreadable)?;
-        let mut known = Algorithm::ALL.into_iter();
-        let algorithm = known
-            .find(|algorithm| algorithm.as_str() == name)
-            .ok_or(VerifyError::Unreadable)?;
-        let (mut id, mut headers, mut signature) = (None, None, None);
-        for field in split(fields, b',') {
-            let (name, value) = split_once(field.trim(), b'=').ok_or(VerifyError::Unreadable)?;
-            let slot = match name {
-                "Credential" => &mut id,
-                "SignedHeaders" => &mut headers,
-                "Signature" => &mut signature,
-                _ => return Err(VerifyError::Unreadable),
-            };
-            if slot.replace(value).is_some() {
-                return Err(VerifyError::Unreadable);
-            }
-        }
-        match (id, headers, signature) {
-            (Some(access_key_id), Some(signed_headers), Some(signature)) => Ok(Self {
-                algorithm,
-                access_key_id,
-                signed_headers,
-                signature,
-            }),
-            _ => Err(VerifyError::Unreadable),
-        }
-    }
-
-    /// The signature as bytes; one signed request has one, whatever the case of its digits.
-    #[must_use]
-    pub fn signature(&self) -> Option<[u8; 32]> {
-        unhex(self.signature)
-    }
-}
-
-/// Checks a signature over a request as it was received.
+/// Verifies a signature over a request as it was received.
 ///
-/// `path` and `query` are the raw ones; see the module `spelling` for the paths that are tried.
-/// `payload_hash` is the hash that the signature covers; whether it is the body's is the caller's to
-/// check.
+/// `path` and `query` are still percent-encoded; the module `path_encodings` lists the paths that are tried.
+/// `payload_hash` is the signed hash of the body. The caller must compare it with the body once that has arrived.
 ///
 /// # Errors
-/// [`VerifyError`]; comparison takes the same time whatever the difference.
+/// [`VerifyError`]. Each comparison takes constant time.
 pub fn verify(
     method: &str,
     (path, query): (&str, &str),
@@ -109,8 +55,8 @@ pub fn verify(
     }
 }
 
-/// The canonical request from its query on, in one piece: it is the same for every spelling of the path.
-/// Bytes, for what nobody reads as text need not be looked at as text.
+/// Builds the canonical request from its query on, which is the same for every encoding of the path. The result is
+/// bytes, so that header values need no check for UTF-8.
 fn canonical_tail(
     query: &str,
     headers: &RequestHeaders<'_>,
@@ -133,7 +79,7 @@ fn canonical_tail(
     Ok(text)
 }
 
-/// A parameter that needs no escape is canonical as it came, but for the `=` of an empty value.
+/// Returns the canonical form of a query, borrowed in the common case of one parameter without escapes.
 fn canonical_query(query: &str) -> Result<Cow<'_, str>, VerifyError> {
     let plain = !any_byte(query, |byte| !(is_unreserved(byte) || byte == b'='));
     match query.bytes().filter(|byte| *byte == b'=').count() {
@@ -146,7 +92,7 @@ fn canonical_query(query: &str) -> Result<Cow<'_, str>, VerifyError> {
     }
 }
 
-/// The values of one header: trimmed, and where there are several, sorted and joined by commas.
+/// Appends the value of one header, trimmed; several values are sorted and joined by commas.
 fn push_values(
     text: &mut Vec<u8>,
     headers: &RequestHeaders<'_>,
@@ -167,7 +113,7 @@ fn push_values(
     Ok(())
 }
 
-/// Without the white space around it, which in a text beyond ASCII may be beyond ASCII too.
+/// Trims white space. In a value that is not ASCII this includes Unicode's white space, as in the SDKs.
 fn trimmed(bytes: &[u8]) -> Result<&[u8], VerifyError> {
     if bytes.is_ascii() {
         return Ok(bytes.trim_ascii());
@@ -176,11 +122,11 @@ fn trimmed(bytes: &[u8]) -> Result<&[u8], VerifyError> {
     Ok(text.trim().as_bytes())
 }
 
-/// The names of the signed headers, in lower case, sorted, each once.
+/// Names of the signed headers: in lower case, sorted, without repetitions.
 #[derive(Debug)]
 struct SignedNames<'a> {
     each: Vec<Cow<'a, str>>,
-    /// With `;` between them.
+    /// The names joined by `;`, as the canonical request contains them.
     joined: Cow<'a, str>,
 }
 
@@ -190,7 +136,7 @@ impl<'a> SignedNames<'a> {
         each.extend(split(names, b';').map(Cow::Borrowed));
         let mut joined = Cow::Borrowed(names);
         let in_order = |each: &[Cow<'_, str>]| each.is_sorted_by(|one, next| one < next);
-        // Every SDK sends them so.
+        // Every SDK sends them sorted and in lower case, so that nothing is copied.
         let has_upper_case = any_byte(names, |byte| byte.is_ascii_uppercase());
         let is_canonical = in_order(&each) && !has_upper_case;
         if !is_canonical {
@@ -208,34 +154,6 @@ impl<'a> SignedNames<'a> {
     }
 }
 
-/// What each character is worth as a hexadecimal digit; 255 for none.
-const HEX_VALUES: [u8; 256] = {
-    let (mut values, mut digit) = ([u8::MAX; 256], 0);
-    while digit < 16 {
-        values[b"0123456789abcdef"[digit] as usize] = digit as u8;
-        values[b"0123456789ABCDEF"[digit] as usize] = digit as u8;
-        digit += 1;
-    }
-    values
-};
-
-/// 32 bytes from 64 hexadecimal digits.
-#[must_use]
-pub fn unhex(text: &str) -> Option<[u8; 32]> {
-    let digits = text.as_bytes();
-    let mut bytes = [0; 32];
-    if digits.len() != 64 {
-        return None;
-    }
-    let mut all = 0;
-    for (byte, pair) in bytes.iter_mut().zip(digits.as_chunks::<2>().0) {
-        let [high, low] = pair.map(|digit| HEX_VALUES[usize::from(digit)]);
-        all |= high | low;
-        *byte = high << 4 | low;
-    }
-    (all < 16).then_some(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use http::{HeaderMap, HeaderName};
@@ -243,39 +161,6 @@ mod tests {
 
     use super::*;
     use crate::{Credentials, authorization, canonical_request};
-
-    #[test]
-    fn authorization_headers_are_read_strictly() {
-        let good = "ACS3-HMAC-SHA256 Credential=AK,SignedHeaders=host;x-acs-date,Signature=00";
-        let parsed = Authorization::parse(good).unwrap();
-        assert_eq!(
-            (
-                parsed.access_key_id,
-                parsed.signed_headers,
-                parsed.signature
-            ),
-            ("AK", "host;x-acs-date", "00")
-        );
-        assert_eq!(parsed.algorithm, Algorithm::Sha256);
-        let sm3 = good.replace("SHA256", "SM3");
-        let parsed = Authorization::parse(&sm3).unwrap();
-        assert_eq!(parsed.algorithm, Algorithm::Sm3);
-        for bad in [
-            "",
-            "ACS3-RSA-SHA256 Credential=AK,SignedHeaders=host,Signature=00",
-            "ACS3-HMAC-SHA256Credential=AK,SignedHeaders=host,Signature=00",
-            "ACS3-HMAC-SHA256 Credential=AK,SignedHeaders=host",
-            "ACS3-HMAC-SHA256 Credential=AK,Credential=B,SignedHeaders=host,Signature=00",
-            "ACS3-HMAC-SHA256 Credential=AK,SignedHeaders=host,Signature=00,X=1",
-            "acs AK:c2ln",
-        ] {
-            assert_eq!(
-                Authorization::parse(bad),
-                Err(VerifyError::Unreadable),
-                "{bad}"
-            );
-        }
-    }
 
     /// Whatever the signing side writes is accepted, and nothing that differs in one byte.
     fn check(
@@ -372,17 +257,5 @@ mod tests {
             assert_eq!(canonical_query(query).unwrap(), canonical, "{query}");
         }
         assert_eq!(canonical_query("Name=%zz"), Err(VerifyError::Mismatch));
-    }
-
-    #[test]
-    fn a_digest_is_64_hexadecimal_digits() {
-        let zeros = "0".repeat(62);
-        let with = |last: &str| unhex(&format!("{zeros}{last}")).map(|bytes| bytes[31]);
-        for (digits, value) in [("00", 0), ("0f", 15), ("A5", 165), ("a5", 165), ("ff", 255)] {
-            assert_eq!(with(digits), Some(value), "{digits}");
-        }
-        for bad in ["0g", "g0", "gg", "0", "000", "\u{e9}", " 0", "-1", "0x"] {
-            assert_eq!(with(bad), None, "{bad}");
-        }
     }
 }

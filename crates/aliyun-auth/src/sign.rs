@@ -1,0 +1,95 @@
+//! ACS3-HMAC-SHA256 signatures for requests to the cloud.
+
+use aws_lc_rs::{digest, hmac};
+use bytes::Bytes;
+use http::Method;
+use jiff::Timestamp;
+use pai_api::Action;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{ALGORITHM, canonical_request, hex, string_to_sign};
+
+/// Access key to sign with. It lacks `Debug`, so that no type that contains it can print the secret.
+#[derive(Clone)]
+pub struct Credentials {
+    /// Id of the key, which is public.
+    pub access_key_id: String,
+    /// Secret of the key.
+    pub access_key_secret: SecretString,
+    /// Security token of a temporary key, as STS issues it.
+    pub security_token: Option<SecretString>,
+}
+
+/// Request before it is signed.
+#[derive(Debug, Clone)]
+pub struct UnsignedRequest {
+    /// HTTP method.
+    pub method: Method,
+    /// Value of the `host` header: the origin's name, with the port unless it is the scheme's default.
+    pub host: String,
+    /// Path, escaped by RFC 3986.
+    pub path: String,
+    /// Query in canonical form (see [`pai_api::Query::canonical`]), without `?`.
+    pub query: String,
+    /// Operation for `x-acs-action`.
+    pub action: Action,
+    /// Request body; empty for none.
+    pub body: Bytes,
+}
+
+/// Signs a request and returns all of its headers in the order to send, `authorization` last.
+///
+/// The cloud accepts a nonce once per key and a date for [`WINDOW_SECONDS`](super::WINDOW_SECONDS), so every attempt
+/// needs a signature of its own.
+#[must_use]
+pub fn sign(
+    draft: &UnsignedRequest,
+    credentials: &Credentials,
+    date: Timestamp,
+    nonce: &str,
+) -> Vec<(&'static str, String)> {
+    let payload_hash = hex(digest::digest(&digest::SHA256, &draft.body).as_ref());
+    let mut headers = vec![
+        ("host", draft.host.clone()),
+        ("x-acs-version", pai_api::VERSION.to_owned()),
+        ("x-acs-action", draft.action.as_str().to_owned()),
+        (
+            "x-acs-date",
+            date.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        ),
+        ("x-acs-signature-nonce", nonce.to_owned()),
+        ("x-acs-content-sha256", payload_hash.clone()),
+    ];
+    if !draft.body.is_empty() {
+        headers.push(("content-type", "application/json; charset=utf-8".to_owned()));
+    }
+    if let Some(token) = &credentials.security_token {
+        headers.push(("x-acs-accesskey-id", credentials.access_key_id.clone()));
+        headers.push(("x-acs-security-token", token.expose_secret().to_owned()));
+    }
+    let pairs = headers.iter().map(|(name, value)| (*name, value.as_str()));
+    let (canonical, signed) = canonical_request(
+        draft.method.as_str(),
+        &draft.path,
+        &draft.query,
+        pairs,
+        &payload_hash,
+    );
+    headers.push((
+        "authorization",
+        authorization(&canonical, &signed, credentials),
+    ));
+    headers
+}
+
+/// Returns the value of `Authorization` for a canonical request.
+#[must_use]
+pub fn authorization(canonical: &str, signed_headers: &str, credentials: &Credentials) -> String {
+    let key = hmac::Key::new(
+        hmac::HMAC_SHA256,
+        credentials.access_key_secret.expose_secret().as_bytes(),
+    );
+    let signature = hex(hmac::sign(&key, string_to_sign(canonical).as_bytes()).as_ref());
+    let id = &credentials.access_key_id;
+    format!("{ALGORITHM} Credential={id},SignedHeaders={signed_headers},Signature={signature}")
+}
