@@ -1,19 +1,23 @@
-//! The one credential that signs for everybody: where it comes from, how it is kept fresh, and the last
-//! good one.
+//! Provider of the one credential that signs every request to the origin.
 //!
-//! Sources are asked in order, and the first that has a credential is kept to:
+//! The sources are tried in this order, and the first that has a credential is used from then on:
 //!
-//! 1. files that the settings name, 2. the environment, 3. a role by OIDC token (RRSA), 4. a profile of
-//!    the vendor's command line, 5. a profile of the SDKs' credentials file, 6. the ECS instance's role,
-//!    7. a credentials URI.
+//! 1. files that the settings name
+//! 2. the vendor's environment variables
+//! 3. a role assumed with an OIDC token (RRSA)
+//! 4. a profile of the vendor's command line
+//! 5. a profile of the SDKs' credentials file
+//! 6. the RAM role of the ECS instance
+//! 7. a credentials URI
 //!
-//! A role may be taken on with what they give. A temporary credential is renewed at 80 % of its life,
-//! less a random lead; one without an end is read again every `credentials.refresh`; a failure is tried
-//! again after a second, then ever later. Whatever fails, the last good credential signs until its true
-//! expiration; only when that has passed is the whole order gone through again. Id, secret and token
-//! change as one value.
+//! `credentials.assume_role_arn` assumes a role with any of them. A temporary credential is renewed at 70 to
+//! 80 % of its lifetime; one without an expiration is loaded again every `credentials.refresh`; a failed load
+//! is retried with exponential backoff. The last good credential signs until its true expiration, and only
+//! then is the whole chain tried again. Id, secret and token are swapped as one value, so no request is
+//! signed with parts of two credentials.
 //!
-//! No secret has a way into a log: what holds one has no `Debug`, and errors are built from our own words.
+//! Secrets stay out of logs: types that hold one do not implement `Debug`, and errors never quote a file, a
+//! response or a parser's message.
 
 mod cli_profile;
 mod client;
@@ -57,37 +61,37 @@ use crate::observability::metrics::Metrics;
 use crate::signing::Credentials;
 use schedule::RefreshSchedule;
 
-/// A credential with where it came from and how long it holds.
+/// Credential in use, with the source that is asked to renew it and its expiration.
 #[derive(Clone)]
 pub struct LoadedCredentials {
-    /// The credential.
+    /// Id, secret and token that sign requests.
     pub credentials: Arc<Credentials>,
-    /// Where it came from.
+    /// Source that gave it.
     pub source: Source,
-    /// When it expires, if it does.
+    /// Time from which the vendor's servers refuse it; `None` for a key without an expiration.
     pub expires: Option<Timestamp>,
 }
 
 impl LoadedCredentials {
-    fn holds(&self, clock: &Clock) -> bool {
+    fn is_valid(&self, clock: &Clock) -> bool {
         self.expires.is_none_or(|expires| clock.now() < expires)
     }
 }
 
-/// What may be told of the credential; the `credential` object of `/status`.
+/// State of the credential without its secrets: the `credential` object of `/status`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CredentialStatus {
-    /// Where it came from.
+    /// Name of the source that gave it; `None` before the first credential.
     pub source: Option<&'static str>,
-    /// First and last four characters of its id.
+    /// First and last four characters of its id, or only asterisks where the id is too short to mask.
     pub access_key_id: Option<String>,
-    /// When it expires, if it does.
+    /// Expiration in RFC 3339; `None` for a key without one.
     pub expires_at: Option<String>,
-    /// Why the last attempt to load it failed.
+    /// Errors of the last load, one for each source that was tried; `None` after a success.
     pub last_error: Option<String>,
 }
 
-/// Hands out the credential in use.
+/// Holds the credential in use and renews it. Reading it takes no lock, since every signed request does.
 pub struct CredentialProvider {
     clock: Arc<Clock>,
     context: Context,
@@ -108,7 +112,7 @@ impl std::fmt::Debug for CredentialProvider {
 }
 
 impl CredentialProvider {
-    /// A provider that has asked nobody yet.
+    /// Creates a provider without a credential; the first [`load`](Self::load) fetches one.
     #[must_use]
     pub fn new(config: &Config, environment: &Environment, metrics: Arc<Metrics>) -> Self {
         let clock = Arc::new(Clock::new(Arc::clone(&metrics)));
@@ -134,49 +138,52 @@ impl CredentialProvider {
         }
     }
 
-    /// The clock that dates signatures and judges expirations; whoever asks the vendor's servers corrects it.
+    /// Returns the clock that dates signatures and judges expirations. Responses of the vendor's servers
+    /// correct it, so that a wrong machine clock neither spoils signatures nor drops a valid credential.
     #[must_use]
     pub fn clock(&self) -> &Clock {
         &self.clock
     }
 
-    /// The credential in use; `None` before the first, and after the last has expired.
+    /// Returns the credential in use; `None` before the first, and after the last has expired.
     #[must_use]
     pub fn current(&self) -> Option<Arc<Credentials>> {
         let current = self.current.load();
         let loaded = current
             .as_ref()
-            .filter(|loaded| loaded.holds(&self.clock))?;
+            .filter(|loaded| loaded.is_valid(&self.clock))?;
         Some(Arc::clone(&loaded.credentials))
     }
 
-    /// Why [`current`](Self::current) is `None`, for a readiness probe; `None` while it is not.
+    /// Returns the reason why [`current`](Self::current) is `None`, for the readiness probe; `None` while there
+    /// is a valid credential.
     #[must_use]
     pub fn unavailable_reason(&self) -> Option<&'static str> {
         match self.current.load().as_ref() {
             None => Some("waiting for the first credential"),
-            Some(loaded) if loaded.holds(&self.clock) => None,
+            Some(loaded) if loaded.is_valid(&self.clock) => None,
             Some(_) => Some("the credential has expired and could not be renewed"),
         }
     }
 
-    /// The origin refused the credential: it is fetched again now, out of the cycle, but at most once in
-    /// ten seconds however often this is called. The one in use stays until another has come.
+    /// Reports that the origin refused the credential. It is fetched again at once instead of at its renewal,
+    /// but at most once in ten seconds however often this is called. The one in use stays until another has
+    /// been loaded.
     pub fn report_rejection(&self) {
         self.rejection.notify_one();
     }
 
-    /// Asks the sources and takes what the first has: all of them while there is no credential that
-    /// holds, else only the one it came from. What was in use stays when they fail.
+    /// Loads a credential from the first source that has one. While a valid credential is in use, only its own
+    /// source is tried: another source could name another account. The one in use stays when that fails.
     ///
     /// # Errors
-    /// One [`SourceError`] for each source that was asked.
+    /// One [`SourceError`] for each source that was tried.
     pub async fn load(&self) -> Result<(), Vec<SourceError>> {
         let mut errors = Vec::new();
         for source in self.candidates() {
             match source.load(&self.context).await {
                 Ok(loaded) => {
-                    self.take(loaded);
+                    self.install(loaded);
                     return Ok(());
                 }
                 Err(error) => {
@@ -197,12 +204,12 @@ impl CredentialProvider {
 
     fn candidates(&self) -> Vec<Source> {
         match self.current.load().as_ref() {
-            Some(loaded) if loaded.holds(&self.clock) => vec![loaded.source],
+            Some(loaded) if loaded.is_valid(&self.clock) => vec![loaded.source],
             Some(_) | None => self.sources.clone(),
         }
     }
 
-    fn take(&self, loaded: LoadedCredentials) {
+    fn install(&self, loaded: LoadedCredentials) {
         let now = self.clock.now();
         let expiry = loaded.expires.map(|at| at.as_millisecond() as f64 / 1000.0);
         let source = loaded.source.as_str();
@@ -233,12 +240,12 @@ impl CredentialProvider {
         self.schedule.lock().succeeded(clocks, renewal, period);
     }
 
-    /// Keeps the credential current until told to stop.
+    /// Renews the credential whenever it is due, until `stop` is cancelled.
     pub async fn run(&self, stop: CancellationToken) {
-        stop.run_until_cancelled(self.keep()).await;
+        stop.run_until_cancelled(self.renew_forever()).await;
     }
 
-    async fn keep(&self) {
+    async fn renew_forever(&self) {
         loop {
             self.wait_until_due().await;
             if self.load().await.is_err() {
@@ -256,6 +263,8 @@ impl CredentialProvider {
 
     async fn wait_until_due(&self) {
         loop {
+            // Looked at again after each wake-up: a rejection moves the time forward, and the wall clock runs
+            // on while the machine sleeps.
             let pause = self
                 .schedule
                 .lock()
@@ -268,7 +277,7 @@ impl CredentialProvider {
         }
     }
 
-    /// What may be told.
+    /// Returns the state of the credential for `/status`, without its secrets.
     #[must_use]
     pub fn status(&self) -> CredentialStatus {
         let current = self.current.load();
@@ -284,7 +293,7 @@ impl CredentialProvider {
     }
 }
 
-/// Enough of a key's id to recognise it.
+/// Shows the first and last four characters of a key's id: enough to recognize it, too little to use it.
 fn masked(id: &str) -> String {
     match (
         id.get(..4),

@@ -1,5 +1,5 @@
-//! A profile of the vendor's command line: `~/.aliyun/config.json`. The file is read at every refresh,
-//! so that a key changed there is in use without a restart.
+//! Profile of the vendor's command line: `~/.aliyun/config.json`. The file is read at each load, so that a key
+//! changed there is used without a restart, and it is never written to.
 
 use secrecy::SecretString;
 use serde_json::Value;
@@ -14,20 +14,21 @@ use super::response::{FetchedCredentials, text};
 use super::spec::CredentialSpec;
 use super::sts::{Role, Sts};
 
-/// Whether the environment forbids the file.
+/// Tells whether the environment forbids the file, by `ALIBABA_CLOUD_CLI_PROFILE_DISABLED=true`.
 pub(super) fn is_disabled(context: &Context) -> bool {
     context.is_true(DISABLED)
 }
 
 const DISABLED: &str = "ALIBABA_CLOUD_CLI_PROFILE_DISABLED";
 
-/// A mode that needs a browser, or whose credential nobody else can use, has no place in a daemon.
+/// Remedy for a mode that is not supported: one that needs a browser does not suit a daemon, and some the vendor's
+/// own libraries refuse too.
 const REMEDY: &str = "use a role (RamRoleArn, EcsRamRole or OIDC), or a program that prints the credential (External)";
 
-/// A profile that takes another as its source may be so deep.
+/// Longest chain of profiles that name another as their `source_profile`.
 const MAX_CHAIN: usize = 8;
 
-/// Reads the file and does what its profile says.
+/// Reads the file and fetches the credential that its profile describes.
 pub(super) async fn load(context: &Context) -> Result<FetchedCredentials, SourceError> {
     if is_disabled(context) {
         return Err(SourceError::Disabled {
@@ -47,7 +48,7 @@ pub(super) async fn load(context: &Context) -> Result<FetchedCredentials, Source
     spec.resolve(&context.client).await
 }
 
-/// The file's profiles.
+/// Parsed file, with what its errors name.
 struct CliProfiles<'a> {
     context: &'a Context,
     path: &'a str,
@@ -56,7 +57,7 @@ struct CliProfiles<'a> {
 
 impl<'a> CliProfiles<'a> {
     fn parse(context: &'a Context, path: &'a str, text: &str) -> Result<Self, SourceError> {
-        // serde's own words may quote the file.
+        // serde's own message may quote the file, and a secret in it.
         let file = serde_json::from_str(text).map_err(|error| SourceError::Profile {
             path: path.to_owned(),
             problem: format!("it is no JSON (line {})", error.line()),
@@ -68,7 +69,7 @@ impl<'a> CliProfiles<'a> {
         })
     }
 
-    /// The profile that settings, environment or the file itself name.
+    /// Parses the profile that the settings, `ALIBABA_CLOUD_PROFILE` or the file's `current` name, in this order.
     fn chosen(&self) -> Result<CredentialSpec, SourceError> {
         let setting = self.context.config.profile.as_deref();
         let name = self
@@ -79,7 +80,8 @@ impl<'a> CliProfiles<'a> {
         self.spec(&name, &mut Vec::new())
     }
 
-    /// What a profile says. `above` are the profiles that take this one as their source.
+    /// Parses a profile and those it builds on. `above` holds the profiles whose source this one is, to refuse a
+    /// cycle and a chain longer than [`MAX_CHAIN`].
     fn spec(&self, name: &str, above: &mut Vec<String>) -> Result<CredentialSpec, SourceError> {
         if above.iter().any(|profile| profile == name) {
             return Err(self.bad(format!(
@@ -140,7 +142,7 @@ impl<'a> CliProfiles<'a> {
     }
 }
 
-/// One profile.
+/// One profile of the file.
 struct CliProfile<'a> {
     profiles: &'a CliProfiles<'a>,
     profile: &'a Value,
@@ -168,7 +170,8 @@ impl CliProfile<'_> {
         Sts::of_profile(self.profiles.context, region, vpc.unwrap_or(false))
     }
 
-    /// The role of the profile. Its session's name has gone by two keys.
+    /// Parses the profile's role. The vendor's code and its documentation disagree about the key of the session's
+    /// name, so both are read.
     fn described(&self) -> Result<Role, SourceError> {
         let role = Role::of(self.profiles.context, self.need("ram_role_arn")?);
         let session = self.get("ram_session_name");

@@ -1,5 +1,8 @@
-//! Short questions to STS, the metadata service and the like: no redirect, a short answer or none; through
-//! a proxy where the settings name one, but never to this machine or its link. The client is made when it is first needed, so that a gateway with a static key has none.
+//! HTTP client for STS, the metadata service, CloudSSO and credentials URIs.
+//!
+//! It follows no redirect and reads at most 64 KiB of a response. Requests leave the machine through the proxy
+//! that the settings name; loopback and the metadata service's link are always reached directly. Each kind of
+//! address has a client of its own, built at its first use: a gateway with a static key builds none.
 
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
@@ -16,33 +19,33 @@ use crate::clock::Clock;
 use crate::observability::logging::Conditions;
 use crate::transport::{self, BuildError, Proxy, Reply, Transport, TransportError};
 
-/// How far away who is asked is; decides how long to wait.
+/// Network scope of an address; it decides the timeouts and whether the proxy is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AddressScope {
-    /// The metadata service, on this machine's own link.
+    /// Metadata service, on this machine's own link: answers at once or never.
     Link,
-    /// An agent on this machine.
+    /// Loopback address: an agent on this machine.
     Machine,
-    /// Anybody else; behind the proxy, where there is one.
+    /// Any other address; behind the proxy, where one is set.
     Network,
 }
 
-/// Whether secrets may cross the network in the clear.
+/// Permission to send or receive credentials over `http://`, which shows them to the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum InsecureHttp {
-    /// Only to this machine.
+    /// Only on this machine: the default.
     Loopback,
-    /// To wherever the address says.
+    /// To any address: `credentials.allow_http`.
     Anywhere,
 }
 
-/// A call, before it is written as a request.
+/// One HTTP request, before its address has been checked.
 pub(super) struct HttpCall {
-    /// Who is asked, for errors.
+    /// Name of the server in errors.
     pub(super) who: &'static str,
     pub(super) scope: AddressScope,
     pub(super) method: Method,
-    /// An address of `http` or `https`, with path and query.
+    /// Address with path and query; `https` where it has no scheme.
     pub(super) url: String,
     pub(super) headers: Vec<(&'static str, String)>,
     pub(super) body: String,
@@ -61,7 +64,7 @@ impl HttpCall {
     }
 }
 
-/// Asks.
+/// Client that sends each call once. A signed request must not be resent: its nonce is used up.
 pub(super) struct HttpClient {
     clock: Arc<Clock>,
     conditions: Conditions,
@@ -92,20 +95,21 @@ impl HttpClient {
         }
     }
 
-    /// The clock that expirations are judged by and requests are dated with.
+    /// Returns the clock that dates requests and judges expirations; responses of STS correct it.
     pub(super) fn clock(&self) -> &Clock {
         &self.clock
     }
 
-    /// Recurring troubles, for the log.
+    /// Returns the log's recurring conditions.
     pub(super) const fn conditions(&self) -> &Conditions {
         &self.conditions
     }
 
-    /// Asks once.
+    /// Sends one request and reads the whole response.
     ///
     /// # Errors
-    /// When no whole answer came; whatever came is an answer.
+    /// [`SourceError`] when the address may not be used or no whole response came in time. A response of any
+    /// status is a success here.
     pub(super) async fn send(&self, call: HttpCall) -> Result<Reply, SourceError> {
         let (who, scope) = (call.who, call.scope);
         let plain = match scope {
@@ -153,7 +157,8 @@ impl HttpClient {
             ca_file: config.ca_file.clone(),
             proxy,
             connect_timeout: scope.connect_timeout(),
-            // Questions come in a burst, then none for an hour; a signed one cannot be sent twice.
+            // Calls come in a burst, then none for an hour, and a signed one must not be sent again on a new
+            // connection: an idle connection that the server has closed would only fail.
             idle_timeout: Duration::ZERO,
             max_body: 64 << 10,
         })
@@ -161,7 +166,7 @@ impl HttpClient {
 }
 
 impl AddressScope {
-    /// The vendor's own time-outs for a connection.
+    /// Returns the time for a connection, as in the vendor's SDKs.
     const fn connect_timeout(self) -> Duration {
         match self {
             Self::Link => Duration::from_secs(1),
@@ -169,7 +174,7 @@ impl AddressScope {
         }
     }
 
-    /// Those, and the vendor's time-outs for an answer: 1 s and 10 s.
+    /// Returns the time for connection and response together: the vendor's SDKs add 1 s and 10 s.
     const fn timeout(self) -> Duration {
         match self {
             Self::Link => Duration::from_secs(2),
@@ -204,13 +209,16 @@ fn request(call: HttpCall, url: Uri) -> Result<Request<Full<Bytes>>, SourceError
         })
 }
 
-/// An address that cannot be asked for a credential; says what to write instead.
+/// Refusal of an address, with what to write instead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BadAddress(pub(crate) &'static str);
 
 const ADDRESS_FORM: &str = "write https:// and a host";
 
-/// Reads an address; without a scheme it is `https`.
+/// Parses an address to fetch a credential from; without a scheme it is `https`.
+///
+/// # Errors
+/// [`BadAddress`] for another scheme, a missing host, a user name in it, or `http` beyond what `plain` permits.
 pub(crate) fn address(text: &str, plain: InsecureHttp) -> Result<Uri, BadAddress> {
     let text = text.trim();
     let text = if text.contains("://") {
@@ -233,7 +241,7 @@ pub(crate) fn address(text: &str, plain: InsecureHttp) -> Result<Uri, BadAddress
     Ok(uri)
 }
 
-/// Where an address lies, by its host alone.
+/// Returns the scope of an address by its host: only a loopback address or `localhost` is this machine.
 pub(super) fn scope(url: &str) -> AddressScope {
     let authority = address(url, InsecureHttp::Anywhere).ok();
     let host = authority.as_ref().and_then(Uri::host);

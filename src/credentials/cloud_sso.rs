@@ -1,5 +1,5 @@
-//! CloudSSO: a person's sign-in, exchanged for a temporary key. When the sign-in has lapsed only that
-//! person can renew it, with the vendor's command line.
+//! CloudSSO: exchanges a person's access token, which the vendor's command line stored, for a temporary
+//! credential. Only that person can renew the token, with the command line; the gateway never writes to the file.
 
 use http::{Method, Uri};
 use secrecy::{ExposeSecret, SecretString};
@@ -9,21 +9,24 @@ use super::SourceError;
 use super::client::{AddressScope, HttpCall, HttpClient};
 use super::response::{self, FetchedCredentials};
 
-/// A sign-in, and what it is exchanged for.
+/// Access token of a profile, with the account and the access configuration it is exchanged for.
 #[derive(Clone)]
 pub(super) struct CloudSso {
     pub(super) sign_in_url: String,
     pub(super) account_id: String,
     pub(super) access_config: String,
     pub(super) access_token: SecretString,
-    /// When the sign-in lapses, in seconds since 1970.
+    /// Expiration of the access token, in seconds since 1970; `None` where the profile has none.
     pub(super) expires: Option<i64>,
 }
 
 const WHO: &str = "CloudSSO";
 
 impl CloudSso {
-    /// Exchanges the sign-in.
+    /// Exchanges the access token for a temporary credential.
+    ///
+    /// # Errors
+    /// [`SourceError::Missing`] for an expired token, without a request; otherwise as [`HttpClient::send`].
     pub(super) async fn load(
         &self,
         client: &HttpClient,
@@ -33,7 +36,7 @@ impl CloudSso {
             .is_some_and(|at| at <= client.clock().now().as_second());
         if lapsed {
             return Err(SourceError::Missing {
-                missing: "the profile's CloudSSO sign-in has lapsed",
+                missing: "the profile's CloudSSO sign-in has expired",
                 remedy: "sign in again with the vendor's command line",
             });
         }

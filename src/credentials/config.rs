@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::client::InsecureHttp;
 use crate::units::HumanDuration;
 
-/// The `[credentials]` settings. They say where a secret is, never what it is. What is not set here is
-/// looked for in the vendor's own environment variables.
+/// The `[credentials]` settings. They name files that hold secrets, never a secret itself. Where a setting is
+/// missing, the vendor's own environment variable of that meaning is read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -69,7 +69,7 @@ pub struct Config {
     pub uri: Option<String>,
 }
 
-/// Which sources are asked.
+/// Source of the credential, or the chain of all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SourceName {
@@ -127,7 +127,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Whether a credential may be fetched in the clear.
+    /// Returns how far a credential may be fetched over `http://`.
     pub(crate) const fn plain(&self) -> InsecureHttp {
         if self.allow_http {
             InsecureHttp::Anywhere
@@ -136,7 +136,7 @@ impl Config {
         }
     }
 
-    /// Whether any of the files for `static` is named.
+    /// Tells whether any file of `static` is named, which puts that source into the chain.
     pub(super) const fn names_files(&self) -> bool {
         self.access_key_id.is_some()
             || self.access_key_id_file.is_some()

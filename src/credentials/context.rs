@@ -1,4 +1,4 @@
-//! What every source needs to know: settings, environment and a way to ask others.
+//! Inputs of every source: the settings, the environment and the HTTP client.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,10 +9,11 @@ use super::{Config, SourceError};
 use crate::clock::Clock;
 use crate::observability::logging::Conditions;
 
-/// Environment variables, as they were when the process started.
+/// Environment variables as they were when the process started. They are passed on as a value, so that tests
+/// never change the process's own.
 pub type Environment = BTreeMap<String, String>;
 
-/// What every source needs to know. A setting goes before the vendor's variable of the same meaning.
+/// Inputs of every source. A setting overrides the vendor's variable of the same meaning.
 pub struct Context {
     pub(super) config: Config,
     pub(super) environment: Environment,
@@ -25,7 +26,8 @@ impl Context {
         Self::timed(config, environment, Arc::default(), Conditions::default())
     }
 
-    /// With a clock that the origin's answers correct too, and the gateway's own log of recurring troubles.
+    /// Builds a context with the clock that the origin's responses correct too, and with the gateway's own
+    /// recurring log conditions.
     pub(super) fn timed(
         config: Config,
         environment: Environment,
@@ -40,40 +42,43 @@ impl Context {
         }
     }
 
-    /// A variable that is set to something.
+    /// Returns a variable, trimmed; `None` when it is unset or empty.
     pub(super) fn variable(&self, name: &str) -> Option<&str> {
         let value = self.environment.get(name).map(|value| trimmed(value));
         value.filter(|value| !value.is_empty())
     }
 
-    /// Whether a variable says `true`, in any case.
+    /// Tells whether a variable is `true`, in upper or lower case.
     pub(super) fn is_true(&self, name: &str) -> bool {
         self.variable(name)
             .is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }
 
-    /// A setting, else a variable.
+    /// Returns a setting, or else the variable.
     pub(super) fn named(&self, setting: Option<&str>, variable: &str) -> Option<String> {
         setting
             .or_else(|| self.variable(variable))
             .map(str::to_owned)
     }
 
-    /// A file below the user's home folder.
+    /// Returns a path below `HOME`; `None` where that is unset or the path is not UTF-8.
     pub(super) fn home_path(&self, path: &str) -> Option<String> {
         let home = PathBuf::from(self.variable("HOME")?);
         home.join(path).to_str().map(str::to_owned)
     }
 }
 
-/// A text without white space and byte order marks around it, which editors and shells leave there unseen.
+/// Removes white space and byte order marks around a text, which editors and shells leave there unseen.
 pub(super) fn trimmed(text: &str) -> &str {
     text.trim_matches(|around: char| around.is_whitespace() || around == BYTE_ORDER_MARK)
 }
 
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// Reads a file as it is, but for a byte order mark before it.
+/// Reads a file as text, without the byte order mark at its start.
+///
+/// # Errors
+/// [`SourceError::File`] with `key`, the setting that names the file.
 pub(super) async fn read(key: &'static str, path: &str) -> Result<String, SourceError> {
     tokio::fs::read_to_string(path)
         .await

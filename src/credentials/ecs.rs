@@ -1,9 +1,8 @@
-//! The RAM role of the ECS instance, from its metadata service.
+//! RAM role of the ECS instance, from its metadata service (IMDS).
 //!
-//! Version 2 of the service wants a token with every call, and one is fetched for each. Where it
-//! gives none, or refuses a call with one, version 1 is asked, which wants none, if the settings
-//! allow it (`credentials.ecs_imdsv1`) and the environment does not forbid it. The default is not to:
-//! any process that can be talked into sending a GET could read version 1.
+//! Version 2 of the service requires a token, which is fetched before each request. When that fails, and
+//! `credentials.ecs_imdsv1` allows it, the request is repeated by version 1, which needs no token. Off by
+//! default: a process that can be tricked into sending a GET could read the credential by version 1.
 
 use http::Method;
 
@@ -14,7 +13,7 @@ use super::response::{self, FetchedCredentials};
 use crate::api::encode;
 use crate::transport::Reply;
 
-/// A role, and where to ask for it.
+/// Metadata service, and the role whose credential it is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Ecs {
     endpoint: String,
@@ -22,7 +21,7 @@ pub(super) struct Ecs {
     fallback: Fallback,
 }
 
-/// Whether version 1 may be asked.
+/// Permission to fall back to version 1 of the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fallback {
     Allowed,
@@ -32,19 +31,19 @@ enum Fallback {
 const WHO: &str = "the ECS metadata service";
 const ROLES: &str = "/latest/meta-data/ram/security-credentials/";
 const DISABLED: &str = "ALIBABA_CLOUD_ECS_METADATA_DISABLED";
-/// Six hours, as the vendor's SDKs ask for.
+/// Lifetime to request for a token, in seconds: six hours, as in the vendor's SDKs.
 const TOKEN_SECONDS: &str = "21600";
 
-/// Whether the environment forbids asking at all.
+/// Tells whether the environment forbids the metadata service, by `ALIBABA_CLOUD_ECS_METADATA_DISABLED=true`.
 pub(super) fn is_disabled(context: &Context) -> bool {
     context.is_true(DISABLED)
 }
 
 impl Ecs {
-    /// What settings and environment say; `role` goes before both.
+    /// Builds the source from the settings and the environment; `role`, from a profile, overrides both.
     ///
     /// # Errors
-    /// When the environment forbids asking.
+    /// [`SourceError::Disabled`] when the environment forbids the metadata service.
     pub(super) fn of(context: &Context, role: Option<String>) -> Result<Self, SourceError> {
         if is_disabled(context) {
             return Err(SourceError::Disabled {
@@ -71,14 +70,17 @@ impl Ecs {
         })
     }
 
-    /// Asks for the role's name, if it is not known, and for its credential.
+    /// Fetches the role's name, unless one is configured, and then its credential.
+    ///
+    /// # Errors
+    /// [`SourceError`] when the service does not answer, or the instance has no role.
     pub(super) async fn load(
         &self,
         client: &HttpClient,
     ) -> Result<FetchedCredentials, SourceError> {
         let role = match &self.role {
             Some(role) => role.clone(),
-            None => self.ask_role(client).await?,
+            None => self.fetch_role(client).await?,
         };
         let reply = self
             .get(&format!("{ROLES}{}", encode(&role)), client)
@@ -86,7 +88,7 @@ impl Ecs {
         FetchedCredentials::temporary(WHO, &response::successful(WHO, &reply)?)
     }
 
-    async fn ask_role(&self, client: &HttpClient) -> Result<String, SourceError> {
+    async fn fetch_role(&self, client: &HttpClient) -> Result<String, SourceError> {
         let reply = self.get(ROLES, client).await?;
         match std::str::from_utf8(&reply.body).map(str::trim) {
             Ok(role) if !role.is_empty() => Ok(role.to_owned()),
@@ -97,14 +99,14 @@ impl Ecs {
         }
     }
 
-    /// A call with a token, else without one.
+    /// Sends a GET with a token, and without one where that failed and version 1 is allowed.
     async fn get(&self, path: &str, client: &HttpClient) -> Result<Reply, SourceError> {
         let guarded = match self.token(client).await {
-            Ok(token) => self.ask(path, Some(token), client).await,
+            Ok(token) => self.send(path, Some(token), client).await,
             Err(error) => Err(error),
         };
         match (guarded, self.fallback) {
-            (Err(_), Fallback::Allowed) => self.ask(path, None, client).await,
+            (Err(_), Fallback::Allowed) => self.send(path, None, client).await,
             (guarded, Fallback::Allowed | Fallback::Forbidden) => guarded,
         }
     }
@@ -129,7 +131,7 @@ impl Ecs {
         Ok(token.to_owned())
     }
 
-    async fn ask(
+    async fn send(
         &self,
         path: &str,
         token: Option<String>,

@@ -1,10 +1,10 @@
-//! A credential in the vendor's environment variables.
+//! Credential in the vendor's environment variables.
 
 use super::SourceError;
 use super::context::Context;
 use super::response::FetchedCredentials;
 
-/// Reads the variables. An empty one is none.
+/// Reads id, secret and, if set, the token. An empty variable counts as unset, as in the vendor's SDKs.
 pub(super) fn load(context: &Context) -> Result<FetchedCredentials, SourceError> {
     let need = |name, missing| {
         let remedy = "set it, or use another source";

@@ -1,118 +1,118 @@
-//! Why there is no credential.
+//! Reasons why a source gave no credential.
 
 use std::io;
 use std::sync::Arc;
 
 use crate::transport::{BuildError, TransportError};
 
-/// Why a source has no credential, and what to do; never the credential, and never the text of an
-/// answer, which may quote one.
+/// Reason why a source gave no credential, with the remedy where there is one. It never contains a secret, nor the
+/// text of a file or response, which may quote one.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// Something was not named.
+    /// A setting or variable that the source needs is not set.
     #[error("{missing}: {remedy}")]
     Missing {
-        /// What was not named.
+        /// Setting and variable, as part of a sentence.
         missing: &'static str,
-        /// What to do.
+        /// Remedy for the operator.
         remedy: &'static str,
     },
-    /// The source is switched off.
+    /// The environment switches the source off.
     #[error("{source_name} is switched off by {variable}")]
     Disabled {
-        /// Which source.
+        /// Name of the source.
         source_name: &'static str,
-        /// The environment variable that says so.
+        /// Variable that switches it off.
         variable: &'static str,
     },
     /// A file could not be read.
     #[error("cannot read {path} ({key})")]
     File {
-        /// The setting or variable that names it.
+        /// Setting or variable that names the file.
         key: &'static str,
-        /// Which file.
+        /// Path of the file.
         path: String,
-        /// Why.
+        /// Error of the operating system.
         #[source]
         cause: io::Error,
     },
-    /// A file was read but is empty.
+    /// A file holds nothing but white space.
     #[error("{path} ({key}) is empty")]
     Empty {
-        /// The setting that names it.
+        /// Setting that names the file.
         key: &'static str,
-        /// Which file.
+        /// Path of the file.
         path: String,
     },
-    /// A file of profiles was read but does not give a credential.
+    /// A file of profiles was read, but its profile describes no credential.
     #[error("{path}: {problem}")]
     Profile {
-        /// Which file.
+        /// Path of the file.
         path: String,
-        /// What is wrong, with the profile's name.
+        /// Problem and remedy, with the profile's name.
         problem: String,
     },
-    /// The client cannot be made.
+    /// The HTTP client cannot be built, for its CA file or its proxy.
     #[error("no credential can be fetched")]
     Client(#[source] Arc<BuildError>),
-    /// An address that may not or cannot be asked.
+    /// An address is malformed, or would send the credential in the clear.
     #[error("the address of {who} cannot be used: {problem}")]
     Address {
-        /// Who was to be asked.
+        /// Server of that address.
         who: &'static str,
-        /// What is wrong with the address.
+        /// Problem and remedy.
         problem: &'static str,
     },
-    /// No whole answer came.
-    #[error("no answer from {who}")]
+    /// The connection failed before a whole response came.
+    #[error("no response from {who}")]
     Unanswered {
-        /// Who was asked.
+        /// Server of the request.
         who: &'static str,
-        /// What broke.
+        /// Failure of the connection.
         #[source]
         cause: TransportError,
     },
-    /// No answer came in time.
-    #[error("no answer from {who} in time")]
+    /// No whole response came in time.
+    #[error("no response from {who} in time")]
     Timeout {
-        /// Who was asked.
+        /// Server of the request.
         who: &'static str,
     },
-    /// The answer is a refusal.
+    /// The server refused the request.
     #[error("{who} refused with status {status}{}", and_code(.code.as_deref()))]
     Refused {
-        /// Who was asked.
+        /// Server of the request.
         who: &'static str,
-        /// The HTTP status.
+        /// HTTP status of the response.
         status: u16,
-        /// The answer's Code, if it gave one.
+        /// Code of the response, if it gave one.
         code: Option<String>,
     },
-    /// The answer is no credential.
-    #[error("the answer of {who} cannot be used: {problem}")]
+    /// The response holds no credential.
+    #[error("the response of {who} cannot be used: {problem}")]
     Answer {
-        /// Who was asked.
+        /// Server of the request.
         who: &'static str,
-        /// What is wrong with it.
+        /// Problem with the response, without quoting it.
         problem: &'static str,
     },
-    /// A part of the credential cannot be sent.
+    /// A part of the credential cannot be sent in a header, or spans lines.
     #[error("the {part} from {source_name} {problem}: copy it again")]
     Unusable {
-        /// The source, as in metrics and `/status`.
+        /// Source, as in metrics and `/status`.
         source_name: &'static str,
-        /// The part of the credential.
+        /// Part of the credential, by name.
         part: &'static str,
-        /// The problem with it.
+        /// Problem with that part, without quoting it.
         problem: &'static str,
     },
-    /// The credential is one of the past.
+    /// The credential had already expired when it was fetched.
     #[error("the credential has already expired (is this machine's clock right?)")]
     Expired,
-    /// The external program gave no credential.
+    /// The external program printed no credential.
     #[error("the profile's process_command {problem}")]
     Process {
-        /// What went wrong.
+        /// Failure of the program, without its output.
         problem: String,
     },
 }

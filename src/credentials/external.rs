@@ -1,9 +1,9 @@
-//! A credential from a program: a profile's `process_command`.
+//! Credential from a program: a profile's `process_command`.
 //!
-//! The command is split into words as a shell would, and run without one: no variable, no pipe. It gets
-//! the gateway's environment and a minute; it is killed when that is over or the gateway stops. Of what
-//! it writes only the JSON on its standard output is read; its standard error is thrown away, since it
-//! may tell secrets.
+//! The command is split into words as a shell does, but runs without a shell: variables, pipes and wildcards
+//! mean themselves. It gets the gateway's environment and one minute, and is killed after that or when the
+//! gateway stops. Only the JSON on its standard output is read, at most 64 KiB; its standard error is discarded,
+//! since it may contain secrets.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -16,18 +16,22 @@ use super::SourceError;
 use super::context::Environment;
 use super::response::{FetchedCredentials, parse_expiration, text, without_bom};
 
-/// A command and the environment to run it in.
+/// Command of a profile, and the environment it runs in: the gateway's own, as it was at the start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct External {
     pub(super) command: String,
     pub(super) environment: Environment,
 }
 
-const PATIENCE: Duration = Duration::from_secs(60);
-const LONGEST_OUTPUT: u64 = 64 << 10;
+const TIMEOUT: Duration = Duration::from_secs(60);
+const MAX_OUTPUT: u64 = 64 << 10;
 
 impl External {
-    /// Runs the command and reads what it says.
+    /// Runs the command and reads the credential that it prints.
+    ///
+    /// # Errors
+    /// [`SourceError::Process`] when it cannot be run, fails, takes longer than a minute, or prints anything else.
+    /// The error never quotes the output.
     pub(super) async fn load(&self) -> Result<FetchedCredentials, SourceError> {
         let words = split(&self.command).ok_or_else(|| bad("has a quote that is not closed"))?;
         let (program, arguments) = words.split_first().ok_or_else(|| bad("is empty"))?;
@@ -41,7 +45,7 @@ impl External {
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| bad(&format!("cannot be run: {}", error.kind())))?;
-        let output = tokio::time::timeout(PATIENCE, finish(child))
+        let output = tokio::time::timeout(TIMEOUT, finish(child))
             .await
             .map_err(|_| bad("took more than a minute"))??;
         read(&output)
@@ -51,7 +55,7 @@ impl External {
 async fn finish(mut child: Child) -> Result<Vec<u8>, SourceError> {
     let mut output = Vec::new();
     if let Some(stdout) = child.stdout.take() {
-        let read = stdout.take(LONGEST_OUTPUT).read_to_end(&mut output).await;
+        let read = stdout.take(MAX_OUTPUT).read_to_end(&mut output).await;
         read.map_err(|error| bad(&format!("cannot be read: {}", error.kind())))?;
     }
     let status = child.wait().await;
@@ -62,8 +66,8 @@ async fn finish(mut child: Child) -> Result<Vec<u8>, SourceError> {
     }
 }
 
-/// `{"mode", "access_key_id", "access_key_secret", "sts_token", "expiration"}`, the last two for a
-/// temporary key.
+/// Reads `{"mode", "access_key_id", "access_key_secret", "sts_token", "expiration"}`: `mode` is `AK`, or `StsToken`
+/// with the token. A temporary credential without `expiration` is loaded again every `credentials.refresh`.
 fn read(output: &[u8]) -> Result<FetchedCredentials, SourceError> {
     let object: Value =
         serde_json::from_slice(without_bom(output)).map_err(|_| bad("wrote no JSON"))?;
@@ -84,8 +88,8 @@ fn read(output: &[u8]) -> Result<FetchedCredentials, SourceError> {
     Ok(FetchedCredentials { expires, ..fetched })
 }
 
-/// Splits into words as a POSIX shell does: single quotes keep everything, double quotes all but
-/// backslashes before `"` and `\`. `None` when a quote or a backslash is left open.
+/// Splits a command into words as a POSIX shell does: single quotes keep everything, double quotes everything but
+/// a backslash before `"` and `\`. Returns `None` when a quote is not closed or a backslash ends the command.
 fn split(command: &str) -> Option<Vec<String>> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;

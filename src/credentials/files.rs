@@ -1,10 +1,11 @@
-//! A credential in files that the settings name: a Kubernetes Secret, systemd's LoadCredential.
+//! Credential in files that the settings name: a Kubernetes Secret, systemd's LoadCredential.
 
 use super::context::{read, trimmed};
 use super::response::FetchedCredentials;
 use super::{Config, SourceError};
 
-/// Reads the files.
+/// Reads id, secret and token from their files, anew at each load, so that a rotated Secret is used without a
+/// restart.
 pub(super) async fn load(config: &Config) -> Result<FetchedCredentials, SourceError> {
     let secret_file = config
         .access_key_secret_file
@@ -35,7 +36,10 @@ pub(super) async fn load(config: &Config) -> Result<FetchedCredentials, SourceEr
     ))
 }
 
-/// Reads a file that holds one value; white space and a byte order mark around it do not count.
+/// Reads a file that holds one value, and trims it.
+///
+/// # Errors
+/// [`SourceError::File`] when it cannot be read, [`SourceError::Empty`] when nothing but white space is in it.
 async fn value(key: &'static str, path: &str) -> Result<String, SourceError> {
     match trimmed(&read(key, path).await?) {
         "" => Err(SourceError::Empty {

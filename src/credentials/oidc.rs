@@ -1,5 +1,5 @@
-//! A role taken on with an OIDC token: RRSA in a Kubernetes cluster. The request is not signed, the
-//! token in it is what proves who asks.
+//! Role assumed with an OIDC token (`AssumeRoleWithOIDC`): RRSA in a Kubernetes cluster. The request is not
+//! signed; the token that the cluster issued authenticates it.
 
 use jiff::Timestamp;
 
@@ -10,7 +10,7 @@ use super::response::FetchedCredentials;
 use super::sts::{Role, Sts, timestamp};
 use crate::signing::rpc::Parameters;
 
-/// A role, and the token to take it on with.
+/// Role to assume, and the file with the token that proves the workload's identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Oidc {
     pub(super) role: Role,
@@ -25,16 +25,16 @@ const ROLE: &str = "ALIBABA_CLOUD_ROLE_ARN";
 const PROVIDER: &str = "ALIBABA_CLOUD_OIDC_PROVIDER_ARN";
 const TOKEN_FILE: &str = "ALIBABA_CLOUD_OIDC_TOKEN_FILE";
 
-/// Whether all three parts are named, which is what the chain asks.
+/// Tells whether role, provider and token file are all named; only then does the chain try this source.
 pub(super) fn is_set_up(context: &Context) -> bool {
     Oidc::of(context).is_ok()
 }
 
 impl Oidc {
-    /// What settings and environment say.
+    /// Builds the source from the settings and the environment.
     ///
     /// # Errors
-    /// Names the first part that is missing.
+    /// [`SourceError::Missing`] that names the first part that is missing.
     pub(super) fn of(context: &Context) -> Result<Self, SourceError> {
         let config = &context.config;
         let need = |setting: &Option<String>, variable, missing| {
@@ -59,7 +59,7 @@ impl Oidc {
             TOKEN_FILE,
             "credentials.oidc_token_file (ALIBABA_CLOUD_OIDC_TOKEN_FILE) is not set",
         )?;
-        // The policy narrows the last role alone: on this one it could forbid taking on the next.
+        // The policy narrows the last role only: here it could forbid assuming the next one.
         let last = config.assume_role_arn.is_none();
         Ok(Self {
             role: Role {
@@ -72,7 +72,7 @@ impl Oidc {
         })
     }
 
-    /// Takes the role on. The token file is read afresh: the cluster writes it anew while we run.
+    /// Assumes the role. The token file is read each time, since the cluster replaces it before it expires.
     pub(super) async fn load(
         &self,
         client: &HttpClient,
@@ -86,10 +86,10 @@ impl Oidc {
             });
         }
         let parameters = |now| Ok(self.parameters(token.to_owned(), now));
-        self.sts.ask(WHO, parameters, client).await
+        self.sts.fetch(WHO, parameters, client).await
     }
 
-    /// The parameters in the order the vendor's SDK sends them.
+    /// Returns the parameters in the order of the vendor's SDK.
     fn parameters(&self, token: String, now: Timestamp) -> Parameters {
         let mut parameters = vec![
             ("Action", "AssumeRoleWithOIDC".to_owned()),

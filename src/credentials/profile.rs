@@ -1,9 +1,9 @@
-//! A profile of the SDKs' credentials file, in INI form: `~/.alibabacloud/credentials.ini`.
+//! Profile of the SDKs' credentials file, in INI form: `~/.alibabacloud/credentials.ini`.
 //!
-//! The vendor's SDKs cut a value at its first `#`, wherever that stands, and so cut a secret that has
-//! one. Here a comment begins at a `#` or `;` after white space alone: `type = access_key ; note`
-//! reads as everywhere, and a secret with a `#` inside stays whole. That it is read so is logged, since
-//! the SDKs disagree. Quotes and backslashes mean themselves, as they do to the SDKs.
+//! The vendor's SDKs cut a value at its first `#`, even inside a secret. Here a comment begins only at a `#` or
+//! `;` after white space: `type = access_key ; note` has its usual meaning, and a secret with a `#` inside stays
+//! whole. Such a value is logged, since the SDKs would use another. Quotes and backslashes are ordinary
+//! characters, as in the SDKs.
 
 use ini::{Ini, ParseOption, Properties};
 
@@ -16,12 +16,12 @@ use super::spec::CredentialSpec;
 use super::sts::{Role, Sts};
 use crate::observability::logging::Condition;
 
-/// Python's SDK and Node's keep it by different names.
+/// Paths below the home folder: the name that Python's SDK uses, then that of Node's.
 const AT_HOME: [&str; 2] = [".alibabacloud/credentials.ini", ".alibabacloud/credentials"];
 
 const REMEDY: &str = "use a role (ram_role_arn, ecs_ram_role or oidc_role_arn), or the command line's file with the mode External";
 
-/// Reads the file and does what its profile says.
+/// Reads the file and fetches the credential that its profile describes. The file is read anew at each load.
 pub(super) async fn load(context: &Context) -> Result<FetchedCredentials, SourceError> {
     let (path, text) = file(context).await?;
     let setting = context.config.profile.as_deref();
@@ -31,7 +31,8 @@ pub(super) async fn load(context: &Context) -> Result<FetchedCredentials, Source
     spec.resolve(&context.client).await
 }
 
-/// The file that is named, else the first there is at home.
+/// Reads the file that the settings or the environment name, else the first that exists in the home folder.
+/// Without any, the error is about the first name.
 async fn file(context: &Context) -> Result<(String, String), SourceError> {
     const KEY: &str = "credentials.credentials_file";
     let setting = context.config.credentials_file.as_deref();
@@ -57,7 +58,7 @@ async fn file(context: &Context) -> Result<(String, String), SourceError> {
     first
 }
 
-/// What a profile says.
+/// Parses the file and the profile of that name.
 fn spec(
     context: &Context,
     path: &str,
@@ -76,7 +77,7 @@ fn spec(
         enabled_escape: false,
         ..ParseOption::default()
     };
-    // The parser's own words may quote the file.
+    // The parser's own message may quote the file, and a secret in it.
     let file = Ini::load_from_str_opt(text, options)
         .map_err(|error| bad(format!("line {} cannot be read", error.line + 1)))?;
     let section = file
@@ -91,7 +92,7 @@ fn spec(
     profile.spec()
 }
 
-/// The first line that parsers read in different ways, or join with the next.
+/// Returns the first line that INI parsers read in different ways, or join with the next line, and the reason.
 fn ambiguity(text: &str) -> Option<(usize, &'static str)> {
     let judged = text.lines().map(str::trim).map(|line| {
         let plain = !line.is_empty() && !line.starts_with(['#', ';', '[']);
@@ -108,7 +109,7 @@ fn ambiguity(text: &str) -> Option<(usize, &'static str)> {
         .find_map(|(at, problem)| Some((at + 1, problem?)))
 }
 
-/// One section of the file.
+/// One section of the file, with what its errors name.
 struct Profile<'a> {
     context: &'a Context,
     path: &'a str,
@@ -175,7 +176,7 @@ impl Profile<'_> {
     }
 }
 
-/// A value without the comment behind it.
+/// Returns a value without the comment behind it, which begins at a `#` or `;` after white space.
 fn uncommented(value: &str) -> &str {
     let mut before = ' ';
     for (at, next) in value.char_indices() {

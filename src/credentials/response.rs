@@ -1,4 +1,5 @@
-//! Reading answers that hold a temporary credential. Nothing of an answer reaches an error but its Code.
+//! Reads responses that hold a temporary credential. Only the response's Code reaches an error: any other part
+//! of it might quote a secret.
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -11,17 +12,18 @@ use super::context::trimmed;
 use crate::signing::Credentials;
 use crate::transport::Reply;
 
-/// A credential, and how long it holds.
+/// Credential as one source gave it, with its expiration.
 #[derive(Clone)]
 pub(super) struct FetchedCredentials {
-    /// The credential.
+    /// Id, secret and, for a temporary credential, the token.
     pub(super) credentials: Credentials,
-    /// When it expires, if that is known.
+    /// Expiration that the source gave; `None` for a key that has none or does not say.
     pub(super) expires: Option<Timestamp>,
 }
 
 impl FetchedCredentials {
-    /// A key with no known end. White space and byte order marks around its parts do not count.
+    /// Builds a credential without a known expiration. White space and byte order marks around its parts are
+    /// removed: editors and shells add them, and the vendor refuses a key that has them.
     pub(super) fn without_expiry(id: &str, secret: &str, token: Option<&str>) -> Self {
         let token = token.map(trimmed).filter(|token| !token.is_empty());
         Self {
@@ -34,11 +36,12 @@ impl FetchedCredentials {
         }
     }
 
-    /// Refuses parts that are empty, an id or a token that cannot stand in a header, and a secret of more than one line.
+    /// Validates the parts: none may be empty, id and token must fit in a header, and the secret must be one
+    /// line. A file with two keys, or a binary file, is thus refused here and not by the origin.
     ///
     /// # Errors
     /// [`SourceError::Unusable`], which names the source and the part, never its value.
-    pub(super) fn checked(self, source: &'static str) -> Result<Self, SourceError> {
+    pub(super) fn validated(self, source: &'static str) -> Result<Self, SourceError> {
         let unusable = |part, problem| SourceError::Unusable {
             source_name: source,
             part,
@@ -74,7 +77,10 @@ impl FetchedCredentials {
         Ok(self)
     }
 
-    /// A temporary key: `AccessKeyId`, `AccessKeySecret`, `SecurityToken` and `Expiration`, all four.
+    /// Reads a temporary credential from `AccessKeyId`, `AccessKeySecret`, `SecurityToken` and `Expiration`.
+    ///
+    /// # Errors
+    /// [`SourceError::Answer`] that names the first of the four that is missing or unreadable.
     pub(super) fn temporary(who: &'static str, object: &Value) -> Result<Self, SourceError> {
         let bad = |problem| SourceError::Answer { who, problem };
         let field = |name: &str, problem| text(object, name).ok_or_else(|| bad(problem));
@@ -96,7 +102,11 @@ const NOT_PLAIN: &str = "has a character in it that cannot stand in a header (a 
 
 const EXPIRATION_FORM: &str = "its Expiration is not of the form 2026-11-23T10:20:42Z";
 
-/// The object in an answer of status 200.
+/// Parses the JSON object of a response with status 200.
+///
+/// # Errors
+/// [`SourceError::Refused`] with the response's Code for another status, [`SourceError::Answer`] for a 200 that is
+/// no JSON object.
 pub(super) fn object(who: &'static str, reply: &Reply) -> Result<Value, SourceError> {
     let parsed = serde_json::from_slice::<Value>(without_bom(&reply.body)).ok();
     if reply.status != 200 {
@@ -109,7 +119,8 @@ pub(super) fn object(who: &'static str, reply: &Reply) -> Result<Value, SourceEr
     })
 }
 
-/// The object in an answer that must also say `"Code": "Success"`.
+/// Parses the JSON object of a response that must also say `"Code": "Success"`, as the metadata service and a
+/// credentials URI do: both answer some failures with status 200.
 pub(super) fn successful(who: &'static str, reply: &Reply) -> Result<Value, SourceError> {
     let object = object(who, reply)?;
     match code(&object).as_deref() {
@@ -122,18 +133,19 @@ pub(super) fn successful(who: &'static str, reply: &Reply) -> Result<Value, Sour
     }
 }
 
-/// JSON without a byte order mark before it.
+/// Strips a byte order mark, which JSON parsers refuse, from the start of a response.
 pub(super) fn without_bom(json: &[u8]) -> &[u8] {
     json.strip_prefix("\u{feff}".as_bytes()).unwrap_or(json)
 }
 
-/// A text that is there and not empty, without white space and byte order marks around it.
+/// Returns a string field of an object, trimmed; `None` when it is missing, empty or no string.
 pub(super) fn text(object: &Value, name: &str) -> Option<String> {
     let value = trimmed(object.get(name)?.as_str()?);
     (!value.is_empty()).then(|| value.to_owned())
 }
 
-/// The strict form the vendor's SDKs read, and no other.
+/// Parses an expiration in the one form that the vendor's SDKs read, `2026-11-23T10:20:42Z`. An offset or a
+/// fraction of a second is refused rather than guessed at.
 pub(super) fn parse_expiration(text: &str) -> Option<Timestamp> {
     if text.len() != "2026-11-23T10:20:42Z".len() {
         return None;
@@ -142,14 +154,16 @@ pub(super) fn parse_expiration(text: &str) -> Option<Timestamp> {
     Some(civil.to_zoned(TimeZone::UTC).ok()?.timestamp())
 }
 
-/// Whether the answer refuses the request for its timestamp, which the server's own date cures.
+/// Tells whether the response refuses the request's timestamp, which signing again by the server's own `Date`
+/// mends.
 pub(super) fn is_timestamp_refusal(reply: &Reply) -> bool {
     let parsed = serde_json::from_slice::<Value>(without_bom(&reply.body)).ok();
     let code = parsed.as_ref().and_then(code);
     reply.status != 200 && code.is_some_and(|code| code.starts_with("InvalidTimeStamp."))
 }
 
-/// An answer's Code, unless it is too odd to be one: a message in its place might quote a key.
+/// Returns a response's Code if it looks like one: at most 64 letters, digits and `._-`. A message in its place
+/// might quote a key.
 fn code(object: &Value) -> Option<String> {
     let code = text(object, "Code")?;
     let sane = code.len() <= 64
@@ -182,7 +196,8 @@ mod tests {
     }
 
     fn refusal(id: &str, secret: &str, token: Option<&str>) -> Option<String> {
-        let checked = FetchedCredentials::without_expiry(id, secret, token).checked("the profile");
+        let checked =
+            FetchedCredentials::without_expiry(id, secret, token).validated("the profile");
         checked.err().map(|error| error.to_string())
     }
 
@@ -194,7 +209,7 @@ mod tests {
             &around("s s"),
             Some(&around("t")),
         );
-        let fetched = fetched.checked("the profile").ok().unwrap();
+        let fetched = fetched.validated("the profile").ok().unwrap();
         assert_eq!(fetched.credentials.access_key_id, "STS.x");
         assert_eq!(fetched.credentials.access_key_secret.expose_secret(), "s s");
         assert_eq!(

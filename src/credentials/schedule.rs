@@ -1,29 +1,30 @@
-//! When the credential is fetched again. Every moment and every draw is handed in.
+//! Schedule of the credential's renewal, as pure functions: time and random draws are arguments.
 
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-/// The next attempt, and what it depends on.
+/// Time of the next load, by both clocks.
 #[derive(Debug)]
 pub(super) struct RefreshSchedule {
     next: Instant,
-    /// The same by the wall clock, which goes on while the machine sleeps.
+    /// The same time by the wall clock, which runs on while the machine sleeps; `None` where no expiration sets it.
     wall: Option<Timestamp>,
     failures: u32,
-    /// When the last attempt out of the cycle was set for.
-    hastened: Option<Instant>,
+    /// Time of the last load that a rejection brought forward.
+    brought_forward: Option<Instant>,
 }
 
-/// Attempts out of the cycle are at least this far apart.
-const HASTE_GAP: Duration = Duration::from_secs(10);
-/// The clocks are looked at this often.
-const LOOK: Duration = Duration::from_secs(60);
+/// Shortest time between two loads that rejections bring forward. A key that the origin refuses for good would
+/// otherwise be loaded once a request.
+const REJECTION_INTERVAL: Duration = Duration::from_secs(10);
+/// Longest sleep before the clocks are compared again.
+const CLOCK_CHECK: Duration = Duration::from_secs(60);
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
-/// A credential that is about to expire whenever it is fetched is not fetched in a tight loop.
-const SHORTEST: SignedDuration = SignedDuration::from_secs(1);
+const MAX_BACKOFF: Duration = Duration::from_secs(60);
+/// Shortest time to a renewal, so that a credential which is always about to expire is not fetched in a tight loop.
+const MIN_RENEWAL: SignedDuration = SignedDuration::from_secs(1);
 
 impl RefreshSchedule {
     pub(super) const fn new(now: Instant) -> Self {
@@ -31,11 +32,11 @@ impl RefreshSchedule {
             next: now,
             wall: None,
             failures: 0,
-            hastened: None,
+            brought_forward: None,
         }
     }
 
-    /// After a success: at `at`, or after `period` for what does not expire.
+    /// Sets the next load after a success: at `at`, or after `period` for a credential without an expiration.
     pub(super) fn succeeded(
         &mut self,
         now: (Instant, Timestamp),
@@ -50,47 +51,49 @@ impl RefreshSchedule {
         self.failures = 0;
     }
 
-    /// After a failure: soon, then ever later.
+    /// Sets the next load after a failure, by [`backoff`].
     pub(super) fn failed(&mut self, now: Instant, draw: f64) {
         self.failures = self.failures.saturating_add(1);
         self.next = now + backoff(self.failures, draw);
         self.wall = None;
     }
 
-    /// Brings the next attempt forward, to now or to ten seconds after it was last brought forward.
+    /// Brings the next load forward to now, or to ten seconds after one was last brought forward.
     pub(super) fn request_refresh(&mut self, now: Instant) {
         let at = self
-            .hastened
-            .map_or(now, |hastened| now.max(hastened + HASTE_GAP));
+            .brought_forward
+            .map_or(now, |last| now.max(last + REJECTION_INTERVAL));
         if at < self.next {
             self.next = at;
-            self.hastened = Some(at);
+            self.brought_forward = Some(at);
         }
     }
 
-    /// How long to sleep before looking again; `None` when it is time.
+    /// Returns the time to sleep before looking again, at most a minute; `None` when a load is due by either clock.
     pub(super) fn pause(&self, now: (Instant, Timestamp)) -> Option<Duration> {
         let due = now.0 >= self.next || self.wall.is_some_and(|wall| now.1 >= wall);
-        (!due).then(|| (self.next - now.0).min(LOOK))
+        (!due).then(|| (self.next - now.0).min(CLOCK_CHECK))
     }
 }
 
-/// When to fetch again what holds from `loaded_at` to `expires`: at 80 % of that time, less up to a
-/// tenth of it, so that many gateways do not ask at once. `draw` is uniform in 0..1.
+/// Returns the time to renew a credential that was loaded at `loaded_at`: after 70 to 80 % of its lifetime, by
+/// `draw`, uniform in 0..1, so that many gateways do not call STS at once. At least a second later.
 #[must_use]
 pub fn refresh_at(loaded_at: Timestamp, expires: Timestamp, draw: f64) -> Timestamp {
     let lifetime = expires.duration_since(loaded_at);
     let share = 0.8 - 0.1 * draw.clamp(0.0, 1.0);
     let wait = SignedDuration::from_secs_f64(lifetime.as_secs_f64().max(0.0) * share);
-    loaded_at.checked_add(wait.max(SHORTEST)).unwrap_or(expires)
+    loaded_at
+        .checked_add(wait.max(MIN_RENEWAL))
+        .unwrap_or(expires)
 }
 
-/// How long to wait after so many failures in a row: 1 s, doubling to 60 s, and of that between a half
-/// and the whole. `draw` is uniform in 0..1.
+/// Returns the time to wait after a number of failures in a row: 1 s, doubling to 60 s, and of that between a half
+/// and the whole, by `draw`, uniform in 0..1.
 #[must_use]
 pub fn backoff(failures: u32, draw: f64) -> Duration {
     let doublings = failures.saturating_sub(1).min(6);
-    let whole = (FIRST_BACKOFF * (1 << doublings)).min(LONGEST_BACKOFF);
+    let whole = (FIRST_BACKOFF * (1 << doublings)).min(MAX_BACKOFF);
     whole.mul_f64(0.5 + 0.5 * draw.clamp(0.0, 1.0))
 }
 
@@ -138,7 +141,7 @@ mod tests {
         let after = |seconds| start + Duration::from_secs(seconds);
         let mut schedule = RefreshSchedule::new(start);
         schedule.succeeded((start, at(0)), Some(at(3000)), Duration::ZERO);
-        assert_eq!(schedule.pause((start, at(0))), Some(LOOK));
+        assert_eq!(schedule.pause((start, at(0))), Some(CLOCK_CHECK));
         schedule.request_refresh(after(100));
         assert_eq!(schedule.pause((after(100), at(100))), None);
         schedule.succeeded((after(100), at(100)), Some(at(3000)), Duration::ZERO);

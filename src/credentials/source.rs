@@ -1,4 +1,4 @@
-//! The places a credential can come from, and which of them are asked.
+//! Sources of a credential: their order, and the role that is assumed on top of any of them.
 
 use std::sync::Arc;
 
@@ -9,28 +9,29 @@ use super::response::FetchedCredentials;
 use super::sts::{Role, Sts};
 use super::{LoadedCredentials, SourceError, SourceName, cli_profile, env, files, profile, uri};
 
-/// A place a credential can come from.
+/// One place that a credential can come from; the name in metrics, logs and `/status`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// Files named in the settings.
+    /// Files that the settings name: a mounted Kubernetes Secret, systemd's LoadCredential.
     Static,
     /// The vendor's environment variables.
     Env,
-    /// A role, taken on with an OIDC token.
+    /// Role assumed with an OIDC token, which a cluster projects into the pod (RRSA).
     Oidc,
-    /// A profile of the vendor's command line.
+    /// Profile of the vendor's command line, in `~/.aliyun/config.json`.
     CliProfile,
-    /// A profile of the SDKs' credentials file.
+    /// Profile of the SDKs' credentials file, in INI form.
     Profile,
-    /// The RAM role of the ECS instance.
+    /// RAM role of the ECS instance, from its metadata service.
     Ecs,
-    /// An address that answers with a credential.
+    /// HTTP address that returns a credential.
     Uri,
 }
 
 impl Source {
-    /// The sources that the settings mean, in the order they are asked. A chain leaves out what is not
-    /// set up or is switched off; a source that is named alone is asked whatever comes of it.
+    /// Returns the sources that the settings select, in the order they are tried. The chain leaves out those
+    /// that are not set up or are switched off. A source that the settings name alone is always tried, so that
+    /// its error says what is missing.
     #[must_use]
     pub fn of_context(context: &Context) -> Vec<Self> {
         let alone = match context.config.source {
@@ -54,13 +55,13 @@ impl Source {
             (Self::CliProfile, !cli_profile::is_disabled(context)),
             (Self::Profile, true),
             (Self::Ecs, !ecs::is_disabled(context)),
-            (Self::Uri, uri::named(context).is_some()),
+            (Self::Uri, uri::address(context).is_some()),
         ];
         let asked = links.into_iter().filter(|(_, asked)| *asked);
         asked.map(|(source, _)| source).collect()
     }
 
-    /// The name in metrics, logs and `/status`.
+    /// Returns the name in metrics, logs and `/status`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -74,17 +75,17 @@ impl Source {
         }
     }
 
-    /// Asks, and takes on the role that the settings put on top.
+    /// Fetches the source's credential and assumes the role that the settings put on top of it.
     ///
     /// # Errors
     /// [`SourceError`] when there is no credential, or one that has expired.
     pub async fn load(self, context: &Context) -> Result<LoadedCredentials, SourceError> {
-        let base = self.ask(context).await?.checked(self.as_str())?;
+        let base = self.fetch(context).await?.validated(self.as_str())?;
         let fetched = match Role::from_settings(context) {
             Some(role) => {
                 let sts = Sts::of(context);
                 let fetched = role.assume(&base.credentials, &sts, &context.client);
-                fetched.await?.checked("STS (AssumeRole)")?
+                fetched.await?.validated("STS (AssumeRole)")?
             }
             None => base,
         };
@@ -101,7 +102,7 @@ impl Source {
         })
     }
 
-    async fn ask(self, context: &Context) -> Result<FetchedCredentials, SourceError> {
+    async fn fetch(self, context: &Context) -> Result<FetchedCredentials, SourceError> {
         match self {
             Self::Static => files::load(&context.config).await,
             Self::Env => env::load(context),

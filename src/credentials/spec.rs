@@ -1,4 +1,5 @@
-//! What a profile says about how to get a credential, once the file has been read.
+//! Description of how to get a credential, as a profile gives it. Parsing a file and acting on it are apart, so
+//! that the parsers are tested without a network.
 
 use futures_util::future::BoxFuture;
 
@@ -11,28 +12,31 @@ use super::oidc::Oidc;
 use super::response::FetchedCredentials;
 use super::sts::{Role, Sts};
 
-/// How to get a credential.
+/// Way to get a credential that a profile describes.
 pub(super) enum CredentialSpec {
-    /// It stands in the file.
+    /// Key in the profile itself, with or without a token.
     Key(FetchedCredentials),
-    /// A role, taken on with what another spec gives.
+    /// Role assumed with the credential of another spec; roles chain by nesting.
     Role {
         base: Box<Self>,
         role: Role,
         sts: Sts,
     },
-    /// A role, taken on with an OIDC token.
+    /// Role assumed with an OIDC token from a file.
     Oidc(Oidc),
-    /// The role of the ECS instance.
+    /// RAM role of the ECS instance.
     Ecs(Ecs),
-    /// A person's sign-in.
+    /// Access token of a person, exchanged at CloudSSO.
     CloudSso(CloudSso),
-    /// A program.
+    /// Program that prints the credential.
     External(External),
 }
 
 impl CredentialSpec {
-    /// Carries it out, from the innermost part outwards.
+    /// Fetches the credential. A chain of roles is assumed from the innermost outwards.
+    ///
+    /// # Errors
+    /// [`SourceError`] of the first step that fails.
     pub(super) fn resolve<'a>(
         &'a self,
         client: &'a HttpClient,

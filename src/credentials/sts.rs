@@ -1,4 +1,4 @@
-//! STS: taking on a role with another credential.
+//! STS: assumes a role with another credential (`AssumeRole`), and sends the requests of the OIDC source.
 
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
@@ -13,11 +13,11 @@ use crate::signing::Credentials;
 use crate::signing::rpc::{self, Parameters};
 use crate::transport::Reply;
 
-/// Which STS is asked, as an address without path.
+/// STS endpoint, as an address without a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Sts(String);
 
-/// A role, and how it is taken on.
+/// Role to assume, with the parameters of the session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Role {
     pub(super) arn: String,
@@ -27,7 +27,7 @@ pub(super) struct Role {
     pub(super) external_id: Option<String>,
 }
 
-/// The session's name where nobody gave one.
+/// Name of the session where neither settings, environment nor profile give one.
 const SESSION: &str = "pai-image-gateway";
 
 const CENTRAL: &str = "https://sts.aliyuncs.com";
@@ -35,13 +35,13 @@ const CENTRAL: &str = "https://sts.aliyuncs.com";
 const ASSUME_ROLE: &str = "STS (AssumeRole)";
 
 impl Sts {
-    /// The STS that the settings or the environment mean.
+    /// Returns the endpoint that the settings or the environment select.
     pub(super) fn of(context: &Context) -> Self {
         Self::of_profile(context, None, false)
     }
 
-    /// The STS that a profile means. The settings' `sts_endpoint` goes before everything. Without a
-    /// region the central STS is asked, with or without a VPC, as the vendor's SDKs do.
+    /// Returns the endpoint that a profile selects. `credentials.sts_endpoint` overrides everything. Without a
+    /// region it is the central endpoint, inside a VPC too, as in the vendor's SDKs.
     pub(super) fn of_profile(context: &Context, region: Option<String>, vpc: bool) -> Self {
         let config = &context.config;
         if let Some(endpoint) = &config.sts_endpoint {
@@ -57,26 +57,27 @@ impl Sts {
         })
     }
 
-    /// Sends the parameters for a date and reads the role's credential.
+    /// Sends the parameters and reads the role's credential from the response.
     ///
     /// # Errors
-    /// As of [`Self::answer`], and when there is no credential in the answer.
-    pub(super) async fn ask(
+    /// Those of [`Self::response`], and [`SourceError::Answer`] when the response holds no credential.
+    pub(super) async fn fetch(
         &self,
         who: &'static str,
         parameters: impl Fn(Timestamp) -> Result<Parameters, SourceError>,
         client: &HttpClient,
     ) -> Result<FetchedCredentials, SourceError> {
-        let object = self.answer(who, parameters, client).await?;
+        let object = self.response(who, parameters, client).await?;
         FetchedCredentials::temporary(who, object.get("Credentials").unwrap_or(&Value::Null))
     }
 
-    /// Sends the parameters for a date and reads the answer; once more, by STS's clock, where STS refuses the date.
-    /// The `Date` of any answer corrects this machine's clock, by which the credential's expiration is judged.
+    /// Sends the parameters that `parameters` builds for a date, and reads the response; when STS refuses the
+    /// date, builds and sends them once more by its clock. The `Date` of any response corrects this machine's
+    /// clock, which also judges the credential's expiration.
     ///
     /// # Errors
-    /// When no answer came, or STS refused.
-    pub(super) async fn answer(
+    /// [`SourceError`] when no response came or STS refused.
+    async fn response(
         &self,
         who: &'static str,
         parameters: impl Fn(Timestamp) -> Result<Parameters, SourceError>,
@@ -113,7 +114,8 @@ impl Sts {
     }
 }
 
-/// Corrects the clock by the date of an answer.
+/// Corrects the clock by the `Date` of a response. Returns the kind of evidence that was: a refused timestamp
+/// corrects more than an ordinary response does.
 fn sync_clock(who: &'static str, reply: &Reply, client: &HttpClient) -> DateSource {
     let evidence = if response::is_timestamp_refusal(reply) {
         DateSource::TimestampRejected
@@ -127,7 +129,7 @@ fn sync_clock(who: &'static str, reply: &Reply, client: &HttpClient) -> DateSour
 }
 
 impl Role {
-    /// A role with what the settings and the environment say of sessions.
+    /// Builds a role with the session's name and duration from the settings and the environment.
     pub(super) fn of(context: &Context, arn: String) -> Self {
         let config = &context.config;
         let session = context.named(
@@ -143,7 +145,7 @@ impl Role {
         }
     }
 
-    /// The role that the settings put on top of any source.
+    /// Builds the role of `credentials.assume_role_arn`, which is assumed on top of any source.
     pub(super) fn from_settings(context: &Context) -> Option<Self> {
         let config = &context.config;
         let arn = config.assume_role_arn.clone()?;
@@ -154,7 +156,10 @@ impl Role {
         })
     }
 
-    /// Takes the role on.
+    /// Assumes the role with the `base` credential.
+    ///
+    /// # Errors
+    /// [`SourceError`] when STS refuses, or does not answer with a credential.
     pub(super) async fn assume(
         &self,
         base: &Credentials,
@@ -165,10 +170,10 @@ impl Role {
             let nonce = format!("{:032x}", fastrand::u128(..));
             Ok(self.signed(base, now, nonce))
         };
-        sts.ask(ASSUME_ROLE, signed, client).await
+        sts.fetch(ASSUME_ROLE, signed, client).await
     }
 
-    /// The parameters in the order the vendor's SDK sends them, `Signature` last.
+    /// Returns the signed parameters in the order of the vendor's SDK, `Signature` last.
     fn signed(&self, base: &Credentials, now: Timestamp, nonce: String) -> Parameters {
         let mut parameters = vec![
             ("Action", "AssumeRole".to_owned()),
@@ -205,7 +210,7 @@ impl Role {
     }
 }
 
-/// A moment as STS writes it.
+/// Formats a time as STS expects it, such as `2026-11-23T10:20:42Z`.
 pub(super) fn timestamp(now: Timestamp) -> String {
     now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

@@ -127,7 +127,7 @@ async fn an_expired_credential_is_not_handed_out_and_the_whole_chain_is_asked_ag
     let provider = provider(&config, &VARIABLES);
     let fetched = response::FetchedCredentials::without_expiry("STS.x", "s", None);
     let expires = Timestamp::now() + jiff::SignedDuration::from_millis(30);
-    provider.take(LoadedCredentials {
+    provider.install(LoadedCredentials {
         credentials: Arc::new(fetched.credentials),
         source: Source::Uri,
         expires: Some(expires),

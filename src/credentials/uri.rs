@@ -1,4 +1,5 @@
-//! A credential from an address: a sidecar or an agent that speaks the vendor's simple form.
+//! Credentials URI: a sidecar or an agent that answers a GET with a temporary credential, in the form of the
+//! vendor's metadata service.
 
 use super::SourceError;
 use super::client::{HttpCall, scope};
@@ -7,17 +8,17 @@ use super::response::{self, FetchedCredentials};
 
 const WHO: &str = "the credentials URI";
 
-/// The address, from settings or environment.
-pub(super) fn named(context: &Context) -> Option<String> {
+/// Returns the address that the settings or `ALIBABA_CLOUD_CREDENTIALS_URI` name.
+pub(super) fn address(context: &Context) -> Option<String> {
     context.named(
         context.config.uri.as_deref(),
         "ALIBABA_CLOUD_CREDENTIALS_URI",
     )
 }
 
-/// Asks it.
+/// Fetches the credential from the address. A loopback address is never reached through the proxy.
 pub(super) async fn load(context: &Context) -> Result<FetchedCredentials, SourceError> {
-    let url = named(context).ok_or(SourceError::Missing {
+    let url = address(context).ok_or(SourceError::Missing {
         missing: "credentials.uri (ALIBABA_CLOUD_CREDENTIALS_URI) is not set",
         remedy: "set it to the address that answers with the credential",
     })?;
