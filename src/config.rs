@@ -1,8 +1,8 @@
-//! The settings: defaults < file < environment < flags, checked as a whole.
+//! Settings of the gateway: defaults, then the file, the environment and the flags, each overriding the one before.
 //!
-//! Each part owns its section; this module only gathers them. What is wrong is told all at once, each
-//! problem with its key, where its value came from, and what to do. A value is never quoted: somebody
-//! may have put a secret in the wrong place.
+//! Each part owns its section; this module gathers and checks them. All problems are reported at once, each with
+//! its key, the origin of its value and the remedy. A value is never quoted: it may be a secret in the wrong
+//! place.
 
 mod changes;
 mod check;
@@ -87,23 +87,23 @@ impl Default for Shutdown {
 }
 
 impl Shutdown {
-    /// The longest a stop takes.
+    /// Returns the longest time that a stop takes: lame duck and drain, one after the other.
     #[must_use]
     pub fn longest(&self) -> Duration {
         self.lame_duck.0 + self.drain.0
     }
 }
 
-/// Sound settings, and where each came from.
+/// Valid settings, with the origin of each value, for `config` and for reloads.
 #[derive(Debug, Clone)]
 pub struct Loaded {
-    /// The settings.
+    /// Effective settings.
     pub settings: Settings,
     figment: Figment,
     sources: SettingsSources,
 }
 
-/// Everything that is wrong, at least one thing.
+/// Every problem of the settings, sorted by key; at least one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problems(pub Vec<Problem>);
 
@@ -124,14 +124,15 @@ impl std::fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// Puts the layers together.
+/// Merges the layers over the defaults and checks the result.
 ///
 /// # Errors
-/// [`Problems`], all of them.
+/// [`Problems`] with every problem, also where several values are wrong at once.
 pub fn load(layers: &Layers) -> Result<Loaded, Problems> {
     let mut problems = layers.problems.clone();
     let mut figment = Figment::from(Serialized::defaults(Settings::default()));
     for leaf in &layers.leaves {
+        // Each value is tried alone over the defaults: figment reports only the first error of a whole.
         match leaf.try_alone() {
             Ok(()) => figment = figment.merge(leaf),
             Err(problem) => problems.push(problem),
@@ -158,7 +159,7 @@ pub fn load(layers: &Layers) -> Result<Loaded, Problems> {
     Err(Problems(problems))
 }
 
-/// Where a setting came from.
+/// Returns the origin of a setting, such as `file gateway.toml`, or `default`.
 fn source(figment: &Figment, key: &str) -> String {
     match figment.find_metadata(key) {
         Some(metadata) if metadata.name.starts_with(layers::SOURCE_PREFIX) => metadata
@@ -170,7 +171,7 @@ fn source(figment: &Figment, key: &str) -> String {
 }
 
 impl Loaded {
-    /// The settings as TOML, each that is not a default with its source.
+    /// Prints the settings as TOML; each line that is not a default ends with a comment that names its origin.
     #[must_use]
     pub fn to_toml(&self) -> String {
         let text = toml::to_string(&self.settings).expect("settings are tables of plain values");

@@ -1,4 +1,8 @@
-//! Files that are this user's alone, and are there whole or not at all.
+//! Files that only this user can read or write, replaced as a whole.
+//!
+//! Snapshots and journals hold metadata of private images, and what they say is trusted at the next start. So they
+//! are read only when no other user can have written them, and a crash leaves the old file or the new one, never
+//! half of either.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
@@ -7,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::geteuid;
 
-/// Why a file is not read.
+/// Reason why a file is not trusted or cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PrivateFileError {
     #[error("there is none")]
@@ -24,12 +28,13 @@ pub(crate) enum PrivateFileError {
     Io(io::Error),
 }
 
-/// Reads a file that only this user can have written, up to `limit` bytes.
+/// Reads a file that only this user can have written, of at most `limit` bytes.
 ///
 /// # Errors
-/// [`PrivateFileError`] for any other file; what is judged is the open file, not its name.
+/// [`PrivateFileError`] for any other file. The open file is checked rather than its name, so that nobody can swap
+/// it between the check and the read.
 pub(crate) fn read_private(path: &Path, limit: u64) -> Result<Vec<u8>, PrivateFileError> {
-    // Opening a pipe would wait for its other end, so what is no file is not opened at all.
+    // Opening a pipe would wait for its other end, so anything but a regular file is not opened at all.
     let named = fs::symlink_metadata(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => PrivateFileError::Missing,
         _ => PrivateFileError::Io(error),
@@ -38,7 +43,7 @@ pub(crate) fn read_private(path: &Path, limit: u64) -> Result<Vec<u8>, PrivateFi
         return Err(PrivateFileError::NotAFile);
     }
     let file = File::open(path).map_err(PrivateFileError::Io)?;
-    judge(&file.metadata().map_err(PrivateFileError::Io)?, limit)?;
+    check(&file.metadata().map_err(PrivateFileError::Io)?, limit)?;
     let mut bytes = Vec::new();
     file.take(limit)
         .read_to_end(&mut bytes)
@@ -46,7 +51,7 @@ pub(crate) fn read_private(path: &Path, limit: u64) -> Result<Vec<u8>, PrivateFi
     Ok(bytes)
 }
 
-fn judge(metadata: &Metadata, limit: u64) -> Result<(), PrivateFileError> {
+fn check(metadata: &Metadata, limit: u64) -> Result<(), PrivateFileError> {
     let mode = metadata.mode() & 0o7777;
     if !metadata.is_file() {
         Err(PrivateFileError::NotAFile)
@@ -61,7 +66,8 @@ fn judge(metadata: &Metadata, limit: u64) -> Result<(), PrivateFileError> {
     }
 }
 
-/// A whole file beside the one it is to replace. Dropping it unplaced removes it.
+/// New content of a file, written beside the one that it is to replace. Dropped before [`persist`](Self::persist),
+/// it is removed.
 pub(crate) struct AtomicFile {
     target: PathBuf,
     draft: Option<PathBuf>,
@@ -69,13 +75,17 @@ pub(crate) struct AtomicFile {
 }
 
 impl AtomicFile {
-    /// Writes a draft, mode 0600, down to the disk.
+    /// Writes the content to a file of mode 0600 beside `target`, and syncs it to disk.
+    ///
+    /// # Errors
+    /// Those of the file system, or of `content`; the target is untouched.
     pub(crate) fn write(
         target: &Path,
         content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> io::Result<Self> {
         let path = beside(target, ".draft");
-        // A draft of a process that was killed; it may have any mode.
+        // Left by a process that was killed. Created anew rather than truncated, since it may have any mode and any
+        // owner.
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
@@ -98,7 +108,11 @@ impl AtomicFile {
         Ok(draft)
     }
 
-    /// Puts it in the place of its target, for good, and returns the file, open for writing.
+    /// Renames the file over its target and syncs the folder, so that the rename survives a power failure. Returns
+    /// the file, open for appending to it.
+    ///
+    /// # Errors
+    /// When the target is not a regular file, or the file system fails.
     pub(crate) fn persist(mut self) -> io::Result<File> {
         let replaced = fs::symlink_metadata(&self.target);
         if replaced.is_ok_and(|metadata| !metadata.is_file()) {
@@ -117,13 +131,14 @@ impl AtomicFile {
 impl Drop for AtomicFile {
     fn drop(&mut self) {
         if let Some(draft) = &self.draft {
-            // The next draft removes it otherwise.
+            // Should this fail, the next write removes it.
             drop(fs::remove_file(draft));
         }
     }
 }
 
-/// Removes a file for good; that it is not there is as well.
+/// Removes a file and syncs its folder, so that it does not come back after a power failure. A missing file is a
+/// success.
 pub(crate) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -131,14 +146,14 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// A file's name with something after it.
+/// Appends a suffix to a path, after any extension: `cache.snapshot` becomes `cache.snapshot.journal`.
 pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
 
-/// The folder a file is in.
+/// Returns the folder of a file; `.` for a bare name.
 pub(crate) fn folder(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,

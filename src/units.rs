@@ -1,4 +1,4 @@
-//! How settings spell durations and sizes: `"30s"`, `"1h 30m"`, `"256MiB"`.
+//! Durations and sizes as settings write them: `"30s"`, `"1h 30m"`, `"256MiB"`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,15 +9,16 @@ use jiff::SignedDuration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// A time span with its unit, such as `"30s"`; never negative.
+/// Duration that is read and printed with its unit, such as `"30s"`; never negative. A number without a unit is
+/// refused, since readers would disagree about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HumanDuration(pub Duration);
 
-/// A number of bytes: `"256MiB"`, `"64KiB"`, or plain bytes.
+/// Number of bytes, written as `"256MiB"`, `"64KiB"` or a plain number. Units are powers of 1,024.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(pub u64);
 
-/// Text that names no quantity; says what would.
+/// Refusal of a text that is no quantity; its message shows the right form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidQuantity(&'static str);
@@ -34,13 +35,13 @@ const SIZES: [(&str, u64); 4] = [
 ];
 
 impl HumanDuration {
-    /// So many milliseconds.
+    /// Creates a duration of that many milliseconds.
     #[must_use]
     pub const fn millis(milliseconds: u64) -> Self {
         Self(Duration::from_millis(milliseconds))
     }
 
-    /// So many seconds.
+    /// Creates a duration of that many seconds.
     #[must_use]
     pub const fn secs(seconds: u64) -> Self {
         Self(Duration::from_secs(seconds))
@@ -144,7 +145,7 @@ impl<'de> Deserialize<'de> for ByteSize {
     }
 }
 
-/// The ways a quantity may stand in a file or a variable.
+/// Types that a quantity may have in a file or a variable, before it is parsed.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum RawQuantity {

@@ -1,23 +1,23 @@
-//! What differs between two sets of settings, and what of it a running gateway takes over.
+//! Difference between two sets of settings, and the part of it that a running gateway applies.
 
 use serde_json::Value;
 
 use super::Settings;
 
-/// Sections and settings that are taken over while running. config/gateway.toml says so at each.
+/// Sections and settings that a reload applies. The comments of config/gateway.toml mark each.
 const LIVE: [&str; 2] = ["freshness.", "log.level"];
 
-/// The keys that differ.
+/// Keys that differ, such as `freshness.max`, sorted by section.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Those that are taken over.
+    /// Keys that a reload applies at once.
     pub live: Vec<String>,
-    /// Those that take effect at the next start.
+    /// Keys that take effect at the next start only; they are logged.
     pub at_restart: Vec<String>,
 }
 
 impl Changes {
-    /// From one to the other.
+    /// Compares two sets of settings, value by value.
     #[must_use]
     pub fn between(old: &Settings, new: &Settings) -> Self {
         let value = |settings| serde_json::to_value(settings).unwrap_or_default();

@@ -1,4 +1,7 @@
-//! What must hold between settings, and between settings and this machine.
+//! Rules between settings, and between settings and this machine: files that exist, addresses that parse.
+//!
+//! Each rule names a key, whether it holds, and the remedy. [`check`] collects every broken one, so that an operator
+//! mends a settings file in one pass.
 
 mod credentials;
 mod listen;
@@ -17,14 +20,14 @@ use crate::server::Address;
 use crate::transport::{InvalidProxy, Proxy};
 use crate::upstream::{Origin, UpstreamKind};
 
-/// One thing that is wrong.
+/// One problem of the settings: printed as `key (origin): remedy`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
-    /// Which setting.
+    /// Key of the setting, or the place in a file that cannot be parsed.
     pub key: String,
-    /// Where its value came from.
+    /// Origin of the value, such as `variable PAI_GATEWAY__FRESHNESS__MAX`.
     pub source: String,
-    /// What to do.
+    /// Remedy, without the offending value.
     pub remedy: String,
 }
 
@@ -44,7 +47,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Every rule that is broken.
+/// Returns a problem for every broken rule; `source` gives the origin of a key's value.
 pub(super) fn check(settings: &Settings, source: impl Fn(&str) -> String) -> Vec<Problem> {
     let mut broken = Vec::new();
     let mut rule = |key: &str, holds: bool, remedy: &str| {
@@ -245,7 +248,8 @@ fn upstream(settings: &Settings, rule: &mut impl FnMut(&str, bool, &str)) {
     );
 }
 
-/// The proxy of a section, whose user and password never stand in its address.
+/// Checks the proxy of a section. User and password belong in a file of their own, never in the proxy's address,
+/// which logs and `config` show.
 fn proxy(
     section: &str,
     proxy: Option<&str>,
@@ -264,6 +268,7 @@ fn proxy(
     readable(&key, credentials_file, rule);
 }
 
+/// Checks that a setting, if present, names a regular file that this user may read.
 fn readable(key: &str, path: Option<&str>, rule: &mut impl FnMut(&str, bool, &str)) {
     let Some(path) = path else { return };
     if let Err(error) = File::open(path)

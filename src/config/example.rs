@@ -1,16 +1,16 @@
-//! The comments of config/gateway.toml, by setting.
+//! Reads the comments of config/gateway.toml, which explain each setting's default.
 
-/// Every setting with its default and the reason for it.
+/// Example file: every setting with its default and the reason for it.
 pub(super) const FILE: &str = include_str!("../../config/gateway.toml");
 
-/// The comment at the head of the file, as prose.
+/// Returns the comment at the head of the file as one paragraph.
 pub(super) fn preface() -> String {
     let head = FILE.lines().take_while(|line| line.starts_with('#'));
     prose(&head.collect::<Vec<_>>())
 }
 
-/// The comment above a setting; settings that follow each other at once share it. Empty for a setting
-/// that the file does not have.
+/// Returns the comment above a setting; settings on consecutive lines share it. Empty for a setting that the file
+/// lacks.
 pub(super) fn reason(key: &str) -> String {
     let (mut section, mut comment, mut is_open) = ("", Vec::new(), false);
     for line in FILE.lines() {
@@ -34,7 +34,7 @@ pub(super) fn reason(key: &str) -> String {
     String::new()
 }
 
-/// The setting that a line gives or, behind `#:`, offers.
+/// Returns the name of the setting that a line assigns or, behind `#:`, shows as an example.
 fn setting(line: &str) -> Option<&str> {
     let line = line.strip_prefix("#:").unwrap_or(line);
     let (name, _) = line.split_once(" = ")?;

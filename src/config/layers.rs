@@ -1,4 +1,4 @@
-//! The places settings come from, taken apart into single values.
+//! Layers of settings, split into single values, so that one bad value hides no other and each keeps its origin.
 
 use std::path::Path;
 
@@ -9,12 +9,12 @@ use serde_json::Value;
 
 use super::{Problem, Settings};
 
-/// Environment variables that are settings start so: `PAI_GATEWAY__FRESHNESS__MAX`.
+/// Prefix of environment variables that are settings, such as `PAI_GATEWAY__FRESHNESS__MAX`.
 const VARIABLE_PREFIX: &str = "PAI_GATEWAY__";
-/// Marks the names of our own sources among figment's.
+/// Prefix that marks the origins given here among figment's own names.
 pub(super) const SOURCE_PREFIX: &str = "setting:";
 
-/// Single values in rising order of precedence, and what could not be taken apart.
+/// Single values, of which later ones override earlier ones, and problems found while splitting.
 #[derive(Debug, Clone)]
 pub struct Layers {
     pub(super) leaves: Vec<Leaf>,
@@ -22,7 +22,7 @@ pub struct Layers {
     shape: Value,
 }
 
-/// One value for one key, and where it came from.
+/// One value for one key, with its origin.
 #[derive(Debug, Clone)]
 pub(super) struct Leaf {
     key: String,
@@ -37,7 +37,7 @@ impl Default for Layers {
 }
 
 impl Layers {
-    /// No layer above the defaults.
+    /// Creates a stack without layers: the defaults alone.
     #[must_use]
     pub fn new() -> Self {
         let shape =
@@ -49,7 +49,7 @@ impl Layers {
         }
     }
 
-    /// Adds a file's text, in TOML.
+    /// Adds a settings file, given as its text in TOML.
     #[must_use]
     pub fn file(mut self, path: &Path, text: &str) -> Self {
         let source = format!("file {}", path.display());
@@ -70,7 +70,7 @@ impl Layers {
         self
     }
 
-    /// Notes that the file that was named could not be read.
+    /// Adds the problem that the named file could not be read.
     #[must_use]
     pub fn unreadable(mut self, path: &Path, error: &std::io::Error) -> Self {
         let remedy =
@@ -83,7 +83,7 @@ impl Layers {
         self
     }
 
-    /// Adds the environment's variables that are settings.
+    /// Adds the environment variables that are settings; others are ignored.
     #[must_use]
     pub fn variables<'a>(
         mut self,
@@ -98,7 +98,7 @@ impl Layers {
         self
     }
 
-    /// Adds flags of the form `section.key=value`.
+    /// Adds `--set` flags of the form `section.key=value`.
     #[must_use]
     pub fn flags<'a>(mut self, flags: impl IntoIterator<Item = &'a str>) -> Self {
         for flag in flags {
@@ -124,7 +124,8 @@ impl Layers {
         }
     }
 
-    /// A text becomes what the default's type is; it stays a text where it cannot, and is refused later.
+    /// Adds a value given as text, converted to the type of the default: variables and flags have no types. A text
+    /// that does not convert stays a text and is refused later, with the remedy for its key.
     fn add_text(&mut self, key: String, text: &str, source: &str) {
         let value = match self.default_of(&key) {
             Some(Value::Bool(_) | Value::Number(_)) => {
@@ -181,7 +182,7 @@ impl Layers {
     }
 }
 
-/// The keys of every setting, at any depth.
+/// Collects the keys of every setting, at any depth.
 fn leaves(value: &Value, key: &str, keys: &mut Vec<String>) {
     match value.as_object() {
         Some(table) => table
@@ -192,7 +193,7 @@ fn leaves(value: &Value, key: &str, keys: &mut Vec<String>) {
 }
 
 impl Leaf {
-    /// Tries the value over the defaults, so that one bad value hides no other.
+    /// Tries the value alone over the defaults, so that one bad value hides no other.
     pub(super) fn try_alone(&self) -> Result<(), Problem> {
         let figment = Figment::from(Serialized::defaults(Settings::default())).merge(self);
         match figment.extract::<Settings>() {
@@ -202,7 +203,7 @@ impl Leaf {
     }
 }
 
-/// What to write instead. The offending value is left out.
+/// Returns the remedy for a value that does not fit. figment's own message is not used: it quotes the value.
 fn remedy(kind: Kind) -> String {
     match kind {
         Kind::InvalidType(_, expected) | Kind::InvalidLength(_, expected) => {

@@ -1,8 +1,8 @@
-//! docs/configuration.md, made from the types of the settings.
+//! Generator of docs/configuration.md.
 //!
-//! Keys, types and descriptions come from each part's `Config` by schemars, defaults from its `Default`,
-//! and the reason for a default from the comments of config/gateway.toml. Tests hold the keys against
-//! that file and against what `pai-image-gateway config` prints.
+//! Keys, types and descriptions come from each part's `Config` by schemars, defaults from its `Default`, and the
+//! reason for a default from the comments of config/gateway.toml. Tests compare the keys with that file and with
+//! the output of `pai-image-gateway config`.
 
 use std::fmt::Write as _;
 
@@ -17,7 +17,7 @@ Generated from the types of the settings and the comments of [config/gateway.tom
 
 ";
 
-/// The JSON schema of the settings.
+/// Returns the JSON schema of the settings, with every section inlined.
 #[must_use]
 pub fn schema() -> Value {
     let settings =
@@ -28,7 +28,7 @@ pub fn schema() -> Value {
         .into()
 }
 
-/// docs/configuration.md.
+/// Returns the text of docs/configuration.md.
 #[must_use]
 pub fn page() -> String {
     let defaults = serde_json::to_value(Settings::default()).expect("settings are plain values");
@@ -76,7 +76,7 @@ fn description(schema: &Value) -> &str {
     schema["description"].as_str().unwrap_or_default()
 }
 
-/// The type in words, or the values that there are.
+/// Returns the type of a setting in words, or its possible values.
 fn kind(field: &Value) -> String {
     let values = field["enum"].as_array().cloned().or_else(|| {
         let variants = field["oneOf"].as_array()?.iter();

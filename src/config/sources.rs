@@ -1,4 +1,4 @@
-//! Where the settings of a process are read, so that they can be read again.
+//! Sources of a process's settings, kept so that a reload reads the same ones.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,22 +6,23 @@ use std::path::PathBuf;
 use super::{Layers, Loaded, Problems, load};
 use crate::bounded_read;
 
-/// A file, variables and flags. Variables and flags are what they were when the process started.
+/// Settings file, variables and flags of a process. Only the file is read anew at a reload; variables and flags stay
+/// as they were at the start.
 #[derive(Debug, Clone, Default)]
 pub struct SettingsSources {
-    /// The file, if one was named.
+    /// Settings file, if `--config` named one.
     pub file: Option<PathBuf>,
-    /// The environment.
+    /// Environment of the process, settings or not.
     pub variables: BTreeMap<String, String>,
-    /// `section.key=value`, each.
+    /// Values of `--set`, each `section.key=value`.
     pub flags: Vec<String>,
 }
 
 impl SettingsSources {
-    /// Reads the settings.
+    /// Reads and checks the settings.
     ///
     /// # Errors
-    /// [`Problems`], all of them.
+    /// [`Problems`] with every problem; a file that cannot be read is one of them.
     pub fn load(self) -> Result<Loaded, Problems> {
         let mut layers = Layers::new();
         if let Some(path) = &self.file {
@@ -42,16 +43,16 @@ impl SettingsSources {
 }
 
 impl Loaded {
-    /// The files that the settings were read from.
+    /// Returns the files that the settings were read from, to be watched for changes.
     #[must_use]
     pub fn files(&self) -> Vec<PathBuf> {
         self.sources.file.iter().cloned().collect()
     }
 
-    /// Reads the settings again.
+    /// Reads the settings again from the same sources.
     ///
     /// # Errors
-    /// [`Problems`], all of them.
+    /// [`Problems`] with every problem; the settings in force are not touched.
     pub fn again(&self) -> Result<Self, Problems> {
         self.sources.clone().load()
     }

@@ -1,4 +1,4 @@
-//! What must hold of the `[credentials]` settings.
+//! Rules of the `[credentials]` settings.
 
 use serde_json::{Map, Value};
 
@@ -6,7 +6,7 @@ use super::{proxy, readable};
 use crate::credentials::{Config, InsecureHttp, SourceName, address};
 use crate::units::HumanDuration;
 
-/// Every rule of the section.
+/// Checks the section: each source has what it needs, files are readable, addresses do not leak the credential.
 pub(super) fn check(credentials: &Config, rule: &mut impl FnMut(&str, bool, &str)) {
     if credentials.source == SourceName::Static {
         let named = credentials.access_key_id.is_some() || credentials.access_key_id_file.is_some();
@@ -72,8 +72,8 @@ fn roles(credentials: &Config, rule: &mut impl FnMut(&str, bool, &str)) {
     );
 }
 
-/// Addresses that give credentials away: in the clear only to this machine, or where the settings allow
-/// it. The metadata service knows no TLS; its address is the machine's own link.
+/// Checks the addresses that credentials are fetched from: `http` only to this machine, or where the settings allow
+/// it. The metadata service has no TLS; its address is on the machine's own link.
 fn addresses(credentials: &Config, rule: &mut impl FnMut(&str, bool, &str)) {
     let plain = credentials.plain();
     if let Some(Err(error)) = credentials.uri.as_deref().map(|uri| address(uri, plain)) {

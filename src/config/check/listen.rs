@@ -1,8 +1,9 @@
-//! What must hold of the `[listen]` settings.
+//! Rules of the `[listen]` settings.
 
 use crate::server::{Config, TlsConfig, read_tls};
 
-/// Every rule of the section but the address's own.
+/// Checks the section: bounds above 0, and a TLS configuration whose files can be used. The address is checked
+/// together with `auth.mode`, which decides whether it may be public.
 pub(super) fn check(listen: &Config, rule: &mut impl FnMut(&str, bool, &str)) {
     rule(
         "listen.max_connections",

@@ -1,14 +1,14 @@
-//! What must hold of the `[resolve]` settings.
+//! Rules of the `[resolve]` settings.
 
 use crate::gateway::ResolveConfig;
 use crate::units::HumanDuration;
 
-/// What an answer needs for each id at least, in bytes.
-const LEAST: u64 = 1024;
-/// Nobody waits for longer.
-const LONGEST: HumanDuration = HumanDuration::secs(600);
+/// Bytes that a response needs for each id at least.
+const MIN_ANSWER_PER_ID: u64 = 1024;
+/// Longest deadline of one Resolve; the command's own timeout between two lines is longer.
+const MAX_DEADLINE: HumanDuration = HumanDuration::secs(600);
 
-/// Every rule of the section.
+/// Checks the section's bounds, and that a whole response fits for the largest request.
 pub(super) fn check(resolve: &ResolveConfig, rule: &mut impl FnMut(&str, bool, &str)) {
     rule(
         "resolve.max_ids",
@@ -22,12 +22,12 @@ pub(super) fn check(resolve: &ResolveConfig, rule: &mut impl FnMut(&str, bool, &
     );
     rule(
         "resolve.deadline",
-        !resolve.deadline.0.is_zero() && resolve.deadline <= LONGEST,
+        !resolve.deadline.0.is_zero() && resolve.deadline <= MAX_DEADLINE,
         "write a duration above 0 and at most \"10m\", such as \"30s\"",
     );
     rule(
         "resolve.max_answer",
-        resolve.max_answer.0 >= u64::from(resolve.max_ids) * LEAST,
+        resolve.max_answer.0 >= u64::from(resolve.max_ids) * MIN_ANSWER_PER_ID,
         "write at least 1KiB for each of resolve.max_ids",
     );
 }

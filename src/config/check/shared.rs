@@ -1,10 +1,11 @@
-//! What must hold of `[shared_cache]`.
+//! Rules of the `[shared_cache]` settings.
 
 use std::time::Duration;
 
 use super::readable;
 use crate::shared_cache::Config;
 
+/// Checks the section: the URL, bounds of times, and files of TLS that belong together.
 pub(super) fn check(shared: &Config, rule: &mut impl FnMut(&str, bool, &str)) {
     if let Err(bad) = shared.check_url() {
         rule("shared_cache.url", false, bad.remedy());

@@ -1,10 +1,11 @@
-//! What must hold for logs and traces.
+//! Rules of the `[log]` and `[traces]` settings.
 
 use super::readable;
 use crate::config::Settings;
 
 const SHARE: &str = "write a share from 0 to 1, such as 0.01";
 
+/// Checks both sections: the log's filter parses, shares lie in 0 to 1, and the collector's URL has no secrets.
 pub(super) fn check(settings: &Settings, rule: &mut impl FnMut(&str, bool, &str)) {
     let (log, traces) = (&settings.log, &settings.traces);
     if let Err(error) = log.filter() {
