@@ -1,7 +1,9 @@
 //! A caching, signing reverse proxy in front of Alibaba Cloud PAI's AIWorkSpace image API.
 //!
-//! Read [`gateway`] first: it is the way of a request. [`cache`] and [`upstream`] are what it stands
-//! on, [`app`] puts the parts together, [`config`] gathers their settings. ARCHITECTURE.md is the map.
+//! Start reading at [`gateway`], which handles a request from its route to its response. It uses [`auth`] to decide
+//! who may see what, [`cache`] and [`shared_cache`] to answer from memory, and [`upstream`] to call the origin.
+//! [`app`] builds and runs all parts, [`config`] gathers their settings, [`cli`] holds the commands.
+//! ARCHITECTURE.md is the map of the code.
 
 pub mod admin;
 pub mod app;

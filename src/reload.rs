@@ -1,11 +1,10 @@
-//! Files that are read again when they change.
+//! Reloading of files when they change.
 //!
-//! Contents are polled and compared by digest. A notification of the file system would be sooner, but
-//! none comes where a mounted ConfigMap or Secret swaps a symbolic link, or over a network file system.
-//! Each read has a deadline, and a change is taken once two looks at it agree, so neither storage that
-//! hangs nor a file that is half written does harm. A file that cannot be used changes nothing: what was
-//! loaded before stays in force. SIGHUP asks for a
-//! look at once, and for a load whether anything changed or not.
+//! Contents are polled and compared by digest. Notifications of the file system would be faster, but none comes
+//! when a mounted ConfigMap or Secret swaps a symbolic link, or from a network file system. Each read has a
+//! deadline, and a change is loaded once two reads agree, so neither hung storage nor a half-written file does harm.
+//! A file that cannot be used changes nothing: the last good content stays in force. SIGHUP loads every file at
+//! once, changed or not.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -98,7 +97,7 @@ impl ReloadHandle {
     }
 }
 
-/// Files of one part, and what was in them when they were last looked at.
+/// Files of one part, with the digests of their contents at the last look.
 #[derive(Debug)]
 pub struct FileWatcher<F> {
     part: &'static str,
@@ -106,20 +105,20 @@ pub struct FileWatcher<F> {
     seen: Vec<FileDigest>,
 }
 
-/// A file and its content's digest; none while it cannot be read.
+/// File and SHA-256 digest of its content; no digest while it cannot be read.
 type FileDigest = (PathBuf, Option<Vec<u8>>);
 
 impl<F: Fn() -> Vec<PathBuf>> FileWatcher<F> {
-    /// Remembers what is in the files now. Begun before they are first loaded, it misses no change
-    /// after that. `files` is asked at each look, so that one file may name others.
+    /// Takes the digests of the files as they are now. Called before their first load, it misses no change after it.
+    /// `files` is called at each look, so that a file may name others.
     pub async fn begin(part: &'static str, files: F) -> Self {
         let seen = look(files()).await;
         Self { part, files, seen }
     }
 
-    /// Calls `load` once for each change that is seen, every `interval`, and whenever it is `asked`,
-    /// until `stop` or until nobody can ask any more. Where it fails nothing is replaced; it is called
-    /// again at each look, and told again only where it fails otherwise.
+    /// Looks at the files every `interval`, and calls `load` once for each change and each request (`asked`), until
+    /// `stop` or until the handle is dropped. A failed load is repeated at each look, but logged and counted again
+    /// only when its error differs.
     async fn run<E: fmt::Display + 'static>(
         mut self,
         load: impl Fn() -> Result<(), E> + Send + Sync + 'static,
@@ -142,7 +141,8 @@ impl<F: Fn() -> Vec<PathBuf>> FileWatcher<F> {
             if changed {
                 self.wait_until_stable(interval.min(STABLE_PAUSE)).await;
             }
-            // What failed may have been a file that is named by one of these and not watched yet.
+            // The failure may be about a file that one of the watched files names and that is not watched yet, so a
+            // failed load is tried again though nothing changed.
             if !changed && !asked && failed.is_none() {
                 continue;
             }
@@ -158,7 +158,8 @@ impl<F: Fn() -> Vec<PathBuf>> FileWatcher<F> {
         }
     }
 
-    /// Waits until two looks agree: whoever writes a file in place first empties it.
+    /// Waits until two looks agree, since a writer in place empties the file first. A file that never settles is loaded
+    /// as it is after ten seconds.
     async fn wait_until_stable(&mut self, pause: Duration) {
         for _ in 0..MAX_CHECKS {
             sleep(pause).await;
@@ -168,7 +169,8 @@ impl<F: Fn() -> Vec<PathBuf>> FileWatcher<F> {
         }
     }
 
-    /// The digests are taken before the files are loaded: a change in between is a change next time.
+    /// Compares the files with the last look. Digests are taken before the load, so that a change during the load
+    /// counts as a change at the next look.
     async fn has_changed(&mut self) -> bool {
         let now = look((self.files)()).await;
         let changed = now != self.seen;
@@ -203,9 +205,9 @@ fn digest_of(path: &Path) -> Option<Vec<u8>> {
     Some(digest(&SHA256, &content).as_ref().to_vec())
 }
 
-/// Pause between two looks that must agree, or the interval where that is shorter.
+/// Pause between two looks that must agree; the interval, where that is shorter.
 const STABLE_PAUSE: Duration = Duration::from_millis(250);
-/// Looks that a file may differ at before it is tried as it is.
+/// Number of looks at which a file may differ before it is loaded as it is.
 const MAX_CHECKS: usize = 40;
 
 #[cfg(test)]

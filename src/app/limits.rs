@@ -1,18 +1,19 @@
-//! What the process asks of the kernel for itself.
+//! Limits of the process: core dumps, open files, and the connections that these allow.
 
 use rustix::process::{
     DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
 };
 
-/// Keeps the kernel from writing this process's memory, and the secrets in it, to a core file, and
-/// other processes of the same user from reading it.
+/// Forbids core dumps, so that a crash writes no secrets to disk, and keeps other processes of the same user from
+/// reading this one's memory. A failure is logged.
 pub fn forbid_core_dumps() {
     if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
         tracing::warn!(%error, "core dumps could not be forbidden: a crash may write secrets to disk");
     }
 }
 
-/// Raises the limit of open files as far as it goes, and returns it; `None` for no limit.
+/// Raises the soft limit of open files to the hard limit, and returns it; `None` for no limit. A failure is logged,
+/// and the limit in force returned.
 pub fn raise_file_limit() -> Option<u64> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = setrlimit(
@@ -31,9 +32,9 @@ pub fn raise_file_limit() -> Option<u64> {
     }
 }
 
-/// Connections that the data port may hold under this limit of open files: at most `wanted`, and no more
-/// than is left beside what the gateway needs for itself, so that neither probes nor calls to the origin
-/// ever lack a descriptor.
+/// Returns the connections that the data port may hold under this limit of open files: at most `wanted`, and no
+/// more than leaves the gateway its own descriptors, so that probes and calls to the origin always get one. A lower
+/// number than wanted is logged with its remedy.
 #[must_use]
 pub fn connections_allowed(limit: Option<u64>, wanted: u32) -> u32 {
     let granted = limit.map_or(wanted, |limit| connections_within(limit, wanted));
@@ -49,15 +50,15 @@ pub fn connections_allowed(limit: Option<u64>, wanted: u32) -> u32 {
     granted
 }
 
-/// Connections that a limit of open files leaves to the data port: all but [`RESERVED`], or half of a
-/// limit that is smaller than twice as much.
+/// Returns the connections that a limit of open files leaves: all but [`RESERVED`], or half of a limit that is
+/// smaller than twice that.
 fn connections_within(limit: u64, wanted: u32) -> u32 {
     let left = limit - RESERVED.min(limit / 2);
     u32::try_from(left).map_or(wanted, |left| left.min(wanted))
 }
 
-/// Descriptors for everything but the data port's connections: calls to the origin (256), the admin and
-/// observe listeners (64 each), refusals (64), and files, timers, pipes and the shared cache.
+/// Descriptors for everything but the data port's connections: calls to the origin (256), the admin and observe
+/// listeners (64 each), connections being refused (64), and files, timers, pipes and the shared cache.
 const RESERVED: u64 = 512;
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
-//! What is read again while the gateway runs: certificates, clients, and the settings that can be
-//! taken over.
+//! Parts that reload their files while the gateway runs: certificates, clients, and some of the settings.
+//!
+//! Each begins to watch before it loads, so that a change in between is noticed at the first check.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,7 +18,10 @@ use crate::reload::{FileWatcher, ReloadScheduler};
 use crate::server::{BadFiles, Tls};
 use crate::upstream::UpstreamError;
 
-/// Reads what TLS needs, and again whenever it changes.
+/// Loads the certificate and key of the data port, and watches their files. `None` where TLS is off.
+///
+/// # Errors
+/// The files that cannot be used, all of them. At a reload such files change nothing.
 pub(super) async fn tls(
     settings: &Settings,
     metrics: &Arc<Metrics>,
@@ -39,7 +43,10 @@ pub(super) async fn tls(
     Ok(tls)
 }
 
-/// Reads who may come in, and again whenever it changes.
+/// Loads the clients, and watches the clients file and the files of secrets that it names.
+///
+/// # Errors
+/// The problems of the clients file, all of them. At a reload such a file changes nothing.
 pub(super) async fn authenticator(
     settings: &Settings,
     environment: &Environment,
@@ -55,7 +62,8 @@ pub(super) async fn authenticator(
     if auth.is_required() {
         let files = Arc::clone(&auth);
         let watcher = FileWatcher::begin("clients", move || files.files()).await;
-        // Which secrets' files to watch is known only now: what has changed since is read here.
+        // Only the loaded clients file tells which files of secrets to watch. One of them may have changed between
+        // the first load and the watcher's first look, hence a second load.
         auth.reload()?;
         let reloaded = Arc::clone(&auth);
         let counts = metrics.reloads("clients");
@@ -64,7 +72,8 @@ pub(super) async fn authenticator(
     Ok(auth)
 }
 
-/// The file that write nonces are journalled in.
+/// Returns the path of the journal of write nonces: set, or beside the snapshot, in systemd's state folder, or
+/// beside the clients file.
 fn write_journal(settings: &Settings, environment: &Environment) -> PathBuf {
     let state_folder = environment.get("STATE_DIRECTORY").map(String::as_str);
     auth::journal_path(
@@ -75,16 +84,16 @@ fn write_journal(settings: &Settings, environment: &Environment) -> PathBuf {
     )
 }
 
-/// What takes settings over while it runs.
+/// Parts that a changed settings file affects without a restart.
 pub(super) struct LiveSettings {
     pub(super) cache: Arc<Cache<UpstreamError>>,
     pub(super) level: Option<Level>,
-    /// The settings as they are shown.
+    /// Effective settings in TOML, as `/config` shows them.
     pub(super) shown: Arc<ArcSwap<String>>,
 }
 
-/// Reads the settings again whenever their file changes. Those that are not taken over while running
-/// stay as they were, and are named in the log.
+/// Watches the settings file, and applies what a reload can apply. Other settings that changed keep their value
+/// until the next start, and are named in the log and in `/config`.
 pub(super) async fn settings(
     loaded: &Loaded,
     live: LiveSettings,
@@ -106,7 +115,10 @@ pub(super) async fn settings(
 }
 
 impl LiveSettings {
-    /// Puts in force what can be; names the rest, in the log and where the settings are shown.
+    /// Applies freshness and log level; names the other changes, in the log and in `/config`.
+    ///
+    /// # Errors
+    /// A log filter that cannot be parsed; nothing is applied then.
     fn apply(&self, started: &Settings, current: &Settings, new: &Loaded) -> Result<(), String> {
         let changed = Changes::between(current, &new.settings).live.join(", ");
         let waiting = Changes::between(started, &new.settings)
@@ -117,7 +129,7 @@ impl LiveSettings {
         }
         self.cache.set_policy(new.settings.freshness.clone());
         if !changed.is_empty() {
-            tracing::info!(changed, "settings taken over");
+            tracing::info!(changed, "settings applied");
         }
         let mut text = new.to_toml();
         if !waiting.is_empty() {

@@ -1,4 +1,5 @@
-//! The sockets, bound before anything else starts.
+//! Sockets of the listeners, bound before anything else starts: a taken port is the commonest reason for a failed
+//! start, and then nothing has to be undone.
 
 use serde_json::{Value, json};
 
@@ -8,7 +9,7 @@ use crate::config::{Loaded, Settings};
 use crate::server::{Address, Bound, bind};
 use crate::upstream::Origin;
 
-/// The sockets, bound before anything else starts.
+/// Bound sockets of the three listeners. They accept nothing until the gateway serves them.
 pub struct Sockets {
     pub(super) data: Bound,
     pub(super) admin: Bound,
@@ -17,10 +18,11 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    /// Binds what the settings name; `data` is the data port's socket where one was passed on.
+    /// Binds the addresses that the settings name. `data` is the data port's socket where systemd passed one on.
     ///
     /// # Errors
-    /// [`StartError`] for an address that is taken, not ours or none.
+    /// [`StartError`] for an address that is malformed, taken or not this machine's, and for an inherited socket
+    /// that would be open to everybody.
     pub fn bind(settings: &Settings, data: Option<Bound>) -> Result<Self, StartError> {
         let is_inherited = data.is_some();
         let backlog = settings.listen.backlog;
@@ -52,7 +54,7 @@ impl Sockets {
         })
     }
 
-    /// Writes the log's first line: what runs here, before which origin, and where it listens.
+    /// Writes the first line of the log: version, origin, addresses and settings file.
     pub fn announce(&self, loaded: &Loaded) {
         let settings = &loaded.settings;
         let region = &settings.upstream.region;
@@ -65,7 +67,7 @@ impl Sockets {
             version = env!("CARGO_PKG_VERSION"),
             commit = env!("PAI_GATEWAY_COMMIT"),
             origin = origin.as_ref().map(Origin::host).ok(),
-            // An endpoint that is set decides alone.
+            // An endpoint, where set, overrides the region.
             region = settings.upstream.endpoint.is_none().then_some(region.as_str()),
             auth_mode = settings.auth.mode.as_str(),
             listen = %self.data.address(),
@@ -76,7 +78,7 @@ impl Sockets {
             "pai-image-gateway starts"
         );
         if self.is_inherited {
-            tracing::info!(address = %self.data.address(), "the data port's socket was passed on; listen.address does not count");
+            tracing::info!(address = %self.data.address(), "the data port's socket was passed on: listen.address is ignored");
         }
     }
 
@@ -105,7 +107,8 @@ pub(super) fn listening(data: &Address, admin: &Address, observe: Option<&Addres
     })
 }
 
-/// A socket that was opened for this process does not open the gateway to everybody either.
+/// Refuses an inherited socket that other machines can reach while `auth.mode` is `none`. The settings' own address
+/// is checked with the settings; this one is known only now.
 fn refuse_public(data: Bound, settings: &Settings) -> Result<Bound, StartError> {
     if settings.auth.mode == Mode::None && !data.address().is_local() {
         return Err(StartError::Open(data.address().clone()));
