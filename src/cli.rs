@@ -1,4 +1,4 @@
-//! The commands.
+//! Command line of the gateway: one module for each command, and what they share.
 
 mod check;
 mod client;
@@ -22,15 +22,16 @@ use crate::observability::logging::error_chain;
 use crate::observability::metrics::Metrics;
 use crate::server::Address;
 
-/// A caching, signing reverse proxy in front of Alibaba Cloud PAI's AIWorkSpace image API.
+/// Caching, signing reverse proxy in front of Alibaba Cloud PAI's AIWorkSpace image API.
 #[derive(Debug, Parser)]
 #[command(name = "pai-image-gateway", version = VERSION, arg_required_else_help = true)]
+#[command(after_help = "Example:\n  pai-image-gateway demo")]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
-/// Version and commit.
+/// Version and commit, as `--version` prints them.
 const VERSION: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     " (",
@@ -40,40 +41,79 @@ const VERSION: &str = concat!(
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the gateway.
+    /// Run the gateway until SIGTERM or SIGINT; SIGHUP reloads its files.
+    #[command(after_help = "\
+Examples:
+  pai-image-gateway serve --config /etc/pai-image-gateway/gateway.toml
+  pai-image-gateway serve --set upstream.region=cn-hangzhou --set listen.address=127.0.0.1:8080")]
     Serve(serve::Serve),
-    /// Run gateway and emulator together, put load on them and show what happened. Needs nothing else.
+    /// Run a gateway in front of an emulated origin, send it requests and print the results.
+    ///
+    /// It needs no account, key or settings. The two then stay up to be tried by hand, until Ctrl-C.
+    #[command(after_help = "\
+Examples:
+  pai-image-gateway demo
+  pai-image-gateway demo --once")]
     Demo(demo::Demo),
-    /// Run the origin emulator alone: it verifies signatures and answers like AIWorkSpace.
+    /// Run the emulated origin alone: it verifies signatures and answers like AIWorkSpace.
+    #[command(after_help = "\
+Examples:
+  pai-image-gateway emulate --listen 127.0.0.1:9100 --images 1000
+  pai-image-gateway emulate --latency 40ms --quota 50 --faults faults.toml")]
     Emulate(emulate::Emulate),
-    /// Check settings and credential, every problem at once.
+    /// Check the settings, the shared cache and the credential; print every problem at once.
+    ///
+    /// Exit code 0 if all is well, 2 otherwise.
+    #[command(after_help = "\
+Examples:
+  pai-image-gateway check --config gateway.toml
+  pai-image-gateway check --config gateway.toml --call image-05cefd0be2exxxx")]
     Check(check::Check),
-    /// Print the effective settings and where each came from.
+    /// Print the effective settings as TOML, with the origin of each that is not a default.
+    #[command(after_help = "\
+Example:
+  pai-image-gateway config --config gateway.toml --set freshness.max=30m")]
     Config(ConfigArgs),
-    /// Explain how long an image with these times would be kept.
+    /// Compute how long an image with these times stays fresh, and explain it.
+    #[command(after_help = "\
+Example:
+  pai-image-gateway ttl --modified 2021-01-21T17:12:35.232Z --date 2021-01-22T00:00:00Z")]
     Ttl(ttl::Ttl),
-    /// Remove answers from a running gateway's memory.
+    /// Remove responses from the cache of a running gateway.
+    #[command(after_help = "\
+Examples:
+  pai-image-gateway purge --image image-05cefd0be2exxxx
+  pai-image-gateway purge --all --soft --admin 127.0.0.1:9901")]
     Purge(Purge),
-    /// Ask a running gateway for many images in one go, which it then holds: exit code 0 if all are there.
+    /// Resolve many images in one request to a running gateway, which caches them.
+    ///
+    /// Exit code 0 if every image was found, 1 if one is missing or failed, 2 if the request could not be made.
+    #[command(after_help = "\
+Examples:
+  pai-image-gateway resolve ids.txt
+  pai-image-gateway resolve - --url https://pai-gateway.example --bearer-file token --json < ids.txt")]
     Resolve(resolve::Resolve),
-    /// Manage who is let in where auth.mode is "required".
+    /// Manage the clients that may use the gateway where auth.mode is "required".
     #[command(subcommand)]
     Client(client::ClientCommand),
     /// Print a generated page of the documentation.
     #[command(subcommand, hide = true)]
     Docs(Docs),
-    /// Ask a running gateway whether it is ready: exit code 0 if so.
+    /// Ask a running gateway whether it is ready. Exit code 0 if it is, 1 otherwise.
+    #[command(after_help = "\
+Example:
+  pai-image-gateway healthcheck --config gateway.toml")]
     Healthcheck(Healthcheck),
 }
 
 /// A generated page of the documentation.
 #[derive(Debug, Subcommand)]
 enum Docs {
-    /// docs/metrics.md.
+    /// Print docs/metrics.md.
     Metrics,
-    /// docs/configuration.md.
+    /// Print docs/configuration.md.
     Settings,
-    /// The JSON schema of the settings.
+    /// Print the JSON schema of the settings.
     Schema,
 }
 
@@ -87,21 +127,21 @@ impl Docs {
     }
 }
 
-/// Where settings come from, above the defaults and the environment.
+/// Arguments that name settings. They override the environment's, which override the defaults.
 #[derive(Debug, Clone, Default, Args)]
 struct ConfigArgs {
-    /// Settings file, in TOML.
+    /// Settings file, in TOML. Without it, only the environment and --set count.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// One setting, over file and environment; may be repeated.
+    /// One setting, which overrides file and environment; may be repeated.
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     set: Vec<String>,
 }
 
-/// Which running gateway to ask.
+/// Arguments that select a running gateway by its admin listener.
 #[derive(Debug, Args)]
 struct RunningGateway {
-    /// Its admin listener: an IP address and port, or unix:PATH; else as its settings say.
+    /// Admin listener of the gateway: an IP address and port, or unix:PATH [default: as in its settings].
     #[arg(long, value_name = "ADDR")]
     admin: Option<String>,
     #[command(flatten)]
@@ -118,7 +158,7 @@ struct Healthcheck {
 struct Purge {
     #[command(flatten)]
     scope: PurgeSelection,
-    /// Keep images for when the origin fails.
+    /// Mark the images stale instead of removing them: they still answer when the origin fails.
     #[arg(long)]
     soft: bool,
     #[command(flatten)]
@@ -128,22 +168,22 @@ struct Purge {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct PurgeSelection {
-    /// One image, by id.
+    /// Image to purge, by its id.
     #[arg(long, value_name = "ID")]
     image: Option<String>,
-    /// Every image of a workspace.
+    /// Workspace whose images are purged, by its id.
     #[arg(long, value_name = "ID")]
     workspace: Option<String>,
-    /// Everything.
+    /// Purge the whole cache.
     #[arg(long)]
     all: bool,
 }
 
-/// Settings or arguments are wrong.
+/// Exit code for settings or arguments that cannot be used.
 const EXIT_USAGE: u8 = 2;
 
 impl Cli {
-    /// Carries the command out. Errors have been told by then.
+    /// Runs the command and returns its exit code. Errors have been printed to standard error by then.
     #[must_use]
     pub fn run(self) -> ExitCode {
         let environment: Environment = std::env::vars().collect();
@@ -152,18 +192,20 @@ impl Cli {
             Command::Demo(demo) => demo.run(),
             Command::Emulate(emulate) => emulate.run(),
             Command::Check(check) => check.run(&environment),
-            Command::Config(args) => args.load(&environment).map(|loaded| say(&loaded.to_toml())),
+            Command::Config(args) => args
+                .load(&environment)
+                .map(|loaded| print_out(&loaded.to_toml())),
             Command::Ttl(ttl) => ttl.run(&environment),
             Command::Purge(purge) => purge.run(&environment),
             Command::Resolve(resolve) => Ok(resolve.run(&environment)),
             Command::Client(client) => client.run(&environment),
-            Command::Docs(page) => Ok(say(&page.text())),
+            Command::Docs(page) => Ok(print_out(&page.text())),
             Command::Healthcheck(healthcheck) => healthcheck.run(&environment),
         };
         match done {
             Ok(code) => code,
             Err(error) => {
-                complain(&error_chain(&*error));
+                print_error(&error_chain(&*error));
                 let usage = error.is::<Problems>() || error.is::<clap::Error>();
                 if usage {
                     ExitCode::from(EXIT_USAGE)
@@ -187,7 +229,10 @@ impl ConfigArgs {
 }
 
 impl RunningGateway {
-    /// Asks the gateway that was meant.
+    /// Sends a request to the selected gateway's admin listener, with the token of its settings.
+    ///
+    /// # Errors
+    /// When the settings or the address cannot be used, or no response comes.
     fn ask(
         self,
         mut ask: Ask<'_>,
@@ -222,7 +267,7 @@ impl Healthcheck {
         };
         let (status, text) = self.running.ask(ask, environment)?;
         anyhow::ensure!(status.is_success(), "not ready: {}", text.trim());
-        Ok(say("ready\n"))
+        Ok(print_out("ready\n"))
     }
 }
 
@@ -252,26 +297,26 @@ impl Purge {
             "not purged: {}",
             answer["error"].as_str().unwrap_or(text.trim())
         );
-        Ok(say(&format!(
+        Ok(print_out(&format!(
             "purged {} cached answers\n",
             answer["purged"]
         )))
     }
 }
 
-/// Runs a future on a runtime of its own.
+/// Runs a future to its end on a runtime of its own.
 fn block_on<T>(future: impl Future<Output = T>) -> std::io::Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
     let done = runtime.block_on(future);
-    // What still runs has no owner that waits for it any more.
+    // A task that still runs, such as a slow file read, must not keep the process from ending.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     Ok(done)
 }
 
-/// Writes to standard output. A reader that has gone needs nothing more.
-fn say(text: &str) -> ExitCode {
+/// Writes to standard output; fails when its reader has gone, as in `… | head`.
+fn print_out(text: &str) -> ExitCode {
     use std::io::Write as _;
     match std::io::stdout().write_all(text.as_bytes()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -279,8 +324,8 @@ fn say(text: &str) -> ExitCode {
     }
 }
 
-/// Writes to standard error; there is nowhere to say that that failed.
-fn complain(text: &str) {
+/// Writes an error to standard error. A failure to do so is ignored: there is nowhere to report it.
+fn print_error(text: &str) {
     use std::io::Write as _;
     drop(writeln!(std::io::stderr(), "error: {}", text.trim_end()));
 }

@@ -1,4 +1,4 @@
-//! `check`: whether `serve` would work, before it has to.
+//! `check`: tries everything that `serve` needs, and prints one line for each, with the remedy of each problem.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use clap::Args;
 
-use super::{ConfigArgs, EXIT_USAGE, block_on, say};
+use super::{ConfigArgs, EXIT_USAGE, block_on, print_out};
 use crate::api::{Call, ImageId, ImageKey};
 use crate::app;
 use crate::config::{Loaded, Problems};
@@ -22,7 +22,7 @@ use crate::upstream::{Propagation, Said, Upstream};
 pub(super) struct Check {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Also ask the origin for this image with the credential, signed.
+    /// Also send one signed GetImage for this image to the origin.
     #[arg(long, value_name = "IMAGE_ID")]
     call: Option<String>,
 }
@@ -47,7 +47,7 @@ impl Check {
                 ))??;
             }
         }
-        say(&report.text);
+        print_out(&report.text);
         Ok(if report.problems == 0 {
             ExitCode::SUCCESS
         } else {
@@ -56,7 +56,7 @@ impl Check {
     }
 }
 
-/// Lines for a person, and how many of them are bad.
+/// Lines to print, and the number of problems among them.
 #[derive(Debug, Default)]
 struct CheckReport {
     text: String,
@@ -74,6 +74,8 @@ impl CheckReport {
     }
 }
 
+/// Tries the client towards the origin, the shared cache, the credential and, for an image, one signed call. A
+/// problem does not keep the rest from being tried, where that is possible.
 async fn probe(
     loaded: &Loaded,
     environment: &Environment,

@@ -1,4 +1,4 @@
-//! `client add`: a key for somebody who is to be let in.
+//! `client add`: issues a key and adds its client to the clients file.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,39 +8,43 @@ use clap::builder::TypedValueParser as _;
 use clap::{Args, Subcommand};
 use secrecy::ExposeSecret as _;
 
-use super::{ConfigArgs, say};
+use super::{ConfigArgs, print_out};
 use crate::auth::{NewClient, Permission};
 use crate::credentials::Environment;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ClientCommand {
-    /// Make a key for a client, add the client to the clients' file and print the secret, once.
+    /// Issue a key to a client, add the client to the clients file and print the secret, once.
+    #[command(after_help = "\
+Examples:
+  pai-image-gateway client add trainer --workspaces 123456 --permissions get,resolve
+  pai-image-gateway client add ops --workspaces '*' --users '*' --official --permissions get,list,refresh --file clients.toml")]
     Add(Add),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Add {
-    /// What the client is called, in the file, in metrics and in the audit.
+    /// Name of the client in the file, in metrics and in the audit.
     name: String,
-    /// The clients' file; auth.clients_file, if not given.
+    /// Clients file to add it to [default: auth.clients_file].
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// What it may do: some of get, list, resolve, refresh, write.
+    /// Permissions of the client, separated by commas.
     #[arg(long, value_name = "WORDS", value_delimiter = ',', default_value = "get", value_parser = permissions())]
     permissions: Vec<Permission>,
-    /// Workspaces whose images it sees; * for all.
+    /// Workspaces whose images it may see, separated by commas; * for all.
     #[arg(long, value_name = "IDS", value_delimiter = ',')]
     workspaces: Vec<String>,
-    /// Users whose PRIVATE images it sees within those workspaces; * for all.
+    /// Users whose PRIVATE images it may see within those workspaces, separated by commas; * for all.
     #[arg(long, value_name = "IDS", value_delimiter = ',')]
     users: Vec<String>,
-    /// It sees PUBLIC images that belong to no workspace.
+    /// Let it see PUBLIC images that belong to no workspace.
     #[arg(long)]
     official: bool,
-    /// Its budget of requests; no limit, if not given.
+    /// Most requests a second [default: no limit].
     #[arg(long, value_name = "NUMBER")]
     requests_per_second: Option<u32>,
-    /// Its budget of images that must be fetched; no limit, if not given.
+    /// Most images a second that must be fetched from the origin [default: 47].
     #[arg(long, value_name = "NUMBER")]
     misses_per_second: Option<u32>,
     #[command(flatten)]
@@ -78,7 +82,7 @@ impl Add {
             misses_per_second: self.misses_per_second,
         };
         let issued = client.issue(&file)?;
-        Ok(say(&summary(&client.name, &file, &issued)))
+        Ok(print_out(&summary(&client.name, &file, &issued)))
     }
 }
 

@@ -1,5 +1,5 @@
-//! `demo`: the whole thing on one machine, with nothing to prepare: an emulated origin, the gateway in
-//! front of it, and load that shows what the gateway is for.
+//! `demo`: a gateway in front of an emulated origin on one machine, and a workload that shows the benefit. Nothing
+//! needs to be prepared.
 
 mod report;
 mod workload;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::serve::StopSignal;
-use super::{block_on, say};
+use super::{block_on, print_out};
 use crate::app::{App, Process, raise_file_limit};
 use crate::config::{self, Layers, Loaded};
 use crate::credentials::Environment;
@@ -22,12 +22,12 @@ use workload::Workload;
 
 #[derive(Debug, Args)]
 pub(super) struct Demo {
-    /// Exit when the workload is done, rather than stay up to be tried.
+    /// Exit when the workload is done, instead of staying up to be tried by hand.
     #[arg(long)]
     once: bool,
 }
 
-/// What the real origin takes to answer, roughly.
+/// Latency of the emulated origin, about that of the real one.
 const ORIGIN_LATENCY: Duration = Duration::from_millis(40);
 const KEY_ID: &str = "demo-central-key";
 const KEY_SECRET: &str = "demo-central-secret";
@@ -62,7 +62,7 @@ impl Demo {
         let Address::Tcp(gateway) = app.data else {
             anyhow::bail!("the demo's gateway listens on TCP")
         };
-        say(&format!(
+        print_out(&format!(
             "An origin emulator listens on http://{}, the gateway before it on http://{gateway}.\n\n",
             emulator.address()
         ));
@@ -71,9 +71,9 @@ impl Demo {
             phases = workload.run() => phases?,
             () = stop.wait() => return Ok(ExitCode::SUCCESS),
         };
-        say(&report::table(&phases, &app.metrics, &emulator.counts()));
+        print_out(&report::table(&phases, &app.metrics, &emulator.counts()));
         if !self.once {
-            say(&report::invitation(gateway, &app.admin, emulator.address()));
+            print_out(&report::invitation(gateway, &app.admin, emulator.address()));
             stop.wait().await;
         }
         app.stop().await;
@@ -82,7 +82,7 @@ impl Demo {
     }
 }
 
-/// The gateway's usual settings but for the origin, and for ports that may be taken.
+/// Returns the default settings, except for the origin and for ports that may be taken.
 fn settings(origin: SocketAddr) -> anyhow::Result<Loaded> {
     let flags = [
         format!("listen.address={}", usual(8080)),
@@ -91,7 +91,7 @@ fn settings(origin: SocketAddr) -> anyhow::Result<Loaded> {
         "upstream.allow_http=true".to_owned(),
         "credentials.source=env".to_owned(),
         "api.writes=true".to_owned(),
-        // A slow machine shall see the whole demo, not the deadline that SDKs need.
+        // On a slow machine the gang start takes longer than the deadline that SDKs need.
         "api.wait=30s".to_owned(),
         "shutdown.lame_duck=0s".to_owned(),
         "shutdown.drain=2s".to_owned(),
@@ -110,7 +110,7 @@ fn environment() -> Environment {
     .into()
 }
 
-/// The usual port where it is free, else any.
+/// Returns the usual port where it is free, else port 0 for any.
 fn usual(port: u16) -> SocketAddr {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     if TcpListener::bind(address).is_ok() {

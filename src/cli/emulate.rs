@@ -1,4 +1,4 @@
-//! `emulate`: the origin emulator alone.
+//! `emulate`: the emulated origin alone, for tests of clients and for rehearsals of an outage.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use serde_json::json;
 
 use super::serve::{StopSignal, write_whole};
-use super::{block_on, say};
+use super::{block_on, print_out};
 use crate::app::raise_file_limit;
 use crate::emulator::{Emulator, Fault, Script, Settings, Store};
 use crate::observability::logging;
@@ -18,31 +18,31 @@ use crate::units::HumanDuration;
 
 #[derive(Debug, Args)]
 pub(super) struct Emulate {
-    /// IP address and port; port 0 takes a free one.
+    /// IP address and port to listen on; port 0 takes a free one.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9100")]
     listen: SocketAddr,
-    /// How many images to make up.
+    /// Number of images to generate.
     #[arg(long, value_name = "N", default_value_t = 200)]
     images: usize,
-    /// The only access key it knows.
+    /// Access key id that it accepts; any other is refused.
     #[arg(long, value_name = "ID", default_value = "emulator-key")]
     access_key_id: String,
-    /// File with that key's secret; else the secret is "emulator-secret".
+    /// File with the key's secret [default secret: emulator-secret].
     #[arg(long, value_name = "FILE")]
     access_key_secret_file: Option<PathBuf>,
-    /// File with the security token it asks for.
+    /// File with the security token that requests must carry [default: none].
     #[arg(long, value_name = "FILE")]
     security_token_file: Option<PathBuf>,
-    /// Added to each answer.
+    /// Delay of each response, such as 40ms.
     #[arg(long, value_name = "DURATION", default_value = "0s")]
     latency: HumanDuration,
-    /// Requests a second before it throttles.
+    /// Requests a second beyond which it throttles [default: no limit].
     #[arg(long, value_name = "N")]
     quota: Option<u32>,
-    /// Faults to play, in TOML; POST /emulator/faults changes them.
+    /// File with faults to inject, in TOML; POST /emulator/faults changes them.
     #[arg(long, value_name = "FILE")]
     faults: Option<PathBuf>,
-    /// Write the address that is listened on to this file, as JSON, once it is.
+    /// File to write the bound address to, as JSON.
     #[arg(long, value_name = "FILE")]
     ports_file: Option<PathBuf>,
 }
@@ -92,7 +92,7 @@ impl Emulate {
             write_whole(path, &ports.to_string())
                 .with_context(|| format!("cannot write {}", path.display()))?;
         }
-        say(&format!(
+        print_out(&format!(
             "The origin emulator listens on http://{address} with {} images, such as {}.\n\
              It verifies the signature of every request by {}. Try:\n\n  \
              curl -s http://{address}/emulator/counts\n  curl -s 'http://{address}/emulator/images?limit=5'\n",

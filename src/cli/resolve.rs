@@ -1,4 +1,4 @@
-//! `resolve`: many images of a running gateway in one go, as a prewarm or to see whether all are there.
+//! `resolve`: resolves many images in one request, to fill a gateway's cache or to see whether all exist.
 
 mod ids;
 mod request;
@@ -12,7 +12,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use super::{ConfigArgs, EXIT_USAGE, block_on, complain};
+use super::{ConfigArgs, EXIT_USAGE, block_on, print_error};
 use crate::credentials::Environment;
 use crate::gateway::ResolveConfig;
 use ids::read_ids;
@@ -21,42 +21,41 @@ use target::{CredentialArgs, Target};
 
 #[derive(Debug, Args)]
 pub(super) struct Resolve {
-    /// File with one image id on each line; - for standard input. Blank lines, and what follows a #, are
-    /// skipped.
+    /// File with one image id on each line, or - for standard input. Blank lines and comments after # are skipped.
     file: String,
     #[command(flatten)]
     target: Target,
     #[command(flatten)]
     sign_in: CredentialArgs,
-    /// Each image with its labels.
+    /// Fetch each image with its labels.
     #[arg(long)]
     verbose: bool,
-    /// Print what became of each image as a line of JSON, the image in it, and no summary.
+    /// Print the result of each image, the image included, as a line of JSON; no summary.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     config: ConfigArgs,
 }
 
-/// What became of the images so far.
+/// Counts of the results so far, and the lines to print.
 #[derive(Debug, Default)]
 struct ResolveReport {
     found: usize,
     missing: usize,
     failed: usize,
-    /// A line for each that was not found.
+    /// One line for each image that was not found.
     text: String,
 }
 
 impl Resolve {
-    /// Exits with 0 when every image was found, with 1 when one is missing or failed, and with 2 when
-    /// the ids, the arguments or the gateway are no good.
+    /// Returns exit code 0 when every image was found, 1 when one is missing or failed, and 2 when ids or arguments
+    /// are malformed or the gateway gave no whole response.
     pub(super) fn run(self, environment: &Environment) -> ExitCode {
         match self.report(environment) {
             Ok(report) if report.missing + report.failed == 0 => ExitCode::SUCCESS,
             Ok(_) => ExitCode::FAILURE,
             Err(error) => {
-                complain(&format!("{error:#}"));
+                print_error(&format!("{error:#}"));
                 ExitCode::from(EXIT_USAGE)
             }
         }
@@ -119,7 +118,7 @@ impl ResolveReport {
             code.unwrap_or("?"),
             message.unwrap_or("")
         );
-        // What comes from elsewhere moves no cursor.
+        // Texts of the response must not move the terminal's cursor or change its colours.
         self.text
             .extend(told.chars().map(|c| if c.is_control() { ' ' } else { c }));
         self.text.push('\n');
@@ -148,7 +147,7 @@ fn print(text: &[u8]) -> anyhow::Result<()> {
     written.context("cannot write to standard output")
 }
 
-/// On a terminal; nowhere else.
+/// Creates a progress bar, which is hidden unless standard error is a terminal.
 fn bar(images: usize) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();

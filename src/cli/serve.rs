@@ -1,4 +1,4 @@
-//! `serve`: the gateway, until it is told to stop.
+//! `serve`: runs the gateway until a signal stops it, and reports its state to systemd.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -23,7 +23,7 @@ use crate::server::inherited;
 pub(super) struct Serve {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Write the addresses that are listened on to this file, as JSON, once they are.
+    /// File to write the bound addresses to, as JSON, once the gateway accepts connections.
     #[arg(long, value_name = "FILE")]
     ports_file: Option<PathBuf>,
 }
@@ -49,7 +49,7 @@ async fn serve(
 ) -> anyhow::Result<ExitCode> {
     let mut stop = StopSignal::listen()?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let inherited = inherited().context("cannot use the socket that was passed on")?;
+    let inherited = inherited().context("cannot use the socket that systemd passed on")?;
     let sockets = Sockets::bind(&loaded.settings, inherited)?;
     sockets.announce(loaded);
     forbid_core_dumps();
@@ -74,26 +74,26 @@ async fn serve(
     tell_systemd(&[NotifyState::Stopping]);
     tokio::select! {
         () = app.stop() => {}
-        () = stop.wait() => tracing::warn!("told twice: stopping at once"),
+        () = stop.wait() => tracing::warn!("second signal: stopping at once"),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Where there is no systemd that wants to know, nothing is said.
+/// Reports a state to systemd; without `NOTIFY_SOCKET` this does nothing.
 fn tell_systemd(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(%error, "systemd could not be told");
+        tracing::warn!(%error, "the state could not be reported to systemd");
     }
 }
 
-/// SIGTERM, as Kubernetes and systemd send it, or SIGINT, as Ctrl-C does.
+/// Signals that stop the process: SIGTERM, from Kubernetes and systemd, and SIGINT, from Ctrl-C.
 pub(super) struct StopSignal {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
 }
 
 impl StopSignal {
-    /// From here on the signals no longer end the process by themselves.
+    /// Begins to handle the signals, which from here on no longer end the process by themselves.
     pub(super) fn listen() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -109,9 +109,8 @@ impl StopSignal {
     }
 }
 
-/// Writes a file that is complete whenever it can be seen. A pipe or a terminal is written to directly.
-/// No symbolic link is followed: whoever may write to the folder must not choose which file the gateway
-/// overwrites.
+/// Writes a file so that a reader never sees half of it. A pipe or a terminal is written to directly. Symbolic links
+/// are not followed: a user who may write to the folder must not choose which file the gateway overwrites.
 ///
 /// # Errors
 /// When `path` is a symbolic link, or cannot be written.
@@ -134,11 +133,11 @@ pub(super) fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
     }
 }
 
-/// Puts a new file in place of `path` by renaming, which follows no link either.
+/// Replaces the file at `path` by renaming a new one over it, which follows no link either.
 fn replace(path: &Path, text: &str) -> std::io::Result<()> {
     let mut draft = path.as_os_str().to_owned();
     draft.push(".draft");
-    // Left over from a start that was cut short, or put there by somebody else.
+    // Left by a start that was cut short, or a link that somebody else put there.
     match std::fs::remove_file(&draft) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}

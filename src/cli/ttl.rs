@@ -1,11 +1,11 @@
-//! `ttl`: how long an image with these times would be kept, and why.
+//! `ttl`: computes and explains how long an image with given times stays fresh.
 
 use std::process::ExitCode;
 
 use clap::Args;
 use jiff::Timestamp;
 
-use super::{ConfigArgs, say};
+use super::{ConfigArgs, print_out};
 use crate::api::parse_timestamp;
 use crate::cache::explain::Explanation;
 use crate::cache::freshness::{Directives, Evidence};
@@ -14,22 +14,22 @@ use crate::units::HumanDuration;
 
 #[derive(Debug, Args)]
 pub(super) struct Ttl {
-    /// GmtModifiedTime, such as 2021-01-21T17:12:35.232Z.
+    /// GmtModifiedTime of the image, such as 2021-01-21T17:12:35.232Z.
     #[arg(long, value_name = "TIME")]
     modified: Option<String>,
-    /// GmtCreateTime.
+    /// GmtCreateTime of the image.
     #[arg(long, value_name = "TIME")]
     created: Option<String>,
-    /// When the origin answers; now, if not given.
+    /// Date of the origin's response [default: now].
     #[arg(long, value_name = "TIME")]
     date: Option<String>,
-    /// For the variant with labels.
+    /// Compute it for the response with labels (Verbose=true), which is kept for less long.
     #[arg(long)]
     verbose: bool,
-    /// The origin's Cache-Control.
+    /// Cache-Control of the origin's response.
     #[arg(long, value_name = "DIRECTIVES", default_value = "")]
     cache_control: String,
-    /// The random draw for jitter, from 0 up to 1; 0 gives the longest ttl.
+    /// Random draw for the jitter, from 0 up to but not 1; 0 gives the longest ttl.
     #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
     draw: f64,
     #[command(flatten)]
@@ -65,7 +65,7 @@ impl Ttl {
             stale_if_error,
             text,
         } = Explanation::new(&policy, &evidence);
-        Ok(say(&format!(
+        Ok(print_out(&format!(
             "ttl                     {}\nbase                    {}\nsource                  {}\nceiling                 {}\n\
              stale while revalidate  {}\nstale if error          {}\n\n{text}\n",
             HumanDuration(decision.ttl),

@@ -1,4 +1,4 @@
-//! What the demo did, for a person to read.
+//! Results of the demo as text.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -11,11 +11,11 @@ use crate::observability::metrics::{Metrics, SHORTEST, quantile};
 use crate::observability::outcome::Outcome;
 use crate::server::Address;
 
-/// The phases, then the outcomes with their latency inside the gateway.
+/// Prints a table of the phases, then one of the outcomes with their latency inside the gateway.
 pub(super) fn table(phases: &[PhaseResult], metrics: &Metrics, origin: &Counts) -> String {
     let mut text = format!(
         "{:<46} {:>9} {:>15} {:>9}\n",
-        "what", "requests", "upstream calls", "seconds"
+        "phase", "requests", "upstream calls", "seconds"
     );
     // Writing to a String cannot fail.
     for PhaseResult {
@@ -34,7 +34,7 @@ pub(super) fn table(phases: &[PhaseResult], metrics: &Metrics, origin: &Counts) 
     let _ = writeln!(
         text,
         "\n{:<46} {:>9} {:>15} {:>9}",
-        "how they were answered", "requests", "p50", "p99"
+        "outcome", "requests", "p50", "p99"
     );
     let counts = metrics.requests(Some(Action::GetImage));
     for (outcome, histogram) in metrics.latencies() {
@@ -58,7 +58,7 @@ pub(super) fn table(phases: &[PhaseResult], metrics: &Metrics, origin: &Counts) 
     let all: u64 = counts.iter().sum();
     let _ = writeln!(
         text,
-        "\n{:.2} % were answered without a call of their own. The origin verified {} signatures and refused {}.",
+        "\n{:.2} % were answered without an upstream call of their own. The origin verified {} signatures and refused {}.",
         from_memory as f64 * 100.0 / all.max(1) as f64,
         origin.requests,
         origin.rejected.values().sum::<u64>(),
@@ -66,7 +66,7 @@ pub(super) fn table(phases: &[PhaseResult], metrics: &Metrics, origin: &Counts) 
     text
 }
 
-/// What to try while the demo stays up.
+/// Prints commands to try while the demo stays up.
 pub(super) fn invitation(gateway: SocketAddr, admin: &Address, origin: SocketAddr) -> String {
     let image = Store::id(1);
     format!(
@@ -82,7 +82,7 @@ pub(super) fn invitation(gateway: SocketAddr, admin: &Address, origin: SocketAdd
     )
 }
 
-/// Rounded up to the shortest time that is told apart.
+/// Formats a latency; one below the histogram's first bucket is printed as less than that.
 fn short(seconds: f64) -> String {
     if seconds < SHORTEST {
         format!("< {:.0?}", Duration::from_secs_f64(SHORTEST))

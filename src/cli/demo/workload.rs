@@ -1,4 +1,4 @@
-//! The demo's load: a gang start, steady traffic, a changed image.
+//! Workload of the demo: a gang start, steady traffic, and a changed image.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -17,16 +17,16 @@ use tokio::time::timeout;
 
 use crate::emulator::{Emulator, Store};
 
-/// Clients of the gang start, all at once.
+/// Clients of the gang start, which all connect at once.
 pub(super) const GANG: u32 = 2_000;
-/// Images they ask for.
+/// Distinct images that the clients request.
 const IMAGES: usize = 50;
-/// Connections of the steady traffic, and requests on each.
+/// Connections of the steady traffic, and requests on each of them.
 const STEADY: (u32, u32) = (32, 1_500);
-/// No single step takes longer on any machine that works.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Longest time of one phase; beyond it something is broken.
+const PHASE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What a phase did.
+/// Measurements of one phase.
 pub(super) struct PhaseResult {
     pub(super) name: &'static str,
     pub(super) requests: u64,
@@ -82,7 +82,7 @@ impl<'a> Workload<'a> {
         work: impl Future<Output = anyhow::Result<()>>,
     ) -> anyhow::Result<PhaseResult> {
         let (calls, started) = (self.emulator.counts().requests, Instant::now());
-        timeout(PATIENCE, work)
+        timeout(PHASE_TIMEOUT, work)
             .await
             .with_context(|| format!("{name}: not done within a minute"))??;
         let upstream_calls = self.emulator.counts().requests - calls;
@@ -98,7 +98,7 @@ impl<'a> Workload<'a> {
         format!("/api/v1/images/{}", self.images[number as usize % IMAGES])
     }
 
-    /// Each client opens its own connection, as Python's async SDK does.
+    /// Sends one request from each client, on a connection of its own, as Python's async SDK does.
     async fn gang_start(&self) -> anyhow::Result<()> {
         let bar = bar("gang start", GANG.into());
         let mut clients = JoinSet::new();
@@ -145,7 +145,8 @@ impl<'a> Workload<'a> {
         Ok(())
     }
 
-    /// The old answer serves on until it is told to look again; then the new one does.
+    /// Changes an image at the origin: the cached response is served until a request with `no-cache` fetches the new
+    /// one.
     async fn changed_image(&self) -> anyhow::Result<()> {
         let image = self.images.first().context("there are images")?;
         let changed = self
@@ -153,7 +154,7 @@ impl<'a> Workload<'a> {
             .store()
             .touch(image)
             .map_err(|_| anyhow::anyhow!("the emulator lost an image"))?;
-        // The origin is asked anew for one image at most once a second.
+        // A forced refresh within a second of the last fetch would be answered from the cache.
         tokio::time::sleep(Duration::from_millis(1_100)).await;
         let mut client = LoadClient::connect(self.gateway).await?;
         let target = self.target(0);
@@ -168,7 +169,7 @@ impl<'a> Workload<'a> {
     }
 }
 
-/// One connection to the gateway.
+/// Keep-alive connection to the gateway.
 struct LoadClient {
     sender: SendRequest<Empty<Bytes>>,
     host: String,

@@ -1,4 +1,4 @@
-//! The ids of a file, each line's own.
+//! Reads image ids from a file, one on each line.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -7,13 +7,13 @@ use anyhow::ensure;
 
 use crate::api::ImageId;
 
-/// Bad lines that are told; beyond that it is another kind of file.
+/// Malformed lines that are printed; with more of them it is probably another kind of file.
 const MAX_REPORTED: usize = 20;
 
-/// Reads the ids, each once, at the place where it came first.
+/// Reads the ids in order, without repetitions, comments and blank lines.
 ///
 /// # Errors
-/// When a line is no id, each by its number; when there is none at all.
+/// When lines are malformed, each with its number, or when there is no id at all.
 pub(super) fn read_ids(text: &str) -> anyhow::Result<Vec<&str>> {
     let (mut ids, mut known) = (Vec::new(), HashSet::new());
     let (mut bad, mut told) = (0, String::new());

@@ -1,4 +1,4 @@
-//! One Resolve over a connection of its own, read line by line.
+//! One Resolve request on a connection of its own, whose response is read line by line as it comes.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ use crate::response::NDJSON;
 use crate::signing::{self, UnsignedRequest};
 use crate::transport;
 
-/// What became of one image.
+/// Result of one image: one line of the response.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct ImageResult<'a> {
@@ -41,7 +41,7 @@ pub(super) struct ImageResult<'a> {
     pub(super) message: Option<Cow<'a, str>>,
 }
 
-/// The line that ends the answer.
+/// Last line of the response, which proves that it is whole.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Totals {
@@ -50,7 +50,7 @@ struct Totals {
     failed: usize,
 }
 
-/// An error in the API's shape.
+/// Error response in the API's shape.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 struct ErrorFields {
@@ -62,20 +62,21 @@ trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
-/// Time for the connection, the handshake included, and for the answer's head.
+/// Time for the connection, the TLS handshake included.
 const CONNECT: Duration = Duration::from_secs(5);
+/// Time from the request to the head of the response, or to the whole of an error response.
 const HEAD: Duration = Duration::from_secs(60);
-/// Time between two lines: longer than resolve.deadline may be.
+/// Time between two lines: longer than `resolve.deadline` may be, after which the gateway itself gives up.
 const LINE: Duration = Duration::from_secs(660);
-/// No line is longer.
+/// Bytes of the longest line that is read, with room for the largest image.
 const MAX_LINE: usize = 256 << 20;
-/// No refusal is longer.
+/// Bytes of the longest error response that is read.
 const MAX_REFUSAL: usize = 64 << 10;
 
-/// Asks, and hands on each image's line as it comes, as it is read and as it came.
+/// Sends the request, and calls `each` with the result of every image as it comes, parsed and as bytes.
 ///
 /// # Errors
-/// When there is no whole answer, or a refusal.
+/// When the gateway refuses the request, or its response breaks off or does not add up.
 pub(super) async fn resolve_images(
     server: &DataEndpoint,
     pass: Option<&ClientCredential>,
@@ -98,8 +99,8 @@ pub(super) async fn resolve_images(
             refused(head.status, body).await
         }
     };
-    // The connection's own future must run for the exchange to get anywhere, and ends before it when
-    // the gateway closes.
+    // The connection's own future must be polled for the exchange to make progress. When the gateway closes, it ends
+    // first, and the rest of the response is then read from what has arrived.
     let mut exchange = std::pin::pin!(exchange);
     tokio::select! {
         biased;
@@ -160,7 +161,7 @@ fn request(
     Ok(request.body(Full::new(body))?)
 }
 
-/// Reads to the line that adds up, which must agree with what came before it.
+/// Reads lines up to the totals, which must agree with the lines before them: a response that was cut off has none.
 async fn read(
     mut body: Incoming,
     mut each: impl FnMut(ImageResult<'_>, &[u8]) -> anyhow::Result<()>,
@@ -179,7 +180,7 @@ async fn read(
         else {
             continue;
         };
-        // Only what is new can end a line.
+        // Only the new bytes can end a line, so a long line is not searched again for each frame.
         let mut from = read.len();
         read.extend_from_slice(&data);
         ensure!(

@@ -1,4 +1,4 @@
-//! Which gateway is asked, and as whom.
+//! Gateway to send the request to, and the credential to send.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -15,64 +15,67 @@ use crate::signing::Credentials;
 
 #[derive(Debug, Args)]
 pub(super) struct Target {
-    /// The gateway's data port: an IP address and port, or unix:PATH; else as its settings say.
+    /// Data port of the gateway: an IP address and port, or unix:PATH [default: as in its settings].
     #[arg(long, value_name = "ADDR", conflicts_with = "url")]
     address: Option<String>,
-    /// The same as a URL, http:// or https://.
+    /// Data port as a URL, http:// or https://, without a path.
     #[arg(long, value_name = "URL")]
     url: Option<Uri>,
-    /// PEM file of roots to trust for https:// instead of the system's.
+    /// PEM file of root certificates to trust for https://, instead of the system's.
     #[arg(long, value_name = "FILE", requires = "url")]
     ca_file: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct CredentialArgs {
-    /// The key that the gateway's operator issued, where it lets in only who signs.
+    /// Access key id that the gateway's operator issued, where auth.mode is "required".
     #[arg(long, value_name = "ID", requires = "access_key_secret_file")]
     access_key_id: Option<String>,
     /// File with the key's secret.
     #[arg(long, value_name = "FILE", requires = "access_key_id")]
     access_key_secret_file: Option<PathBuf>,
-    /// File with the token that goes with the key, if it has one.
+    /// File with the security token of the key, if it has one.
     #[arg(long, value_name = "FILE", requires = "access_key_id")]
     security_token_file: Option<PathBuf>,
-    /// File with a bearer token, instead of a key.
+    /// File with a bearer token to send instead of a signature.
     #[arg(long, value_name = "FILE", conflicts_with = "access_key_id")]
     bearer_file: Option<PathBuf>,
 }
 
-/// A gateway's data port.
+/// Data port of a gateway, as the command connects to it.
 #[derive(Debug)]
 pub(super) struct DataEndpoint {
     pub(super) place: EndpointAddress,
-    /// What it is called in `Host`.
+    /// Value of the `Host` header, which the signature covers.
     pub(super) host: String,
     pub(super) tls: Option<TlsEndpoint>,
 }
 
-/// Where to connect.
+/// Address to connect to.
 #[derive(Debug)]
 pub(super) enum EndpointAddress {
     Tcp(String, u16),
     Unix(PathBuf),
 }
 
-/// Whose certificate it must show, and who may have issued it.
+/// Name that the certificate must have, and the roots that may have issued it.
 #[derive(Debug)]
 pub(super) struct TlsEndpoint {
     pub(super) name: String,
     pub(super) ca_file: Option<String>,
 }
 
-/// What is shown at the door. It has no `Debug`: it holds secrets.
+/// Credential of the client. It does not implement `Debug`, since it holds secrets.
 pub(super) enum ClientCredential {
     Key(Credentials),
     Bearer(SecretString),
 }
 
 impl Target {
-    /// The gateway that is meant.
+    /// Returns the gateway that the arguments, or else the settings, select.
+    ///
+    /// # Errors
+    /// When the address is malformed, or the settings have TLS: a certificate needs a name, so `--url`.
     pub(super) fn server(
         &self,
         settings: anyhow::Result<Settings>,
@@ -142,7 +145,7 @@ impl DataEndpoint {
         }
     }
 
-    /// Whether nobody on the way can read along.
+    /// Tells whether the connection is private: a Unix socket, loopback or TLS.
     fn is_private(&self) -> bool {
         match &self.place {
             EndpointAddress::Unix(_) => true,
@@ -164,7 +167,10 @@ impl fmt::Display for DataEndpoint {
 }
 
 impl CredentialArgs {
-    /// What is shown to this gateway, if anything.
+    /// Reads the credential from its files; `None` where no argument names one.
+    ///
+    /// # Errors
+    /// When a file cannot be read or is empty, or a bearer token would cross the network in the clear.
     pub(super) fn read(&self, server: &DataEndpoint) -> anyhow::Result<Option<ClientCredential>> {
         if let Some(file) = &self.bearer_file {
             ensure!(
