@@ -26,12 +26,14 @@ const CLIENTS: usize = 16;
 const LOAD: Duration = Duration::from_secs(10);
 
 /// One kind of failure.
-struct Trouble {
-    name: &'static str,
-    faults: Vec<Fault>,
-    clock: SignedDuration,
+pub(crate) struct Trouble {
+    pub(crate) name: &'static str,
+    pub(crate) faults: Vec<Fault>,
+    pub(crate) clock: SignedDuration,
+    /// Conditions that the log reports, each as an episode.
+    pub(crate) logged: Logged,
     /// The origin answers nevertheless.
-    harmless: bool,
+    pub(crate) harmless: bool,
     /// Most calls that may reach the origin.
     calls: u64,
     /// Cached images that may be lost: refused before the refusals count against the credential.
@@ -52,15 +54,23 @@ struct Seen {
     calls: u64,
 }
 
-fn always(name: &'static str, kind: FaultKind, calls: u64) -> Trouble {
-    trouble(name, vec![Fault::always(kind)], calls)
+/// Conditions of the log, as its lines name them.
+type Logged = &'static [&'static str];
+const FAILS: Logged = &["origin_fails", "breaker_open"];
+const UNREACHABLE: Logged = &["origin_unreachable", "breaker_open"];
+const THROTTLES: Logged = &["origin_throttles", "breaker_open"];
+const REFUSED: Logged = &["credential_refused", "breaker_open"];
+
+fn always(name: &'static str, kind: FaultKind, calls: u64, logged: Logged) -> Trouble {
+    trouble(name, vec![Fault::always(kind)], calls, logged)
 }
 
-fn trouble(name: &'static str, faults: Vec<Fault>, calls: u64) -> Trouble {
+fn trouble(name: &'static str, faults: Vec<Fault>, calls: u64, logged: Logged) -> Trouble {
     Trouble {
         name,
         faults,
         clock: SignedDuration::ZERO,
+        logged,
         harmless: false,
         calls,
         lost: 0,
@@ -83,7 +93,7 @@ fn flapping() -> Vec<Fault> {
     (1..40).map(fault).collect()
 }
 
-fn troubles() -> Vec<Trouble> {
+pub(crate) fn troubles() -> Vec<Trouble> {
     // Failures in a row open the breaker: then one probe goes each time its pause is over.
     const HELD: u64 = 40;
     // Each of these answers is final, so each request may cost a call.
@@ -98,33 +108,49 @@ fn troubles() -> Vec<Trouble> {
     let not_permitted = |name, code| Trouble {
         lost: 2,
         load: HELD_LOAD + LOADED as u64,
-        ..always(name, refusal(403, code), HELD + ROUNDS as u64)
+        ..always(name, refusal(403, code), HELD + ROUNDS as u64, REFUSED)
     };
     vec![
-        harmless(trouble("none", Vec::new(), EACH)),
-        harmless(always("gzip nobody asked for", FaultKind::Gzip, EACH)),
+        harmless(trouble("none", Vec::new(), EACH, &[])),
+        harmless(always("gzip nobody asked for", FaultKind::Gzip, EACH, &[])),
         harmless(Trouble {
             clock: SignedDuration::from_mins(20),
-            ..trouble("clock 20 min off", Vec::new(), EACH + 20)
+            ..trouble("clock 20 min off", Vec::new(), EACH + 20, &["clock_wrong"])
         }),
         Trouble {
             load: EACH_LOAD,
-            ..trouble("flapping", flapping(), EACH * 2)
+            ..trouble("flapping", flapping(), EACH * 2, FAILS)
         },
-        always("closed without a word", FaultKind::CloseBefore, HELD),
-        always("closed mid-body", FaultKind::CloseMidBody, HELD),
-        always("silent", FaultKind::Stall(FaultKind::STALL), HELD),
+        always(
+            "closed without a word",
+            FaultKind::CloseBefore,
+            HELD,
+            UNREACHABLE,
+        ),
+        always(
+            "closed mid-body",
+            FaultKind::CloseMidBody,
+            HELD,
+            UNREACHABLE,
+        ),
+        always(
+            "silent",
+            FaultKind::Stall(FaultKind::STALL),
+            HELD,
+            UNREACHABLE,
+        ),
         always(
             "slower than the deadline",
             FaultKind::Latency(Duration::from_millis(400)),
             HELD,
+            UNREACHABLE,
         ),
-        always("500", refusal(500, "InternalError"), HELD),
-        always("503", refusal(503, "ServiceUnavailable"), HELD),
-        always("garbage", FaultKind::Garbage, HELD),
-        always("truncated", FaultKind::Truncated, HELD),
-        always("empty", FaultKind::Empty, HELD),
-        always("not an object", FaultKind::NotObject, HELD),
+        always("500", refusal(500, "InternalError"), HELD, FAILS),
+        always("503", refusal(503, "ServiceUnavailable"), HELD, FAILS),
+        always("garbage", FaultKind::Garbage, HELD, FAILS),
+        always("truncated", FaultKind::Truncated, HELD, FAILS),
+        always("empty", FaultKind::Empty, HELD, FAILS),
+        always("not an object", FaultKind::NotObject, HELD, FAILS),
         Trouble {
             // A probe whenever the time is over that the origin names.
             load: HELD_LOAD + 5 * LOAD.as_secs(),
@@ -132,27 +158,35 @@ fn troubles() -> Vec<Trouble> {
                 "throttled, 200 ms",
                 throttle(Some(Duration::from_millis(200))),
                 HELD,
+                THROTTLES,
             )
         },
-        always("throttled, no time named", throttle(None), HELD),
+        always("throttled, no time named", throttle(None), HELD, THROTTLES),
         always(
             "credential expired",
             refusal(400, "InvalidSecurityToken.Expired"),
             HELD,
+            REFUSED,
         ),
-        always("wrong secret", refusal(400, "SignatureDoesNotMatch"), HELD),
+        always(
+            "wrong secret",
+            refusal(400, "SignatureDoesNotMatch"),
+            HELD,
+            REFUSED,
+        ),
         not_permitted("Forbidden.RAM", "Forbidden.RAM"),
         not_permitted("NoPermission", "NoPermission"),
-        always("a proxy's 403 page", page_of_a_proxy(403), HELD),
+        always("a proxy's 403 page", page_of_a_proxy(403), HELD, FAILS),
         always(
-            "an error told with 200",
+            "an error reported with 200",
             refusal(200, "InternalError"),
             HELD,
+            FAILS,
         ),
         Trouble {
             // Five complaints about each image, and then its own pause.
             load: 8 * LOADED as u64 + HELD_LOAD,
-            ..always("overdue account", refusal(400, "OverdueAccount"), EACH)
+            ..always("overdue account", refusal(400, "OverdueAccount"), EACH, &[])
         },
     ]
 }
@@ -303,7 +337,7 @@ async fn known_images_are_answered_through_every_trouble_within_the_budget() {
             } = seen;
             let name = trouble.name;
             writeln!(table, "{name:<26} {fresh:>6} {stale:>6} {failed:>7} {new_found:>10} {new_failed:>11} {calls:>15} {load:>30}").unwrap();
-            let told = if trouble.harmless {
+            let reported = if trouble.harmless {
                 new_failed == 0
             } else {
                 stale > 0
@@ -312,7 +346,7 @@ async fn known_images_are_answered_through_every_trouble_within_the_budget() {
             let may_fail = trouble.lost * ROUNDS;
             if failed > may_fail
                 || wrong > 0
-                || !told
+                || !reported
                 || fresh + stale + failed != ASKED
                 || !is_bounded
             {

@@ -1,16 +1,26 @@
 //! Log lines of each condition: one when it begins, one when it ends, and few in between.
 
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use http::Method;
-use pai_image_gateway::emulator::{Fault, FaultKind, Store};
+use pai_image_gateway::emulator::Store;
 use serde_json::Value;
 
+use crate::outage::{Trouble, troubles};
 use crate::process::{origin, serving};
-use crate::support::{Process, address, ask, eventually, path, refusal, throttle};
+use crate::support::{Process, address, ask, eventually, path};
 
 /// Lines that one condition may write within a minute.
 const MOST: usize = 10;
+const KNOWN: usize = 10;
+/// Images requested while the failure lasts, the cached ones among them.
+const IMAGES: usize = 50;
+const REQUESTS: usize = 150;
+const PAUSE: Duration = Duration::from_millis(10);
+const ENDED_WITHIN: Duration = Duration::from_secs(100);
 
 /// The lines of the log that belong to an episode.
 fn episodes(process: &Process) -> Vec<Value> {
@@ -22,81 +32,130 @@ fn episodes(process: &Process) -> Vec<Value> {
     lines.filter(|line| line["condition"].is_string()).collect()
 }
 
-fn begins(line: &Value, condition: &str) -> bool {
-    line["condition"] == condition && line["remedy"].is_string()
+fn begins(line: &Value) -> bool {
+    line["remedy"].is_string()
 }
 
-fn ends(line: &Value, condition: &str) -> bool {
-    line["condition"] == condition && line["lasted_seconds"].is_u64() && line["count"].is_u64()
+fn ends(line: &Value) -> bool {
+    line["lasted_seconds"].is_u64() && line["count"].is_u64()
 }
 
-/// Makes the origin fail in this way for a hundred requests, then answer again.
-async fn trouble(kind: FaultKind, condition: &str) {
+/// Conditions and subjects of one kind of line.
+fn subjects(lines: &[Value], is: impl Fn(&Value) -> bool) -> Vec<(String, String)> {
+    let text = |line: &Value, name: &str| line[name].as_str().unwrap_or_default().to_owned();
+    let found = lines.iter().filter(|line| is(line));
+    found
+        .map(|line| (text(line, "condition"), text(line, "subject")))
+        .collect()
+}
+
+/// Lines of the log about one failure, from before its begin to after its end.
+struct Reported {
+    began: Vec<(String, String)>,
+    ended: Vec<(String, String)>,
+    /// Number of lines at WARN and above, of every kind.
+    lines: usize,
+}
+
+impl Reported {
+    /// Compares: each condition of `expected`, and no other, begins once and ends once.
+    fn is_right(&self, expected: &[&str]) -> bool {
+        let conditions: BTreeSet<_> = self.began.iter().map(|(name, _)| name.as_str()).collect();
+        let sorted = |lines: &[(String, String)]| {
+            let mut lines = lines.to_vec();
+            lines.sort();
+            lines
+        };
+        let began = sorted(&self.began);
+        let once = began.iter().collect::<BTreeSet<_>>().len() == began.len();
+        conditions == expected.iter().copied().collect()
+            && once
+            && began == sorted(&self.ended)
+            && self.lines <= MOST
+    }
+}
+
+/// Runs a gateway into a failure of its origin and out of it.
+async fn endure(trouble: &Trouble) -> Reported {
     let emulator = origin().await;
-    let (process, ports) =
-        serving(&emulator, &["log.format=json", "upstream.breaker_pause=1s"]).await;
+    // Short, where the origin does not answer; long, where a busy machine would be late.
+    let (attempt, deadline) = if trouble.harmless {
+        ("5s", "10s")
+    } else {
+        ("200ms", "600ms")
+    };
+    let timeouts = [
+        format!("upstream.attempt_timeout={attempt}"),
+        format!("upstream.deadline={deadline}"),
+    ];
+    let settings = [
+        "log.format=json",
+        "freshness.min=100ms",
+        "freshness.max=100ms",
+        timeouts[0].as_str(),
+        timeouts[1].as_str(),
+        "upstream.breaker_pause=200ms",
+        "upstream.breaker_max_pause=400ms",
+    ];
+    let (process, ports) = serving(&emulator, &settings).await;
     let data = address(&ports, "listen");
     let get = async |index: usize| {
         let answer = ask(&data, Method::GET, &path(&Store::id(index)), &[], "").await;
         answer.status.as_u16()
     };
-    assert_eq!(get(0).await, 200);
-    assert!(episodes(&process).is_empty(), "nothing is wrong yet");
-    emulator.script(vec![Fault::always(kind)]);
-    for index in 1..=100 {
-        assert_ne!(get(index).await, 200);
+    for index in 0..KNOWN {
+        eventually("it is known", async || get(index).await == 200).await;
     }
-    eventually("the log says that it began", async || {
-        episodes(&process)
-            .iter()
-            .any(|line| begins(line, condition))
-    })
-    .await;
+    emulator.set_clock_offset(trouble.clock);
+    emulator.script(trouble.faults.clone());
+    for index in 0..REQUESTS {
+        get(index % IMAGES).await;
+        tokio::time::sleep(PAUSE).await;
+    }
     emulator.script(Vec::new());
-    eventually("the log says that it ended", async || {
-        get(1).await;
-        get(fastrand::usize(2..100)).await;
-        episodes(&process).iter().any(|line| ends(line, condition))
-    })
-    .await;
+    let over = async {
+        loop {
+            get(fastrand::usize(0..IMAGES)).await;
+            let lines = episodes(&process);
+            if subjects(&lines, begins).len() == subjects(&lines, ends).len() {
+                return;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    // A trouble that nothing ends is over when it has not occurred for a minute.
+    let _ended = tokio::time::timeout(ENDED_WITHIN, over).await;
     let lines = episodes(&process);
-    assert!(lines.len() <= MOST, "{lines:#?}");
-    let begun = lines.iter().filter(|line| begins(line, condition));
-    let subjects: Vec<_> = begun
-        .map(|line| line["subject"].as_str().unwrap())
-        .collect();
-    assert!(!subjects.is_empty());
-    for subject in &subjects {
-        let same = subjects.iter().filter(|other| *other == subject);
-        assert_eq!(same.count(), 1, "{lines:#?}");
+    let log = process.output("stderr");
+    let warned = |line: &&str| line.contains("\"WARN\"") || line.contains("\"ERROR\"");
+    Reported {
+        began: subjects(&lines, begins),
+        ended: subjects(&lines, ends),
+        lines: log.lines().filter(warned).count(),
     }
 }
 
-#[tokio::test]
-async fn errors_of_the_origin_are_reported_as_one_episode() {
-    trouble(refusal(503, "ServiceUnavailable"), "origin_fails").await;
-}
-
-#[tokio::test]
-async fn throttles_are_reported_as_one_episode() {
-    trouble(throttle(Some(Duration::from_secs(1))), "origin_throttles").await;
-}
-
-#[tokio::test]
-async fn an_unreachable_origin_is_reported_as_one_episode() {
-    trouble(FaultKind::CloseBefore, "origin_unreachable").await;
-}
-
-#[tokio::test]
-async fn a_refused_credential_is_reported_as_one_episode() {
-    trouble(
-        refusal(403, "InvalidAccessKeyId.Inactive"),
-        "credential_refused",
-    )
-    .await;
-}
-
-#[tokio::test]
-async fn a_breaker_that_opens_and_closes_is_reported() {
-    trouble(refusal(503, "ServiceUnavailable"), "breaker_open").await;
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_trouble_is_reported_once_when_it_begins_and_once_when_it_ends() {
+    let mut wrong = String::new();
+    let troubles = troubles();
+    for (trouble, reported) in troubles
+        .iter()
+        .zip(join_all(troubles.iter().map(endure)).await)
+    {
+        if !reported.is_right(trouble.logged) {
+            let Reported {
+                began,
+                ended,
+                lines,
+            } = reported;
+            let (name, expected) = (trouble.name, trouble.logged);
+            writeln!(
+                wrong,
+                "{name}: expected {expected:?}, began {began:?}, ended {ended:?}, {lines} lines"
+            )
+            .unwrap();
+        }
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
 }
