@@ -35,6 +35,7 @@ use tokio::runtime::Handle;
 
 use crate::api::Malformed;
 use crate::auth::Authenticator;
+use crate::body::Body;
 use crate::cache::Cache;
 use crate::credentials::CredentialProvider;
 use crate::observability::audit::Audit;
@@ -42,7 +43,6 @@ use crate::observability::logging::Condition;
 use crate::observability::metrics::{Encoding, Exposition, Metrics};
 use crate::observability::top_images::TopImages;
 use crate::peer::Peer;
-use crate::response::Body;
 use crate::server::{Address, Service};
 use crate::shared_cache::SharedCache;
 use crate::upstream::{Upstream, UpstreamError};

@@ -49,6 +49,7 @@ use crate::api::{Action, Call, ImageKey, Malformed, Operation, RouteError};
 use crate::auth::{
     Authenticated, Authenticator, BodyProof, Hidden, Permission, Principal, Visible, WriteProof,
 };
+use crate::body::{Body, Budget};
 use crate::cache::{Cache, freshness};
 use crate::observability::access_log::Access;
 use crate::observability::audit::{AccessRecord, Audit};
@@ -57,8 +58,8 @@ use crate::observability::outcome::Outcome;
 use crate::observability::top_images::TopImages;
 use crate::observability::traces::{Step, Trace, Traces};
 use crate::peer::Peer;
-use crate::response::{self, Answer, Body, Budget, CacheStatus, Error};
-use crate::server::Service;
+use crate::response::{self, Answer, CacheStatus, Error};
+use crate::server::{Service, Unauthenticated};
 use crate::shared_cache::SharedCache;
 use crate::units::{ByteSize, HumanDuration};
 use crate::upstream::{Upstream, UpstreamError};
@@ -240,7 +241,7 @@ impl Gateway {
         }
         let mut response = answer.into_response(id.to_header(), std::mem::take(&mut head.headers));
         if principal.is_none() {
-            response.extensions_mut().insert(response::Unauthenticated);
+            response.extensions_mut().insert(Unauthenticated);
         }
         response
     }
@@ -289,7 +290,7 @@ impl Gateway {
         context
             .principal
             .try_acquire_request()
-            .map_err(Error::OverBudget)?;
+            .map_err(Error::RateLimited)?;
         let call = call.map_err(Error::RouteError)?;
         self.permits(&call, context.principal)?;
         match &call.operation {
@@ -317,7 +318,7 @@ impl Gateway {
     /// What may be asked at all, before anything is looked at.
     fn permits(&self, call: &Call, principal: &Principal) -> Result<(), Error> {
         if call.operation.is_write() && !self.config.writes {
-            Err(Error::WritesOff)
+            Err(Error::WritesDisabled)
         } else if principal.may(Permission::of(&call.operation, &call.query)) {
             Ok(())
         } else {
@@ -409,7 +410,7 @@ impl Gateway {
 
     /// That there is no such image, for who may not be told more.
     fn unseen(&self, outcome: Outcome) -> Error {
-        Error::Unseen {
+        Error::ImageNotFound {
             outcome,
             code: self.not_found_code.clone(),
         }
@@ -448,7 +449,7 @@ impl Service for Gateway {
         }
         let mut response = answer.into_response(id.to_header(), std::mem::take(&mut head.headers));
         if sender.is_none() {
-            response.extensions_mut().insert(response::Unauthenticated);
+            response.extensions_mut().insert(Unauthenticated);
         }
         response
     }

@@ -8,6 +8,7 @@
 pub mod admin;
 pub mod app;
 pub mod auth;
+pub mod body;
 mod bounded_read;
 pub mod breaker;
 pub mod cache;

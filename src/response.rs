@@ -1,18 +1,13 @@
 //! What goes back to a client: the only place that picks statuses, codes and headers.
 
-mod body;
-mod budget;
 mod cache_status;
 mod error;
-mod resolved;
+mod resolve_result;
 mod seconds;
 
-pub(crate) use body::NDJSON;
-pub use body::{Body, BrokenOff, Gone, Lines, Writer, lines};
-pub use budget::{Budget, Charge, SMALL};
 pub use cache_status::CacheStatus;
 pub use error::Error;
-pub use resolved::{Resolved, Tally};
+pub use resolve_result::{ResolveCounts, ResolveResult};
 
 use std::time::Duration;
 
@@ -21,6 +16,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 use crate::api::{ErrorBody, OriginError};
 use crate::auth::Visible;
+use crate::body::Body;
 use crate::cache::{Negative, Parent};
 use crate::observability::outcome::Outcome;
 use crate::transport::Reply;
@@ -80,7 +76,7 @@ impl Answer {
             headers.insert(AGE, AGES.header(seconds));
         }
         if let Some(status) = self.cache_status {
-            headers.insert(CACHE_STATUS, status.after(self.parent.as_deref()));
+            headers.insert(CACHE_STATUS, status.with_parent(self.parent.as_deref()));
         }
         if let Some(id) = self.origin_request_id {
             headers.insert(X_ACS_REQUEST_ID, id);
@@ -98,11 +94,6 @@ impl Answer {
         response
     }
 }
-
-/// Extension of a response to a request whose sender did not sign in where that is required: the
-/// listener grants its connection less.
-#[derive(Debug, Clone, Copy)]
-pub struct Unauthenticated;
 
 /// Answers with an image from memory.
 #[must_use]
@@ -133,7 +124,7 @@ pub fn negative(
 
 /// Hands on what the origin answered, with its own 2xx status.
 #[must_use]
-pub fn passed(reply: Reply) -> Answer {
+pub fn passthrough(reply: Reply) -> Answer {
     let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::OK);
     Answer {
         cache_status: Some(CacheStatus::Bypass),
@@ -144,15 +135,15 @@ pub fn passed(reply: Reply) -> Answer {
 
 /// Says that there is no such image: the one template for an image that is not there, that the origin
 /// does not show, and that this client may not see. Nothing in it tells which.
-fn unseen(outcome: Outcome, code: &str, request_id: &str, host: &str) -> Answer {
+fn image_not_found(outcome: Outcome, code: &str, request_id: &str, host: &str) -> Answer {
     let body = ErrorBody {
         request_id,
         host_id: host,
         code,
-        message: UNSEEN,
+        message: IMAGE_NOT_FOUND,
     };
     Answer {
-        cache_status: Some(CacheStatus::Untold),
+        cache_status: Some(CacheStatus::Undisclosed),
         ..Answer::new(outcome, StatusCode::NOT_FOUND, body.to_json())
     }
 }
@@ -166,8 +157,8 @@ pub fn resolved(body: impl Into<Body>, outcome: Outcome) -> Answer {
 /// Answers with an error in the API's shape. `request_id` is the gateway's own.
 #[must_use]
 pub fn failure(error: &Error, request_id: &str, host: &str) -> Answer {
-    if let Error::Unseen { outcome, code } = error {
-        return unseen(*outcome, code, request_id, host);
+    if let Error::ImageNotFound { outcome, code } = error {
+        return image_not_found(*outcome, code, request_id, host);
     }
     if let Error::Origin(error) | Error::Upstream(UpstreamError::Refused(error)) = error {
         return origin_error(error, request_id, host, Outcome::Passthrough);
@@ -216,7 +207,7 @@ fn origin_error(error: &OriginError, ours: &str, host: &str, outcome: Outcome) -
 }
 
 /// What is said of an image that is not shown, whatever the reason.
-const UNSEEN: &str = "The specified image does not exist.";
+const IMAGE_NOT_FOUND: &str = "The specified image does not exist.";
 /// Texts of `Age`.
 static AGES: Seconds = Seconds::new("");
 

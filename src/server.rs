@@ -1,16 +1,16 @@
 //! The data port: accepting connections, and closing them without losing a request.
 
+mod connection_slots;
 mod framing;
 mod guard;
 mod http2;
 mod listener;
-mod places;
-mod stall;
 mod tls;
+mod write_timeout;
 
-pub use listener::{Address, BindError, Bound, bind, bind_tcp, inherited};
-pub use places::Policy;
-pub use tls::{BadFile, BadFiles, Config as TlsConfig, Tls, read as read_tls};
+pub use connection_slots::EvictionPolicy;
+pub use listener::{Address, BindError, BoundSocket, bind, bind_tcp, inherited};
+pub use tls::{Config as TlsConfig, Tls, TlsFileError, TlsFileErrors, read as read_tls};
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -35,15 +35,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api::Malformed;
+use crate::body::{Body, Budget};
 use crate::observability::logging::Condition;
 use crate::observability::metrics::{Handshake, ListenerMetrics};
 use crate::peer::Peer;
-use crate::response::{Body, Budget, Unauthenticated};
 use crate::units::{ByteSize, HumanDuration};
-use guard::{BodyLength, Guard, Limits, Phase, Room};
-use listener::Stream;
-use places::{Place, Places};
-use tls::Unshaken;
+use connection_slots::{ConnectionSlot, ConnectionSlots};
+use guard::{BodyLength, BufferLimits, ConnectionPhase, Guard, TimeLimits};
+use listener::SocketStream;
+use tls::HandshakeError;
 
 /// The `[listen]` settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -128,12 +128,17 @@ pub trait Service: Send + Sync + 'static {
     }
 }
 
-/// Bounds that a server shares with others, or that depend on more than its settings.
+/// Response extension of a service that requires authentication, set on the answer to a request without any.
+/// The server keeps such a connection first in line for eviction and bounds its unread responses.
+#[derive(Debug, Clone, Copy)]
+pub struct Unauthenticated;
+
+/// ServerBounds that a server shares with others, or that depend on more than its settings.
 #[derive(Debug)]
-pub struct Bounds {
+pub struct ServerBounds {
     /// Which connection makes room.
-    pub policy: Policy,
-    /// Room for responses that clients have not taken.
+    pub policy: EvictionPolicy,
+    /// BufferLimits for responses that clients have not taken.
     pub budget: Budget,
 }
 
@@ -145,7 +150,7 @@ pub struct Server<S> {
     tls: Option<Arc<Tls>>,
     metrics: ListenerMetrics,
     connections: TaskTracker,
-    places: Arc<Places>,
+    slots: Arc<ConnectionSlots>,
     budget: Budget,
     streams: Arc<Semaphore>,
     refusals: Arc<Semaphore>,
@@ -157,7 +162,7 @@ pub struct Server<S> {
 /// Refusals written at once; beyond that a connection is closed without a word.
 const MAX_REFUSALS: usize = 64;
 /// How long busy clients get to hear `Connection: close` before idle connections are closed.
-const LAST_WORD: Duration = Duration::from_secs(1);
+const CLOSE_NOTICE: Duration = Duration::from_secs(1);
 /// Bytes of a response that TLS holds for a client that takes none: one record.
 const TLS_BUFFER: usize = 16 << 10;
 /// Pause after an accept that failed, as it does while there are no file descriptors left.
@@ -173,8 +178,8 @@ impl<S: Service> Server<S> {
         metrics: ListenerMetrics,
     ) -> Arc<Self> {
         let budget = Budget::new(config.max_buffered);
-        let bounds = Bounds {
-            policy: Policy::Refuse,
+        let bounds = ServerBounds {
+            policy: EvictionPolicy::RefuseNew,
             budget,
         };
         Self::bounded(service, config, tls, metrics, bounds)
@@ -187,9 +192,9 @@ impl<S: Service> Server<S> {
         config: Config,
         tls: Option<Arc<Tls>>,
         metrics: ListenerMetrics,
-        Bounds { policy, budget }: Bounds,
+        ServerBounds { policy, budget }: ServerBounds,
     ) -> Arc<Self> {
-        let places = Places::new(config.max_connections as usize, policy);
+        let slots = ConnectionSlots::new(config.max_connections as usize, policy);
         let streams = Arc::new(Semaphore::new(config.max_streams as usize));
         Arc::new(Self {
             service,
@@ -197,7 +202,7 @@ impl<S: Service> Server<S> {
             tls,
             metrics,
             connections: TaskTracker::new(),
-            places,
+            slots,
             budget,
             streams,
             refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
@@ -208,7 +213,7 @@ impl<S: Service> Server<S> {
     }
 
     /// Accepts until `stop`. Nothing here waits for a client, so that the next is never kept waiting.
-    pub async fn accept(self: Arc<Self>, bound: Bound, stop: CancellationToken) {
+    pub async fn accept(self: Arc<Self>, bound: BoundSocket, stop: CancellationToken) {
         while let Some(accepted) = stop.run_until_cancelled(bound.accept()).await {
             let (stream, peer) = match accepted {
                 Ok(accepted) => {
@@ -228,31 +233,39 @@ impl<S: Service> Server<S> {
                 }
             };
             let server = Arc::clone(&self);
-            match self.places.take(&peer, &self.close, Instant::now()) {
-                Some(place) => self.connections.spawn(server.serve(stream, peer, place)),
+            match self.slots.take(&peer, &self.close, Instant::now()) {
+                Some(slot) => self.connections.spawn(server.serve(stream, peer, slot)),
                 None => self.connections.spawn(server.refuse(stream)),
             };
         }
     }
 
-    async fn serve(self: Arc<Self>, stream: Stream, peer: Peer, place: Place) {
+    async fn serve(self: Arc<Self>, stream: SocketStream, peer: Peer, slot: ConnectionSlot) {
         self.metrics.open.inc();
-        let _open = Open(&self.metrics.open);
+        let _open = OpenConnectionGauge(&self.metrics.open);
         match &self.tls {
-            None => self.http1(stream, &peer, &place).await,
+            None => self.http1(stream, &peer, &slot).await,
             // Boxed, so that a plain connection's task does not grow by what TLS needs.
-            Some(tls) => Box::pin(self.encrypted(tls, stream, peer, place)).await,
+            Some(tls) => Box::pin(self.serve_tls(tls, stream, peer, slot)).await,
         }
     }
 
-    async fn encrypted(self: &Arc<Self>, tls: &Tls, stream: Stream, mut peer: Peer, place: Place) {
-        let shaking = self.end_of(&place).run_until_cancelled(tls.accept(stream));
+    async fn serve_tls(
+        self: &Arc<Self>,
+        tls: &Tls,
+        stream: SocketStream,
+        mut peer: Peer,
+        slot: ConnectionSlot,
+    ) {
+        let shaking = self
+            .close_token(&slot)
+            .run_until_cancelled(tls.accept(stream));
         let Some(shaken) = shaking.await else {
             return;
         };
         let mut stream = match shaken {
             Ok(stream) => stream,
-            Err(why) => return self.unshaken(&why, &peer),
+            Err(why) => return self.handshake_failed(&why, &peer),
         };
         self.metrics.shook_hands(Handshake::Ok);
         let (_, session) = stream.get_mut();
@@ -260,9 +273,9 @@ impl<S: Service> Server<S> {
         peer.encrypted = true;
         peer.names = tls::client_names(session);
         if session.alpn_protocol() == Some(b"h2") {
-            self.http2(stream, peer, place).await;
+            self.http2(stream, peer, slot).await;
         } else {
-            self.http1(stream, &peer, &place).await;
+            self.http1(stream, &peer, &slot).await;
         }
     }
 
@@ -272,24 +285,29 @@ impl<S: Service> Server<S> {
     }
 
     /// Cancelled when this connection must end.
-    fn end_of<'a>(&'a self, place: &'a Place) -> &'a CancellationToken {
-        place.leave().unwrap_or(&self.close)
+    fn close_token<'a>(&'a self, slot: &'a ConnectionSlot) -> &'a CancellationToken {
+        slot.close_token().unwrap_or(&self.close)
     }
 
-    async fn http1(&self, stream: impl AsyncRead + AsyncWrite + Unpin, peer: &Peer, place: &Place) {
-        let limits = Limits {
+    async fn http1(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin,
+        peer: &Peer,
+        slot: &ConnectionSlot,
+    ) {
+        let limits = TimeLimits {
             head: self.config.head_timeout.0,
             idle: self.config.idle_timeout.0,
             write: self.write_limit(),
         };
         let most = usize::try_from(self.config.max_buffered_per_connection.0);
-        let room = Room {
+        let room = BufferLimits {
             budget: self.budget.clone(),
             most: most.unwrap_or(usize::MAX),
         };
         let guard = Guard::new(stream, limits, room);
         let phase = guard.phase();
-        let service = service_fn(|request| self.answer(request, peer, place, &phase));
+        let service = service_fn(|request| self.answer(request, peer, slot, &phase));
         let connection = http1::Builder::new()
             .max_buf_size(usize::try_from(self.config.max_head.0).unwrap_or(usize::MAX))
             // The guard does both time-outs, without a timer for each request.
@@ -301,8 +319,8 @@ impl<S: Service> Server<S> {
         let served = tokio::select! {
             biased;
             served = connection.as_mut() => served,
-            () = self.end_of(place).cancelled() => {
-                if place.is_evicted() {
+            () = self.close_token(slot).cancelled() => {
+                if slot.is_evicted() {
                     return;
                 }
                 connection.as_mut().graceful_shutdown();
@@ -310,14 +328,14 @@ impl<S: Service> Server<S> {
             }
         };
         if phase.was_tls_hello() {
-            self.tell_of_tls(peer);
+            self.report_tls_hello(peer);
         } else if let Err(error) = served {
             tracing::debug!(%error, "a connection ended early");
         }
     }
 
     /// Counts a handshake without a connection, and reports it.
-    fn unshaken(&self, why: &Unshaken, peer: &Peer) {
+    fn handshake_failed(&self, why: &HandshakeError, peer: &Peer) {
         self.metrics.shook_hands(why.result());
         match why.condition() {
             None => tracing::debug!(%why, "a TLS handshake did not end"),
@@ -330,7 +348,7 @@ impl<S: Service> Server<S> {
         }
     }
 
-    fn tell_of_tls(&self, peer: &Peer) {
+    fn report_tls_hello(&self, peer: &Peer) {
         let ListenerMetrics {
             conditions, name, ..
         } = &self.metrics;
@@ -338,7 +356,7 @@ impl<S: Service> Server<S> {
     }
 
     /// The service's answer, and whether the request's head was refused.
-    async fn checked(&self, request: Request<Incoming>, peer: &Peer) -> (Response<Body>, bool) {
+    async fn respond(&self, request: Request<Incoming>, peer: &Peer) -> (Response<Body>, bool) {
         match framing::check(&request) {
             Ok(()) => (self.service.answer(request, peer).await, false),
             Err(why) => (self.service.refuse(request.into_parts().0, why, peer), true),
@@ -349,13 +367,13 @@ impl<S: Service> Server<S> {
         &self,
         request: Request<Incoming>,
         peer: &Peer,
-        place: &Place,
-        phase: &Phase,
+        slot: &ConnectionSlot,
+        phase: &ConnectionPhase,
     ) -> Result<Response<Body>, Infallible> {
         phase.request_begins(length_of(request.body()));
-        place.request_begins();
-        let (mut response, is_refused) = self.checked(request, peer).await;
-        place.request_ends(is_let_in(&response));
+        slot.request_begins();
+        let (mut response, is_refused) = self.respond(request, peer).await;
+        slot.request_ends(is_authenticated(&response));
         if is_refused || self.closing.load(Ordering::Relaxed) {
             response
                 .headers_mut()
@@ -368,14 +386,14 @@ impl<S: Service> Server<S> {
                 phase.request_ends();
             }
             // Until its lines are made, the connection does not idle.
-            Body::Lines(lines) => lines.hold(phase.serving()),
+            Body::Lines(lines) => lines.retain(phase.serving()),
         }
         Ok(response)
     }
 
     /// Answers a connection beyond the limit in the API's shape, without reading it. A handshake for
     /// that would be more work than an answer: a TLS client finds it closed.
-    async fn refuse(self: Arc<Self>, mut stream: Stream) {
+    async fn refuse(self: Arc<Self>, mut stream: SocketStream) {
         self.metrics.refused.inc();
         let ListenerMetrics {
             conditions, name, ..
@@ -387,7 +405,7 @@ impl<S: Service> Server<S> {
         let Ok(_permit) = self.refusals.try_acquire() else {
             return;
         };
-        let written = timeout(LAST_WORD, async {
+        let written = timeout(CLOSE_NOTICE, async {
             stream.write_all(OVERLOADED.as_bytes()).await?;
             stream.shutdown().await
         });
@@ -403,14 +421,18 @@ impl<S: Service> Server<S> {
         self.closing.store(true, Ordering::Relaxed);
         self.goaway.cancel();
         self.connections.close();
-        if timeout(LAST_WORD.min(deadline), self.connections.wait())
+        if timeout(CLOSE_NOTICE.min(deadline), self.connections.wait())
             .await
             .is_ok()
         {
             return 0;
         }
         self.close.cancel();
-        let drained = timeout(deadline.saturating_sub(LAST_WORD), self.connections.wait()).await;
+        let drained = timeout(
+            deadline.saturating_sub(CLOSE_NOTICE),
+            self.connections.wait(),
+        )
+        .await;
         if drained.is_ok() {
             0
         } else {
@@ -420,9 +442,9 @@ impl<S: Service> Server<S> {
 }
 
 /// Counts a connection as open for as long as it lives.
-struct Open<'a>(&'a IntGauge);
+struct OpenConnectionGauge<'a>(&'a IntGauge);
 
-impl Drop for Open<'_> {
+impl Drop for OpenConnectionGauge<'_> {
     fn drop(&mut self) {
         self.0.dec();
     }
@@ -437,7 +459,7 @@ fn length_of(body: &Incoming) -> BodyLength {
 }
 
 /// Whether the request's sender was let in, as far as the service asks that.
-fn is_let_in(response: &Response<Body>) -> bool {
+fn is_authenticated(response: &Response<Body>) -> bool {
     response.extensions().get::<Unauthenticated>().is_none()
 }
 

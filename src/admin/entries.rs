@@ -9,9 +9,9 @@ use tokio::time::Instant;
 
 use super::{Admin, as_json, problem};
 use crate::api::{ImageId, ImageKey};
+use crate::body::Body;
 use crate::cache::explain::{Explanation, wall};
 use crate::cache::{Entry, Freshness, LookupResult, Negative, NegativeKind, Policy};
-use crate::response::Body;
 
 impl Admin {
     pub(super) fn entries(&self, id: &str) -> Response<Body> {

@@ -9,7 +9,7 @@ use http::header::{
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use super::{Admin, method_not_allowed, text};
-use crate::response::Body;
+use crate::body::Body;
 
 /// One file of the page.
 pub(super) struct Asset {

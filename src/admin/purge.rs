@@ -12,10 +12,10 @@ use tokio::time::timeout;
 
 use super::{Admin, as_json, problem};
 use crate::api::ImageId;
+use crate::body::Body;
 use crate::cache::{PurgeMode, PurgeTarget};
 use crate::observability::audit::PurgeRecord;
 use crate::peer::Peer;
-use crate::response::Body;
 use crate::shared_cache;
 
 /// Longest order read.

@@ -4,7 +4,7 @@ use std::io;
 
 use crate::auth::InvalidClients;
 use crate::observability::traces::BadTraces;
-use crate::server::{Address, BadFiles, BindError};
+use crate::server::{Address, BindError, TlsFileErrors};
 use crate::transport::BuildError;
 use crate::upstream::InvalidOrigin;
 
@@ -36,7 +36,7 @@ pub enum StartError {
     Audit(io::Error),
     /// A certificate, key or CA file cannot be used.
     #[error(transparent)]
-    Tls(#[from] BadFiles),
+    Tls(#[from] TlsFileErrors),
     /// The inherited socket can be reached from other machines, and no client would have to authenticate.
     #[error(
         "{0} was passed on to listen on, where others than this machine can reach it, and auth.mode is \"none\": \

@@ -10,11 +10,11 @@ use super::parts::Parts;
 use super::sockets::Sockets;
 use crate::admin::Observe;
 use crate::auth::Mode;
+use crate::body::Budget;
 use crate::config::Settings;
 use crate::gateway::Gateway;
 use crate::observability::metrics::ListenerMetrics;
-use crate::response::Budget;
-use crate::server::{self, Bound, Bounds, Policy, Server, Service};
+use crate::server::{self, BoundSocket, EvictionPolicy, Server, ServerBounds, Service};
 use crate::units::HumanDuration;
 
 /// Listeners that accept connections.
@@ -48,10 +48,10 @@ impl Listeners {
         let admin = parts.admin(sockets.listening());
         let mut config = settings.listen.clone();
         config.max_connections = max_connections.unwrap_or(config.max_connections);
-        let bounds = Bounds {
+        let bounds = ServerBounds {
             policy: match settings.auth.mode {
-                Mode::None => Policy::Refuse,
-                Mode::Required => Policy::Share,
+                Mode::None => EvictionPolicy::RefuseNew,
+                Mode::Required => EvictionPolicy::OldestUnauthenticated,
             },
             budget: parts.budget.clone(),
         };
@@ -79,7 +79,7 @@ impl Listeners {
 fn serve_secondary<S: Service>(
     background: &Background,
     service: Arc<S>,
-    bound: Bound,
+    bound: BoundSocket,
     metrics: ListenerMetrics,
 ) {
     let config = server::Config {
@@ -87,8 +87,8 @@ fn serve_secondary<S: Service>(
         idle_timeout: SECONDARY_IDLE,
         ..server::Config::default()
     };
-    let bounds = Bounds {
-        policy: Policy::Idlest,
+    let bounds = ServerBounds {
+        policy: EvictionPolicy::LongestIdle,
         budget: Budget::new(config.max_buffered),
     };
     let server = Server::bounded(service, config, None, metrics, bounds);

@@ -15,7 +15,7 @@ use crate::credentials::Environment;
 use crate::observability::logging::Level;
 use crate::observability::metrics::Metrics;
 use crate::reload::{FileWatcher, ReloadScheduler};
-use crate::server::{BadFiles, Tls};
+use crate::server::{Tls, TlsFileErrors};
 use crate::upstream::UpstreamError;
 
 /// Loads the certificate and key of the data port, and watches their files. `None` where TLS is off.
@@ -26,7 +26,7 @@ pub(super) async fn tls(
     settings: &Settings,
     metrics: &Arc<Metrics>,
     reload: &mut ReloadScheduler,
-) -> Result<Option<Arc<Tls>>, BadFiles> {
+) -> Result<Option<Arc<Tls>>, TlsFileErrors> {
     let files = settings.listen.tls.clone();
     let watcher = FileWatcher::begin("tls", move || files.files()).await;
     let tls = Tls::load(&settings.listen.tls)?;

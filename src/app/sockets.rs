@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 use super::StartError;
 use crate::auth::Mode;
 use crate::config::{Loaded, Settings};
-use crate::server::{Address, Bound, bind};
+use crate::server::{Address, BoundSocket, bind};
 use crate::upstream::Origin;
 
-/// Bound sockets of the three listeners. They accept nothing until the gateway serves them.
+/// BoundSocket sockets of the three listeners. They accept nothing until the gateway serves them.
 pub struct Sockets {
-    pub(super) data: Bound,
-    pub(super) admin: Bound,
-    pub(super) observe: Option<Bound>,
+    pub(super) data: BoundSocket,
+    pub(super) admin: BoundSocket,
+    pub(super) observe: Option<BoundSocket>,
     is_inherited: bool,
 }
 
@@ -23,7 +23,7 @@ impl Sockets {
     /// # Errors
     /// [`StartError`] for an address that is malformed, taken or not this machine's, and for an inherited socket
     /// that would be open to everybody.
-    pub fn bind(settings: &Settings, data: Option<Bound>) -> Result<Self, StartError> {
+    pub fn bind(settings: &Settings, data: Option<BoundSocket>) -> Result<Self, StartError> {
         let is_inherited = data.is_some();
         let backlog = settings.listen.backlog;
         let data = match data {
@@ -94,7 +94,7 @@ impl Sockets {
         listening(
             self.data.address(),
             self.admin.address(),
-            self.observe.as_ref().map(Bound::address),
+            self.observe.as_ref().map(BoundSocket::address),
         )
     }
 }
@@ -109,14 +109,18 @@ pub(super) fn listening(data: &Address, admin: &Address, observe: Option<&Addres
 
 /// Refuses an inherited socket that other machines can reach while `auth.mode` is `none`. The settings' own address
 /// is checked with the settings; this one is known only now.
-fn refuse_public(data: Bound, settings: &Settings) -> Result<Bound, StartError> {
+fn refuse_public(data: BoundSocket, settings: &Settings) -> Result<BoundSocket, StartError> {
     if settings.auth.mode == Mode::None && !data.address().is_local() {
         return Err(StartError::Open(data.address().clone()));
     }
     Ok(data)
 }
 
-fn bind_as(setting: &'static str, address: &Address, backlog: u32) -> Result<Bound, StartError> {
+fn bind_as(
+    setting: &'static str,
+    address: &Address,
+    backlog: u32,
+) -> Result<BoundSocket, StartError> {
     bind(address, backlog).map_err(|cause| StartError::Bind { setting, cause })
 }
 

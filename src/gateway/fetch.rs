@@ -163,7 +163,7 @@ impl Gateway {
         deadline: Instant,
     ) -> Result<M::Output, Error> {
         let shown = self.show(landed, context, render, how);
-        if matches!(shown, Err(Error::Unseen { .. })) {
+        if matches!(shown, Err(Error::ImageNotFound { .. })) {
             sleep_until((context.at + landed.took()).min(deadline)).await;
         }
         shown
@@ -223,10 +223,10 @@ impl Gateway {
     ) -> Result<M::Output, Error> {
         let now = Instant::now();
         let LookupResult::Image(entry, freshness) = self.parts.cache.look_up(key, now) else {
-            return Err(Error::OverBudget(wait));
+            return Err(Error::RateLimited(wait));
         };
         let seen = context.principal.authorize(&entry);
-        let seen = seen.map_err(|Hidden| Error::OverBudget(wait))?;
+        let seen = seen.map_err(|Hidden| Error::RateLimited(wait))?;
         let (outcome, status): (_, fn(i64) -> _) = match freshness {
             Freshness::Fresh => (Outcome::Hit, CacheStatus::Hit),
             _ => (Outcome::Stale, CacheStatus::OverBudget),
@@ -245,7 +245,7 @@ impl Gateway {
         took: Duration,
     ) -> Error {
         if let Err(wait) = render.charge(context.principal) {
-            return Error::OverBudget(wait);
+            return Error::RateLimited(wait);
         }
         let Ok(_waiting) = render.permit(self) else {
             return Error::Overloaded;

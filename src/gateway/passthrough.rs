@@ -41,7 +41,7 @@ impl Gateway {
         context
             .principal
             .try_acquire_miss()
-            .map_err(Error::OverBudget)?;
+            .map_err(Error::RateLimited)?;
         let answer = self
             .parts
             .upstream
@@ -57,7 +57,7 @@ impl Gateway {
         if let (Operation::ListImages, Some(grant)) = (&call.operation, grant) {
             search::check(&reply.body, grant)?;
         }
-        Ok(response::passed(reply))
+        Ok(response::passthrough(reply))
     }
 
     /// Passes a write on, in a task of its own: once begun it is finished and its image forgotten,
@@ -81,7 +81,7 @@ impl Gateway {
         context
             .principal
             .try_acquire_miss()
-            .map_err(Error::OverBudget)?;
+            .map_err(Error::RateLimited)?;
         if let Some(grant) = context.principal.grant() {
             match call.operation.image() {
                 Some(image) => self.authorize_current(image, grant, context).await?,
@@ -111,7 +111,7 @@ impl Gateway {
         });
         let answer = task.await.map_err(|_| Error::Internal)?;
         self.passed(answer, about_one, context)
-            .map(response::passed)
+            .map(response::passthrough)
     }
 
     /// What the origin answered; that it does not show the one image that was asked about is said as
@@ -177,7 +177,7 @@ impl Gateway {
             return Ok(());
         };
         match self.authorize_current(&image, grant, context).await {
-            Err(Error::Unseen { outcome, .. }) if outcome != Outcome::Denied => Ok(()),
+            Err(Error::ImageNotFound { outcome, .. }) if outcome != Outcome::Denied => Ok(()),
             judged => judged,
         }
     }

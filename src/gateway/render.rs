@@ -17,7 +17,7 @@ use crate::auth::{Principal, Visible};
 use crate::cache::Negative;
 use crate::observability::outcome::Outcome;
 use crate::priority::Priority;
-use crate::response::{self, Answer, CacheStatus, Error, Resolved};
+use crate::response::{self, Answer, CacheStatus, Error, ResolveResult};
 
 /// What differs.
 pub(super) trait Render {
@@ -114,14 +114,14 @@ impl Batch {
 }
 
 impl Render for Batch {
-    type Output = Resolved;
+    type Output = ResolveResult;
 
-    fn image(&self, seen: Visible<'_>, age: Duration, _: Outcome, _: CacheStatus) -> Resolved {
-        Resolved::found(seen, age, Instant::now())
+    fn image(&self, seen: Visible<'_>, age: Duration, _: Outcome, _: CacheStatus) -> ResolveResult {
+        ResolveResult::found(seen, age, Instant::now())
     }
 
-    fn negative(&self, negative: &Negative, _: Outcome, _: CacheStatus) -> Resolved {
-        Resolved::negative(negative, Instant::now())
+    fn negative(&self, negative: &Negative, _: Outcome, _: CacheStatus) -> ResolveResult {
+        ResolveResult::negative(negative, Instant::now())
     }
 
     /// Whoever waits for one image alone goes first.

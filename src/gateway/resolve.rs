@@ -26,11 +26,12 @@ use super::request_id::RequestId;
 use super::{BoxError, FetchContext, Gateway, RequestContext, panicked};
 use crate::api::{Action, ImageKey, ResolveRequest};
 use crate::auth::Principal;
+use crate::body::{Body, LineWriter, NDJSON, line_stream};
 use crate::observability::audit::AccessRecord;
 use crate::observability::outcome::Outcome;
 use crate::observability::traces::Trace;
 use crate::peer::Peer;
-use crate::response::{self, Answer, Error, NDJSON, Resolved, Tally, Writer};
+use crate::response::{self, Answer, Error, ResolveCounts, ResolveResult};
 use crate::units::{ByteSize, HumanDuration};
 use crate::upstream::UpstreamError;
 
@@ -87,7 +88,7 @@ struct ResolvedImages<'a> {
 }
 
 /// One image's way to its result.
-type ResolveFuture<'a> = Pin<Box<dyn Future<Output = (usize, Resolved)> + Send + 'a>>;
+type ResolveFuture<'a> = Pin<Box<dyn Future<Output = (usize, ResolveResult)> + Send + 'a>>;
 
 /// The first pause before an image is tried again; the next are twice as long each, up to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -140,7 +141,7 @@ impl Gateway {
         let (mut results, mut bytes) = (ResolvedImages::new(self, request, places), 0_usize);
         let mut known = Vec::with_capacity(request.wanted.keys().len());
         while let Some(result) = results.next().await {
-            bytes += result.1.room_taken();
+            bytes += result.1.max_len();
             if !charge.grow_to(bytes.next_multiple_of(STEP), budget) {
                 return Err(Error::Overloaded);
             }
@@ -151,8 +152,8 @@ impl Gateway {
         let known = images.zip(known.into_iter().map(|(_, resolved)| resolved));
         let known: Vec<_> = known.collect();
         let id = request.request_id.as_str();
-        let whole = Resolved::whole(id, &known, Instant::now());
-        let body = response::Body::charged(whole, charge);
+        let whole = ResolveResult::document(id, &known, Instant::now());
+        let body = Body::charged(whole, charge);
         Ok(response::resolved(body, outcome))
     }
 
@@ -164,7 +165,7 @@ impl Gateway {
         waiting: OwnedSemaphorePermit,
     ) -> Result<Answer, Error> {
         let gateway = self.me.upgrade().ok_or(Error::Internal)?;
-        let (writer, lines) = response::lines();
+        let (writer, lines) = line_stream();
         self.parts.tasks.spawn(async move {
             let _waiting = waiting;
             let written = gateway.write_lines(&request, places, writer);
@@ -175,7 +176,7 @@ impl Gateway {
                 Err(_) => panicked(&gateway.parts.metrics),
             }
         });
-        Ok(response::resolved(response::Body::Lines(lines), outcome))
+        Ok(response::resolved(Body::Lines(lines), outcome))
     }
 
     /// Writes a line for each image and one that adds them up; `None` when nobody takes them any more.
@@ -183,15 +184,15 @@ impl Gateway {
         &self,
         request: &ResolveJob,
         places: Vec<usize>,
-        to: Writer,
+        to: LineWriter,
     ) -> Option<()> {
         let mut results = ResolvedImages::new(self, request, places);
-        let mut tally = Tally::default();
+        let mut tally = ResolveCounts::default();
         loop {
             let result = tokio::select! {
                 biased;
                 result = results.next() => result,
-                () = to.gone() => return None,
+                () = to.closed() => return None,
             };
             let Some((place, resolved)) = result else {
                 break;
@@ -234,12 +235,12 @@ impl Gateway {
 
     /// What becomes of one image by the deadline. What is only kept waiting behind more urgent calls is
     /// tried again.
-    async fn resolve_one(&self, key: &ImageKey, request: &ResolveJob) -> Resolved {
+    async fn resolve_one(&self, key: &ImageKey, request: &ResolveJob) -> ResolveResult {
         let render = Batch::until(request.deadline);
         let mut pause = FIRST_PAUSE;
         loop {
             if Instant::now() >= request.deadline {
-                return Resolved::refused(&UpstreamError::Timeout.into());
+                return ResolveResult::from_error(&UpstreamError::Timeout.into());
             }
             let found = self.get_image(
                 key,
@@ -258,7 +259,7 @@ impl Gateway {
                     throttle.wait.unwrap_or_default().max(pause)
                 }
                 // Tokens come steadily, so the pause does not grow.
-                Error::OverBudget(wait) => {
+                Error::RateLimited(wait) => {
                     pause = FIRST_PAUSE / 2;
                     *wait
                 }
@@ -267,7 +268,7 @@ impl Gateway {
             // Half of it by chance, so that those who were refused together do not come together.
             let wait = wait + pause.mul_f64(fastrand::f64());
             if Instant::now() + wait >= request.deadline {
-                return Resolved::refused(&error);
+                return ResolveResult::from_error(&error);
             }
             sleep(wait).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -275,7 +276,7 @@ impl Gateway {
     }
 
     /// Says so of one image; a denial is written down as if the image had been asked for alone.
-    fn failed(&self, key: &ImageKey, error: &Error, request: &ResolveJob) -> Resolved {
+    fn failed(&self, key: &ImageKey, error: &Error, request: &ResolveJob) -> ResolveResult {
         if let (Some(audit), Outcome::Denied) = (self.audit(), error.outcome()) {
             audit.record(&AccessRecord {
                 client: request.principal.name(),
@@ -287,7 +288,7 @@ impl Gateway {
                 request_id: request.request_id.as_str(),
             });
         }
-        Resolved::refused(error)
+        ResolveResult::from_error(error)
     }
 }
 
@@ -304,7 +305,7 @@ impl ResolveJob {
 
 impl<'a> ResolvedImages<'a> {
     fn new(gateway: &'a Gateway, request: &'a ResolveJob, places: Vec<usize>) -> Self {
-        let room = Resolved::room(places.len(), gateway.resolve.max_answer.0);
+        let room = ResolveResult::capacity(places.len(), gateway.resolve.max_answer.0);
         Self {
             gateway,
             request,
@@ -315,7 +316,7 @@ impl<'a> ResolvedImages<'a> {
     }
 
     /// The next image of which it is known, by its place. Nothing is lost when this is dropped.
-    async fn next(&mut self) -> Option<(usize, Resolved)> {
+    async fn next(&mut self) -> Option<(usize, ResolveResult)> {
         while self.under_way.len() < self.gateway.resolve.concurrency as usize
             && let Some(place) = self.next.next()
         {
@@ -326,7 +327,7 @@ impl<'a> ResolvedImages<'a> {
             }));
         }
         let (place, resolved) = self.under_way.next().await?;
-        Some((place, resolved.within(&mut self.room)))
+        Some((place, resolved.fit_into(&mut self.room)))
     }
 }
 

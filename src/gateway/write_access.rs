@@ -32,7 +32,7 @@ impl Gateway {
     /// Lets on only who may see the image as it is now.
     ///
     /// # Errors
-    /// [`Error::Unseen`] for an image that is not there or may not be seen, alike in time and price.
+    /// [`Error::ImageNotFound`] for an image that is not there or may not be seen, alike in time and price.
     pub(super) async fn authorize_current(
         &self,
         image: &ImageId,

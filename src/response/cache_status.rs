@@ -27,14 +27,14 @@ pub enum CacheStatus {
     /// Not a matter for the cache.
     Bypass,
     /// Not to be told.
-    Untold,
+    Undisclosed,
 }
 
 impl CacheStatus {
     /// The header's value, behind what the parent said of its copy if it answered from memory: the cache that is
     /// nearest to the origin comes first (RFC 9211 §2).
     #[must_use]
-    pub fn after(self, parent: Option<&Parent>) -> HeaderValue {
+    pub fn with_parent(self, parent: Option<&Parent>) -> HeaderValue {
         let ours = self.to_header();
         let Some((left, parent)) = parent.and_then(|parent| Some((parent.left()?, parent))) else {
             return ours;
@@ -57,7 +57,7 @@ impl CacheStatus {
         };
         match self {
             Self::Hit(ttl) => match u64::try_from(ttl) {
-                Ok(seconds) => HITS.header(seconds),
+                Ok(seconds) => HIT_TTLS.header(seconds),
                 Err(_) => with_ttl(ttl, ""),
             },
             Self::Revalidating(ttl) => with_ttl(ttl, "; detail=revalidating"),
@@ -70,13 +70,13 @@ impl CacheStatus {
             Self::Forced => HeaderValue::from_static("pai-image-gateway; fwd=request; stored"),
             Self::Negative => HeaderValue::from_static("pai-image-gateway; hit; detail=not-found"),
             Self::Bypass => HeaderValue::from_static("pai-image-gateway; fwd=bypass"),
-            Self::Untold => HeaderValue::from_static("pai-image-gateway"),
+            Self::Undisclosed => HeaderValue::from_static("pai-image-gateway"),
         }
     }
 }
 
 /// A hit's, by what is left of its ttl.
-static HITS: Seconds = Seconds::new("pai-image-gateway; hit; ttl=");
+static HIT_TTLS: Seconds = Seconds::new("pai-image-gateway; hit; ttl=");
 
 #[cfg(test)]
 mod tests {
@@ -84,9 +84,10 @@ mod tests {
 
     #[test]
     fn a_parents_copy_is_told_before_ours() {
-        let after = |age, status: &str| CacheStatus::Stored.after(Some(&Parent::read(age, status)));
+        let after =
+            |age, status: &str| CacheStatus::Stored.with_parent(Some(&Parent::read(age, status)));
         let ours = "pai-image-gateway; fwd=uri-miss; stored";
-        assert_eq!(CacheStatus::Stored.after(None), ours);
+        assert_eq!(CacheStatus::Stored.with_parent(None), ours);
         assert_eq!(after("9", ours), ours);
         for parents in [
             "pai-image-gateway; hit; ttl=20",
@@ -127,7 +128,7 @@ mod tests {
             (CacheStatus::Hit(0), "pai-image-gateway; hit; ttl=0"),
             (CacheStatus::Hit(-1), "pai-image-gateway; hit; ttl=-1"),
             (CacheStatus::Bypass, "pai-image-gateway; fwd=bypass"),
-            (CacheStatus::Untold, "pai-image-gateway"),
+            (CacheStatus::Undisclosed, "pai-image-gateway"),
         ] {
             assert_eq!(status.to_header(), expected);
         }

@@ -29,17 +29,17 @@ pub enum Error {
     BodyTooSlow,
     /// Its sender was not let in.
     #[error("{0}")]
-    NotLetIn(#[from] AuthError),
+    AuthFailed(#[from] AuthError),
     /// Its sender may not ask this; why.
     #[error("{0}")]
     Forbidden(&'static str),
     /// Its sender has used up its budget; how long until there is more.
     #[error("Request was denied due to user flow control.")]
-    OverBudget(Duration),
+    RateLimited(Duration),
     /// There is no such image, or none that its sender may see. Nobody is told which: the outcome is
     /// for the operator, the code is `upstream.not_found_code`.
     #[error("the image does not exist")]
-    Unseen {
+    ImageNotFound {
         /// How it was found out.
         outcome: Outcome,
         /// What an image that is not there is called.
@@ -47,7 +47,7 @@ pub enum Error {
     },
     /// `api.writes` is off.
     #[error("this gateway passes no writes on; its operator can set api.writes = true")]
-    WritesOff,
+    WritesDisabled,
     /// Too many requests wait already.
     #[error("too many requests are waiting")]
     Overloaded,
@@ -86,16 +86,16 @@ impl Error {
     #[must_use]
     pub const fn outcome(&self) -> Outcome {
         match self {
-            Self::NotLetIn(AuthError::NotRecorded) => Outcome::Error,
+            Self::AuthFailed(AuthError::NotRecorded) => Outcome::Error,
             Self::RouteError(_)
             | Self::Malformed(_)
             | Self::BodyTooLong(_)
             | Self::BodyTooSlow
-            | Self::NotLetIn(_)
-            | Self::OverBudget(_)
+            | Self::AuthFailed(_)
+            | Self::RateLimited(_)
             | Self::Overloaded => Outcome::Rejected,
-            Self::WritesOff | Self::Forbidden(_) => Outcome::Denied,
-            Self::Unseen { outcome, .. } => *outcome,
+            Self::WritesDisabled | Self::Forbidden(_) => Outcome::Denied,
+            Self::ImageNotFound { outcome, .. } => *outcome,
             Self::Origin(_) | Self::Upstream(UpstreamError::Refused(_)) => Outcome::Passthrough,
             Self::NotCached | Self::Loop(_) | Self::Upstream(_) | Self::Internal => Outcome::Error,
         }
@@ -148,12 +148,12 @@ impl Error {
             }
             Self::BodyTooLong(_) => plain(StatusCode::PAYLOAD_TOO_LARGE, "InvalidParameter"),
             Self::BodyTooSlow => plain(StatusCode::REQUEST_TIMEOUT, "InvalidParameter"),
-            Self::WritesOff | Self::Forbidden(_) => {
+            Self::WritesDisabled | Self::Forbidden(_) => {
                 plain(StatusCode::FORBIDDEN, "Gateway.Forbidden")
             }
-            Self::OverBudget(wait) => throttled(Some(*wait)),
-            Self::Overloaded | Self::NotLetIn(AuthError::NoncesFull) => throttled(None),
-            Self::NotLetIn(refused) => {
+            Self::RateLimited(wait) => throttled(Some(*wait)),
+            Self::Overloaded | Self::AuthFailed(AuthError::NoncesFull) => throttled(None),
+            Self::AuthFailed(refused) => {
                 let (status, code) = sign_in(*refused);
                 plain(status, code)
             }
@@ -196,7 +196,7 @@ impl Error {
                 UpstreamError::Refused(_) => plain(StatusCode::BAD_GATEWAY, "Gateway.Internal"),
             },
             // The template of its own says the rest.
-            Self::Unseen { .. } => plain(StatusCode::NOT_FOUND, "ImageNotFound"),
+            Self::ImageNotFound { .. } => plain(StatusCode::NOT_FOUND, "ImageNotFound"),
             Self::Origin(_) | Self::Internal => {
                 plain(StatusCode::INTERNAL_SERVER_ERROR, "Gateway.Internal")
             }
@@ -328,7 +328,7 @@ mod tests {
                 "UnsupportedHTTPMethod",
             ),
             (Error::BodyTooLong(9), 413, "InvalidParameter"),
-            (Error::WritesOff, 403, "Gateway.Forbidden"),
+            (Error::WritesDisabled, 403, "Gateway.Forbidden"),
             (Error::Overloaded, 429, "Throttling"),
             (Error::NotCached, 504, "Gateway.NotCached"),
             (Error::Internal, 500, "Gateway.Internal"),

@@ -3,7 +3,7 @@
 //! Between requests a connection may idle for long; once the first byte of a head is there, the rest
 //! must follow soon, and so must the first byte of all. These limits share one timer a connection, armed
 //! when a read finds nothing and looked at only when it fires: a request that comes whole costs no timer
-//! at all. A client that takes nothing of its answer is closed by a limit of its own ([`Stall`]), and
+//! at all. A client that takes nothing of its answer is closed by a limit of its own ([`WriteTimeout`]), and
 //! nothing more is read from it meanwhile.
 
 mod heads;
@@ -19,10 +19,10 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::stall::Stall;
-use crate::response::{Budget, Charge};
+use super::write_timeout::WriteTimeout;
+use crate::body::{Budget, Charge};
 pub(super) use heads::BodyLength;
-use heads::Heads;
+use heads::HeadTracker;
 
 const IDLE: u8 = 0;
 const HEAD: u8 = 1;
@@ -33,10 +33,10 @@ const TLS_HANDSHAKE: u8 = 0x16;
 
 /// Where a connection is between two requests; shared by its two ends, the socket and the service.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Phase(Arc<Shared>);
+pub(super) struct ConnectionPhase(Arc<PhaseState>);
 
 #[derive(Debug, Default)]
-struct Shared {
+struct PhaseState {
     phase: AtomicU8,
     body: AtomicU64,
     /// Whether the request's head lay in the buffer before its predecessor was answered.
@@ -46,7 +46,7 @@ struct Shared {
     has_reserved: AtomicBool,
 }
 
-impl Phase {
+impl ConnectionPhase {
     /// A whole head has come; this is the body that follows it.
     pub(super) fn request_begins(&self, body: BodyLength) {
         let before = self.0.phase.swap(SERVING, Ordering::Relaxed);
@@ -75,15 +75,15 @@ impl Phase {
         }
     }
 
-    fn all_is_written(&self) {
+    fn on_flushed(&self) {
         if self.0.has_reserved.load(Ordering::Relaxed) {
             self.reserve(None);
         }
     }
 
     /// Its answer is being made until this is dropped.
-    pub(super) fn serving(&self) -> Serving {
-        Serving(self.clone())
+    pub(super) fn serving(&self) -> ServingGuard {
+        ServingGuard(self.clone())
     }
 
     /// Whether the connection was closed because it began with a TLS hello.
@@ -94,9 +94,9 @@ impl Phase {
 
 /// An answer that is being made while it is sent.
 #[derive(Debug)]
-pub(super) struct Serving(Phase);
+pub(super) struct ServingGuard(ConnectionPhase);
 
-impl Drop for Serving {
+impl Drop for ServingGuard {
     fn drop(&mut self) {
         self.0.request_ends();
     }
@@ -104,7 +104,7 @@ impl Drop for Serving {
 
 /// Time limits of a connection.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
+pub(super) struct TimeLimits {
     /// From a head's first byte to its last, and from the connection's begin to the first byte.
     pub(super) head: Duration,
     /// Between two requests.
@@ -113,9 +113,9 @@ pub(super) struct Limits {
     pub(super) write: Duration,
 }
 
-/// Room for what the client has not taken.
+/// BufferLimits for what the client has not taken.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(super) struct BufferLimits {
     pub(super) budget: Budget,
     /// Bytes of this connection, beside an answer for which room was kept.
     pub(super) most: usize,
@@ -125,34 +125,34 @@ pub(super) struct Room {
 #[derive(Debug)]
 pub(super) struct Guard<S> {
     stream: S,
-    phase: Phase,
+    phase: ConnectionPhase,
     untouched: bool,
-    heads: Heads,
+    heads: HeadTracker,
     since: Instant,
-    limits: Limits,
+    limits: TimeLimits,
     timer: Option<Pin<Box<Sleep>>>,
-    stall: Stall,
-    room: Room,
+    write_timeout: WriteTimeout,
+    room: BufferLimits,
     charge: Option<Charge>,
 }
 
 impl<S> Guard<S> {
-    pub(super) fn new(stream: S, limits: Limits, room: Room) -> Self {
+    pub(super) fn new(stream: S, limits: TimeLimits, room: BufferLimits) -> Self {
         Self {
             stream,
-            phase: Phase::default(),
+            phase: ConnectionPhase::default(),
             untouched: true,
-            heads: Heads::default(),
+            heads: HeadTracker::default(),
             since: Instant::now(),
             timer: None,
-            stall: Stall::new(limits.write),
+            write_timeout: WriteTimeout::new(limits.write),
             limits,
             room,
             charge: None,
         }
     }
 
-    pub(super) fn phase(&self) -> Phase {
+    pub(super) fn phase(&self) -> ConnectionPhase {
         self.phase.clone()
     }
 
@@ -194,14 +194,14 @@ impl<S> Guard<S> {
 
     /// A client that takes its answer in pieces is not idle meanwhile. The `left` bytes that it did not take
     /// are charged: an answer that is taken at once never is.
-    fn unless_stalled<T>(
+    fn check_write<T>(
         &mut self,
         written: Poll<io::Result<T>>,
         left: usize,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            if !self.stall.waits() {
+            if !self.write_timeout.is_pending() {
                 return written;
             }
             self.charge = None;
@@ -211,7 +211,7 @@ impl<S> Guard<S> {
             )));
         }
         self.since = Instant::now();
-        self.stall.check(written, context)
+        self.write_timeout.check(written, context)
     }
 
     fn has_room(&mut self, left: usize) -> bool {
@@ -230,7 +230,7 @@ impl<S> Guard<S> {
     }
 
     /// Nothing to read: fails once the phase has lasted too long.
-    fn poll_overdue(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+    fn poll_time_limit(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
         loop {
             let phase = self.phase.0.phase.load(Ordering::Relaxed);
             let in_head = self.untouched || phase == HEAD || (phase == IDLE && self.excess() > 0);
@@ -264,7 +264,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         // Requests of a client that takes no answers wait with it, and wake with the write.
-        if self.stall.waits() {
+        if self.write_timeout.is_pending() {
             return Poll::Pending;
         }
         let before = buffer.filled().len();
@@ -273,7 +273,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
                 read?;
                 Poll::Ready(self.note(&buffer.filled()[before..]))
             }
-            Poll::Pending => self.poll_overdue(context).map(Err),
+            Poll::Pending => self.poll_time_limit(context).map(Err),
         }
     }
 }
@@ -285,21 +285,21 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guard<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.unless_stalled(written, bytes.len(), context)
+        self.check_write(written, bytes.len(), context)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         // TLS takes an answer whole, and is stuck with it only here.
         let flushed = Pin::new(&mut self.stream).poll_flush(context);
         if flushed.is_ready() {
-            self.phase.all_is_written();
+            self.phase.on_flushed();
         }
-        self.unless_stalled(flushed, 0, context)
+        self.check_write(flushed, 0, context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let shut = Pin::new(&mut self.stream).poll_shutdown(context);
-        self.unless_stalled(shut, 0, context)
+        self.check_write(shut, 0, context)
     }
 
     fn poll_write_vectored(
@@ -309,7 +309,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guard<S> {
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
         let left = slices.iter().map(|slice| slice.len()).sum();
-        self.unless_stalled(written, left, context)
+        self.check_write(written, left, context)
     }
 
     fn is_write_vectored(&self) -> bool {

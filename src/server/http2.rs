@@ -25,12 +25,12 @@ use hyper::service::{Service as HyperService, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::places::Place;
-use super::stall::Watched;
-use super::{Server, Service, is_let_in};
+use super::connection_slots::ConnectionSlot;
+use super::write_timeout::WriteTimeoutStream;
+use super::{Server, Service, is_authenticated};
+use crate::body::Body;
 use crate::peer::Peer;
-use crate::response::Body;
-use streams::{Refused, Runner, Streamed, Streams};
+use streams::{ConnectionStreams, PacedBody, StreamError, StreamExecutor};
 
 /// Requests at once on a connection. A client with more to ask waits for a response, as HTTP/2 has it, or
 /// opens a second connection. Each costs memory before anybody has signed in: h2 reads all heads that have
@@ -47,11 +47,11 @@ const SEND_BUFFER: usize = 64 << 10;
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client may take, after it was told to go, to read what it asked for.
-const LAST_READ: Duration = Duration::from_secs(10);
+const DRAIN_READ: Duration = Duration::from_secs(10);
 
 /// Takes the body of an answer to a HEAD away, and says its length (RFC 9110 §9.3.2): hyper does so over HTTP/1
 /// alone.
-fn leave_body_out(response: &mut Response<Body>) {
+fn strip_head_body(response: &mut Response<Body>) {
     let whole = std::mem::replace(response.body_mut(), Body::from(Bytes::new()));
     if let Some(length) = whole.size_hint().exact() {
         let headers = response.headers_mut();
@@ -60,23 +60,23 @@ fn leave_body_out(response: &mut Response<Body>) {
 }
 
 /// A connection's two ends and what is open on it.
-struct Open {
+struct Http2Connection {
     peer: Peer,
-    place: Place,
-    streams: Arc<Streams>,
+    slot: ConnectionSlot,
+    streams: Arc<ConnectionStreams>,
 }
 
 impl<S: Service> Server<S> {
     /// Serves one connection until it ends; its streams have ended with it.
-    pub(super) async fn http2<I>(self: &Arc<Self>, stream: I, peer: Peer, place: Place)
+    pub(super) async fn http2<I>(self: &Arc<Self>, stream: I, peer: Peer, slot: ConnectionSlot)
     where
         I: AsyncRead + AsyncWrite + Unpin,
     {
         let write = self.write_limit();
-        let open = Arc::new(Open {
+        let open = Arc::new(Http2Connection {
             peer,
-            place,
-            streams: Streams::new(
+            slot,
+            streams: ConnectionStreams::new(
                 self.budget.clone(),
                 Arc::clone(&self.streams),
                 self.config.max_buffered_per_connection,
@@ -89,19 +89,19 @@ impl<S: Service> Server<S> {
             Box::pin(async move {
                 let stream = open.streams.begin()?;
                 let is_head = request.method() == Method::HEAD;
-                let (mut response, _) = server.checked(request, &open.peer).await;
+                let (mut response, _) = server.respond(request, &open.peer).await;
                 if is_head {
-                    leave_body_out(&mut response);
+                    strip_head_body(&mut response);
                 }
-                let let_in = is_let_in(&response);
-                open.place.request_ends(let_in);
+                let authenticated = is_authenticated(&response);
+                open.slot.request_ends(authenticated);
                 let (head, body) = response.into_parts();
-                let body = stream.answer(body, let_in)?;
-                Ok::<_, Refused>(Response::from_parts(head, body))
+                let body = stream.answer(body, authenticated)?;
+                Ok::<_, StreamError>(Response::from_parts(head, body))
             })
         });
-        let runner = Runner::new(Arc::clone(&open.streams));
-        let connection = Builder::new(runner.clone())
+        let executor = StreamExecutor::new(Arc::clone(&open.streams));
+        let connection = Builder::new(executor.clone())
             .timer(TokioTimer::new())
             .max_concurrent_streams(MAX_STREAMS)
             .initial_stream_window_size(WINDOW)
@@ -110,20 +110,23 @@ impl<S: Service> Server<S> {
             .max_header_list_size(u32::try_from(self.config.max_head.0).unwrap_or(u32::MAX))
             .keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT)
-            .serve_connection(TokioIo::new(Watched::new(stream, write)), service);
+            .serve_connection(
+                TokioIo::new(WriteTimeoutStream::new(stream, write)),
+                service,
+            );
         self.drive(std::pin::pin!(connection), &open).await;
-        runner.ended().await;
+        executor.ended().await;
     }
 
     /// Until the connection ends, is idle for too long, or is drained. Both times the client is told by
     /// GOAWAY which requests are still answered, so that it can send the others elsewhere.
     async fn drive<I, H>(
         &self,
-        mut connection: Pin<&mut Connection<TokioIo<I>, H, Runner>>,
-        open: &Open,
+        mut connection: Pin<&mut Connection<TokioIo<I>, H, StreamExecutor>>,
+        open: &Http2Connection,
     ) where
         I: AsyncRead + AsyncWrite + Unpin,
-        H: HyperService<Request<Incoming>, Response = Response<Streamed>, Error = Refused>,
+        H: HyperService<Request<Incoming>, Response = Response<PacedBody>, Error = StreamError>,
         H::Future: Send + 'static,
     {
         let (head, idle) = (self.config.head_timeout.0, self.config.idle_timeout.0);
@@ -134,7 +137,7 @@ impl<S: Service> Server<S> {
             () = self.goaway.cancelled() => None,
             () = streams.idle(head, idle) => None,
             () = streams.stalled() => return,
-            () = self.end_of(&open.place).cancelled() => return,
+            () = self.close_token(&open.slot).cancelled() => return,
         };
         let served = match served {
             Some(served) => served,
@@ -144,7 +147,7 @@ impl<S: Service> Server<S> {
                     biased;
                     served = connection => served,
                     // A client may ignore the GOAWAY, or not read its answers.
-                    () = streams.idle_for(LAST_READ.min(idle)) => return,
+                    () = streams.idle_for(DRAIN_READ.min(idle)) => return,
                     () = streams.stalled() => return,
                 }
             }

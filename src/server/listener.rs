@@ -15,7 +15,7 @@ use tokio_util::either::Either;
 use crate::peer::Peer;
 
 /// A connection.
-pub(super) type Stream = Either<TcpStream, UnixStream>;
+pub(super) type SocketStream = Either<TcpStream, UnixStream>;
 
 impl BindError {
     /// What there is to do, where `setting` names the address.
@@ -56,7 +56,7 @@ pub struct BindError {
 
 /// A socket that listens. A Unix socket's file goes with it, unless somebody else made it.
 #[derive(Debug)]
-pub struct Bound {
+pub struct BoundSocket {
     listener: Listener,
     address: Address,
     is_ours: bool,
@@ -101,13 +101,13 @@ impl fmt::Display for Address {
 ///
 /// # Errors
 /// [`BindError`] when the address is taken or not ours.
-pub fn bind(address: &Address, backlog: u32) -> Result<Bound, BindError> {
+pub fn bind(address: &Address, backlog: u32) -> Result<BoundSocket, BindError> {
     let listener = match address {
         Address::Tcp(address) => bind_tcp(*address, backlog).map(Listener::Tcp),
         Address::Unix(path, mode) => bind_unix(path, *mode).map(Listener::Unix),
     };
     let bound = listener.and_then(|listener| {
-        Ok(Bound {
+        Ok(BoundSocket {
             address: listener.address(address)?,
             listener,
             is_ours: true,
@@ -124,7 +124,7 @@ pub fn bind(address: &Address, backlog: u32) -> Result<Bound, BindError> {
 ///
 /// # Errors
 /// When what was passed on is no socket that listens.
-pub fn inherited() -> io::Result<Option<Bound>> {
+pub fn inherited() -> io::Result<Option<BoundSocket>> {
     let mut sockets = ListenFd::from_env();
     if sockets.len() == 0 {
         return Ok(None);
@@ -142,7 +142,7 @@ pub fn inherited() -> io::Result<Option<Bound>> {
         let address = Address::Unix(path.unwrap_or_default(), 0);
         (Listener::Unix(UnixListener::from_std(socket)?), address)
     };
-    Ok(Some(Bound {
+    Ok(Some(BoundSocket {
         listener,
         address,
         is_ours: false,
@@ -187,14 +187,14 @@ impl Listener {
     }
 }
 
-impl Bound {
+impl BoundSocket {
     /// Where it listens; a port 0 has become a real one.
     #[must_use]
     pub const fn address(&self) -> &Address {
         &self.address
     }
 
-    pub(super) async fn accept(&self) -> io::Result<(Stream, Peer)> {
+    pub(super) async fn accept(&self) -> io::Result<(SocketStream, Peer)> {
         match &self.listener {
             Listener::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
@@ -212,7 +212,7 @@ impl Bound {
     }
 }
 
-impl Drop for Bound {
+impl Drop for BoundSocket {
     fn drop(&mut self) {
         if let Address::Unix(path, _) = &self.address
             && self.is_ours

@@ -6,7 +6,7 @@
 mod expiry;
 mod files;
 
-pub use files::{BadFile, BadFiles, read};
+pub use files::{TlsFileError, TlsFileErrors, read};
 
 use std::io;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use webpki::EndEntityCert;
 
-use super::listener::Stream;
+use super::listener::SocketStream;
 use crate::observability::logging::Condition;
 use crate::observability::metrics::Handshake;
 use crate::units::HumanDuration;
@@ -72,7 +72,7 @@ impl Config {
 
 /// What the files hold.
 #[derive(Debug)]
-pub struct Served {
+pub struct LoadedTls {
     /// The settings of a handshake.
     pub config: Arc<ServerConfig>,
     /// The end of the certificate's validity, in seconds since 1970.
@@ -83,12 +83,12 @@ pub struct Served {
 #[derive(Debug)]
 pub struct Tls {
     config: Config,
-    current: ArcSwap<Served>,
+    current: ArcSwap<LoadedTls>,
 }
 
 /// The cause of a handshake without a connection.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Unshaken {
+pub(super) enum HandshakeError {
     /// What came was no TLS from its first byte on.
     #[error("what came was no TLS")]
     Plain,
@@ -103,7 +103,7 @@ pub(super) enum Unshaken {
     Timeout,
 }
 
-impl Unshaken {
+impl HandshakeError {
     /// The result that is counted.
     pub(super) const fn result(&self) -> Handshake {
         match self {
@@ -122,7 +122,7 @@ impl Unshaken {
     }
 }
 
-impl From<io::Error> for Unshaken {
+impl From<io::Error> for HandshakeError {
     fn from(error: io::Error) -> Self {
         let cause = error.get_ref();
         match cause.and_then(|cause| cause.downcast_ref::<rustls::Error>()) {
@@ -137,8 +137,8 @@ impl Tls {
     /// Reads the files; `None` where the settings name none.
     ///
     /// # Errors
-    /// [`BadFiles`], each of them.
-    pub fn load(config: &Config) -> Result<Option<Arc<Self>>, BadFiles> {
+    /// [`TlsFileErrors`], each of them.
+    pub fn load(config: &Config) -> Result<Option<Arc<Self>>, TlsFileErrors> {
         if !config.is_on() {
             return Ok(None);
         }
@@ -151,8 +151,8 @@ impl Tls {
     /// Reads the files again, for handshakes from now on.
     ///
     /// # Errors
-    /// [`BadFiles`]; the old ones stay in force.
-    pub fn reload(&self) -> Result<(), BadFiles> {
+    /// [`TlsFileErrors`]; the old ones stay in force.
+    pub fn reload(&self) -> Result<(), TlsFileErrors> {
         self.current.store(Arc::new(read(&self.config)?));
         Ok(())
     }
@@ -165,11 +165,14 @@ impl Tls {
     }
 
     /// Shakes hands, within the time for it.
-    pub(super) async fn accept(&self, stream: Stream) -> Result<TlsStream<Stream>, Unshaken> {
+    pub(super) async fn accept(
+        &self,
+        stream: SocketStream,
+    ) -> Result<TlsStream<SocketStream>, HandshakeError> {
         let handshake = TlsAcceptor::from(Arc::clone(&self.current.load().config)).accept(stream);
         match timeout(self.config.handshake_timeout.0, handshake).await {
             Ok(shaken) => Ok(shaken?),
-            Err(_) => Err(Unshaken::Timeout),
+            Err(_) => Err(HandshakeError::Timeout),
         }
     }
 }

@@ -18,7 +18,7 @@ use pai_image_gateway::app::{self, App, StartError};
 use pai_image_gateway::config::{self, Layers};
 use pai_image_gateway::credentials::Environment;
 use pai_image_gateway::emulator::{Emulator, Fault, FaultKind, Settings};
-use pai_image_gateway::server::{Address, Bound};
+use pai_image_gateway::server::{Address, BoundSocket};
 use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
@@ -36,7 +36,7 @@ pub(crate) struct Setup {
     pub(crate) environment: Environment,
     pub(crate) origin: Settings,
     /// The data port's socket, if its address must be known beforehand.
-    pub(crate) data: Option<Bound>,
+    pub(crate) data: Option<BoundSocket>,
 }
 
 impl Setup {

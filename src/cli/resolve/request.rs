@@ -23,7 +23,7 @@ use tokio_rustls::TlsConnector;
 
 use super::target::{ClientCredential, DataEndpoint, EndpointAddress, TlsEndpoint};
 use crate::api::{Operation, Query};
-use crate::response::NDJSON;
+use crate::body::NDJSON;
 use crate::signing::{self, UnsignedRequest};
 use crate::transport;
 

@@ -18,13 +18,13 @@ pub(in crate::server) enum BodyLength {
 
 /// Position within the bytes of a connection.
 #[derive(Debug)]
-pub(super) struct Heads {
+pub(super) struct HeadTracker {
     tail: [u8; 4],
-    seen: Seen,
+    seen: HeadSearch,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Seen {
+enum HeadSearch {
     /// The head is of a method without a body and is not searched.
     Unsearched,
     /// The end of the head has not come yet.
@@ -55,23 +55,23 @@ impl BodyLength {
     }
 }
 
-impl Default for Heads {
+impl Default for HeadTracker {
     fn default() -> Self {
         Self {
             tail: END,
-            seen: Seen::Unsearched,
+            seen: HeadSearch::Unsearched,
         }
     }
 }
 
-impl Heads {
+impl HeadTracker {
     /// Notes that a head begins with `first`, or goes on after `excess` bytes that came before.
     pub(super) fn begin(&mut self, first: u8, excess: u64) {
         if excess == 0 && matches!(first, b'G' | b'H') {
-            self.seen = Seen::Unsearched;
+            self.seen = HeadSearch::Unsearched;
             return;
         }
-        self.seen = Seen::Head;
+        self.seen = HeadSearch::Head;
         // Only bytes of this head may be taken for a part of its end.
         let foreign = END.len() - usize::try_from(excess).map_or(END.len(), |n| n.min(END.len()));
         self.tail[..foreign].fill(0);
@@ -80,13 +80,13 @@ impl Heads {
     /// Notes what was read.
     pub(super) fn read(&mut self, bytes: &[u8]) {
         match &mut self.seen {
-            Seen::Unsearched => {}
-            Seen::Head => {
-                if let Some(behind) = behind_end(self.tail, bytes) {
-                    self.seen = Seen::Behind(behind as u64);
+            HeadSearch::Unsearched => {}
+            HeadSearch::Head => {
+                if let Some(behind) = bytes_after_end(self.tail, bytes) {
+                    self.seen = HeadSearch::Behind(behind as u64);
                 }
             }
-            Seen::Behind(behind) => *behind += bytes.len() as u64,
+            HeadSearch::Behind(behind) => *behind += bytes.len() as u64,
         }
         let fresh = &bytes[bytes.len().saturating_sub(END.len())..];
         self.tail.rotate_left(fresh.len());
@@ -99,7 +99,7 @@ impl Heads {
     pub(super) fn excess(&self, body: BodyLength, pipelined: bool) -> u64 {
         match (body, self.seen) {
             (BodyLength::None | BodyLength::Chunked, _) if self.tail == END => 0,
-            (BodyLength::Known(length), Seen::Behind(behind)) if !pipelined => {
+            (BodyLength::Known(length), HeadSearch::Behind(behind)) if !pipelined => {
                 behind.saturating_sub(length)
             }
             (BodyLength::None | BodyLength::Chunked | BodyLength::Known(_), _) => END.len() as u64,
@@ -108,7 +108,7 @@ impl Heads {
 }
 
 /// How many of the bytes lie behind the first end of a head; `None` without one.
-fn behind_end(tail: [u8; 4], bytes: &[u8]) -> Option<usize> {
+fn bytes_after_end(tail: [u8; 4], bytes: &[u8]) -> Option<usize> {
     let mut seam = [0; 7];
     let fresh = bytes.len().min(3);
     seam[..4].copy_from_slice(&tail);
@@ -130,8 +130,8 @@ mod tests {
 
     const POST: &str = "POST / HTTP/1.1\r\nHost: g\r\nContent-Length: 5\r\n\r\n";
 
-    fn after(pieces: &[&[u8]]) -> Heads {
-        let mut heads = Heads::default();
+    fn after(pieces: &[&[u8]]) -> HeadTracker {
+        let mut heads = HeadTracker::default();
         heads.begin(pieces[0][0], 0);
         for piece in pieces {
             heads.read(piece);
@@ -173,7 +173,7 @@ mod tests {
         assert_eq!(heads.excess(BodyLength::Known(5), false), 0);
         heads.begin(b'\n', 0);
         heads.read(b"\nPOST /");
-        assert_eq!(heads.seen, Seen::Head);
+        assert_eq!(heads.seen, HeadSearch::Head);
     }
 
     proptest! {
@@ -189,7 +189,7 @@ mod tests {
             let mut at: Vec<_> = cuts.iter().map(|cut| cut.index(bytes.len())).collect();
             at.sort_unstable();
             at.push(bytes.len());
-            let (mut heads, mut from) = (Heads::default(), 0);
+            let (mut heads, mut from) = (HeadTracker::default(), 0);
             heads.begin(b'P', 0);
             for to in at {
                 heads.read(&bytes[from..to]);

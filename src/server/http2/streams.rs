@@ -1,10 +1,10 @@
 //! What is open on one HTTP/2 connection, and the bounds on it.
 //!
-//! 1. [`Streams::begin`] admits a request, unless too many are open on all connections or too much of
+//! 1. [`ConnectionStreams::begin`] admits a request, unless too many are open on all connections or too much of
 //!    earlier responses waits on this one;
-//! 2. [`Stream::answer`] charges its response and hands it out in pieces;
+//! 2. [`OpenStream::answer`] charges its response and hands it out in pieces;
 //! 3. a piece counts until it has gone to the socket, not only until it has left for HTTP/2's own buffer;
-//! 4. [`Runner`] resets a stream whose client has taken nothing for too long; [`Streams::stalled`] ends the
+//! 4. [`StreamExecutor`] resets a stream whose client has taken nothing for too long; [`ConnectionStreams::stalled`] ends the
 //!    connection where that is no longer possible, because the stream's task has ended before its bytes.
 
 use std::cell::Cell;
@@ -24,42 +24,42 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tokio_util::task::TaskTracker;
 
-use crate::response::{Body, BrokenOff, Budget, Charge};
+use crate::body::{Body, BodyAborted, Budget, Charge};
 use crate::units::ByteSize;
 
 /// A stream that is reset instead of being answered.
-pub(super) type Refused = h2::Error;
+pub(super) type StreamError = h2::Error;
 
 /// Unread responses to a sender who did not sign in, on one connection.
 const MAX_UNAUTHENTICATED: usize = 8;
 /// Longest piece of a response that is handed to HTTP/2 at once.
-const PIECE: usize = 32 << 10;
+const MAX_CHUNK: usize = 32 << 10;
 /// What a stream's own reset may take before the whole connection is closed for it.
-const MARGIN: Duration = Duration::from_secs(1);
+const RESET_MARGIN: Duration = Duration::from_secs(1);
 
-/// Streams of one connection.
-pub(super) struct Streams {
+/// ConnectionStreams of one connection.
+pub(super) struct ConnectionStreams {
     budget: Budget,
-    /// Streams that may be open on all connections.
+    /// ConnectionStreams that may be open on all connections.
     permits: Arc<Semaphore>,
     max_buffered: usize,
     write: Duration,
-    state: Mutex<State>,
+    state: Mutex<StreamState>,
 }
 
-struct State {
+struct StreamState {
     open: usize,
     ended: Instant,
     begun: u64,
     buffered: usize,
     unauthenticated: usize,
     /// Since when a stream's client has taken nothing of what is there for it.
-    waiting: BTreeMap<u64, Instant>,
+    blocked: BTreeMap<u64, Instant>,
 }
 
 /// A request that is open until this is dropped.
-pub(super) struct Stream {
-    streams: Arc<Streams>,
+pub(super) struct OpenStream {
+    streams: Arc<ConnectionStreams>,
     number: u64,
     buffered: usize,
     unauthenticated: bool,
@@ -68,31 +68,31 @@ pub(super) struct Stream {
 }
 
 /// A response's body, piece by piece.
-pub(super) struct Streamed {
+pub(super) struct PacedBody {
     body: Body,
     rest: Bytes,
-    stream: Arc<Stream>,
+    stream: Arc<OpenStream>,
 }
 
 /// A piece that counts until HTTP/2 lets go of it.
-struct Piece {
+struct BodyChunk {
     bytes: Bytes,
-    _stream: Arc<Stream>,
+    _stream: Arc<OpenStream>,
 }
 
 /// Runs a connection's streams, and resets those whose clients take nothing.
 #[derive(Clone)]
-pub(super) struct Runner {
-    streams: Arc<Streams>,
+pub(super) struct StreamExecutor {
+    streams: Arc<ConnectionStreams>,
     tasks: TaskTracker,
 }
 
 tokio::task_local! {
     /// Number of the stream that a task runs; zero before its request has begun.
-    static NUMBER: Cell<u64>;
+    static STREAM_ID: Cell<u64>;
 }
 
-impl Streams {
+impl ConnectionStreams {
     pub(super) fn new(
         budget: Budget,
         permits: Arc<Semaphore>,
@@ -104,13 +104,13 @@ impl Streams {
             permits,
             max_buffered: usize::try_from(max_buffered.0).unwrap_or(usize::MAX),
             write,
-            state: Mutex::new(State {
+            state: Mutex::new(StreamState {
                 open: 0,
                 ended: Instant::now(),
                 begun: 0,
                 buffered: 0,
                 unauthenticated: 0,
-                waiting: BTreeMap::new(),
+                blocked: BTreeMap::new(),
             }),
         })
     }
@@ -119,7 +119,7 @@ impl Streams {
     ///
     /// # Errors
     /// REFUSED_STREAM, which says that nothing was done and that it may be sent again.
-    pub(super) fn begin(self: &Arc<Self>) -> Result<Stream, Refused> {
+    pub(super) fn begin(self: &Arc<Self>) -> Result<OpenStream, StreamError> {
         let permit = Arc::clone(&self.permits).try_acquire_owned();
         let permit = permit.map_err(|_| Reason::REFUSED_STREAM)?;
         let mut state = self.state.lock();
@@ -131,8 +131,8 @@ impl Streams {
         let number = state.begun;
         drop(state);
         // Elsewhere than in a runner's task nothing looks at it.
-        let _ = NUMBER.try_with(|own| own.set(number));
-        Ok(Stream {
+        let _ = STREAM_ID.try_with(|own| own.set(number));
+        Ok(OpenStream {
             streams: Arc::clone(self),
             number,
             buffered: 0,
@@ -174,10 +174,10 @@ impl Streams {
 
     /// Until a client has taken nothing of one of its responses for longer than a stream's reset takes.
     pub(super) async fn stalled(&self) {
-        let limit = self.write + MARGIN;
+        let limit = self.write + RESET_MARGIN;
         loop {
             let now = Instant::now();
-            let since = self.state.lock().waiting.values().min().copied();
+            let since = self.state.lock().blocked.values().min().copied();
             let due = since.unwrap_or(now) + limit;
             if due <= now {
                 return;
@@ -186,17 +186,21 @@ impl Streams {
         }
     }
 
-    fn waits_since(&self, number: u64) -> Option<Instant> {
-        self.state.lock().waiting.get(&number).copied()
+    fn blocked_since(&self, number: u64) -> Option<Instant> {
+        self.state.lock().blocked.get(&number).copied()
     }
 }
 
-impl Stream {
+impl OpenStream {
     /// Hands a response out, within the bounds.
     ///
     /// # Errors
     /// ENHANCE_YOUR_CALM when its client takes too little of what it asked for.
-    pub(super) fn answer(mut self, mut body: Body, let_in: bool) -> Result<Streamed, Refused> {
+    pub(super) fn answer(
+        mut self,
+        mut body: Body,
+        authenticated: bool,
+    ) -> Result<PacedBody, StreamError> {
         let length = body.size_hint().exact().unwrap_or(0);
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         let charge = body.take_charge();
@@ -210,14 +214,14 @@ impl Stream {
         };
         let mut state = streams.state.lock();
         let has_room = state.buffered == 0 || state.buffered + length <= streams.max_buffered;
-        if !has_room || (!let_in && state.unauthenticated >= MAX_UNAUTHENTICATED) {
+        if !has_room || (!authenticated && state.unauthenticated >= MAX_UNAUTHENTICATED) {
             return Err(Reason::ENHANCE_YOUR_CALM.into());
         }
         state.buffered += length;
-        state.unauthenticated += usize::from(!let_in);
+        state.unauthenticated += usize::from(!authenticated);
         drop(state);
-        (self.buffered, self.unauthenticated) = (length, !let_in);
-        Ok(Streamed {
+        (self.buffered, self.unauthenticated) = (length, !authenticated);
+        Ok(PacedBody {
             body,
             rest: Bytes::new(),
             stream: Arc::new(self),
@@ -225,50 +229,50 @@ impl Stream {
     }
 
     /// Notes that a piece waits for the client from now on.
-    fn handed(&self) {
+    fn on_chunk_sent(&self) {
         let mut state = self.streams.state.lock();
-        state.waiting.insert(self.number, Instant::now());
+        state.blocked.insert(self.number, Instant::now());
     }
 
     /// Notes that the client waits for more.
-    fn is_made(&self) {
-        self.streams.state.lock().waiting.remove(&self.number);
+    fn on_body_pending(&self) {
+        self.streams.state.lock().blocked.remove(&self.number);
     }
 }
 
-impl Drop for Stream {
+impl Drop for OpenStream {
     fn drop(&mut self) {
         let mut state = self.streams.state.lock();
         state.open -= 1;
         state.ended = Instant::now();
         state.buffered -= self.buffered;
         state.unauthenticated -= usize::from(self.unauthenticated);
-        state.waiting.remove(&self.number);
+        state.blocked.remove(&self.number);
     }
 }
 
-impl http_body::Body for Streamed {
+impl http_body::Body for PacedBody {
     type Data = Bytes;
-    type Error = BrokenOff;
+    type Error = BodyAborted;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyAborted>>> {
         let this = self.get_mut();
         while this.rest.is_empty() {
             let polled = Pin::new(&mut this.body).poll_frame(context);
             if polled.is_pending() {
-                this.stream.is_made();
+                this.stream.on_body_pending();
             }
             match ready!(polled) {
                 Some(Ok(frame)) => this.rest = frame.into_data().unwrap_or_default(),
                 other => return Poll::Ready(other),
             }
         }
-        let bytes = this.rest.split_to(this.rest.len().min(PIECE));
-        this.stream.handed();
-        let piece = Piece {
+        let bytes = this.rest.split_to(this.rest.len().min(MAX_CHUNK));
+        this.stream.on_chunk_sent();
+        let piece = BodyChunk {
             bytes,
             _stream: Arc::clone(&this.stream),
         };
@@ -287,14 +291,14 @@ impl http_body::Body for Streamed {
     }
 }
 
-impl AsRef<[u8]> for Piece {
+impl AsRef<[u8]> for BodyChunk {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
 }
 
-impl Runner {
-    pub(super) fn new(streams: Arc<Streams>) -> Self {
+impl StreamExecutor {
+    pub(super) fn new(streams: Arc<ConnectionStreams>) -> Self {
         Self {
             streams,
             tasks: TaskTracker::new(),
@@ -308,26 +312,26 @@ impl Runner {
     }
 }
 
-impl<F> Executor<F> for Runner
+impl<F> Executor<F> for StreamExecutor
 where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, stream: F) {
-        let running = until_stalled(Arc::clone(&self.streams), stream);
-        self.tasks.spawn(NUMBER.scope(Cell::new(0), running));
+        let running = run_until_stalled(Arc::clone(&self.streams), stream);
+        self.tasks.spawn(STREAM_ID.scope(Cell::new(0), running));
     }
 }
 
 /// Runs a stream until it ends, or until its client has taken nothing for the write time limit: dropped
 /// then, it is reset. A response that is taken at once costs no timer.
-async fn until_stalled(streams: Arc<Streams>, stream: impl Future<Output = ()>) {
+async fn run_until_stalled(streams: Arc<ConnectionStreams>, stream: impl Future<Output = ()>) {
     let mut stream = pin!(stream);
     let mut timer: Option<Pin<Box<Sleep>>> = None;
     poll_fn(|context| {
         if stream.as_mut().poll(context).is_ready() {
             return Poll::Ready(());
         }
-        let Some(since) = streams.waits_since(NUMBER.with(Cell::get)) else {
+        let Some(since) = streams.blocked_since(STREAM_ID.with(Cell::get)) else {
             return Poll::Pending;
         };
         let due = since + streams.write;

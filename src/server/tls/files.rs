@@ -11,12 +11,12 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{RootCertStore, ServerConfig};
 
-use super::{Config, Served, expiry};
+use super::{Config, LoadedTls, expiry};
 use crate::bounded_read;
 
 /// A file that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BadFile {
+pub struct TlsFileError {
     /// The setting that names it.
     pub key: &'static str,
     /// What is wrong, and what to do.
@@ -25,11 +25,11 @@ pub struct BadFile {
 
 /// Every file that cannot be used; at least one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BadFiles(pub Vec<BadFile>);
+pub struct TlsFileErrors(pub Vec<TlsFileError>);
 
-impl fmt::Display for BadFiles {
+impl fmt::Display for TlsFileErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, BadFile { key, remedy }) in self.0.iter().enumerate() {
+        for (index, TlsFileError { key, remedy }) in self.0.iter().enumerate() {
             let between = if index == 0 { "" } else { "; " };
             write!(f, "{between}{key}: {remedy}")?;
         }
@@ -37,7 +37,7 @@ impl fmt::Display for BadFiles {
     }
 }
 
-impl std::error::Error for BadFiles {}
+impl std::error::Error for TlsFileErrors {}
 
 const CERT_FILE: &str = "listen.tls.cert_file";
 const KEY_FILE: &str = "listen.tls.key_file";
@@ -46,8 +46,8 @@ const CLIENT_CA_FILE: &str = "listen.tls.client_ca_file";
 /// Reads the files that the settings name.
 ///
 /// # Errors
-/// [`BadFiles`], all of them at once.
-pub fn read(config: &Config) -> Result<Served, BadFiles> {
+/// [`TlsFileErrors`], all of them at once.
+pub fn read(config: &Config) -> Result<LoadedTls, TlsFileErrors> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut bad = Vec::new();
     let chain = noted(chain(config.cert_file.as_deref()), &mut bad);
@@ -57,11 +57,11 @@ pub fn read(config: &Config) -> Result<Served, BadFiles> {
         &mut bad,
     );
     let (Some(chain), Some(key), Some(verifier)) = (chain, key, verifier) else {
-        return Err(BadFiles(bad));
+        return Err(TlsFileErrors(bad));
     };
     let not_after = chain.first().and_then(expiry::not_after);
-    let config = build(provider, chain, key, verifier).map_err(|bad| BadFiles(vec![bad]))?;
-    Ok(Served {
+    let config = build(provider, chain, key, verifier).map_err(|bad| TlsFileErrors(vec![bad]))?;
+    Ok(LoadedTls {
         config: Arc::new(config),
         not_after,
     })
@@ -72,7 +72,7 @@ fn build(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
     verifier: Arc<dyn ClientCertVerifier>,
-) -> Result<ServerConfig, BadFile> {
+) -> Result<ServerConfig, TlsFileError> {
     let certified = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .and_then(|builder| {
@@ -81,7 +81,7 @@ fn build(
                 .with_single_cert(chain, key)
         });
     let mut config = certified.map_err(|error| match error {
-        rustls::Error::InconsistentKeys(_) => BadFile {
+        rustls::Error::InconsistentKeys(_) => TlsFileError {
             key: KEY_FILE,
             remedy: format!(
                 "the key is not that of the first certificate in {CERT_FILE}: name files that belong together"
@@ -93,7 +93,7 @@ fn build(
     Ok(config)
 }
 
-fn chain(path: Option<&str>) -> Result<Vec<CertificateDer<'static>>, BadFile> {
+fn chain(path: Option<&str>) -> Result<Vec<CertificateDer<'static>>, TlsFileError> {
     let Some(path) = path else {
         return Err(missing(CERT_FILE, KEY_FILE));
     };
@@ -101,12 +101,15 @@ fn chain(path: Option<&str>) -> Result<Vec<CertificateDer<'static>>, BadFile> {
 }
 
 /// A key's file is never quoted, not even what is wrong with it.
-fn key(path: Option<&str>, provider: &CryptoProvider) -> Result<PrivateKeyDer<'static>, BadFile> {
+fn key(
+    path: Option<&str>,
+    provider: &CryptoProvider,
+) -> Result<PrivateKeyDer<'static>, TlsFileError> {
     let Some(path) = path else {
         return Err(missing(KEY_FILE, CERT_FILE));
     };
     let unusable = || {
-        BadFile {
+        TlsFileError {
         key: KEY_FILE,
         remedy: "the file holds no private key in PEM form that can be used: name one with an unencrypted PKCS#8, PKCS#1 or SEC1 key".to_owned(),
     }
@@ -123,7 +126,7 @@ fn key(path: Option<&str>, provider: &CryptoProvider) -> Result<PrivateKeyDer<'s
 fn verifier(
     path: Option<&str>,
     provider: &Arc<CryptoProvider>,
-) -> Result<Arc<dyn ClientCertVerifier>, BadFile> {
+) -> Result<Arc<dyn ClientCertVerifier>, TlsFileError> {
     let Some(path) = path else {
         return Ok(WebPkiClientVerifier::no_client_auth());
     };
@@ -140,20 +143,23 @@ fn verifier(
         .map_err(|error| bad(CLIENT_CA_FILE, &error, remedy))
 }
 
-fn certificates(key: &'static str, path: &str) -> Result<Vec<CertificateDer<'static>>, BadFile> {
+fn certificates(
+    key: &'static str,
+    path: &str,
+) -> Result<Vec<CertificateDer<'static>>, TlsFileError> {
     let pem = content(key, path)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     match found {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        _ => Err(BadFile {
+        _ => Err(TlsFileError {
             key,
             remedy: "the file holds no certificate in PEM form, or a broken one: name one that starts with -----BEGIN CERTIFICATE-----".to_owned(),
         }),
     }
 }
 
-fn content(key: &'static str, path: &str) -> Result<Vec<u8>, BadFile> {
-    bounded_read::read(Path::new(path)).map_err(|error| BadFile {
+fn content(key: &'static str, path: &str) -> Result<Vec<u8>, TlsFileError> {
+    bounded_read::read(Path::new(path)).map_err(|error| TlsFileError {
         key,
         remedy: format!(
             "the file it names cannot be read ({error}): name one that this user may read"
@@ -161,20 +167,20 @@ fn content(key: &'static str, path: &str) -> Result<Vec<u8>, BadFile> {
     })
 }
 
-fn missing(key: &'static str, other: &str) -> BadFile {
-    BadFile {
+fn missing(key: &'static str, other: &str) -> TlsFileError {
+    TlsFileError {
         key,
         remedy: format!("TLS needs it beside {other}: name both"),
     }
 }
 
-fn bad(key: &'static str, error: &dyn fmt::Display, remedy: &str) -> BadFile {
-    BadFile {
+fn bad(key: &'static str, error: &dyn fmt::Display, remedy: &str) -> TlsFileError {
+    TlsFileError {
         key,
         remedy: format!("{error}: {remedy}"),
     }
 }
 
-fn noted<T>(read: Result<T, BadFile>, bad: &mut Vec<BadFile>) -> Option<T> {
+fn noted<T>(read: Result<T, TlsFileError>, bad: &mut Vec<TlsFileError>) -> Option<T> {
     read.map_err(|problem| bad.push(problem)).ok()
 }

@@ -14,8 +14,8 @@ use crate::units::ByteSize;
 /// Room for responses, in kibibytes, each response rounded up.
 #[derive(Debug, Clone)]
 pub struct Budget {
-    room: Arc<Semaphore>,
-    whole: usize,
+    permits: Arc<Semaphore>,
+    total: usize,
 }
 
 /// Part of the room; given back on drop.
@@ -32,32 +32,32 @@ impl Budget {
     #[must_use]
     pub fn new(max: ByteSize) -> Self {
         let units = usize::try_from(max.0).unwrap_or(usize::MAX) / UNIT;
-        let whole = units.min(Semaphore::MAX_PERMITS);
+        let total = units.min(Semaphore::MAX_PERMITS);
         Self {
-            room: Arc::new(Semaphore::new(whole)),
-            whole,
+            permits: Arc::new(Semaphore::new(total)),
+            total,
         }
     }
 
     /// Charges so many bytes; `None` when there is no room for them.
     #[must_use]
     pub fn try_charge(&self, bytes: usize) -> Option<Charge> {
-        let permit = Arc::clone(&self.room).try_acquire_many_owned(units(bytes)?);
+        let permit = Arc::clone(&self.permits).try_acquire_many_owned(units(bytes)?);
         permit.ok().map(Charge)
     }
 
     /// Charges so many bytes as soon as there is room, in the order of asking; `None` for more than there
     /// ever is. The caller bounds the time.
     pub async fn charge(&self, bytes: usize) -> Option<Charge> {
-        let units = units(bytes).filter(|units| *units as usize <= self.whole)?;
-        let permit = Arc::clone(&self.room).acquire_many_owned(units).await;
+        let units = units(bytes).filter(|units| *units as usize <= self.total)?;
+        let permit = Arc::clone(&self.permits).acquire_many_owned(units).await;
         permit.ok().map(Charge)
     }
 
     /// Bytes charged now.
     #[must_use]
     pub fn used(&self) -> usize {
-        (self.whole - self.room.available_permits()) * UNIT
+        (self.total - self.permits.available_permits()) * UNIT
     }
 }
 
@@ -141,8 +141,8 @@ mod tests {
         fn the_room_is_never_exceeded_and_comes_back(
             steps in prop::collection::vec((0..20_000_usize, any::<bool>(), any::<prop::sample::Index>()), 0..100),
         ) {
-            let room = 64 << 10;
-            let budget = Budget::new(ByteSize(room as u64));
+            let permits = 64 << 10;
+            let budget = Budget::new(ByteSize(permits as u64));
             let mut held: Vec<Charge> = Vec::new();
             for (bytes, takes, at) in steps {
                 match (takes, held.is_empty()) {
@@ -159,7 +159,7 @@ mod tests {
                     (false, false) => drop(held.swap_remove(at.index(held.len()))),
                 }
                 prop_assert_eq!(budget.used(), held.iter().map(Charge::bytes).sum::<usize>());
-                prop_assert!(budget.used() <= room);
+                prop_assert!(budget.used() <= permits);
             }
             drop(held);
             prop_assert_eq!(budget.used(), 0);

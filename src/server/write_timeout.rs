@@ -10,13 +10,13 @@ use tokio::time::{Instant, Sleep, sleep};
 
 /// Time limit on writes that make no progress. Its timer exists only once a write had to wait.
 #[derive(Debug)]
-pub(super) struct Stall {
+pub(super) struct WriteTimeout {
     limit: Duration,
     waits: bool,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl Stall {
+impl WriteTimeout {
     pub(super) const fn new(limit: Duration) -> Self {
         Self {
             limit,
@@ -26,7 +26,7 @@ impl Stall {
     }
 
     /// Whether the last write had to wait for the client.
-    pub(super) const fn waits(&self) -> bool {
+    pub(super) const fn is_pending(&self) -> bool {
         self.waits
     }
 
@@ -53,21 +53,21 @@ impl Stall {
 
 /// A stream under that limit and no other.
 #[derive(Debug)]
-pub(super) struct Watched<S> {
+pub(super) struct WriteTimeoutStream<S> {
     stream: S,
-    stall: Stall,
+    write_timeout: WriteTimeout,
 }
 
-impl<S> Watched<S> {
+impl<S> WriteTimeoutStream<S> {
     pub(super) const fn new(stream: S, limit: Duration) -> Self {
         Self {
             stream,
-            stall: Stall::new(limit),
+            write_timeout: WriteTimeout::new(limit),
         }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeoutStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -77,24 +77,24 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeoutStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.stall.check(written, context)
+        self.write_timeout.check(written, context)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(context);
-        self.stall.check(flushed, context)
+        self.write_timeout.check(flushed, context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let shut = Pin::new(&mut self.stream).poll_shutdown(context);
-        self.stall.check(shut, context)
+        self.write_timeout.check(shut, context)
     }
 
     fn poll_write_vectored(
@@ -103,7 +103,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.stall.check(written, context)
+        self.write_timeout.check(written, context)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -124,7 +124,9 @@ mod tests {
     async fn who_takes_nothing_is_closed_at_the_limit_and_not_before() {
         let (near, _far) = duplex(4);
         let begun = Instant::now();
-        let failed = Watched::new(near, LIMIT).write_all(b"12345").await;
+        let failed = WriteTimeoutStream::new(near, LIMIT)
+            .write_all(b"12345")
+            .await;
         assert_eq!(failed.unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert_eq!(begun.elapsed().as_secs(), LIMIT.as_secs());
     }
@@ -138,7 +140,7 @@ mod tests {
                 far.read_u8().await.unwrap();
             }
         });
-        let mut near = Watched::new(near, LIMIT);
+        let mut near = WriteTimeoutStream::new(near, LIMIT);
         near.write_all(b"12345678").await.unwrap();
         taking.await.unwrap();
         assert!(near.flush().now_or_never().is_some());

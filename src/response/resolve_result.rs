@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{Error, UNSEEN};
+use super::{Error, IMAGE_NOT_FOUND};
 use crate::api::{ImageId, OriginError};
 use crate::auth::Visible;
 use crate::cache::Negative;
@@ -13,42 +13,42 @@ use crate::upstream::UpstreamError;
 
 /// What became of one image.
 #[derive(Debug, Clone)]
-pub enum Resolved {
+pub enum ResolveResult {
     /// Here it is.
     Found {
         /// Its body, byte for byte.
         image: Bytes,
         /// How old it is.
-        age: Age,
+        age: RunningAge,
     },
     /// There is none, or none that may be seen.
     Missing {
         /// In what words.
-        words: Words,
+        text: ErrorText,
         /// How old the "no" is, where that may be told.
-        age: Option<Age>,
+        age: Option<RunningAge>,
     },
     /// It could not be told.
-    Failed(Words),
+    Failed(ErrorText),
 }
 
 /// An age that goes on.
 #[derive(Debug, Clone, Copy)]
-pub struct Age {
+pub struct RunningAge {
     was: Duration,
     at: Instant,
 }
 
 /// A Code and a Message, as JSON.
 #[derive(Debug, Clone)]
-pub struct Words {
+pub struct ErrorText {
     code: String,
     message: String,
 }
 
 /// How many images were found, missing and failed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct ResolveCounts {
     found: usize,
     missing: usize,
     failed: usize,
@@ -62,13 +62,13 @@ const TOO_LONG: (&str, &str) = (
     "the answer would be longer than resolve.max_answer: ask for fewer images at once",
 );
 
-impl Resolved {
+impl ResolveResult {
     /// An image that may be shown.
     #[must_use]
     pub fn found(seen: Visible<'_>, age: Duration, now: Instant) -> Self {
         Self::Found {
             image: seen.entry().body(),
-            age: Age { was: age, at: now },
+            age: RunningAge { was: age, at: now },
         }
     }
 
@@ -77,41 +77,41 @@ impl Resolved {
     pub fn negative(negative: &Negative, now: Instant) -> Self {
         let was = now.saturating_duration_since(negative.sent);
         Self::Missing {
-            words: Words::of(&negative.error),
-            age: Some(Age { was, at: now }),
+            text: ErrorText::of(&negative.error),
+            age: Some(RunningAge { was, at: now }),
         }
     }
 
     /// The same as this error of a request for it alone.
     #[must_use]
-    pub fn refused(error: &Error) -> Self {
+    pub fn from_error(error: &Error) -> Self {
         match error {
-            Error::Unseen { code, .. } => Self::Missing {
-                words: Words::new(code, UNSEEN),
+            Error::ImageNotFound { code, .. } => Self::Missing {
+                text: ErrorText::new(code, IMAGE_NOT_FOUND),
                 age: None,
             },
             Error::Origin(error) | Error::Upstream(UpstreamError::Refused(error)) => {
-                Self::Failed(Words::of(error))
+                Self::Failed(ErrorText::of(error))
             }
-            error => Self::Failed(Words::new(&error.shape().code, &error.message())),
+            error => Self::Failed(ErrorText::new(&error.shape().code, &error.message())),
         }
     }
 
     /// This, if it still fits into the `room` that is left, which it then takes; else that it does not.
     #[must_use]
-    pub fn within(self, room: &mut usize) -> Self {
+    pub fn fit_into(self, room: &mut usize) -> Self {
         match room.checked_sub(self.len()) {
             Some(left) => {
                 *room = left;
                 self
             }
-            None => Self::Failed(Words::new(TOO_LONG.0, TOO_LONG.1)),
+            None => Self::Failed(ErrorText::new(TOO_LONG.0, TOO_LONG.1)),
         }
     }
 
     /// The room for bodies and messages in an answer about so many images of at most so many bytes.
     #[must_use]
-    pub fn room(images: usize, bytes: u64) -> usize {
+    pub fn capacity(images: usize, bytes: u64) -> usize {
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         bytes.saturating_sub(images.saturating_mul(FRAME))
     }
@@ -132,7 +132,7 @@ impl Resolved {
 
     /// The whole answer, in this order.
     #[must_use]
-    pub fn whole(request_id: &str, results: &[(&ImageId, Self)], now: Instant) -> Bytes {
+    pub fn document(request_id: &str, results: &[(&ImageId, Self)], now: Instant) -> Bytes {
         let length = results.iter().map(|(_, result)| FRAME + result.len());
         let mut whole = Vec::with_capacity(FRAME + length.sum::<usize>());
         put(
@@ -155,16 +155,16 @@ impl Resolved {
                 put(to, &[r#","Image":"#]);
                 to.extend_from_slice(image);
             }
-            Self::Missing { words, age } => {
+            Self::Missing { text, age } => {
                 put(to, &["missing\""]);
                 if let Some(age) = age {
                     put(to, &[r#","AgeSeconds":"#, &age.seconds(now)]);
                 }
-                words.write(to);
+                text.write(to);
             }
-            Self::Failed(words) => {
+            Self::Failed(text) => {
                 put(to, &["failed\""]);
-                words.write(to);
+                text.write(to);
             }
         }
         put(to, &["}"]);
@@ -172,28 +172,26 @@ impl Resolved {
 
     /// Bytes that this takes in a whole answer, at most.
     #[must_use]
-    pub fn room_taken(&self) -> usize {
+    pub fn max_len(&self) -> usize {
         FRAME + self.len()
     }
 
     fn len(&self) -> usize {
         match self {
             Self::Found { image, .. } => image.len(),
-            Self::Missing { words, .. } | Self::Failed(words) => {
-                words.code.len() + words.message.len()
-            }
+            Self::Missing { text, .. } | Self::Failed(text) => text.code.len() + text.message.len(),
         }
     }
 }
 
-impl Age {
+impl RunningAge {
     fn seconds(&self, now: Instant) -> String {
         let age = self.was + now.saturating_duration_since(self.at);
         age.as_secs().to_string()
     }
 }
 
-impl Words {
+impl ErrorText {
     fn new(code: &str, message: &str) -> Self {
         let json = |text: &str| serde_json::to_string(text).expect("text always serializes");
         Self {
@@ -212,13 +210,13 @@ impl Words {
     }
 }
 
-impl Tally {
+impl ResolveCounts {
     /// Counts one more.
-    pub const fn count(&mut self, resolved: &Resolved) {
+    pub const fn count(&mut self, resolved: &ResolveResult) {
         match resolved {
-            Resolved::Found { .. } => self.found += 1,
-            Resolved::Missing { .. } => self.missing += 1,
-            Resolved::Failed(_) => self.failed += 1,
+            ResolveResult::Found { .. } => self.found += 1,
+            ResolveResult::Missing { .. } => self.missing += 1,
+            ResolveResult::Failed(_) => self.failed += 1,
         }
     }
 
@@ -247,12 +245,12 @@ mod tests {
 
     use super::*;
 
-    fn found(image: &'static str) -> Resolved {
-        let age = Age {
+    fn found(image: &'static str) -> ResolveResult {
+        let age = RunningAge {
             was: Duration::from_millis(1_900),
             at: Instant::now(),
         };
-        Resolved::Found {
+        ResolveResult::Found {
             image: image.into(),
             age,
         }
@@ -265,15 +263,16 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_whole_answer_carries_bodies_as_they_came_and_ages_as_they_are() {
         let odd = "{ \"Name\" : \"\\u0061\",\n\"X\":null}";
-        let missing = Resolved::refused(&Error::Unseen {
+        let missing = ResolveResult::from_error(&Error::ImageNotFound {
             outcome: crate::observability::outcome::Outcome::Denied,
             code: "ImageNotFound".into(),
         });
-        let failed = Resolved::refused(&Error::OverBudget(Duration::ZERO));
+        let failed = ResolveResult::from_error(&Error::RateLimited(Duration::ZERO));
         let (a, b, c) = (id("a"), id("b"), id("c"));
         let results = [(&a, found(odd)), (&b, missing), (&c, failed)];
         let now = Instant::now() + Duration::from_secs(1);
-        let whole = String::from_utf8(Resolved::whole("R", &results, now).to_vec()).unwrap();
+        let whole =
+            String::from_utf8(ResolveResult::document("R", &results, now).to_vec()).unwrap();
         assert_eq!(
             whole,
             [
@@ -298,27 +297,27 @@ mod tests {
 
     #[test]
     fn the_room_is_taken_in_turn_and_never_exceeded() {
-        let mut room = Resolved::room(2, 1030);
+        let mut room = ResolveResult::capacity(2, 1030);
         assert_eq!(room, 6);
         assert!(matches!(
-            found("{1234567}").within(&mut room),
-            Resolved::Failed(_)
+            found("{1234567}").fit_into(&mut room),
+            ResolveResult::Failed(_)
         ));
         assert!(matches!(
-            found("{1}").within(&mut room),
-            Resolved::Found { .. }
+            found("{1}").fit_into(&mut room),
+            ResolveResult::Found { .. }
         ));
         assert_eq!(room, 3);
-        assert_eq!(Resolved::room(2, 1000), 0);
+        assert_eq!(ResolveResult::capacity(2, 1000), 0);
     }
 
     #[test]
     fn the_last_line_adds_up() {
-        let mut tally = Tally::default();
+        let mut tally = ResolveCounts::default();
         for resolved in [
             found("{}"),
             found("{}"),
-            Resolved::refused(&Error::Internal),
+            ResolveResult::from_error(&Error::Internal),
         ] {
             tally.count(&resolved);
         }
@@ -331,7 +330,7 @@ mod tests {
     /// The longest id, age and the refusal that is written instead of what does not fit.
     #[test]
     fn what_is_not_counted_fits_into_the_frame() {
-        let refusal = Resolved::Failed(Words::new(TOO_LONG.0, TOO_LONG.1));
+        let refusal = ResolveResult::Failed(ErrorText::new(TOO_LONG.0, TOO_LONG.1));
         let line = refusal.line(&id(&"x".repeat(128)), Instant::now());
         assert!(line.len() < FRAME, "{}", line.len());
     }

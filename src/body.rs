@@ -1,5 +1,9 @@
 //! An answer's body: whole in memory, or line by line as the lines become known.
 
+mod budget;
+
+pub use budget::{Budget, Charge, SMALL};
+
 use std::any::Any;
 use std::mem;
 use std::pin::Pin;
@@ -13,8 +17,6 @@ use http_body_util::Full;
 use parking_lot::Mutex;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-use super::budget::{Charge, SMALL};
-
 /// An answer's body.
 #[derive(Debug)]
 pub enum Body {
@@ -23,66 +25,66 @@ pub enum Body {
     /// In memory, with the room that it takes there.
     Charged(Full<Bytes>, Charge),
     /// As it comes.
-    Lines(Lines),
+    Lines(LineStream),
 }
 
-/// Lines as their [`Writer`] makes them; it hears when this is dropped.
+/// Lines as their [`LineWriter`] makes them; it hears when this is dropped.
 #[derive(Debug)]
-pub struct Lines {
-    lines: Receiver<Line>,
+pub struct LineStream {
+    lines: Receiver<LineFrame>,
     is_whole: bool,
-    kept: Kept,
+    retained: Retained,
 }
 
 /// Writes the lines of a body, no faster than they are taken. Unless it finishes them, the body breaks
 /// off, so that nobody takes a part for the whole.
 #[derive(Debug)]
-pub struct Writer {
-    lines: Sender<Line>,
-    kept: Kept,
+pub struct LineWriter {
+    lines: Sender<LineFrame>,
+    retained: Retained,
 }
 
 /// Nobody reads the body any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Gone;
+pub struct ReaderGone;
 
 /// The body ended before its last line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the answer broke off")]
-pub struct BrokenOff;
+pub struct BodyAborted;
 
 #[derive(Debug)]
-enum Line {
+enum LineFrame {
     Next(Bytes),
     Last(Bytes),
 }
 
 /// What is held while the lines are being made.
 #[derive(Debug, Clone)]
-struct Kept(Arc<Mutex<Slot>>);
+struct Retained(Arc<Mutex<RetainedState>>);
 
 #[derive(Debug)]
-enum Slot {
-    Making(Option<Box<dyn Any + Send>>),
-    Made,
+enum RetainedState {
+    Pending(Option<Box<dyn Any + Send>>),
+    Finished,
 }
 
-/// Lines that wait to be sent; who writes one more waits too.
-const WAITING: usize = 16;
+/// LineStream that wait to be sent; who writes one more waits too.
+const QUEUED_LINES: usize = 16;
 
 /// A body that is yet to be written.
 #[must_use]
-pub fn lines() -> (Writer, Lines) {
-    let (sender, receiver) = channel(WAITING);
-    let kept = Kept(Arc::new(Mutex::new(Slot::Making(None))));
-    let writer = Writer {
+pub fn line_stream() -> (LineWriter, LineStream) {
+    let (sender, receiver) = channel(QUEUED_LINES);
+    let retained = Retained(Arc::new(Mutex::new(RetainedState::Pending(None))));
+    let writer = LineWriter {
         lines: sender,
-        kept: kept.clone(),
+        retained: retained.clone(),
     };
-    let lines = Lines {
+    let lines = LineStream {
         lines: receiver,
         is_whole: false,
-        kept,
+        retained,
     };
     (writer, lines)
 }
@@ -155,12 +157,12 @@ impl From<Vec<u8>> for Body {
 
 impl http_body::Body for Body {
     type Data = Bytes;
-    type Error = BrokenOff;
+    type Error = BodyAborted;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyAborted>>> {
         match self.get_mut() {
             Self::Whole(whole) | Self::Charged(whole, _) => Pin::new(whole)
                 .poll_frame(context)
@@ -184,76 +186,76 @@ impl http_body::Body for Body {
     }
 }
 
-impl Lines {
+impl LineStream {
     /// Keeps something until the last line has been made or nobody wants it any more.
-    pub fn hold(&self, kept: impl Any + Send) {
-        if let Slot::Making(held) = &mut *self.kept.0.lock() {
-            *held = Some(Box::new(kept));
+    pub fn retain(&self, retained: impl Any + Send) {
+        if let RetainedState::Pending(held) = &mut *self.retained.0.lock() {
+            *held = Some(Box::new(retained));
         }
     }
 
     fn poll_line(
         &mut self,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyAborted>>> {
         if self.is_whole {
             return Poll::Ready(None);
         }
         let line = match ready!(self.lines.poll_recv(context)) {
-            Some(Line::Next(line)) => line,
-            Some(Line::Last(line)) => {
+            Some(LineFrame::Next(line)) => line,
+            Some(LineFrame::Last(line)) => {
                 self.is_whole = true;
                 line
             }
-            None => return Poll::Ready(Some(Err(BrokenOff))),
+            None => return Poll::Ready(Some(Err(BodyAborted))),
         };
         Poll::Ready(Some(Ok(Frame::data(line))))
     }
 }
 
-impl Writer {
+impl LineWriter {
     /// Hands a line on, when there is room for it.
     ///
     /// # Errors
-    /// [`Gone`] when nobody reads any more.
-    pub async fn write(&self, line: Bytes) -> Result<(), Gone> {
-        let sent = self.lines.send(Line::Next(line)).await;
-        sent.map_err(|_| Gone)
+    /// [`ReaderGone`] when nobody reads any more.
+    pub async fn write(&self, line: Bytes) -> Result<(), ReaderGone> {
+        let sent = self.lines.send(LineFrame::Next(line)).await;
+        sent.map_err(|_| ReaderGone)
     }
 
     /// Lets go of what was held, and hands the last line on.
     ///
     /// # Errors
-    /// [`Gone`] when nobody reads any more.
-    pub async fn finish(self, line: Bytes) -> Result<(), Gone> {
-        self.kept.release();
-        let sent = self.lines.send(Line::Last(line)).await;
-        sent.map_err(|_| Gone)
+    /// [`ReaderGone`] when nobody reads any more.
+    pub async fn finish(self, line: Bytes) -> Result<(), ReaderGone> {
+        self.retained.release();
+        let sent = self.lines.send(LineFrame::Last(line)).await;
+        sent.map_err(|_| ReaderGone)
     }
 
     /// Until nobody reads any more.
-    pub async fn gone(&self) {
+    pub async fn closed(&self) {
         self.lines.closed().await;
     }
 }
 
-impl Kept {
+impl Retained {
     fn release(&self) {
-        let slot = mem::replace(&mut *self.0.lock(), Slot::Made);
+        let slot = mem::replace(&mut *self.0.lock(), RetainedState::Finished);
         // Outside the lock, for its own drop may do anything.
         drop(slot);
     }
 }
 
-impl Drop for Lines {
+impl Drop for LineStream {
     fn drop(&mut self) {
-        self.kept.release();
+        self.retained.release();
     }
 }
 
-impl Drop for Writer {
+impl Drop for LineWriter {
     fn drop(&mut self) {
-        self.kept.release();
+        self.retained.release();
     }
 }
 
@@ -268,7 +270,7 @@ mod tests {
 
     #[tokio::test]
     async fn lines_come_in_turn_and_the_last_ends_them() {
-        let (writer, lines) = lines();
+        let (writer, lines) = line_stream();
         let mut body = Body::Lines(lines);
         writer.write("a\n".into()).await.unwrap();
         assert!(!body.is_end_stream());
@@ -286,38 +288,38 @@ mod tests {
 
     #[tokio::test]
     async fn a_writer_that_stops_halfway_breaks_the_body_off() {
-        let (writer, lines) = lines();
+        let (writer, lines) = line_stream();
         writer.write("a\n".into()).await.unwrap();
         drop(writer);
         let collected = Body::Lines(lines).collect().await;
-        assert_eq!(collected.err(), Some(BrokenOff));
+        assert_eq!(collected.err(), Some(BodyAborted));
     }
 
     #[tokio::test]
     async fn who_writes_waits_for_who_reads_and_hears_that_nobody_does() {
-        let (writer, lines) = lines();
-        for _ in 0..WAITING {
+        let (writer, lines) = line_stream();
+        for _ in 0..QUEUED_LINES {
             writer.write("a\n".into()).await.unwrap();
         }
         {
             let mut full = pin!(writer.write("a\n".into()));
             assert!(poll!(&mut full).is_pending());
             drop(lines);
-            assert_eq!(full.await, Err(Gone));
+            assert_eq!(full.await, Err(ReaderGone));
         }
-        assert!(writer.gone().now_or_never().is_some());
+        assert!(writer.closed().now_or_never().is_some());
     }
 
     #[tokio::test]
     async fn what_is_held_goes_before_the_last_line() {
         let held = Arc::new(());
-        let (writer, lines) = lines();
-        lines.hold(Arc::clone(&held));
+        let (writer, lines) = line_stream();
+        lines.retain(Arc::clone(&held));
         assert_eq!(Arc::strong_count(&held), 2);
         writer.finish("a\n".into()).await.unwrap();
         assert_eq!(Arc::strong_count(&held), 1);
         // Too late to be held at all.
-        lines.hold(Arc::clone(&held));
+        lines.retain(Arc::clone(&held));
         assert_eq!(Arc::strong_count(&held), 1);
     }
 

@@ -1,12 +1,12 @@
-//! Places on a listener: the number of open connections, and the connection that makes room when all
+//! ConnectionSlots on a listener: the number of open connections, and the connection that makes room when all
 //! places are taken.
 //!
-//! - [`Policy::Refuse`]: a newcomer is refused. For a port on which nobody signs in.
-//! - [`Policy::Share`]: connections that have not signed in yet hold at most half of all places for
+//! - [`EvictionPolicy::RefuseNew`]: a newcomer is refused. For a port on which nobody signs in.
+//! - [`EvictionPolicy::OldestUnauthenticated`]: connections that have not signed in yet hold at most half of all places for
 //!   each peer address; the oldest of them makes room for a newcomer. A connection that signed in keeps
 //!   its place. Loopback and Unix sockets have no share, because a proxy on this machine looks like one
 //!   peer.
-//! - [`Policy::Idlest`]: the connection that has been idle for the longest makes room. For probes, which
+//! - [`EvictionPolicy::LongestIdle`]: the connection that has been idle for the longest makes room. For probes, which
 //!   must be answered whoever else holds connections open.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -22,64 +22,64 @@ use crate::peer::Peer;
 
 /// Rule for a newcomer on a listener whose places are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Policy {
+pub enum EvictionPolicy {
     /// The newcomer is refused.
-    Refuse,
+    RefuseNew,
     /// The oldest connection without a sign-in makes room.
-    Share,
+    OldestUnauthenticated,
     /// The connection that has been idle for the longest makes room.
-    Idlest,
+    LongestIdle,
 }
 
-/// Places of one listener.
+/// ConnectionSlots of one listener.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct ConnectionSlots {
     max: usize,
-    policy: Policy,
-    table: Mutex<Table>,
+    policy: EvictionPolicy,
+    table: Mutex<SlotTable>,
 }
 
-/// Place of one connection; dropping it gives the place back.
+/// ConnectionSlot of one connection; dropping it gives the place back.
 #[derive(Debug)]
-pub(super) struct Place {
-    places: Arc<Places>,
-    tracked: Option<Tracked>,
+pub(super) struct ConnectionSlot {
+    slots: Arc<ConnectionSlots>,
+    tracked: Option<TrackedConnection>,
 }
 
 #[derive(Debug)]
-struct Tracked {
-    group: Group,
+struct TrackedConnection {
+    group: PeerGroup,
     leave: CancellationToken,
-    state: Mutex<State>,
+    state: Mutex<SlotState>,
 }
 
 /// Standing of a tracked connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum SlotState {
     /// It makes room when it must; the number orders the candidates.
     Candidate(u64),
     /// It keeps its place: it has signed in, or is being answered.
-    Kept,
+    Pinned,
     /// Its place has been given to another connection.
     Evicted,
 }
 
 /// Peers that share one allowance: an IPv4 address, or an IPv6 network of 64 bits, since one host
 /// commonly holds all addresses of such a network.
-type Group = Option<IpAddr>;
+type PeerGroup = Option<IpAddr>;
 
 #[derive(Debug, Default)]
-struct Table {
+struct SlotTable {
     open: usize,
     next: u64,
-    candidates: BTreeMap<u64, Candidate>,
-    by_group: HashMap<Group, BTreeSet<u64>>,
+    candidates: BTreeMap<u64, EvictionCandidate>,
+    by_group: HashMap<PeerGroup, BTreeSet<u64>>,
 }
 
 #[derive(Debug)]
-struct Candidate {
+struct EvictionCandidate {
     since: Instant,
-    group: Group,
+    group: PeerGroup,
     leave: CancellationToken,
 }
 
@@ -87,12 +87,12 @@ struct Candidate {
 /// evicted, so that a flood cannot push out a client between its connect and its request.
 const GRACE: Duration = Duration::from_secs(1);
 
-impl Places {
-    pub(super) fn new(max: usize, policy: Policy) -> Arc<Self> {
+impl ConnectionSlots {
+    pub(super) fn new(max: usize, policy: EvictionPolicy) -> Arc<Self> {
         Arc::new(Self {
             max,
             policy,
-            table: Mutex::new(Table::default()),
+            table: Mutex::new(SlotTable::default()),
         })
     }
 
@@ -103,7 +103,7 @@ impl Places {
         peer: &Peer,
         close: &CancellationToken,
         now: Instant,
-    ) -> Option<Place> {
+    ) -> Option<ConnectionSlot> {
         let group = self.group(peer);
         let mut table = self.table.lock();
         let has_room =
@@ -113,9 +113,9 @@ impl Places {
         } else {
             // The evicted connection's place is the newcomer's.
             let grace = match self.policy {
-                Policy::Refuse => return None,
-                Policy::Share => GRACE,
-                Policy::Idlest => Duration::ZERO,
+                EvictionPolicy::RefuseNew => return None,
+                EvictionPolicy::OldestUnauthenticated => GRACE,
+                EvictionPolicy::LongestIdle => Duration::ZERO,
             };
             let own = group.filter(|group| table.count(*group) >= self.share());
             table.evict(own, now, grace)?;
@@ -123,25 +123,25 @@ impl Places {
         let tracked = group.map(|group| {
             let leave = close.child_token();
             let number = table.add(group, leave.clone(), now);
-            Tracked {
+            TrackedConnection {
                 group,
                 leave,
-                state: Mutex::new(State::Candidate(number)),
+                state: Mutex::new(SlotState::Candidate(number)),
             }
         });
         drop(table);
-        Some(Place {
-            places: Arc::clone(self),
+        Some(ConnectionSlot {
+            slots: Arc::clone(self),
             tracked,
         })
     }
 
-    /// Group whose share the peer counts toward; `None` for a peer without a share.
-    fn group(&self, peer: &Peer) -> Option<Group> {
+    /// PeerGroup whose share the peer counts toward; `None` for a peer without a share.
+    fn group(&self, peer: &Peer) -> Option<PeerGroup> {
         match self.policy {
-            Policy::Refuse => None,
-            Policy::Idlest => Some(None),
-            Policy::Share => {
+            EvictionPolicy::RefuseNew => None,
+            EvictionPolicy::LongestIdle => Some(None),
+            EvictionPolicy::OldestUnauthenticated => {
                 let address = peer.address?.ip().to_canonical();
                 (!address.is_loopback()).then(|| Some(network(address)))
             }
@@ -151,16 +151,16 @@ impl Places {
     /// Connections of one group that may be candidates at once.
     fn share(&self) -> usize {
         match self.policy {
-            Policy::Refuse | Policy::Idlest => self.max,
-            Policy::Share => (self.max / 2).max(1),
+            EvictionPolicy::RefuseNew | EvictionPolicy::LongestIdle => self.max,
+            EvictionPolicy::OldestUnauthenticated => (self.max / 2).max(1),
         }
     }
 }
 
-impl Place {
+impl ConnectionSlot {
     /// Token that is cancelled when this connection must end, by eviction or by `close`; `None` for an
     /// untracked connection, which only `close` ends.
-    pub(super) fn leave(&self) -> Option<&CancellationToken> {
+    pub(super) fn close_token(&self) -> Option<&CancellationToken> {
         self.tracked.as_ref().map(|tracked| &tracked.leave)
     }
 
@@ -170,56 +170,62 @@ impl Place {
             return false;
         };
         match *tracked.state.lock() {
-            State::Kept => false,
-            State::Evicted => true,
-            State::Candidate(number) => !self.places.table.lock().candidates.contains_key(&number),
+            SlotState::Pinned => false,
+            SlotState::Evicted => true,
+            SlotState::Candidate(number) => {
+                !self.slots.table.lock().candidates.contains_key(&number)
+            }
         }
     }
 
     /// Notes that a request is being answered: the connection keeps its place meanwhile.
     pub(super) fn request_begins(&self) {
-        if self.places.policy == Policy::Idlest {
-            self.keep();
+        if self.slots.policy == EvictionPolicy::LongestIdle {
+            self.pin();
         }
     }
 
     /// Notes an answer. `signed_in` tells whether its request was let in.
     pub(super) fn request_ends(&self, signed_in: bool) {
-        match self.places.policy {
-            Policy::Share if signed_in => self.keep(),
-            Policy::Refuse | Policy::Share => {}
-            Policy::Idlest => self.offer(Instant::now()),
+        match self.slots.policy {
+            EvictionPolicy::OldestUnauthenticated if signed_in => self.pin(),
+            EvictionPolicy::RefuseNew | EvictionPolicy::OldestUnauthenticated => {}
+            EvictionPolicy::LongestIdle => self.offer(Instant::now()),
         }
     }
 
-    fn keep(&self) {
+    fn pin(&self) {
         let Some(tracked) = &self.tracked else { return };
         let mut state = tracked.state.lock();
-        if let State::Candidate(number) = *state {
-            let kept = self.places.table.lock().remove(number, tracked.group);
-            *state = if kept { State::Kept } else { State::Evicted };
+        if let SlotState::Candidate(number) = *state {
+            let kept = self.slots.table.lock().remove(number, tracked.group);
+            *state = if kept {
+                SlotState::Pinned
+            } else {
+                SlotState::Evicted
+            };
         }
     }
 
     fn offer(&self, now: Instant) {
         let Some(tracked) = &self.tracked else { return };
         let mut state = tracked.state.lock();
-        if *state == State::Kept {
-            let mut table = self.places.table.lock();
-            *state = State::Candidate(table.add(tracked.group, tracked.leave.clone(), now));
+        if *state == SlotState::Pinned {
+            let mut table = self.slots.table.lock();
+            *state = SlotState::Candidate(table.add(tracked.group, tracked.leave.clone(), now));
         }
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        let mut table = self.places.table.lock();
+        let mut table = self.slots.table.lock();
         let gives_back = match &mut self.tracked {
             None => true,
             Some(tracked) => match *tracked.state.get_mut() {
-                State::Candidate(number) => table.remove(number, tracked.group),
-                State::Kept => true,
-                State::Evicted => false,
+                SlotState::Candidate(number) => table.remove(number, tracked.group),
+                SlotState::Pinned => true,
+                SlotState::Evicted => false,
             },
         };
         if gives_back {
@@ -228,14 +234,14 @@ impl Drop for Place {
     }
 }
 
-impl Table {
-    fn count(&self, group: Group) -> usize {
+impl SlotTable {
+    fn count(&self, group: PeerGroup) -> usize {
         self.by_group.get(&group).map_or(0, BTreeSet::len)
     }
 
-    fn add(&mut self, group: Group, leave: CancellationToken, since: Instant) -> u64 {
+    fn add(&mut self, group: PeerGroup, leave: CancellationToken, since: Instant) -> u64 {
         self.next += 1;
-        let candidate = Candidate {
+        let candidate = EvictionCandidate {
             since,
             group,
             leave,
@@ -246,7 +252,7 @@ impl Table {
     }
 
     /// Takes a candidate out; `false` when it was evicted before.
-    fn remove(&mut self, number: u64, group: Group) -> bool {
+    fn remove(&mut self, number: u64, group: PeerGroup) -> bool {
         let found = self.candidates.remove(&number).is_some();
         if found && let Some(numbers) = self.by_group.get_mut(&group) {
             numbers.remove(&number);
@@ -258,7 +264,7 @@ impl Table {
     }
 
     /// Evicts the oldest candidate, of one group or of all; `None` when it is younger than `grace`.
-    fn evict(&mut self, only: Option<Group>, now: Instant, grace: Duration) -> Option<()> {
+    fn evict(&mut self, only: Option<PeerGroup>, now: Instant, grace: Duration) -> Option<()> {
         let oldest = match only {
             Some(group) => self.by_group.get(&group)?.first().copied(),
             None => self.candidates.keys().next().copied(),
