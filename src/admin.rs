@@ -38,7 +38,7 @@ use crate::auth::Authenticator;
 use crate::body::Body;
 use crate::cache::Cache;
 use crate::credentials::CredentialProvider;
-use crate::observability::audit::Audit;
+use crate::observability::audit::AuditWriter;
 use crate::observability::logging::Condition;
 use crate::observability::metrics::{Encoding, Exposition, Metrics};
 use crate::observability::top_images::TopImages;
@@ -105,7 +105,7 @@ pub struct Admin {
     /// When the gateway started.
     pub started: Instant,
     /// Where purges and refused tokens are written down.
-    pub audit: Option<Arc<Audit>>,
+    pub audit: Option<Arc<AuditWriter>>,
     /// Who may ask the data port.
     pub auth: Arc<Authenticator>,
     /// Whether the gateway lives, is ready, has started.
@@ -137,11 +137,11 @@ impl Service for Observe {
     async fn answer(&self, request: Request<Incoming>, _: &Peer) -> Response<Body> {
         self.0
             .open(request.method(), request.uri().path(), request.headers())
-            .unwrap_or_else(|| problem(StatusCode::NOT_FOUND, "no such page"))
+            .unwrap_or_else(|| error(StatusCode::NOT_FOUND, "no such page"))
     }
 
     fn refuse(&self, _: Parts, why: Malformed, _: &Peer) -> Response<Body> {
-        problem(StatusCode::BAD_REQUEST, &why.to_string())
+        error(StatusCode::BAD_REQUEST, &why.to_string())
     }
 }
 
@@ -157,8 +157,8 @@ impl Service for Admin {
             return self.page(&head.method, asset);
         }
         if let Err((status, reason)) = own_site.and_then(|()| self.admit(&head.headers)) {
-            self.note_refusal(peer, status, reason);
-            return problem(status, reason);
+            self.record_refusal(peer, status, reason);
+            return error(status, reason);
         }
         match (&head.method, path) {
             (&Method::GET, "/status") => as_json(&self.status()),
@@ -174,12 +174,12 @@ impl Service for Admin {
             _ if path.starts_with("/entries/") => method_not_allowed("GET"),
             (_, "/purge") => method_not_allowed("POST"),
             (_, "/status" | "/config") => method_not_allowed("GET"),
-            _ => problem(StatusCode::NOT_FOUND, "no such page"),
+            _ => error(StatusCode::NOT_FOUND, "no such page"),
         }
     }
 
     fn refuse(&self, _: Parts, why: Malformed, _: &Peer) -> Response<Body> {
-        problem(StatusCode::BAD_REQUEST, &why.to_string())
+        error(StatusCode::BAD_REQUEST, &why.to_string())
     }
 }
 
@@ -234,7 +234,7 @@ impl Admin {
     }
 
     /// Refuses what a page of another site, or a name that another controls, makes a browser ask.
-    fn refuse_foreign(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+    fn refuse_foreign(&self, headers: &HeaderMap) -> Result<(), AdminRefusal> {
         let host = header(headers, &HOST).unwrap_or("");
         let is_foreign = |origin: &str| {
             let site = origin.split_once("://");
@@ -246,13 +246,13 @@ impl Admin {
                 "a page of another site may not ask this",
             ));
         }
-        if self.token.is_none() && !is_ours(host) {
+        if self.token.is_none() && !is_local_host(host) {
             return Err((StatusCode::FORBIDDEN, "ask by IP address or as localhost"));
         }
         Ok(())
     }
 
-    fn admit(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+    fn admit(&self, headers: &HeaderMap) -> Result<(), AdminRefusal> {
         match &self.token {
             None if self.auth.is_required() => Err((
                 StatusCode::FORBIDDEN,
@@ -278,7 +278,7 @@ impl Admin {
 
 impl Admin {
     /// Counts a refusal, and writes it down in log and audit.
-    fn note_refusal(&self, peer: &Peer, status: StatusCode, reason: &'static str) {
+    fn record_refusal(&self, peer: &Peer, status: StatusCode, reason: &'static str) {
         self.metrics.admin_refused.inc();
         let conditions = &self.metrics.conditions;
         conditions.occurred(Condition::AdminTokenRefused, "admin", || {
@@ -286,20 +286,20 @@ impl Admin {
         });
         if let Some(audit) = &self.audit {
             let is_token = status == StatusCode::UNAUTHORIZED;
-            audit.admin_refused(peer, if is_token { "token" } else { "forbidden" });
+            audit.record_admin_refusal(peer, if is_token { "token" } else { "forbidden" });
         }
     }
 }
 
 /// A status, and the reason that goes with it.
-type Refusal = (StatusCode, &'static str);
+type AdminRefusal = (StatusCode, &'static str);
 
 fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
 /// Whether a Host is an IP address or `localhost`: names can be made to point here by others.
-fn is_ours(host: &str) -> bool {
+fn is_local_host(host: &str) -> bool {
     let name = host.rsplit_once(':').map_or(
         host,
         |(name, port)| if port.ends_with(']') { host } else { name },
@@ -327,7 +327,7 @@ fn as_json(value: &Value) -> Response<Body> {
     text(StatusCode::OK, "application/json", format!("{value}\n"))
 }
 
-fn problem(status: StatusCode, message: &str) -> Response<Body> {
+fn error(status: StatusCode, message: &str) -> Response<Body> {
     text(
         status,
         "application/json",
@@ -336,7 +336,7 @@ fn problem(status: StatusCode, message: &str) -> Response<Body> {
 }
 
 fn method_not_allowed(methods: &'static str) -> Response<Body> {
-    let mut response = problem(
+    let mut response = error(
         StatusCode::METHOD_NOT_ALLOWED,
         "this page has other methods",
     );
@@ -360,7 +360,7 @@ mod tests {
             "[::1]",
             "10.1.2.3:1",
         ] {
-            assert!(is_ours(host), "{host}");
+            assert!(is_local_host(host), "{host}");
         }
         for host in [
             "",
@@ -369,7 +369,7 @@ mod tests {
             "127.0.0.1.evil.example",
             "localhost.evil:1",
         ] {
-            assert!(!is_ours(host), "{host}");
+            assert!(!is_local_host(host), "{host}");
         }
     }
 }

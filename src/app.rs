@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Loaded, Shutdown};
 use crate::credentials::Environment;
-use crate::observability::logging::Level;
+use crate::observability::logging::LogHandle;
 use crate::observability::metrics::Metrics;
 use crate::reload::ReloadScheduler;
 use crate::server::Address;
@@ -59,8 +59,8 @@ pub struct App {
 /// the default.
 #[derive(Default)]
 pub struct Process {
-    /// Level of the process's log, which `log.level` sets anew at a reload.
-    pub level: Option<Level>,
+    /// LogHandle of the process's log, which `log.level` sets anew at a reload.
+    pub level: Option<LogHandle>,
     /// Sockets that were bound before the start, or passed on by systemd.
     pub sockets: Option<Sockets>,
     /// Connections that the limit of open files leaves to the data port; `None` for `listen.max_connections`.

@@ -197,7 +197,7 @@ impl Authenticator {
 
     fn count_refused(&self, refused: AuthError, detail: impl FnOnce() -> String) {
         debug_assert!(AuthError::REASONS.contains(&refused.reason()));
-        self.metrics.sign_in_refused(refused.reason());
+        self.metrics.authentication_refused(refused.reason());
         let conditions = &self.metrics.conditions;
         conditions.occurred(Condition::SignInsRefused, refused.reason(), detail);
     }

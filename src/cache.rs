@@ -44,7 +44,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::api::{ImageId, ImageKey};
 use crate::observability::logging::Condition;
-use crate::observability::metrics::{Metrics, Store};
+use crate::observability::metrics::{CacheStore, Metrics};
 use crate::priority::{Priority, SharedPriority};
 use flight::{Join, SingleFlight};
 use images::Images;
@@ -339,9 +339,9 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
     pub fn export(&self) {
         let (usage, entries) = (self.usage(), &self.metrics.cache_entries);
         let whole = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-        entries.of(Store::Images).set(whole(usage.entries));
+        entries.of(CacheStore::Images).set(whole(usage.entries));
         entries
-            .of(Store::Negative)
+            .of(CacheStore::Negative)
             .set(whole(usage.negative_entries));
         self.metrics.cache_bytes.set(whole(usage.bytes));
         self.metrics.cache_max_bytes.set(whole(usage.max_bytes));

@@ -15,7 +15,7 @@ use clap::{Args, Parser, Subcommand};
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::admin::client::Ask;
+use crate::admin::client::AdminRequest;
 use crate::config::{self, Loaded, Problems, SettingsSources};
 use crate::credentials::Environment;
 use crate::observability::logging::error_chain;
@@ -235,7 +235,7 @@ impl RunningGateway {
     /// When the settings or the address cannot be used, or no response comes.
     fn ask(
         self,
-        mut ask: Ask<'_>,
+        mut ask: AdminRequest<'_>,
         environment: &Environment,
     ) -> anyhow::Result<(http::StatusCode, String)> {
         let admin = match (&self.admin, self.config.load(environment)) {
@@ -259,7 +259,7 @@ impl RunningGateway {
 
 impl Healthcheck {
     fn run(self, environment: &Environment) -> anyhow::Result<ExitCode> {
-        let ask = Ask {
+        let ask = AdminRequest {
             method: Method::GET,
             path: "/readyz",
             body: None,
@@ -284,7 +284,7 @@ impl Purge {
             _ => json!({ "all": true }),
         };
         order["soft"] = self.soft.into();
-        let ask = Ask {
+        let ask = AdminRequest {
             method: Method::POST,
             path: "/purge",
             body: Some(order.to_string()),

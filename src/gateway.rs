@@ -51,12 +51,12 @@ use crate::auth::{
 };
 use crate::body::{Body, Budget};
 use crate::cache::{Cache, freshness};
-use crate::observability::access_log::Access;
-use crate::observability::audit::{AccessRecord, Audit};
+use crate::observability::access_log::AccessLog;
+use crate::observability::audit::{AccessRecord, AuditWriter};
 use crate::observability::metrics::{ClientMetrics, Metrics};
 use crate::observability::outcome::Outcome;
 use crate::observability::top_images::TopImages;
-use crate::observability::traces::{Step, Trace, Traces};
+use crate::observability::traces::{SpanGuard, Trace, Traces};
 use crate::peer::Peer;
 use crate::response::{self, Answer, CacheStatus, Error};
 use crate::server::{Service, Unauthenticated};
@@ -129,9 +129,9 @@ pub struct GatewayParts {
     /// Which images are asked for most.
     pub top_images: Arc<TopImages>,
     /// What is written down, if anything.
-    pub audit: Option<Arc<Audit>>,
+    pub audit: Option<Arc<AuditWriter>>,
     /// What is logged of each request, if anything.
-    pub access: Option<Access>,
+    pub access: Option<AccessLog>,
     /// Where traces begin, if they do.
     pub traces: Option<Arc<Traces>>,
     /// Room for responses that clients have not taken.
@@ -187,9 +187,9 @@ impl Gateway {
             .auth
             .authenticate(&head, peer, action, Timestamp::now);
         let span = match &self.parts.traces {
-            None => Step::none(),
-            Some(traces) if signed_in.is_ok() => traces.follow(&head.headers, at),
-            Some(traces) => traces.draw(at),
+            None => SpanGuard::none(),
+            Some(traces) if signed_in.is_ok() => traces.continue_or_sample(&head.headers, at),
+            Some(traces) => traces.sample(at),
         };
         let refused = signed_in.as_ref().err().map(|refused| refused.reason());
         let (principal, reply) = match signed_in {
@@ -445,7 +445,7 @@ impl Service for Gateway {
                 answer: &answer,
                 request_id: id.as_str(),
             };
-            self.record(&record, &Step::none(), at.elapsed());
+            self.record(&record, &SpanGuard::none(), at.elapsed());
         }
         let mut response = answer.into_response(id.to_header(), std::mem::take(&mut head.headers));
         if sender.is_none() {

@@ -37,7 +37,7 @@ use tokio_util::task::TaskTracker;
 use crate::api::Malformed;
 use crate::body::{Body, Budget};
 use crate::observability::logging::Condition;
-use crate::observability::metrics::{Handshake, ListenerMetrics};
+use crate::observability::metrics::{HandshakeResult, ListenerMetrics};
 use crate::peer::Peer;
 use crate::units::{ByteSize, HumanDuration};
 use connection_slots::{ConnectionSlot, ConnectionSlots};
@@ -267,7 +267,7 @@ impl<S: Service> Server<S> {
             Ok(stream) => stream,
             Err(why) => return self.handshake_failed(&why, &peer),
         };
-        self.metrics.shook_hands(Handshake::Ok);
+        self.metrics.count_handshake(HandshakeResult::Ok);
         let (_, session) = stream.get_mut();
         session.set_buffer_limit(Some(TLS_BUFFER));
         peer.encrypted = true;
@@ -336,7 +336,7 @@ impl<S: Service> Server<S> {
 
     /// Counts a handshake without a connection, and reports it.
     fn handshake_failed(&self, why: &HandshakeError, peer: &Peer) {
-        self.metrics.shook_hands(why.result());
+        self.metrics.count_handshake(why.result());
         match why.condition() {
             None => tracing::debug!(%why, "a TLS handshake did not end"),
             Some(condition) => {

@@ -239,7 +239,7 @@ impl Upstream {
         trace: &Trace,
     ) -> Result<Attempt, UpstreamError> {
         let action = call.operation.action();
-        let queue = trace.step("queue");
+        let queue = trace.span("queue");
         if let Some(credentials) = self.credentials.current() {
             self.admission.signs_with(&credentials);
         }
@@ -274,7 +274,7 @@ impl Upstream {
             .current()
             .ok_or(UpstreamError::NoCredential)?;
         let request = self.prepare(call, body.clone(), propagation, trace, &credentials)?;
-        let exchange = trace.step("exchange");
+        let exchange = trace.span("exchange");
         let sent = Instant::now();
         let deadline = deadline.min(sent + self.config.attempt_timeout.0);
         let _in_flight = InFlight::new(&self.metrics);

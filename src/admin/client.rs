@@ -21,7 +21,7 @@ const DEADLINE: Duration = Duration::from_secs(5);
 const MAX_ANSWER: usize = 16 << 20;
 
 /// One request to an admin listener.
-pub struct Ask<'a> {
+pub struct AdminRequest<'a> {
     /// The method.
     pub method: Method,
     /// The path.
@@ -32,7 +32,7 @@ pub struct Ask<'a> {
     pub token: Option<SecretString>,
 }
 
-impl Ask<'_> {
+impl AdminRequest<'_> {
     /// Asks, and waits at most five seconds.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{Admin, as_json, problem};
+use super::{Admin, as_json, error};
 use crate::api::{ImageId, ImageKey};
 use crate::body::Body;
 use crate::cache::explain::{Explanation, wall};
@@ -16,7 +16,7 @@ use crate::cache::{Entry, Freshness, LookupResult, Negative, NegativeKind, Polic
 impl Admin {
     pub(super) fn entries(&self, id: &str) -> Response<Body> {
         let Ok(image) = ImageId::parse(id) else {
-            return problem(StatusCode::BAD_REQUEST, "this is no ImageId");
+            return error(StatusCode::BAD_REQUEST, "this is no ImageId");
         };
         let variants: Vec<Value> = ImageKey::variants(&image)
             .iter()

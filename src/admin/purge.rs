@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::{Admin, as_json, problem};
+use super::{Admin, as_json, error};
 use crate::api::ImageId;
 use crate::body::Body;
 use crate::cache::{PurgeMode, PurgeTarget};
@@ -34,7 +34,7 @@ impl Admin {
             .get(CONTENT_TYPE)
             .is_some_and(|value| value.as_bytes().starts_with(b"application/json"));
         if !is_json {
-            return problem(
+            return error(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "write Content-Type: application/json",
             );
@@ -42,24 +42,24 @@ impl Admin {
         let body = match timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await {
             Ok(Ok(body)) => body,
             Ok(Err(_)) => {
-                return problem(
+                return error(
                     StatusCode::BAD_REQUEST,
-                    "the order is too long or broke off",
+                    "the request is too long or broke off",
                 );
             }
             Err(_) => {
-                return problem(
+                return error(
                     StatusCode::REQUEST_TIMEOUT,
-                    "the order did not come in time",
+                    "the request did not come in time",
                 );
             }
         };
-        match read_order(&body.to_bytes()) {
-            Err(reason) => problem(StatusCode::BAD_REQUEST, reason),
+        match parse_purge(&body.to_bytes()) {
+            Err(reason) => error(StatusCode::BAD_REQUEST, reason),
             Ok((scope, mode)) => {
                 let shared = self.shared.as_ref();
                 let purged = shared_cache::invalidate(shared, &self.cache, &scope, mode).await;
-                self.note_purge(peer, &record(&scope, mode, purged));
+                self.record_purge(peer, &record(&scope, mode, purged));
                 as_json(&json!({ "purged": purged }))
             }
         }
@@ -68,7 +68,7 @@ impl Admin {
 
 impl Admin {
     /// Counts a purge, and writes it down in log and audit.
-    fn note_purge(&self, peer: &Peer, purge: &PurgeRecord) {
+    fn record_purge(&self, peer: &Peer, purge: &PurgeRecord) {
         self.metrics.purges.inc();
         let PurgeRecord {
             image_id,
@@ -78,7 +78,7 @@ impl Admin {
         } = purge;
         tracing::info!(%peer, image_id, workspace_id, soft, purged, "purged");
         if let Some(audit) = &self.audit {
-            audit.purged(peer, purge);
+            audit.record_purge(peer, purge);
         }
     }
 }
@@ -98,10 +98,10 @@ fn record(scope: &PurgeTarget, mode: PurgeMode, purged: u64) -> PurgeRecord {
 }
 
 /// Reads `{"image":…}`, `{"workspace":…}` or `{"all":true}`, with an optional `"soft"`.
-fn read_order(body: &[u8]) -> Result<(PurgeTarget, PurgeMode), &'static str> {
+fn parse_purge(body: &[u8]) -> Result<(PurgeTarget, PurgeMode), &'static str> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
-    struct Order {
+    struct PurgeRequest {
         image: Option<String>,
         workspace: Option<String>,
         all: Option<bool>,
@@ -110,8 +110,8 @@ fn read_order(body: &[u8]) -> Result<(PurgeTarget, PurgeMode), &'static str> {
     }
     const FORM: &str =
         r#"write {"image":"…"}, {"workspace":"…"} or {"all":true}, and "soft":true if you like"#;
-    let order: Order = serde_json::from_slice(body).map_err(|_| FORM)?;
-    let scope = match (order.image, order.workspace, order.all) {
+    let request: PurgeRequest = serde_json::from_slice(body).map_err(|_| FORM)?;
+    let scope = match (request.image, request.workspace, request.all) {
         (Some(image), None, None) => {
             PurgeTarget::Image(ImageId::parse(&image).map_err(|_| "this is no ImageId")?)
         }
@@ -121,7 +121,7 @@ fn read_order(body: &[u8]) -> Result<(PurgeTarget, PurgeMode), &'static str> {
     };
     Ok((
         scope,
-        if order.soft {
+        if request.soft {
             PurgeMode::Soft
         } else {
             PurgeMode::Hard
@@ -137,11 +137,11 @@ mod tests {
     fn only_a_clear_order_purges() {
         let image = PurgeTarget::Image(ImageId::parse("a").unwrap());
         assert_eq!(
-            read_order(br#"{"image":"a"}"#),
+            parse_purge(br#"{"image":"a"}"#),
             Ok((image, PurgeMode::Hard))
         );
         assert_eq!(
-            read_order(br#"{"all":true,"soft":true}"#),
+            parse_purge(br#"{"all":true,"soft":true}"#),
             Ok((PurgeTarget::All, PurgeMode::Soft))
         );
         for bad in [
@@ -153,7 +153,7 @@ mod tests {
             r#"{"image":"a/b"}"#,
             r#"{"all":true,"x":1}"#,
         ] {
-            assert!(read_order(bad.as_bytes()).is_err(), "{bad}");
+            assert!(parse_purge(bad.as_bytes()).is_err(), "{bad}");
         }
     }
 }

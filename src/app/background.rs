@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::parts::Parts;
-use crate::observability::logging::Level;
+use crate::observability::logging::LogHandle;
 use crate::observability::metrics::Metrics;
 use crate::reload::{ReloadHandle, ReloadScheduler};
 use crate::shared_cache::LogReader;
@@ -49,11 +49,11 @@ impl Background {
 }
 
 /// Writes the log lines that are due by time alone, and counts the lines that were lost, until `stop`.
-async fn maintain_log(metrics: Arc<Metrics>, level: Option<Level>, stop: CancellationToken) {
+async fn maintain_log(metrics: Arc<Metrics>, level: Option<LogHandle>, stop: CancellationToken) {
     let mut ticks = interval(LOG_INTERVAL);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         metrics.conditions.tick(Instant::now());
-        let lost = level.as_ref().map_or(0, Level::lost);
+        let lost = level.as_ref().map_or(0, LogHandle::lost);
         metrics
             .log_lost
             .inc_by(lost.saturating_sub(metrics.log_lost.get()));

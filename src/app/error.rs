@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::auth::InvalidClients;
-use crate::observability::traces::BadTraces;
+use crate::observability::traces::TracesError;
 use crate::server::{Address, BindError, TlsFileErrors};
 use crate::transport::BuildError;
 use crate::upstream::InvalidOrigin;
@@ -45,7 +45,7 @@ pub enum StartError {
     Open(Address),
     /// The exporter of traces cannot be built from the settings.
     #[error("traces: {0}")]
-    Traces(#[from] BadTraces),
+    Traces(#[from] TracesError),
     /// The file with the admin token cannot be read, or is empty.
     #[error("admin.token_file: {0}")]
     Token(io::Error),

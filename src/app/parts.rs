@@ -19,9 +19,9 @@ use crate::cache::{Cache, SnapshotWriter};
 use crate::config::{Loaded, Settings};
 use crate::credentials::{CredentialProvider, Environment};
 use crate::gateway::{Gateway, GatewayParts};
-use crate::observability::access_log::Access;
-use crate::observability::audit::Audit;
-use crate::observability::logging::{Level, error_chain};
+use crate::observability::access_log::AccessLog;
+use crate::observability::audit::AuditWriter;
+use crate::observability::logging::{LogHandle, error_chain};
 use crate::observability::metrics::Metrics;
 use crate::observability::top_images::TopImages;
 use crate::observability::traces::Traces;
@@ -36,7 +36,7 @@ use crate::upstream::{self, Origin, Upstream, UpstreamError};
 pub(super) struct Parts {
     pub(super) started: Instant,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) level: Option<Level>,
+    pub(super) level: Option<LogHandle>,
     pub(super) health: Arc<Health>,
     /// Fetches and writes under way, which outlive the request that began them.
     pub(super) calls: TaskTracker,
@@ -47,7 +47,7 @@ pub(super) struct Parts {
     pub(super) snapshot: Option<Arc<SnapshotWriter<UpstreamError>>>,
     pub(super) tls: Option<Arc<Tls>>,
     pub(super) auth: Arc<Authenticator>,
-    pub(super) audit: Option<Arc<Audit>>,
+    pub(super) audit: Option<Arc<AuditWriter>>,
     pub(super) traces: Option<Arc<Traces>>,
     pub(super) top_images: Arc<TopImages>,
     /// Memory for responses that clients have not taken, over all data connections.
@@ -71,7 +71,7 @@ impl Parts {
     pub(super) async fn build(
         loaded: &Loaded,
         environment: &Environment,
-        level: Option<Level>,
+        level: Option<LogHandle>,
         reload: &mut ReloadScheduler,
     ) -> Result<Self, StartError> {
         let (settings, started) = (&loaded.settings, Instant::now());
@@ -105,7 +105,7 @@ impl Parts {
             shown: Arc::clone(&settings_text),
         };
         reloading::settings(loaded, live, &metrics, reload).await;
-        let audit = Audit::open(&settings.audit, Arc::clone(&metrics));
+        let audit = AuditWriter::open(&settings.audit, Arc::clone(&metrics));
         Ok(Self {
             audit: audit.map_err(StartError::Audit)?.map(Arc::new),
             traces: Traces::open(&settings.traces, environment, &metrics)?.map(Arc::new),
@@ -179,7 +179,7 @@ impl Parts {
                 metrics: Arc::clone(&self.metrics),
                 top_images: Arc::clone(&self.top_images),
                 audit: self.audit.clone(),
-                access: Access::from_config(&settings.log),
+                access: AccessLog::from_config(&settings.log),
                 traces: self.traces.clone(),
                 tasks: self.calls.clone(),
             },

@@ -12,7 +12,7 @@ use crate::auth::{self, Authenticator, InvalidClients};
 use crate::cache::Cache;
 use crate::config::{Changes, Loaded, Settings};
 use crate::credentials::Environment;
-use crate::observability::logging::Level;
+use crate::observability::logging::LogHandle;
 use crate::observability::metrics::Metrics;
 use crate::reload::{FileWatcher, ReloadScheduler};
 use crate::server::{Tls, TlsFileErrors};
@@ -87,7 +87,7 @@ fn write_journal(settings: &Settings, environment: &Environment) -> PathBuf {
 /// Parts that a changed settings file affects without a restart.
 pub(super) struct LiveSettings {
     pub(super) cache: Arc<Cache<UpstreamError>>,
-    pub(super) level: Option<Level>,
+    pub(super) level: Option<LogHandle>,
     /// Effective settings in TOML, as `/config` shows them.
     pub(super) shown: Arc<ArcSwap<String>>,
 }

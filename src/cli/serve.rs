@@ -16,7 +16,7 @@ use super::{ConfigArgs, block_on};
 use crate::app::{App, Process, Sockets, connections_allowed, forbid_core_dumps, raise_file_limit};
 use crate::config::Loaded;
 use crate::credentials::Environment;
-use crate::observability::logging::{self, Level};
+use crate::observability::logging::{self, LogHandle};
 use crate::server::inherited;
 
 #[derive(Debug, Args)]
@@ -44,7 +44,7 @@ impl Serve {
 async fn serve(
     loaded: &Loaded,
     environment: &Environment,
-    level: Level,
+    level: LogHandle,
     ports_file: Option<&Path>,
 ) -> anyhow::Result<ExitCode> {
     let mut stop = StopSignal::listen()?;

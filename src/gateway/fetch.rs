@@ -17,7 +17,7 @@ use crate::cache::flight::Aborted;
 use crate::cache::{CachedAnswer, Fetch, FetchResult, Freshness, LookupResult, Waiter};
 use crate::observability::logging::Condition;
 use crate::observability::outcome::Outcome;
-use crate::observability::traces::Step;
+use crate::observability::traces::SpanGuard;
 use crate::priority::{Priority, SharedPriority};
 use crate::response::{CacheStatus, Error};
 use crate::upstream::{Propagation, UpstreamError};
@@ -47,7 +47,7 @@ impl FetchReason {
     }
 }
 
-/// The step of asking the origin for an image.
+/// The span of asking the origin for an image.
 const FETCH: &str = "cache.fetch";
 
 impl Gateway {
@@ -86,7 +86,7 @@ impl Gateway {
                     Some(cause),
                     urgency,
                     propagation,
-                    context.trace.step(FETCH),
+                    context.trace.span(FETCH),
                 )
             };
             let admit = || render.charge(context.principal);
@@ -96,8 +96,8 @@ impl Gateway {
                 .cache
                 .fetch(key, &known, render.priority(cause), admit, start);
             let (waiter, (outcome, status), _wait) = match fetch {
-                Fetch::Started(waiter) => (waiter, cause.outcome(), Step::none()),
-                Fetch::Joined(waiter) => (waiter, coalesced, context.trace.join(key)),
+                Fetch::Started(waiter) => (waiter, cause.outcome(), SpanGuard::none()),
+                Fetch::Joined(waiter) => (waiter, coalesced, context.trace.wait_for(key)),
                 Fetch::AlreadyCached(arrived) => {
                     let shown = self.show_in_time(&arrived, context, render, coalesced, deadline);
                     return shown.await;
@@ -280,7 +280,7 @@ impl Gateway {
                     None,
                     urgency,
                     propagation,
-                    context.trace.aside(FETCH),
+                    context.trace.linked_root(FETCH),
                 )
             },
         );
@@ -296,7 +296,7 @@ impl Gateway {
         cause: Option<FetchReason>,
         urgency: SharedPriority,
         propagation: Propagation,
-        step: Step,
+        span: SpanGuard,
     ) -> impl Future<Output = FetchResult<UpstreamError>> + Send + use<> {
         let (upstream, cache, metrics) = (
             Arc::clone(&self.parts.upstream),
@@ -304,8 +304,8 @@ impl Gateway {
             Arc::clone(&self.parts.metrics),
         );
         let key = key.clone();
-        step.set("image.id", || key.image.as_str().to_owned());
-        step.set("verbose", || key.verbose);
+        span.set("image.id", || key.image.as_str().to_owned());
+        span.set("verbose", || key.verbose);
         let shared = self.parts.shared.as_ref();
         let tiers = TieredFetch {
             shared: shared.cloned(),
@@ -315,19 +315,19 @@ impl Gateway {
             urgency: urgency.clone(),
             oldest: shared
                 .and_then(|shared| tiered_fetch::oldest(shared, seen, cause, Instant::now())),
-            step: shared.map_or_else(Step::none, |_| step.step("cache.shared")),
+            span: shared.map_or_else(SpanGuard::none, |_| span.span("cache.shared")),
         };
         let held = match seen {
             LookupResult::Image(entry, _) => Some(Arc::clone(entry)),
             LookupResult::Negative(_) | LookupResult::Miss => None,
         };
         let ask = async move {
-            let _announced = step.announce(&key);
+            let _link = span.publish_link(&key);
             let call = Call::get_image(key.clone());
             let answer = upstream
-                .send(&call, Bytes::new(), &urgency, &propagation, &step)
+                .send(&call, Bytes::new(), &urgency, &propagation, &span)
                 .await
-                .inspect_err(|_| step.fail("nothing was fetched"))?;
+                .inspect_err(|_| span.fail("nothing was fetched"))?;
             if ingest::names_another_image(&key.image, held.as_deref(), &answer) {
                 return Err(UpstreamError::Unreadable);
             }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Gateway;
 use crate::api::ImageId;
-use crate::observability::audit::{AccessRecord, Audit};
+use crate::observability::audit::{AccessRecord, AuditWriter};
 use crate::observability::outcome::Outcome;
 use crate::observability::traces::Trace;
 
@@ -21,7 +21,7 @@ impl Gateway {
     }
 
     /// The audit of requests, which has a record of a client's name or none.
-    pub(super) fn audit(&self) -> Option<&Audit> {
+    pub(super) fn audit(&self) -> Option<&AuditWriter> {
         let audit = self.parts.audit.as_deref();
         audit.filter(|_| self.parts.auth.is_required())
     }

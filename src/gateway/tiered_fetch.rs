@@ -10,7 +10,7 @@ use super::directives::FORCED_INTERVAL;
 use super::fetch::FetchReason;
 use crate::api::ImageKey;
 use crate::cache::{Cache, CachedAnswer, Entry, FetchResult, LookupResult, Policy};
-use crate::observability::traces::Step;
+use crate::observability::traces::SpanGuard;
 use crate::priority::SharedPriority;
 use crate::shared_cache::{FailureMarker, Lease, Lookup, SharedCache};
 use crate::upstream::{ParentFault, Throttle, UpstreamError};
@@ -25,8 +25,8 @@ pub(super) struct TieredFetch {
     pub(super) urgency: SharedPriority,
     /// Nothing older than this will do.
     pub(super) oldest: Option<Duration>,
-    /// The step of asking what the fleet has.
-    pub(super) step: Step,
+    /// The span of asking what the fleet has.
+    pub(super) span: SpanGuard,
 }
 
 impl TieredFetch {
@@ -51,8 +51,8 @@ impl TieredFetch {
         let Ok(lookup) = timeout_at(until, lookup).await else {
             return Err(UpstreamError::Timeout);
         };
-        self.step.set("result", || lookup.as_str());
-        self.step = Step::none();
+        self.span.set("result", || lookup.as_str());
+        self.span = SpanGuard::none();
         match lookup {
             Lookup::Hit(landed) => Ok(landed),
             Lookup::RecentFailure(failure) => Err(failure.into()),

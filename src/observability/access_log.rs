@@ -8,11 +8,11 @@ use crate::observability::logging;
 
 /// Writes a line for a request.
 #[derive(Debug)]
-pub struct Access {
+pub struct AccessLog {
     hits: f64,
 }
 
-impl Access {
+impl AccessLog {
     /// `None` where the settings want no such lines.
     #[must_use]
     pub fn from_config(config: &logging::Config) -> Option<Self> {

@@ -6,7 +6,7 @@
 //! counted in `audit_lines_lost_total`.
 
 mod file;
-mod rate;
+mod refusal_limit;
 
 use std::io;
 use std::os::fd::AsFd;
@@ -19,13 +19,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::api::{Action, ImageId};
-use crate::observability::logging::{Condition, Lines, Output};
+use crate::observability::logging::{Condition, LineQueue, LineSink};
 use crate::observability::metrics::Metrics;
 use crate::observability::outcome::Outcome;
 use crate::peer::Peer;
 use crate::response::Answer;
 use file::AppendFile;
-use rate::Rate;
+use refusal_limit::RefusalLimit;
 
 /// The `[audit]` settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -48,18 +48,18 @@ impl Default for Config {
 }
 
 /// Bytes of lines that may wait to be written: some ten thousand, a second's worth of a busy gateway.
-const MAX_WAITING: usize = 4 << 20;
+const MAX_QUEUED_BYTES: usize = 4 << 20;
 /// Refused sign-ins and admin tokens that are written each second; the next record says how many were not.
-const REFUSALS: u32 = 20;
+const MAX_REFUSALS_PER_SECOND: u32 = 20;
 
 /// Where requests are noted.
 #[derive(Debug)]
-pub struct Audit {
-    lines: Lines,
+pub struct AuditWriter {
+    lines: LineQueue,
     /// The setting, to name it in the log.
     to: String,
     hits: f64,
-    refusals: Mutex<Rate>,
+    refusals: Mutex<RefusalLimit>,
     metrics: Arc<Metrics>,
 }
 
@@ -96,7 +96,7 @@ pub struct PurgeRecord {
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct RequestLine<'a> {
     timestamp: String,
     request_id: &'a str,
     client: &'a str,
@@ -132,7 +132,7 @@ struct AdminLine<'a> {
 /// The client of an admin request: it has no name but the token.
 const ADMIN: &str = "admin";
 
-impl Audit {
+impl AuditWriter {
     /// Opens what is written to; `None` for `off`.
     ///
     /// # Errors
@@ -153,7 +153,7 @@ impl Audit {
             lines,
             to: config.to.clone(),
             hits: config.hits,
-            refusals: Mutex::new(Rate::new(REFUSALS)),
+            refusals: Mutex::new(RefusalLimit::new(MAX_REFUSALS_PER_SECOND)),
             metrics,
         }))
     }
@@ -162,15 +162,15 @@ impl Audit {
     pub fn record(&self, record: &AccessRecord<'_>) {
         let omitted = match record.refused {
             Some(_) => self.admit_refusal(),
-            None => self.is_noted(record.answer.outcome).then_some(0),
+            None => self.is_sampled(record.answer.outcome).then_some(0),
         };
         if let Some(omitted) = omitted {
-            self.push(&line(record, omitted));
+            self.push(&request_line(record, omitted));
         }
     }
 
     /// Notes an admin request that had no valid token.
-    pub fn admin_refused(&self, peer: &Peer, reason: &'static str) {
+    pub fn record_admin_refusal(&self, peer: &Peer, reason: &'static str) {
         if let Some(omitted) = self.admit_refusal() {
             self.push(&AdminLine {
                 timestamp: Timestamp::now().to_string(),
@@ -186,7 +186,7 @@ impl Audit {
     }
 
     /// Notes a purge.
-    pub fn purged(&self, peer: &Peer, purge: &PurgeRecord) {
+    pub fn record_purge(&self, peer: &Peer, purge: &PurgeRecord) {
         self.push(&AdminLine {
             timestamp: Timestamp::now().to_string(),
             client: ADMIN,
@@ -199,9 +199,9 @@ impl Audit {
         });
     }
 
-    /// Blocks until everything is written, at most for `patience`.
-    pub fn flush(&self, patience: Duration) {
-        self.lines.flush(patience);
+    /// Blocks until everything is written, at most for `timeout`.
+    pub fn flush(&self, timeout: Duration) {
+        self.lines.flush(timeout);
     }
 
     /// Whether one more refusal is written, and how many were not since the last.
@@ -223,7 +223,7 @@ impl Audit {
         }
     }
 
-    fn is_noted(&self, outcome: Outcome) -> bool {
+    fn is_sampled(&self, outcome: Outcome) -> bool {
         match outcome {
             Outcome::Hit | Outcome::Stale | Outcome::Coalesced | Outcome::Rejected => {
                 fastrand::f64() < self.hits
@@ -239,9 +239,9 @@ impl Audit {
 }
 
 /// Starts the thread, which counts what it could not write, and says so.
-fn start(output: impl Output, config: &Config, metrics: &Arc<Metrics>) -> io::Result<Lines> {
+fn start(output: impl LineSink, config: &Config, metrics: &Arc<Metrics>) -> io::Result<LineQueue> {
     let (to, metrics) = (config.to.clone(), Arc::clone(metrics));
-    Lines::start("audit", MAX_WAITING, output, move |written| {
+    LineQueue::start("audit", MAX_QUEUED_BYTES, output, move |written| {
         let conditions = &metrics.conditions;
         match written.result {
             Ok(()) => conditions.recovered(Condition::AuditLost, to.clone()),
@@ -253,10 +253,10 @@ fn start(output: impl Output, config: &Config, metrics: &Arc<Metrics>) -> io::Re
     })
 }
 
-fn line<'a>(record: &AccessRecord<'a>, omitted: u64) -> Line<'a> {
+fn request_line<'a>(record: &AccessRecord<'a>, omitted: u64) -> RequestLine<'a> {
     let answer = record.answer;
     let origin_request_id = answer.origin_request_id.as_ref();
-    Line {
+    RequestLine {
         timestamp: Timestamp::now().to_string(),
         request_id: record.request_id,
         client: record.client,

@@ -6,7 +6,7 @@ mod lines;
 mod panics;
 
 pub use conditions::{Condition, Conditions};
-pub use lines::{Lines, Output, Position, Written};
+pub use lines::{BatchReport, LineQueue, LineSink, WritePosition};
 
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
@@ -66,30 +66,30 @@ impl Config {
 
 /// The process's log. Dropping it gives the last lines half a second to be written.
 #[derive(Debug)]
-pub struct Log(Level);
+pub struct Log(LogHandle);
 
 impl Log {
     /// The handle by which the running log is changed and watched.
     #[must_use]
-    pub fn level(&self) -> Level {
+    pub fn level(&self) -> LogHandle {
         self.0.clone()
     }
 }
 
 impl Drop for Log {
     fn drop(&mut self) {
-        self.0.lines.flush(LAST_LINES);
+        self.0.lines.flush(FLUSH_TIMEOUT);
     }
 }
 
 /// A handle to the running log.
 #[derive(Debug, Clone)]
-pub struct Level {
+pub struct LogHandle {
     filter: reload::Handle<EnvFilter, Registry>,
-    lines: Lines,
+    lines: LineQueue,
 }
 
-impl Level {
+impl LogHandle {
     /// Logs at another level from now on.
     ///
     /// # Errors
@@ -108,11 +108,11 @@ impl Level {
 }
 
 /// Bytes of lines that may wait for a reader: some thousands of lines.
-const MAX_WAITING: usize = 1 << 20;
+const MAX_QUEUED_BYTES: usize = 1 << 20;
 /// Time for the last lines to be written when the process ends.
-const LAST_LINES: Duration = Duration::from_millis(500);
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 /// Shortest time between two lines about lost lines.
-const LOST_AGAIN: Duration = Duration::from_secs(60);
+const LOST_LINES_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Starts logging to standard error, by a thread that alone waits for its reader. The first call counts.
 ///
@@ -120,11 +120,11 @@ const LOST_AGAIN: Duration = Duration::from_secs(60);
 /// When the level cannot be read, or logging has been started before.
 pub fn start(config: &Config) -> Result<Log, String> {
     let (filter, handle) = reload::Layer::new(config.filter()?);
-    let queue = Lines::start("log", MAX_WAITING, io::stderr(), say_what_was_lost())
+    let queue = LineQueue::start("log", MAX_QUEUED_BYTES, io::stderr(), report_lost_lines())
         .map_err(|error| error.to_string())?;
     let writer = queue.clone();
     let lines = fmt::layer()
-        .with_writer(move || Line(writer.clone()))
+        .with_writer(move || EventWriter(writer.clone()))
         .with_ansi(io::stderr().is_terminal())
         // Its complaints would go to standard error, past the queue.
         .log_internal_errors(false)
@@ -136,16 +136,16 @@ pub fn start(config: &Config) -> Result<Log, String> {
     let started = registry().with(filter).with(lines).try_init();
     started.map_err(|error| error.to_string())?;
     panics::log();
-    Ok(Log(Level {
+    Ok(Log(LogHandle {
         filter: handle,
         lines: queue,
     }))
 }
 
 /// One event on its way into the queue; the subscriber writes it in one call.
-struct Line(Lines);
+struct EventWriter(LineQueue);
 
-impl io::Write for Line {
+impl io::Write for EventWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.0.push(line);
         Ok(line.len())
@@ -157,11 +157,11 @@ impl io::Write for Line {
 }
 
 /// Says how many lines are missing, once lines are taken again.
-fn say_what_was_lost() -> impl FnMut(Written) {
+fn report_lost_lines() -> impl FnMut(BatchReport) {
     let (mut said, mut last) = (0, None::<Instant>);
     move |written| {
-        let lost = written.lost_in_all;
-        let is_due = last.is_none_or(|last| last.elapsed() >= LOST_AGAIN);
+        let lost = written.lost_total;
+        let is_due = last.is_none_or(|last| last.elapsed() >= LOST_LINES_INTERVAL);
         if written.result.is_err() || lost <= said || !is_due {
             return;
         }

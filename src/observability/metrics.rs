@@ -7,7 +7,7 @@
 //!   a child by index: counting costs an atomic add, without a hash or a lock. [`OpenCounters`] and
 //!   [`OpenGauges`] are for names from the operator's files (`open_labels!`). No label comes from a request;
 //! - a child is made on first use. Where deploy/alerts.yaml takes `rate` or `increase` of a counter, it is
-//!   exposed at 0 from the start (`at 0`, or [`ByLabel::start`]), or the first increase would not be seen;
+//!   exposed at 0 from the start (`at 0`, or [`IndexedFamily::start`]), or the first increase would not be seen;
 //! - what belongs to a part that may be switched off is an [`OnFirstUse`], which the part exposes at its
 //!   start.
 //!
@@ -30,7 +30,7 @@ use prometheus::{Gauge, Histogram, IntCounter, IntGauge, Registry};
 use crate::api::Action;
 use crate::observability::logging::Conditions;
 use crate::observability::outcome::{CallResult, Outcome};
-use register::{Metric, Spec, metrics};
+use register::{Metric, MetricSpec, metrics};
 
 mod client;
 mod exposition;
@@ -46,24 +46,26 @@ mod traces;
 
 pub use client::ClientMetrics;
 pub use exposition::{Encoding, Exposition};
-pub use family::{ByLabel, ByText, Counters, Gauges, Latencies, OpenCounters, OpenGauges};
+pub use family::{
+    Counters, Gauges, IndexedFamily, Latencies, OpenCounters, OpenGauges, TextFamily,
+};
 pub use label::{
-    BreakerState, Cause, ClientName, CredentialSource, HoldReason, ListenerName, Part, QuotaScope,
-    Reason, Store, Succeeded, Timed, Version,
+    BreakerStateLabel, BuildVersion, CacheStore, ClientName, CredentialSource, EvictionCause,
+    HoldReason, ListenerName, QuotaScope, RefusalReason, ReloadedPart, Success, TimedOperation,
 };
 pub use latency::quantile;
-pub use listener::{Handshake, ListenerMetrics, ReloadMetrics};
-pub use register::{Ages, OnFirstUse};
+pub use listener::{HandshakeResult, ListenerMetrics, ReloadMetrics};
+pub use register::{AgeHistogram, OnFirstUse};
 pub use shared::{SharedMetrics, SharedOperation, SharedResult};
 pub use snapshot::SnapshotMetrics;
-pub use traces::{Export, SpanFate, TraceMetrics};
+pub use traces::{ExportResult, SpanFate, TraceMetrics};
 
 /// The shortest latency that a histogram tells apart, in seconds.
-pub const SHORTEST: f64 = 0.000_05;
+pub const SHORTEST_LATENCY: f64 = LATENCY_BUCKETS[0];
 
 /// From the latency of hits to the longest deadline.
 const LATENCY_BUCKETS: [f64; 18] = [
-    SHORTEST, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
+    0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
     1.0, 2.0, 3.0, 5.0, 10.0,
 ];
 const AGE_BUCKETS: [f64; 12] = [
@@ -90,11 +92,11 @@ metrics! {
         /// Answered requests.
         requests: Counters<(Action, Outcome)> = "requests_total",
         /// Seconds from a request's head to its answer's; every operation but GetImage is `other`.
-        request_durations: Latencies<(Timed, Outcome)> = "request_duration_seconds",
+        request_durations: Latencies<(TimedOperation, Outcome)> = "request_duration_seconds",
         /// Calls sent to the origin, each retry as its own.
         upstream_requests: Counters<(Action, CallResult)> = "upstream_requests_total",
         /// Seconds from sending a call to its whole answer; every operation but GetImage is `other`.
-        upstream_durations: Latencies<(Timed, CallResult)> = "upstream_request_duration_seconds",
+        upstream_durations: Latencies<(TimedOperation, CallResult)> = "upstream_request_duration_seconds",
         /// Calls to the origin that are in flight.
         pub upstream_in_flight: IntGauge = "upstream_in_flight",
         /// Attempts beyond the first.
@@ -106,29 +108,29 @@ metrics! {
         /// 1 while calls of an operation are held back for this reason.
         pub upstream_held: Gauges<(Action, HoldReason)> = "upstream_held",
         /// 1 for where the breaker stands that all operations share.
-        pub breaker_state: OpenGauges<BreakerState> = "upstream_breaker_state",
+        pub breaker_state: OpenGauges<BreakerStateLabel> = "upstream_breaker_state",
         /// Calls left in the account's current period, as the origin last said.
         pub quota_remaining: Gauges<(Action, QuotaScope)> = "upstream_quota_remaining",
         /// Answers held.
-        pub cache_entries: Gauges<Store> = "cache_entries" at 0,
+        pub cache_entries: Gauges<CacheStore> = "cache_entries" at 0,
         /// Bytes of memory that the cached images take.
         pub cache_bytes: IntGauge = "cache_bytes",
         /// Bytes of memory that the cached images may take (`cache.max_bytes`).
         pub cache_max_bytes: IntGauge = "cache_max_bytes",
         /// Images removed from the cache.
-        cache_evictions: Counters<Cause> = "cache_evictions_total" at 0,
+        cache_evictions: Counters<EvictionCause> = "cache_evictions_total" at 0,
         /// Images whose id came back with another creation time or URI: a different object.
         pub cache_incarnations: IntCounter = "cache_incarnations_total",
         /// Answers whose blanket no-store, no-cache, max-age=0 or s-maxage=0 was ignored (`freshness.origin_cache_control`).
         pub origin_directives_ignored: IntCounter = "origin_directives_ignored_total",
         /// Seconds that stored answers stay fresh.
-        pub cache_ttl: Ages = "cache_ttl_seconds",
+        pub cache_ttl: AgeHistogram = "cache_ttl_seconds",
         /// Age in seconds of answers served from memory.
-        pub cache_age: Ages = "cache_age_seconds",
+        pub cache_age: AgeHistogram = "cache_age_seconds",
         /// Unix time at which the credential in use expires; +Inf for never, 0 before the first.
         credential_expiry: Gauge = "credential_expiry_timestamp_seconds",
         /// Attempts to load the credential.
-        credential_refreshes: OpenCounters<(CredentialSource, Succeeded)> = "credential_refreshes_total",
+        credential_refreshes: OpenCounters<(CredentialSource, Success)> = "credential_refreshes_total",
         /// Seconds added to this machine's clock when signing.
         pub clock_offset: Gauge = "clock_offset_seconds",
         /// Open connections.
@@ -136,21 +138,21 @@ metrics! {
         /// Connections refused at the limit.
         connections_refused: OpenCounters<ListenerName> = "connections_refused_total",
         /// TLS handshakes on the data port.
-        handshakes: Arc<OnFirstUse<Counters<Handshake>>> = "tls_handshakes_total" at 0,
+        handshakes: Arc<OnFirstUse<Counters<HandshakeResult>>> = "tls_handshakes_total" at 0,
         /// Unix time at which the certificate that the data port serves expires.
         certificate_expiry: OnFirstUse<Gauge> = "tls_certificate_expiry_timestamp_seconds",
         /// Reloads of changed files, by the part that they configure; after an error the old ones stay in force.
-        reloads: OpenCounters<(Part, Succeeded)> = "reloads_total",
+        reloads: OpenCounters<(ReloadedPart, Success)> = "reloads_total",
         /// Answered requests, by client.
         client_requests: OpenCounters<(ClientName, Outcome)> = "client_requests_total",
         /// Requests whose authentication was refused.
-        sign_ins_refused: OpenCounters<Reason> = "sign_ins_refused_total",
+        sign_ins_refused: OpenCounters<RefusalReason> = "sign_ins_refused_total",
         /// Nonces remembered, so that no signed request is accepted twice.
         pub nonces_remembered: OnFirstUse<IntGauge> = "nonces",
         /// Nonces dropped before they expired, because a client had too many.
         pub nonces_dropped: OnFirstUse<IntCounter> = "nonces_dropped_total",
         /// Nonces of writes journalled before their write was sent.
-        pub write_journal: Arc<OnFirstUse<Counters<Succeeded>>> = "write_journal_writes_total" at 0,
+        pub write_journal: Arc<OnFirstUse<Counters<Success>>> = "write_journal_writes_total" at 0,
         /// Audit lines that could not be written.
         pub audit_lost: OnFirstUse<IntCounter> = "audit_lines_lost_total",
         /// Log lines that could not be written, mostly because nobody read them.
@@ -164,7 +166,7 @@ metrics! {
         /// Tasks alive: one for each connection and fetch, and a few services.
         pub tasks: IntGauge = "tasks",
         /// The running version, always 1.
-        build_info: OpenGauges<Version> = "build_info",
+        build_info: OpenGauges<BuildVersion> = "build_info",
         /// Metrics of the shared cache.
         pub shared: OnFirstUse<SharedMetrics>,
         /// Metrics of the snapshot.
@@ -180,7 +182,7 @@ impl Metrics {
     /// Registers everything that is always on.
     #[must_use]
     pub fn new() -> Self {
-        let group = Spec {
+        let group = MetricSpec {
             name: "",
             doc: "",
             at_zero: false,
@@ -202,9 +204,9 @@ impl Metrics {
         self.upstream_unsent.start([Action::GetImage]);
         self.start_failures(&[Action::ListImages, Action::ListImageLabels]);
         self.request_durations
-            .start([(Timed::GetImage, Outcome::Hit)]);
+            .start([(TimedOperation::GetImage, Outcome::Hit)]);
         self.upstream_durations
-            .start([(Timed::GetImage, CallResult::Ok)]);
+            .start([(TimedOperation::GetImage, CallResult::Ok)]);
         self.build_info
             .with_label_values(&[env!("CARGO_PKG_VERSION")])
             .set(1);
@@ -263,7 +265,7 @@ impl Metrics {
     }
 
     /// Counts one request whose sender was not let in.
-    pub fn sign_in_refused(&self, reason: &'static str) {
+    pub fn authentication_refused(&self, reason: &'static str) {
         self.sign_ins_refused.with_label_values(&[reason]).inc();
     }
 
@@ -296,9 +298,9 @@ impl Metrics {
     /// Counts one entry that left the image store.
     pub fn cache_evicted(&self, cause: RemovalCause) {
         let cause = match cause {
-            RemovalCause::Expired => Cause::Expired,
-            RemovalCause::Explicit | RemovalCause::Replaced => Cause::Removed,
-            RemovalCause::Size => Cause::Size,
+            RemovalCause::Expired => EvictionCause::Expired,
+            RemovalCause::Explicit | RemovalCause::Replaced => EvictionCause::Removed,
+            RemovalCause::Size => EvictionCause::Size,
         };
         self.cache_evictions.of(cause).inc();
     }
@@ -353,7 +355,9 @@ impl Metrics {
     /// GetImage's latency histograms, of the outcomes that there have been.
     pub fn latencies(&self) -> impl Iterator<Item = (Outcome, &Histogram)> {
         Outcome::ALL.into_iter().filter_map(|outcome| {
-            let histogram = self.request_durations.get((Timed::GetImage, outcome))?;
+            let histogram = self
+                .request_durations
+                .get((TimedOperation::GetImage, outcome))?;
             Some((outcome, histogram))
         })
     }

@@ -1,6 +1,6 @@
 //! Which images are asked for most, lately: a bounded estimate, cheap enough for every hit.
 //!
-//! - While there is little traffic, every request is counted; beyond `BUSY` one of `SAMPLE`,
+//! - While there is little traffic, every request is counted; beyond `BUSY_RATE` one of `BUSY_ONE_IN`,
 //!   drawn by chance and counted for all of them.
 //! - Who would have to wait for another thread's counting is not counted.
 //! - A request counts half as much after each [`HALF_LIFE`], so that old ones are forgotten.
@@ -21,10 +21,10 @@ use sketch::Sketch;
 /// After so long a request counts half.
 pub const HALF_LIFE: Duration = Duration::from_secs(60);
 /// One of so many requests is looked at while there is much traffic.
-const SAMPLE: u32 = 16;
+const BUSY_ONE_IN: u32 = 16;
 /// More than so many requests a second are much traffic: a sample of the latest minutes then still has
 /// hundreds.
-const BUSY: f64 = 100.0;
+const BUSY_RATE: f64 = 100.0;
 
 /// The images asked for most, lately.
 #[derive(Debug)]
@@ -79,9 +79,9 @@ impl TopImages {
         };
         let lately = sketch.count(image, f64::from(one_in), now);
         // At a steady rate, what decays by half in a half-life adds up to half-life / ln 2.
-        let busy = lately * std::f64::consts::LN_2 > BUSY * HALF_LIFE.as_secs_f64();
+        let busy = lately * std::f64::consts::LN_2 > BUSY_RATE * HALF_LIFE.as_secs_f64();
         self.one_in
-            .store(if busy { SAMPLE } else { 1 }, Ordering::Relaxed);
+            .store(if busy { BUSY_ONE_IN } else { 1 }, Ordering::Relaxed);
     }
 }
 
@@ -123,7 +123,7 @@ mod tests {
             }
         }
         let now = start + Duration::from_secs(120);
-        assert_eq!(top_images.one_in(), SAMPLE);
+        assert_eq!(top_images.one_in(), BUSY_ONE_IN);
         // 5,000 a second for two half-lives.
         let exact = 5_000.0 * HALF_LIFE.as_secs_f64() / std::f64::consts::LN_2 * 0.75;
         let told = top_images.top(1, now)[0].requests as f64;
@@ -135,7 +135,7 @@ mod tests {
         let (top_images, start) = (TopImages::new(), Instant::now());
         let image = &images(1)[0];
         (0..100_000).for_each(|_| top_images.record(image, start));
-        assert_eq!(top_images.one_in(), SAMPLE);
+        assert_eq!(top_images.one_in(), BUSY_ONE_IN);
         let later = start + 10 * HALF_LIFE;
         (0..1_000).for_each(|_| top_images.record(image, later));
         assert_eq!(top_images.one_in(), 1);

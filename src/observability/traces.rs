@@ -16,13 +16,13 @@
 //! cannot be queued or sent is counted and lost.
 
 mod config;
-mod courier;
 mod export;
-mod step;
+mod http_client;
+mod span;
 mod traceparent;
 
 pub use config::{Config, collector};
-pub use step::{Announced, Step, Trace};
+pub use span::{PublishedLink, SpanGuard, Trace};
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -38,7 +38,7 @@ use tokio::time::{Instant, timeout};
 use crate::credentials::Environment;
 use crate::observability::metrics::Metrics;
 use crate::transport::BuildError;
-use step::Shared;
+use span::SharedTracer;
 
 /// The longest that a stop waits for the last spans to be sent.
 const LONGEST_STOP: Duration = Duration::from_secs(2);
@@ -46,14 +46,14 @@ const LONGEST_STOP: Duration = Duration::from_secs(2);
 /// Begins traces.
 #[derive(Debug)]
 pub struct Traces {
-    sample: f64,
-    shared: Arc<Shared>,
+    sample_rate: f64,
+    shared: Arc<SharedTracer>,
     provider: Option<SdkTracerProvider>,
 }
 
 /// Traces cannot be sent as the settings say.
 #[derive(Debug, thiserror::Error)]
-pub enum BadTraces {
+pub enum TracesError {
     /// The client towards the collector cannot be made.
     #[error(transparent)]
     Client(#[from] BuildError),
@@ -67,12 +67,12 @@ impl Traces {
     /// hand on. To be called on the runtime that is to send.
     ///
     /// # Errors
-    /// [`BadTraces`]; a collector that is not there is no error.
+    /// [`TracesError`]; a collector that is not there is no error.
     pub fn open(
         config: &Config,
         environment: &Environment,
         metrics: &Arc<Metrics>,
-    ) -> Result<Option<Self>, BadTraces> {
+    ) -> Result<Option<Self>, TracesError> {
         let provider = match collector(config, environment) {
             None if !config.forward => return Ok(None),
             None => None,
@@ -92,27 +92,27 @@ impl Traces {
             .as_ref()
             .map(|provider| provider.tracer(env!("CARGO_PKG_NAME")));
         Ok(Some(Self {
-            sample: config.sample,
-            shared: Arc::new(Shared::new(tracer, config.forward)),
+            sample_rate: config.sample,
+            shared: Arc::new(SharedTracer::new(tracer, config.forward)),
             provider,
         }))
     }
 
     /// Begins the span of a request whose sender is known: within the trace that its `traceparent`
     /// names and by its flag, else by chance. One that cannot be read counts as none.
-    pub fn follow(&self, headers: &HeaderMap, at: Instant) -> Step {
+    pub fn continue_or_sample(&self, headers: &HeaderMap, at: Instant) -> SpanGuard {
         match traceparent::read(headers) {
-            Some(context) => Step::root(&self.shared, context, request_span(at)),
-            None => self.draw(at),
+            Some(context) => SpanGuard::root(&self.shared, context, request_span(at)),
+            None => self.sample(at),
         }
     }
 
     /// Begins the span of a request by chance alone: what a stranger sends does not fill a collector.
-    pub fn draw(&self, at: Instant) -> Step {
-        if self.shared.is_recording() && fastrand::f64() < self.sample {
-            Step::drawn(&self.shared, request_span(at))
+    pub fn sample(&self, at: Instant) -> SpanGuard {
+        if self.shared.is_recording() && fastrand::f64() < self.sample_rate {
+            SpanGuard::new_root(&self.shared, request_span(at))
         } else {
-            Step::none()
+            SpanGuard::none()
         }
     }
 

@@ -24,7 +24,7 @@ use webpki::EndEntityCert;
 
 use super::listener::SocketStream;
 use crate::observability::logging::Condition;
-use crate::observability::metrics::Handshake;
+use crate::observability::metrics::HandshakeResult;
 use crate::units::HumanDuration;
 
 /// The `[listen.tls]` settings; without its files the port is a plain one.
@@ -105,10 +105,10 @@ pub(super) enum HandshakeError {
 
 impl HandshakeError {
     /// The result that is counted.
-    pub(super) const fn result(&self) -> Handshake {
+    pub(super) const fn result(&self) -> HandshakeResult {
         match self {
-            Self::Plain | Self::Refused(_) | Self::HungUp(_) => Handshake::Failed,
-            Self::Timeout => Handshake::Timeout,
+            Self::Plain | Self::Refused(_) | Self::HungUp(_) => HandshakeResult::Failed,
+            Self::Timeout => HandshakeResult::Timeout,
         }
     }
 

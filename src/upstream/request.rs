@@ -22,7 +22,7 @@ impl Upstream {
         trace: &Trace,
         credentials: &Credentials,
     ) -> Result<Request<Full<Bytes>>, UpstreamError> {
-        let sign = trace.step("sign");
+        let sign = trace.span("sign");
         let mut request = self.signed(call, body, credentials)?;
         drop(sign);
         if call.operation.is_write() {

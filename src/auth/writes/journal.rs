@@ -21,7 +21,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::WriteProof;
-use crate::observability::metrics::{Counters, Metrics, OnFirstUse, Succeeded};
+use crate::observability::metrics::{Counters, Metrics, OnFirstUse, Success};
 use crate::private_file::{AtomicFile, PrivateFileError, beside, read_private};
 
 /// A write as it is journalled.
@@ -47,7 +47,7 @@ pub(super) enum JournalContents {
 #[derive(Debug)]
 pub(in crate::auth) struct WriteJournal {
     state: Arc<tokio::sync::Mutex<JournalFile>>,
-    appends: Arc<OnFirstUse<Counters<Succeeded>>>,
+    appends: Arc<OnFirstUse<Counters<Success>>>,
 }
 
 #[derive(Debug)]

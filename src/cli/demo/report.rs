@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::workload::PhaseResult;
 use crate::api::Action;
 use crate::emulator::{Counts, Store};
-use crate::observability::metrics::{Metrics, SHORTEST, quantile};
+use crate::observability::metrics::{Metrics, SHORTEST_LATENCY, quantile};
 use crate::observability::outcome::Outcome;
 use crate::server::Address;
 
@@ -84,8 +84,8 @@ pub(super) fn invitation(gateway: SocketAddr, admin: &Address, origin: SocketAdd
 
 /// Formats a latency; one below the histogram's first bucket is printed as less than that.
 fn short(seconds: f64) -> String {
-    if seconds < SHORTEST {
-        format!("< {:.0?}", Duration::from_secs_f64(SHORTEST))
+    if seconds < SHORTEST_LATENCY {
+        format!("< {:.0?}", Duration::from_secs_f64(SHORTEST_LATENCY))
     } else {
         format!("{:.1?}", Duration::from_secs_f64(seconds))
     }

@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::observability::logging::{Output, Position};
+use crate::observability::logging::{LineSink, WritePosition};
 
 /// A file that is opened anew where log rotation has moved it away or put another in its place.
 pub(super) struct AppendFile {
@@ -67,17 +67,17 @@ impl Write for AppendFile {
     }
 }
 
-impl Output for AppendFile {
-    fn prepare(&mut self) -> io::Result<Position> {
+impl LineSink for AppendFile {
+    fn prepare(&mut self) -> io::Result<WritePosition> {
         if self.is_moved() {
             (self.file, self.is_new) = (append_to(&self.path)?, true);
         }
         Ok(if !std::mem::replace(&mut self.is_new, false) {
-            Position::Unchanged
+            WritePosition::Unchanged
         } else if ends_within_a_line(&mut self.file) {
-            Position::MidLine
+            WritePosition::MidLine
         } else {
-            Position::LineStart
+            WritePosition::LineStart
         })
     }
 }
@@ -88,7 +88,7 @@ mod tests {
 
     use super::*;
 
-    fn written(file: &mut AppendFile, line: &str) -> Position {
+    fn written(file: &mut AppendFile, line: &str) -> WritePosition {
         let position = file.prepare().unwrap();
         file.write_all(line.as_bytes()).unwrap();
         position
@@ -99,10 +99,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (path, old) = (folder.path().join("audit"), folder.path().join("old"));
         let mut file = AppendFile::open(&path).unwrap();
-        assert_eq!(written(&mut file, "1\n"), Position::LineStart);
-        assert_eq!(written(&mut file, "2\n"), Position::Unchanged);
+        assert_eq!(written(&mut file, "1\n"), WritePosition::LineStart);
+        assert_eq!(written(&mut file, "2\n"), WritePosition::Unchanged);
         fs::rename(&path, &old).unwrap();
-        assert_eq!(written(&mut file, "3\n"), Position::LineStart);
+        assert_eq!(written(&mut file, "3\n"), WritePosition::LineStart);
         fs::rename(&path, &old).unwrap();
         fs::write(&path, "").unwrap();
         written(&mut file, "4\n");
@@ -115,9 +115,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit");
         for (held, position) in [
-            ("", Position::LineStart),
-            ("{}\n", Position::LineStart),
-            ("{}\n{\"timest", Position::MidLine),
+            ("", WritePosition::LineStart),
+            ("{}\n", WritePosition::LineStart),
+            ("{}\n{\"timest", WritePosition::MidLine),
         ] {
             fs::write(&path, held).unwrap();
             let mut file = AppendFile::open(&path).unwrap();

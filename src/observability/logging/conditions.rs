@@ -13,7 +13,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::episode::{Episode, Line, Rules};
+use super::episode::{DueLine, Episode, Rules};
 
 /// Episodes kept at once; what else occurs is left to the metrics.
 const MAX_EPISODES: usize = 256;
@@ -354,15 +354,15 @@ pub struct Conditions(Arc<Episodes>);
 
 #[derive(Debug, Default)]
 struct Episodes {
-    episodes: Mutex<HashMap<Key, Reported>>,
+    episodes: Mutex<HashMap<EpisodeKey, ReportedEpisode>>,
     /// Episodes kept, so that a recovery costs one load while nothing is wrong.
     kept: AtomicUsize,
 }
 
-type Key = (Condition, Cow<'static, str>);
+type EpisodeKey = (Condition, Cow<'static, str>);
 
 #[derive(Debug)]
-struct Reported {
+struct ReportedEpisode {
     episode: Episode,
     /// The detail of the latest line.
     detail: String,
@@ -383,7 +383,7 @@ impl Conditions {
             return;
         }
         let subject = key.1.clone();
-        let reported = episodes.entry(key).or_insert_with(|| Reported {
+        let reported = episodes.entry(key).or_insert_with(|| ReportedEpisode {
             episode: Episode::new(condition.rules()),
             detail: String::new(),
         });
@@ -433,17 +433,17 @@ fn bounded(mut detail: String) -> String {
     detail
 }
 
-fn write(condition: Condition, subject: &str, line: Line, detail: &str) {
+fn write(condition: Condition, subject: &str, line: DueLine, detail: &str) {
     let (text, remedy) = condition.began();
     let name = condition.as_str();
     let detail = (!detail.is_empty()).then_some(detail);
     macro_rules! line {
         ($level:ident) => {
             match line {
-                Line::Began => {
+                DueLine::Began => {
                     tracing::$level!(condition = name, subject, detail, remedy, "{text}");
                 }
-                Line::Continues { lasting, count } => tracing::$level!(
+                DueLine::Continues { lasting, count } => tracing::$level!(
                     condition = name,
                     subject,
                     detail,
@@ -452,7 +452,7 @@ fn write(condition: Condition, subject: &str, line: Line, detail: &str) {
                     lasting_seconds = lasting.as_secs(),
                     "still: {text}"
                 ),
-                Line::Ended { lasted, count } => tracing::info!(
+                DueLine::Ended { lasted, count } => tracing::info!(
                     condition = name,
                     subject,
                     count,

@@ -1,8 +1,8 @@
 //! A recurring trouble as a value: it is reported when it begins, once a minute while it lasts, and when it ends.
 //!
-//! - **begins**: the first occurrence gives [`Line::Began`];
-//! - **lasts**: once a minute [`Line::Continues`], with the count so far;
-//! - **ends**: a recovery that lasted for [`Rules::settle`], or [`Rules::quiet`] without an occurrence, gives [`Line::Ended`].
+//! - **begins**: the first occurrence gives [`DueLine::Began`];
+//! - **lasts**: once a minute [`DueLine::Continues`], with the count so far;
+//! - **ends**: a recovery that lasted for [`Rules::settle`], or [`Rules::quiet`] without an occurrence, gives [`DueLine::Ended`].
 //!
 //! A trouble that comes and goes is one episode: two beginnings, or two ends, are at least [`AGAIN`] apart, so that
 //! no more than three lines a minute come out of it, however often it occurs.
@@ -25,7 +25,7 @@ pub(super) struct Rules {
 
 /// A line that is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Line {
+pub(super) enum DueLine {
     /// The trouble has begun.
     Began,
     /// It goes on: for so long, and so many occurrences.
@@ -48,13 +48,13 @@ pub(super) enum Line {
 #[derive(Debug)]
 pub(super) struct Episode {
     rules: Rules,
-    running: Option<Running>,
+    ongoing: Option<Ongoing>,
     last_start: Option<Instant>,
     last_end: Option<Instant>,
 }
 
 #[derive(Debug)]
-struct Running {
+struct Ongoing {
     since: Instant,
     latest: Instant,
     count: u64,
@@ -69,77 +69,77 @@ impl Episode {
     pub(super) const fn new(rules: Rules) -> Self {
         Self {
             rules,
-            running: None,
+            ongoing: None,
             last_start: None,
             last_end: None,
         }
     }
 
     /// Counts an occurrence, and returns the line that is due.
-    pub(super) fn occurred(&mut self, now: Instant) -> Option<Line> {
-        let running = self.running.get_or_insert(Running {
+    pub(super) fn occurred(&mut self, now: Instant) -> Option<DueLine> {
+        let ongoing = self.ongoing.get_or_insert(Ongoing {
             since: now,
             latest: now,
             count: 0,
             reported: 0,
             recovered: None,
         });
-        running.count = running.count.saturating_add(1);
-        (running.latest, running.recovered) = (now, None);
+        ongoing.count = ongoing.count.saturating_add(1);
+        (ongoing.latest, ongoing.recovered) = (now, None);
         self.due(now)
     }
 
     /// Notes that the trouble is over, if there was one, and returns the line that is due.
-    pub(super) fn recovered(&mut self, now: Instant) -> Option<Line> {
-        let running = self.running.as_mut()?;
-        running.recovered.get_or_insert(now);
+    pub(super) fn recovered(&mut self, now: Instant) -> Option<DueLine> {
+        let ongoing = self.ongoing.as_mut()?;
+        ongoing.recovered.get_or_insert(now);
         self.due(now)
     }
 
     /// Returns the line that is due because of the time alone.
-    pub(super) fn due(&mut self, now: Instant) -> Option<Line> {
+    pub(super) fn due(&mut self, now: Instant) -> Option<DueLine> {
         let rules = self.rules;
-        let running = self.running.as_mut()?;
+        let ongoing = self.ongoing.as_mut()?;
         let is_quiet = rules
             .quiet
-            .is_some_and(|quiet| now >= running.latest + quiet);
-        if is_quiet && running.recovered.is_none() {
-            running.recovered = Some(running.latest);
+            .is_some_and(|quiet| now >= ongoing.latest + quiet);
+        if is_quiet && ongoing.recovered.is_none() {
+            ongoing.recovered = Some(ongoing.latest);
         }
-        let Some(recovered) = running.recovered else {
-            return self.goes_on(now);
+        let Some(recovered) = ongoing.recovered else {
+            return self.due_while_ongoing(now);
         };
         if now < recovered + rules.settle || !is_free(self.last_end, now) {
             return None;
         }
         let (lasted, count) = (
-            recovered.saturating_duration_since(running.since),
-            running.count,
+            recovered.saturating_duration_since(ongoing.since),
+            ongoing.count,
         );
-        (self.running, self.last_end) = (None, Some(now));
-        Some(Line::Ended { lasted, count })
+        (self.ongoing, self.last_end) = (None, Some(now));
+        Some(DueLine::Ended { lasted, count })
     }
 
     /// Whether there is nothing left to report, nor a line to keep a distance from.
     #[must_use]
     pub(super) fn is_over(&self, now: Instant) -> bool {
-        self.running.is_none() && is_free(self.last_start, now) && is_free(self.last_end, now)
+        self.ongoing.is_none() && is_free(self.last_start, now) && is_free(self.last_end, now)
     }
 
-    fn goes_on(&mut self, now: Instant) -> Option<Line> {
-        let running = self.running.as_mut()?;
-        let has_news = running.count > running.reported || self.rules.quiet.is_none();
+    fn due_while_ongoing(&mut self, now: Instant) -> Option<DueLine> {
+        let ongoing = self.ongoing.as_mut()?;
+        let has_news = ongoing.count > ongoing.reported || self.rules.quiet.is_none();
         if !has_news || !is_free(self.last_start, now) {
             return None;
         }
         self.last_start = Some(now);
-        let is_first = std::mem::replace(&mut running.reported, running.count) == 0;
-        Some(if is_first && running.since == now {
-            Line::Began
+        let is_first = std::mem::replace(&mut ongoing.reported, ongoing.count) == 0;
+        Some(if is_first && ongoing.since == now {
+            DueLine::Began
         } else {
-            Line::Continues {
-                lasting: now.saturating_duration_since(running.since),
-                count: running.count,
+            DueLine::Continues {
+                lasting: now.saturating_duration_since(ongoing.since),
+                count: ongoing.count,
             }
         })
     }
@@ -173,17 +173,17 @@ mod tests {
     fn an_outage_is_reported_when_it_begins_each_minute_and_when_it_ends() {
         let start = Instant::now();
         let mut episode = Episode::new(STATE);
-        assert_eq!(episode.occurred(start), Some(Line::Began));
+        assert_eq!(episode.occurred(start), Some(DueLine::Began));
         for second in 1..60 {
             assert_eq!(episode.occurred(start + secs(second)), None);
         }
-        let continues = Line::Continues {
+        let continues = DueLine::Continues {
             lasting: secs(60),
             count: 60,
         };
         assert_eq!(episode.due(start + secs(60)), Some(continues));
         assert_eq!(episode.due(start + secs(61)), None);
-        let ended = Line::Ended {
+        let ended = DueLine::Ended {
             lasted: secs(90),
             count: 60,
         };
@@ -195,16 +195,16 @@ mod tests {
     fn events_end_when_none_came_for_a_minute() {
         let start = Instant::now();
         let mut episode = Episode::new(EVENTS);
-        assert_eq!(episode.occurred(start), Some(Line::Began));
+        assert_eq!(episode.occurred(start), Some(DueLine::Began));
         assert_eq!(episode.occurred(start + secs(30)), None);
         assert_eq!(
             episode.due(start + secs(89)),
-            Some(Line::Continues {
+            Some(DueLine::Continues {
                 lasting: secs(89),
                 count: 2
             })
         );
-        let ended = Line::Ended {
+        let ended = DueLine::Ended {
             lasted: secs(30),
             count: 2,
         };
@@ -218,12 +218,12 @@ mod tests {
             settle: secs(5),
             quiet: None,
         });
-        assert_eq!(episode.occurred(start), Some(Line::Began));
+        assert_eq!(episode.occurred(start), Some(DueLine::Began));
         assert_eq!(episode.recovered(start + secs(1)), None);
         assert_eq!(episode.occurred(start + secs(2)), None);
         assert_eq!(episode.recovered(start + secs(3)), None);
         assert_eq!(episode.due(start + secs(7)), None);
-        let ended = Line::Ended {
+        let ended = DueLine::Ended {
             lasted: secs(3),
             count: 2,
         };
@@ -239,7 +239,7 @@ mod tests {
         assert_eq!(episode.occurred(start + secs(10)), None);
         assert_eq!(episode.recovered(start + secs(12)), None);
         assert_eq!(episode.due(start + secs(60)), None);
-        let ended = Line::Ended {
+        let ended = DueLine::Ended {
             lasted: secs(2),
             count: 1,
         };
@@ -255,7 +255,7 @@ mod tests {
         episode.occurred(start);
         episode.recovered(start + secs(1));
         assert_eq!(episode.occurred(start + secs(10)), None);
-        let continues = Line::Continues {
+        let continues = DueLine::Continues {
             lasting: secs(50),
             count: 1,
         };
@@ -280,7 +280,7 @@ mod tests {
                     1 => episode.recovered(now),
                     _ => episode.due(now),
                 };
-                if let Some(Line::Ended { count, .. }) = line { ended += count; }
+                if let Some(DueLine::Ended { count, .. }) = line { ended += count; }
                 lines.extend(line.map(|_| now));
             }
             for from in &lines {
@@ -288,8 +288,8 @@ mod tests {
                 prop_assert!(within.count() <= 3);
             }
             let end = now + secs(1000);
-            let running = episode.recovered(end).or(episode.due(end + secs(settle)));
-            if let Some(Line::Ended { count, .. }) = running { ended += count; }
+            let ongoing = episode.recovered(end).or(episode.due(end + secs(settle)));
+            if let Some(DueLine::Ended { count, .. }) = ongoing { ended += count; }
             prop_assert_eq!(ended, occurred);
         }
     }

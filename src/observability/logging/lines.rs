@@ -1,4 +1,4 @@
-//! Lines written by a thread of their own, through a bounded queue that loses what does not fit.
+//! LineQueue written by a thread of their own, through a bounded queue that loses what does not fit.
 //!
 //! Whoever has a line copies it into the queue and goes on: nothing in the gateway waits for a reader of its log. The
 //! thread takes the whole queue and writes it. After an error in the middle of a line the next one begins on a line
@@ -16,19 +16,19 @@ use parking_lot::{Condvar, Mutex};
 const FULL_PAUSE: Duration = Duration::from_millis(20);
 
 /// Takes bytes; the thread alone waits for it.
-pub trait Output: io::Write + Send + 'static {
+pub trait LineSink: io::Write + Send + 'static {
     /// Makes ready for the next lines, and returns where they will begin.
     ///
     /// # Errors
     /// When nothing can be written now.
-    fn prepare(&mut self) -> io::Result<Position> {
-        Ok(Position::Unchanged)
+    fn prepare(&mut self) -> io::Result<WritePosition> {
+        Ok(WritePosition::Unchanged)
     }
 }
 
 /// The place at which an output goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Position {
+pub enum WritePosition {
     /// Behind what was written last.
     Unchanged,
     /// At the beginning of a line.
@@ -37,31 +37,31 @@ pub enum Position {
     MidLine,
 }
 
-impl Output for io::Stderr {}
-impl Output for std::fs::File {}
+impl LineSink for io::Stderr {}
+impl LineSink for std::fs::File {}
 
 /// How one batch was written.
 #[derive(Debug)]
-pub struct Written {
+pub struct BatchReport {
     /// The error that ended it.
     pub result: io::Result<()>,
-    /// Lines of it that are lost.
+    /// LineQueue of it that are lost.
     pub lost: u64,
-    /// Lines lost so far, for want of room or by an error.
-    pub lost_in_all: u64,
+    /// LineQueue lost so far, for want of room or by an error.
+    pub lost_total: u64,
 }
 
 /// The queue in front of one output. Its clones share it; the thread ends with the last of them.
 #[derive(Debug, Clone)]
-pub struct Lines(Arc<Owner>);
+pub struct LineQueue(Arc<Owner>);
 
 #[derive(Debug)]
-struct Owner(Arc<Queue>);
+struct Owner(Arc<SharedBuffer>);
 
 #[derive(Debug)]
-struct Queue {
+struct SharedBuffer {
     max_bytes: usize,
-    state: Mutex<State>,
+    state: Mutex<BufferState>,
     /// There is something to write, or nobody left who could add to it.
     filled: Condvar,
     /// Everything was written or lost.
@@ -72,7 +72,7 @@ struct Queue {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct BufferState {
     text: Vec<u8>,
     is_writing: bool,
     is_closed: bool,
@@ -85,7 +85,7 @@ impl Drop for Owner {
     }
 }
 
-impl Lines {
+impl LineQueue {
     /// Starts the thread. At most `max_bytes` wait beside those being written. After each batch the thread calls
     /// `report`.
     ///
@@ -94,10 +94,10 @@ impl Lines {
     pub fn start(
         name: &str,
         max_bytes: usize,
-        output: impl Output,
-        report: impl FnMut(Written) + Send + 'static,
+        output: impl LineSink,
+        report: impl FnMut(BatchReport) + Send + 'static,
     ) -> io::Result<Self> {
-        let queue = Arc::new(Queue {
+        let queue = Arc::new(SharedBuffer {
             max_bytes,
             state: Mutex::default(),
             filled: Condvar::new(),
@@ -127,15 +127,15 @@ impl Lines {
         true
     }
 
-    /// Lines lost so far, for want of room or by an error.
+    /// LineQueue lost so far, for want of room or by an error.
     #[must_use]
     pub fn lost(&self) -> u64 {
         self.0.0.lost.load(Ordering::Relaxed)
     }
 
-    /// Blocks until everything is written, at most for `patience`.
-    pub fn flush(&self, patience: Duration) {
-        let (queue, until) = (&self.0.0, Instant::now() + patience);
+    /// Blocks until everything is written, at most for `timeout`.
+    pub fn flush(&self, timeout: Duration) {
+        let (queue, until) = (&self.0.0, Instant::now() + timeout);
         let mut state = queue.state.lock();
         while state.is_writing || !state.text.is_empty() {
             if queue.emptied.wait_until(&mut state, until).timed_out() {
@@ -145,7 +145,7 @@ impl Lines {
     }
 }
 
-impl Queue {
+impl SharedBuffer {
     fn lose(&self, lines: u64) {
         self.lost.fetch_add(lines, Ordering::Relaxed);
     }
@@ -155,9 +155,9 @@ impl Queue {
         self.writer.get() == Some(&thread::current().id())
     }
 
-    fn write_all(&self, output: impl Output, mut report: impl FnMut(Written)) {
+    fn write_all(&self, output: impl LineSink, mut report: impl FnMut(BatchReport)) {
         self.writer.get_or_init(|| thread::current().id());
-        let mut writer = Writer {
+        let mut writer = SinkWriter {
             output,
             is_torn: false,
         };
@@ -165,14 +165,14 @@ impl Queue {
         while self.take(&mut batch) {
             let (result, lost) = match writer.write(&batch) {
                 Ok(()) => (Ok(()), 0),
-                Err(Interrupted { lost, error }) => (Err(error), lost),
+                Err(PartialWrite { lost, error }) => (Err(error), lost),
             };
             self.lose(lost);
             batch.clear();
-            report(Written {
+            report(BatchReport {
                 result,
                 lost,
-                lost_in_all: self.lost.load(Ordering::Relaxed),
+                lost_total: self.lost.load(Ordering::Relaxed),
             });
         }
     }
@@ -197,29 +197,29 @@ impl Queue {
 }
 
 /// An output, and whether what was written last ends within a line.
-struct Writer<O> {
+struct SinkWriter<O> {
     output: O,
     is_torn: bool,
 }
 
 /// The output failed before all was written.
 #[derive(Debug)]
-struct Interrupted {
-    /// Lines that are not there whole.
+struct PartialWrite {
+    /// LineQueue that are not there whole.
     lost: u64,
     error: io::Error,
 }
 
-impl<O: Output> Writer<O> {
-    fn write(&mut self, lines: &[u8]) -> Result<(), Interrupted> {
-        let nothing = |error| Interrupted {
+impl<O: LineSink> SinkWriter<O> {
+    fn write(&mut self, lines: &[u8]) -> Result<(), PartialWrite> {
+        let nothing = |error| PartialWrite {
             lost: count(lines),
             error,
         };
         match self.output.prepare().map_err(nothing)? {
-            Position::Unchanged => {}
-            Position::LineStart => self.is_torn = false,
-            Position::MidLine => self.is_torn = true,
+            WritePosition::Unchanged => {}
+            WritePosition::LineStart => self.is_torn = false,
+            WritePosition::MidLine => self.is_torn = true,
         }
         if self.is_torn {
             self.write_bytes(b"\n")
@@ -229,7 +229,7 @@ impl<O: Output> Writer<O> {
         self.write_bytes(lines).map_err(|(written, error)| {
             let whole = &lines[..written];
             self.is_torn = whole.last().is_some_and(|byte| *byte != b'\n');
-            Interrupted {
+            PartialWrite {
                 lost: count(lines) - count(whole),
                 error,
             }
@@ -292,10 +292,10 @@ mod tests {
         }
     }
 
-    impl Output for Disk {
-        fn prepare(&mut self) -> io::Result<Position> {
+    impl LineSink for Disk {
+        fn prepare(&mut self) -> io::Result<WritePosition> {
             self.room.pop();
-            Ok(Position::Unchanged)
+            Ok(WritePosition::Unchanged)
         }
     }
 
@@ -305,7 +305,7 @@ mod tests {
             batches in prop::collection::vec(prop::collection::vec(0_usize..20, 1..5), 1..10),
             room in prop::collection::vec(0_usize..60, 0..10),
         ) {
-            let mut writer = Writer { output: Disk { held: Vec::new(), room }, is_torn: false };
+            let mut writer = SinkWriter { output: Disk { held: Vec::new(), room }, is_torn: false };
             let (mut sent, mut lost) = (0, 0);
             for batch in batches {
                 let lines: String = batch.iter().map(|length| format!("<{}>\n", "x".repeat(*length))).collect();
@@ -338,11 +338,11 @@ mod tests {
         }
     }
 
-    impl Output for Stuck {}
+    impl LineSink for Stuck {}
 
-    fn stuck(max_bytes: usize) -> (Sender<()>, Lines) {
+    fn stuck(max_bytes: usize) -> (Sender<()>, LineQueue) {
         let (go, wait) = channel();
-        let lines = Lines::start("stuck", max_bytes, Stuck(wait), |_| {}).unwrap();
+        let lines = LineQueue::start("stuck", max_bytes, Stuck(wait), |_| {}).unwrap();
         (go, lines)
     }
 
@@ -364,15 +364,16 @@ mod tests {
     fn the_report_of_lost_lines_finds_room_in_a_full_queue() {
         let (go, wait) = channel();
         let (sender, reported) = channel();
-        let queue = Arc::new(OnceLock::<Lines>::new());
+        let queue = Arc::new(OnceLock::<LineQueue>::new());
         let own = Arc::clone(&queue);
-        let report = move |written: Written| {
+        let report = move |written: BatchReport| {
             if let Some(lines) = own.get() {
                 let found_room = lines.push(b"lines were lost\n");
-                sender.send((written.lost_in_all > 0, found_room)).unwrap();
+                sender.send((written.lost_total > 0, found_room)).unwrap();
             }
         };
-        let lines = queue.get_or_init(|| Lines::start("stuck", 100, Stuck(wait), report).unwrap());
+        let lines =
+            queue.get_or_init(|| LineQueue::start("stuck", 100, Stuck(wait), report).unwrap());
         lines.push(b"123456789\n");
         while !lines.0.0.state.lock().is_writing || lines.push(b"123456789\n") {}
         assert!(!lines.push(b"123456789\n"), "the queue is full");
@@ -396,9 +397,9 @@ mod tests {
                 Ok(())
             }
         }
-        impl Output for Slow {}
+        impl LineSink for Slow {}
         let (sender, heard) = channel();
-        let lines = Lines::start("slow", 100, Slow(0, sender), |_| {}).unwrap();
+        let lines = LineQueue::start("slow", 100, Slow(0, sender), |_| {}).unwrap();
         lines.push(b"ab\n");
         let heard: Vec<_> = heard.iter().take(3).collect();
         assert_eq!((heard.as_slice(), lines.lost()), (b"ab\n".as_slice(), 0));

@@ -2,7 +2,7 @@
 //!
 //! A child that nobody has counted costs the exposition nothing: a histogram is 21 lines. Prometheus'
 //! `increase` does not see the sample with which a series begins, so the children that alerts ask for
-//! are started at 0, by `at 0` in the declaration or by [`ByLabel::start`].
+//! are started at 0, by `at 0` in the declaration or by [`IndexedFamily::start`].
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -17,28 +17,28 @@ use prometheus::{
 
 use super::LATENCY_BUCKETS;
 use super::label::{ClosedLabels, Labels};
-use super::register::{Description, Metric, Spec, add};
+use super::register::{Metric, MetricDescription, MetricSpec, add};
 
 /// A family of closed labels. A child is found by index: no hash, no lock.
-pub struct ByLabel<F: Family, L> {
+pub struct IndexedFamily<F: Family, L> {
     family: F,
     children: Box<[OnceLock<F::Child>]>,
     labels: PhantomData<fn() -> L>,
 }
 
 /// A family of which at least one label is open. A child is found by text.
-pub struct ByText<F, L>(F, PhantomData<fn() -> L>);
+pub struct TextFamily<F, L>(F, PhantomData<fn() -> L>);
 
 /// Counters by closed labels.
-pub type Counters<L> = ByLabel<IntCounterVec, L>;
+pub type Counters<L> = IndexedFamily<IntCounterVec, L>;
 /// Gauges by closed labels.
-pub type Gauges<L> = ByLabel<IntGaugeVec, L>;
+pub type Gauges<L> = IndexedFamily<IntGaugeVec, L>;
 /// Latency histograms by closed labels.
-pub type Latencies<L> = ByLabel<HistogramVec, L>;
+pub type Latencies<L> = IndexedFamily<HistogramVec, L>;
 /// Counters of which at least one label is open.
-pub type OpenCounters<L> = ByText<IntCounterVec, L>;
+pub type OpenCounters<L> = TextFamily<IntCounterVec, L>;
 /// Gauges of which at least one label is open.
-pub type OpenGauges<L> = ByText<IntGaugeVec, L>;
+pub type OpenGauges<L> = TextFamily<IntGaugeVec, L>;
 
 /// A type of labelled metric of the `prometheus` crate.
 pub trait Family: Collector + Clone + 'static {
@@ -51,13 +51,13 @@ pub trait Family: Collector + Clone + 'static {
     ///
     /// # Errors
     /// When a name is no metric's or label's.
-    fn make(spec: Spec, labels: &[&str]) -> Result<Self, prometheus::Error>;
+    fn make(spec: MetricSpec, labels: &[&str]) -> Result<Self, prometheus::Error>;
 
     /// The child of these values, made if it is not there.
     fn child(&self, values: &[&str]) -> Self::Child;
 }
 
-impl<F: Family, L: ClosedLabels> ByLabel<F, L> {
+impl<F: Family, L: ClosedLabels> IndexedFamily<F, L> {
     /// The child of these labels.
     pub fn of(&self, labels: L) -> &F::Child {
         self.children[labels.index()].get_or_init(|| self.family.child(&labels.texts()))
@@ -76,8 +76,8 @@ impl<F: Family, L: ClosedLabels> ByLabel<F, L> {
     }
 }
 
-impl<F: Family, L: ClosedLabels> Metric for ByLabel<F, L> {
-    fn register(registry: &Registry, spec: Spec) -> Self {
+impl<F: Family, L: ClosedLabels> Metric for IndexedFamily<F, L> {
+    fn register(registry: &Registry, spec: MetricSpec) -> Self {
         let family = Self {
             family: add(registry, F::make(spec, L::NAMES)),
             children: L::all().iter().map(|_| OnceLock::new()).collect(),
@@ -89,28 +89,28 @@ impl<F: Family, L: ClosedLabels> Metric for ByLabel<F, L> {
         family
     }
 
-    fn describe(spec: Spec, into: &mut Vec<Description>) {
-        into.push(Description::new(spec, F::KIND, L::described()));
+    fn describe(spec: MetricSpec, into: &mut Vec<MetricDescription>) {
+        into.push(MetricDescription::new(spec, F::KIND, L::described()));
     }
 }
 
-impl<F: Family, L> fmt::Debug for ByLabel<F, L> {
+impl<F: Family, L> fmt::Debug for IndexedFamily<F, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ByLabel").finish_non_exhaustive()
+        f.debug_struct("IndexedFamily").finish_non_exhaustive()
     }
 }
 
-impl<F: Family, L: Labels> Metric for ByText<F, L> {
-    fn register(registry: &Registry, spec: Spec) -> Self {
+impl<F: Family, L: Labels> Metric for TextFamily<F, L> {
+    fn register(registry: &Registry, spec: MetricSpec) -> Self {
         Self(add(registry, F::make(spec, L::NAMES)), PhantomData)
     }
 
-    fn describe(spec: Spec, into: &mut Vec<Description>) {
-        into.push(Description::new(spec, F::KIND, L::described()));
+    fn describe(spec: MetricSpec, into: &mut Vec<MetricDescription>) {
+        into.push(MetricDescription::new(spec, F::KIND, L::described()));
     }
 }
 
-impl<F, L> Deref for ByText<F, L> {
+impl<F, L> Deref for TextFamily<F, L> {
     type Target = F;
 
     fn deref(&self) -> &F {
@@ -118,9 +118,9 @@ impl<F, L> Deref for ByText<F, L> {
     }
 }
 
-impl<F, L> fmt::Debug for ByText<F, L> {
+impl<F, L> fmt::Debug for TextFamily<F, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ByText").finish_non_exhaustive()
+        f.debug_struct("TextFamily").finish_non_exhaustive()
     }
 }
 
@@ -128,7 +128,7 @@ impl Family for IntCounterVec {
     type Child = IntCounter;
     const KIND: &'static str = "counter";
 
-    fn make(spec: Spec, labels: &[&str]) -> Result<Self, prometheus::Error> {
+    fn make(spec: MetricSpec, labels: &[&str]) -> Result<Self, prometheus::Error> {
         Self::new(Opts::new(spec.name, spec.help()), labels)
     }
 
@@ -141,7 +141,7 @@ impl Family for IntGaugeVec {
     type Child = IntGauge;
     const KIND: &'static str = "gauge";
 
-    fn make(spec: Spec, labels: &[&str]) -> Result<Self, prometheus::Error> {
+    fn make(spec: MetricSpec, labels: &[&str]) -> Result<Self, prometheus::Error> {
         Self::new(Opts::new(spec.name, spec.help()), labels)
     }
 
@@ -154,7 +154,7 @@ impl Family for HistogramVec {
     type Child = Histogram;
     const KIND: &'static str = "histogram";
 
-    fn make(spec: Spec, labels: &[&str]) -> Result<Self, prometheus::Error> {
+    fn make(spec: MetricSpec, labels: &[&str]) -> Result<Self, prometheus::Error> {
         let opts = HistogramOpts::new(spec.name, spec.help()).buckets(LATENCY_BUCKETS.to_vec());
         Self::new(opts, labels)
     }

@@ -1,6 +1,6 @@
 //! Labels: a name, and the values that it may have.
 //!
-//! A [`Closed`] label has the values of an enum, so a family of closed labels finds a child by index. An
+//! A [`ClosedLabel`] has the values of an enum, so a family of closed labels finds a child by index. An
 //! open label has values that only the operator's files or the network tell, such as a client's name;
 //! its family finds a child by text, which costs a hash and a lock. No value ever comes from a request.
 
@@ -17,14 +17,14 @@ pub trait Label {
 }
 
 /// A label whose values are those of an enum.
-pub trait Closed: Label + Copy + 'static {
-    /// Every value, in the order of [`Closed::index`].
+pub trait ClosedLabel: Label + Copy + 'static {
+    /// Every value, in the order of [`ClosedLabel::index`].
     const ALL: &'static [Self];
 
     /// The value as it is exposed.
     fn text(self) -> &'static str;
 
-    /// The value's place in [`Closed::ALL`].
+    /// The value's place in [`ClosedLabel::ALL`].
     fn index(self) -> usize;
 }
 
@@ -65,13 +65,13 @@ impl<A: Label, B: Label> Labels for (A, B) {
     }
 }
 
-impl<A: Closed> ClosedLabels for A {
+impl<A: ClosedLabel> ClosedLabels for A {
     fn all() -> Vec<Self> {
         A::ALL.to_vec()
     }
 
     fn index(self) -> usize {
-        Closed::index(self)
+        ClosedLabel::index(self)
     }
 
     fn texts(self) -> Vec<&'static str> {
@@ -79,14 +79,14 @@ impl<A: Closed> ClosedLabels for A {
     }
 }
 
-impl<A: Closed, B: Closed> ClosedLabels for (A, B) {
+impl<A: ClosedLabel, B: ClosedLabel> ClosedLabels for (A, B) {
     fn all() -> Vec<Self> {
         let with_each = |a: &A| B::ALL.iter().map(|b| (*a, *b)).collect::<Vec<_>>();
         A::ALL.iter().flat_map(with_each).collect()
     }
 
     fn index(self) -> usize {
-        Closed::index(self.0) * B::ALL.len() + Closed::index(self.1)
+        ClosedLabel::index(self.0) * B::ALL.len() + ClosedLabel::index(self.1)
     }
 
     fn texts(self) -> Vec<&'static str> {
@@ -106,7 +106,7 @@ macro_rules! closed_labels {
             }
         }
 
-        impl $crate::observability::metrics::label::Closed for $Type {
+        impl $crate::observability::metrics::label::ClosedLabel for $Type {
             const ALL: &'static [Self] = &Self::ALL;
 
             fn text(self) -> &'static str {
@@ -143,10 +143,10 @@ closed_labels! {
     Action => "operation",
     Outcome => "outcome",
     CallResult => "result",
-    Timed => "operation",
-    Store => "store",
-    Cause => "cause",
-    Succeeded => "result",
+    TimedOperation => "operation",
+    CacheStore => "store",
+    EvictionCause => "cause",
+    Success => "result",
     HoldReason => "reason",
     QuotaScope => "scope",
 }
@@ -157,20 +157,20 @@ open_labels! {
     /// A listener.
     ListenerName => "listener", "`data`, `admin`, `observe`";
     /// A part whose files are read again.
-    Part => "part", "`settings`, `clients`, `tls`";
+    ReloadedPart => "part", "`settings`, `clients`, `tls`";
     /// The cause of a refused authentication.
-    Reason => "reason", "see [operations.md](operations.md#paigatewaysigninsrefused)";
+    RefusalReason => "reason", "see [operations.md](operations.md#paigatewaysigninsrefused)";
     /// The origin of a credential.
     CredentialSource => "source", "as `credentials.source`";
     /// The breaker's position.
-    BreakerState => "state", "`closed`, `open`, `probing`";
+    BreakerStateLabel => "state", "`closed`, `open`, `probing`";
     /// The version of a program.
-    Version => "version", "this build's";
+    BuildVersion => "version", "this build's";
 }
 
 /// An operation as durations tell it: GetImage by itself, the others together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Timed {
+pub enum TimedOperation {
     /// GetImage.
     GetImage,
     /// Every other operation.
@@ -236,7 +236,7 @@ impl QuotaScope {
 
 /// A store of the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Store {
+pub enum CacheStore {
     /// Images.
     Images,
     /// Not-found and forbidden answers.
@@ -245,7 +245,7 @@ pub enum Store {
 
 /// The cause of an eviction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
+pub enum EvictionCause {
     /// Past every use.
     Expired,
     /// Purged or replaced.
@@ -256,14 +256,14 @@ pub enum Cause {
 
 /// The result of an attempt that has no finer one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Succeeded {
+pub enum Success {
     /// Done.
     Ok,
     /// Failed.
     Error,
 }
 
-impl From<Action> for Timed {
+impl From<Action> for TimedOperation {
     fn from(action: Action) -> Self {
         if action == Action::GetImage {
             Self::GetImage
@@ -273,7 +273,7 @@ impl From<Action> for Timed {
     }
 }
 
-impl Timed {
+impl TimedOperation {
     const ALL: [Self; 2] = [Self::GetImage, Self::Other];
 
     const fn as_str(self) -> &'static str {
@@ -284,7 +284,7 @@ impl Timed {
     }
 }
 
-impl Store {
+impl CacheStore {
     const ALL: [Self; 2] = [Self::Images, Self::Negative];
 
     const fn as_str(self) -> &'static str {
@@ -295,7 +295,7 @@ impl Store {
     }
 }
 
-impl Cause {
+impl EvictionCause {
     const ALL: [Self; 3] = [Self::Expired, Self::Removed, Self::Size];
 
     const fn as_str(self) -> &'static str {
@@ -307,7 +307,7 @@ impl Cause {
     }
 }
 
-impl Succeeded {
+impl Success {
     const ALL: [Self; 2] = [Self::Ok, Self::Error];
 
     const fn as_str(self) -> &'static str {
@@ -318,7 +318,7 @@ impl Succeeded {
     }
 }
 
-impl<T, E> From<&Result<T, E>> for Succeeded {
+impl<T, E> From<&Result<T, E>> for Success {
     fn from(result: &Result<T, E>) -> Self {
         if result.is_ok() {
             Self::Ok

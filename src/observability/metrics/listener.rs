@@ -5,10 +5,10 @@ use std::sync::Arc;
 use prometheus::{IntCounter, IntCounterVec, IntGauge};
 
 use super::label::closed_labels;
-use super::{Counters, Metrics, OnFirstUse, Succeeded};
+use super::{Counters, Metrics, OnFirstUse, Success};
 use crate::observability::logging::Conditions;
 
-closed_labels!(Handshake => "result");
+closed_labels!(HandshakeResult => "result");
 
 /// The metrics of one listener.
 #[derive(Debug, Clone)]
@@ -21,12 +21,12 @@ pub struct ListenerMetrics {
     pub open: IntGauge,
     /// Connections refused at the limit.
     pub refused: IntCounter,
-    handshakes: Arc<OnFirstUse<Counters<Handshake>>>,
+    handshakes: Arc<OnFirstUse<Counters<HandshakeResult>>>,
 }
 
 /// The end of a TLS handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Handshake {
+pub enum HandshakeResult {
     /// The connection is encrypted.
     Ok,
     /// One side refused the other, or what came was no TLS.
@@ -56,12 +56,12 @@ impl ListenerMetrics {
     }
 
     /// Counts one TLS handshake.
-    pub fn shook_hands(&self, result: Handshake) {
+    pub fn count_handshake(&self, result: HandshakeResult) {
         self.handshakes.of(result).inc();
     }
 }
 
-impl Handshake {
+impl HandshakeResult {
     /// In the order of the discriminants.
     const ALL: [Self; 3] = [Self::Ok, Self::Failed, Self::Timeout];
 
@@ -86,9 +86,9 @@ impl ReloadMetrics {
 
     /// Counts one change of the part's files.
     pub fn reloaded<T, E>(&self, loaded: &Result<T, E>) {
-        match Succeeded::from(loaded) {
-            Succeeded::Ok => self.ok.inc(),
-            Succeeded::Error => self.error.inc(),
+        match Success::from(loaded) {
+            Success::Ok => self.ok.inc(),
+            Success::Error => self.error.inc(),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::Metrics;
-use super::register::{Description, Metric, Spec};
+use super::register::{Metric, MetricDescription, MetricSpec};
 
 const HEAD: &str = "# Metrics
 
@@ -70,9 +70,9 @@ impl Metrics {
 }
 
 /// Every declared metric, by name.
-fn described() -> Vec<Description> {
+fn described() -> Vec<MetricDescription> {
     let mut described = Vec::new();
-    let group = Spec {
+    let group = MetricSpec {
         name: "",
         doc: "",
         at_zero: false,
@@ -91,7 +91,7 @@ fn row(page: &mut String, name: &str, kind: &str, labels: &[&str], help: &str) {
 /// Each label's lists of values, and the metrics in which it has them.
 type ByValues<'a> = BTreeMap<&'a str, Vec<&'static str>>;
 
-fn labels(described: &[Description]) -> BTreeMap<&'static str, ByValues<'_>> {
+fn labels(described: &[MetricDescription]) -> BTreeMap<&'static str, ByValues<'_>> {
     let mut labels: BTreeMap<_, ByValues<'_>> = BTreeMap::new();
     for metric in described {
         for (label, values) in &metric.labels {

@@ -13,15 +13,15 @@ use crate::observability::logging::Conditions;
 /// registered on first use.
 pub trait Metric: Sized {
     /// Makes it and registers it.
-    fn register(registry: &Registry, spec: Spec) -> Self;
+    fn register(registry: &Registry, spec: MetricSpec) -> Self;
 
     /// Adds what docs/metrics.md says of it.
-    fn describe(spec: Spec, into: &mut Vec<Description>);
+    fn describe(spec: MetricSpec, into: &mut Vec<MetricDescription>);
 }
 
 /// The declaration of one metric.
 #[derive(Debug, Clone, Copy)]
-pub struct Spec {
+pub struct MetricSpec {
     /// The full name; empty for a group.
     pub name: &'static str,
     /// The doc comment, with the space before its first word.
@@ -30,7 +30,7 @@ pub struct Spec {
     pub at_zero: bool,
 }
 
-impl Spec {
+impl MetricSpec {
     /// The help text.
     pub(super) fn help(self) -> &'static str {
         self.doc.trim()
@@ -39,7 +39,7 @@ impl Spec {
 
 /// What docs/metrics.md says of one metric.
 #[derive(Debug)]
-pub struct Description {
+pub struct MetricDescription {
     /// The full name.
     pub name: &'static str,
     /// `counter`, `gauge` or `histogram`.
@@ -50,8 +50,12 @@ pub struct Description {
     pub help: &'static str,
 }
 
-impl Description {
-    pub(super) fn new(spec: Spec, kind: &'static str, labels: Vec<(&'static str, String)>) -> Self {
+impl MetricDescription {
+    pub(super) fn new(
+        spec: MetricSpec,
+        kind: &'static str,
+        labels: Vec<(&'static str, String)>,
+    ) -> Self {
         Self {
             name: spec.name,
             kind,
@@ -67,7 +71,7 @@ impl Description {
 #[derive(Debug)]
 pub struct OnFirstUse<T> {
     registry: Registry,
-    spec: Spec,
+    spec: MetricSpec,
     made: OnceLock<T>,
 }
 
@@ -93,7 +97,7 @@ impl<T: Metric> Deref for OnFirstUse<T> {
 }
 
 impl<T: Metric> Metric for OnFirstUse<T> {
-    fn register(registry: &Registry, spec: Spec) -> Self {
+    fn register(registry: &Registry, spec: MetricSpec) -> Self {
         Self {
             registry: registry.clone(),
             spec,
@@ -101,16 +105,16 @@ impl<T: Metric> Metric for OnFirstUse<T> {
         }
     }
 
-    fn describe(spec: Spec, into: &mut Vec<Description>) {
+    fn describe(spec: MetricSpec, into: &mut Vec<MetricDescription>) {
         T::describe(spec, into);
     }
 }
 
 /// A histogram of ages and lifetimes, in seconds.
 #[derive(Debug)]
-pub struct Ages(Histogram);
+pub struct AgeHistogram(Histogram);
 
-impl Deref for Ages {
+impl Deref for AgeHistogram {
     type Target = Histogram;
 
     fn deref(&self) -> &Histogram {
@@ -118,55 +122,55 @@ impl Deref for Ages {
     }
 }
 
-impl Metric for Ages {
-    fn register(registry: &Registry, spec: Spec) -> Self {
+impl Metric for AgeHistogram {
+    fn register(registry: &Registry, spec: MetricSpec) -> Self {
         let opts = HistogramOpts::new(spec.name, spec.help()).buckets(AGE_BUCKETS.to_vec());
         Self(add(registry, Histogram::with_opts(opts)))
     }
 
-    fn describe(spec: Spec, into: &mut Vec<Description>) {
-        into.push(Description::new(spec, "histogram", Vec::new()));
+    fn describe(spec: MetricSpec, into: &mut Vec<MetricDescription>) {
+        into.push(MetricDescription::new(spec, "histogram", Vec::new()));
     }
 }
 
 /// A metric that parts share.
 impl<T: Metric> Metric for Arc<T> {
-    fn register(registry: &Registry, spec: Spec) -> Self {
+    fn register(registry: &Registry, spec: MetricSpec) -> Self {
         Self::new(T::register(registry, spec))
     }
 
-    fn describe(spec: Spec, into: &mut Vec<Description>) {
+    fn describe(spec: MetricSpec, into: &mut Vec<MetricDescription>) {
         T::describe(spec, into);
     }
 }
 
 /// The registry itself is a field of the struct that it exposes.
 impl Metric for Registry {
-    fn register(registry: &Registry, _: Spec) -> Self {
+    fn register(registry: &Registry, _: MetricSpec) -> Self {
         registry.clone()
     }
 
-    fn describe(_: Spec, _: &mut Vec<Description>) {}
+    fn describe(_: MetricSpec, _: &mut Vec<MetricDescription>) {}
 }
 
 /// The log's memory of troubles goes wherever the metrics do, and is not exposed.
 impl Metric for Conditions {
-    fn register(_: &Registry, _: Spec) -> Self {
+    fn register(_: &Registry, _: MetricSpec) -> Self {
         Self::default()
     }
 
-    fn describe(_: Spec, _: &mut Vec<Description>) {}
+    fn describe(_: MetricSpec, _: &mut Vec<MetricDescription>) {}
 }
 
 macro_rules! unlabelled {
     ($($Type:ty => $kind:literal),+) => {$(
         impl Metric for $Type {
-            fn register(registry: &Registry, spec: Spec) -> Self {
+            fn register(registry: &Registry, spec: MetricSpec) -> Self {
                 add(registry, Self::with_opts(Opts::new(spec.name, spec.help())))
             }
 
-            fn describe(spec: Spec, into: &mut Vec<Description>) {
-                into.push(Description::new(spec, $kind, Vec::new()));
+            fn describe(spec: MetricSpec, into: &mut Vec<MetricDescription>) {
+                into.push(MetricDescription::new(spec, $kind, Vec::new()));
             }
         }
     )+};
@@ -179,13 +183,16 @@ pub(super) fn add<C: Collector + Clone + 'static>(
     registry: &Registry,
     metric: Result<C, prometheus::Error>,
 ) -> C {
-    let metric = metric.expect(SOUND);
-    registry.register(Box::new(metric.clone())).expect(SOUND);
+    let metric = metric.expect(VALID_DECLARATION);
+    registry
+        .register(Box::new(metric.clone()))
+        .expect(VALID_DECLARATION);
     metric
 }
 
 /// Declarations are constants, and each is registered once in a registry of its own.
-pub(super) const SOUND: &str = "metric names and labels are constants, each registered once";
+pub(super) const VALID_DECLARATION: &str =
+    "metric names and labels are constants, each registered once";
 
 /// Declares a struct of metrics. A field's doc comment is its help text; `= "name"` its name without the
 /// prefix, which a group does not have; `at 0` exposes every child of a family from the start.
@@ -208,12 +215,12 @@ macro_rules! metrics {
         impl $crate::observability::metrics::register::Metric for $Group {
             fn register(
                 registry: &prometheus::Registry,
-                _: $crate::observability::metrics::register::Spec,
+                _: $crate::observability::metrics::register::MetricSpec,
             ) -> Self {
                 Self {
                     $($field: <$Type as $crate::observability::metrics::register::Metric>::register(
                         registry,
-                        $crate::observability::metrics::register::Spec {
+                        $crate::observability::metrics::register::MetricSpec {
                             name: concat!($("pai_gateway_", $name)?),
                             doc: concat!($($help),+),
                             at_zero: [$($($zero,)?)? -1].len() > 1,
@@ -223,11 +230,11 @@ macro_rules! metrics {
             }
 
             fn describe(
-                _: $crate::observability::metrics::register::Spec,
-                into: &mut Vec<$crate::observability::metrics::register::Description>,
+                _: $crate::observability::metrics::register::MetricSpec,
+                into: &mut Vec<$crate::observability::metrics::register::MetricDescription>,
             ) {
                 $(<$Type as $crate::observability::metrics::register::Metric>::describe(
-                    $crate::observability::metrics::register::Spec {
+                    $crate::observability::metrics::register::MetricSpec {
                         name: concat!($("pai_gateway_", $name)?),
                         doc: concat!($($help),+),
                         at_zero: false,

@@ -2,7 +2,7 @@
 
 use super::label::closed_labels;
 use super::register::metrics;
-use super::{Counters, Gauges, Succeeded};
+use super::{Counters, Gauges, Success};
 
 closed_labels!(Snapshot => "snapshot");
 
@@ -10,9 +10,9 @@ metrics! {
     /// Metrics of the snapshot.
     pub struct SnapshotMetrics {
         /// Attempts to write the snapshot.
-        writes: Counters<Succeeded> = "snapshot_writes_total" at 0,
+        writes: Counters<Success> = "snapshot_writes_total" at 0,
         /// Invalidations journalled beside the snapshot.
-        orders: Counters<Succeeded> = "snapshot_journal_writes_total" at 0,
+        orders: Counters<Success> = "snapshot_journal_writes_total" at 0,
         /// Images restored at start (`loaded`) and in the latest snapshot (`written`).
         entries: Gauges<Snapshot> = "snapshot_entries" at 0,
     }

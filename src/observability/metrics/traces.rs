@@ -5,7 +5,7 @@ use super::label::closed_labels;
 use super::register::metrics;
 
 closed_labels! {
-    Export => "result",
+    ExportResult => "result",
     SpanFate => "result",
 }
 
@@ -13,7 +13,7 @@ metrics! {
     /// Metrics of traces that are sent away. Every span that ended is counted once.
     pub struct TraceMetrics {
         /// Exports of spans to the collector.
-        exports: Counters<Export> = "trace_exports_total" at 0,
+        exports: Counters<ExportResult> = "trace_exports_total" at 0,
         /// Finished spans: exported, lost in a failed export, or dropped because the queue was full.
         spans: Counters<SpanFate> = "trace_spans_total" at 0,
     }
@@ -21,7 +21,7 @@ metrics! {
 
 /// How a sending of spans to the collector ended; the `result` label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Export {
+pub enum ExportResult {
     /// The collector took them.
     Ok,
     /// It answered with another status than 2xx.
@@ -45,7 +45,7 @@ pub enum SpanFate {
 
 impl TraceMetrics {
     /// Counts one sending.
-    pub fn sent(&self, result: Export) {
+    pub fn sent(&self, result: ExportResult) {
         self.exports.of(result).inc();
     }
 
@@ -55,7 +55,7 @@ impl TraceMetrics {
     }
 }
 
-impl Export {
+impl ExportResult {
     /// In the order of the discriminants.
     const ALL: [Self; 4] = [Self::Ok, Self::Refused, Self::Timeout, Self::Transport];
 

@@ -12,8 +12,8 @@ use opentelemetry_sdk::trace::{
     BatchConfigBuilder, BatchSpanProcessor, Span, SpanData, SpanExporter, SpanProcessor,
 };
 
-use super::courier::Courier;
-use super::{BadTraces, Config};
+use super::http_client::OtlpHttpClient;
+use super::{Config, TracesError};
 use crate::observability::metrics::{Metrics, SpanFate};
 use crate::transport::{self, Transport};
 
@@ -25,18 +25,18 @@ pub(super) fn processor(
     config: &Config,
     url: &str,
     metrics: &Arc<Metrics>,
-) -> Result<Counted, BadTraces> {
-    let courier = Courier::new(transport(config)?, config.timeout.0, Arc::clone(metrics));
+) -> Result<CountingProcessor, TracesError> {
+    let client = OtlpHttpClient::new(transport(config)?, config.timeout.0, Arc::clone(metrics));
     let exporter = opentelemetry_otlp::SpanExporter::builder()
         .with_http()
-        .with_http_client(courier)
+        .with_http_client(client)
         .with_protocol(Protocol::HttpBinary)
         .with_endpoint(url)
         .with_timeout(config.timeout.0)
         // Meanwhile the queue would fill with newer spans, which tell more.
         .with_retry_policy(RetryPolicy::disabled())
         .build()?;
-    let queue = Arc::new(Queue {
+    let queue = Arc::new(SpanQueue {
         waiting: AtomicUsize::new(0),
         metrics: Arc::clone(metrics),
     });
@@ -46,18 +46,18 @@ pub(super) fn processor(
         .with_max_export_batch_size(BATCH.min(room))
         .with_scheduled_delay(config.interval.0)
         .build();
-    let exporter = CountedExporter {
+    let exporter = CountingExporter {
         exporter,
         queue: Arc::clone(&queue),
     };
-    Ok(Counted {
+    Ok(CountingProcessor {
         batches: BatchSpanProcessor::new(exporter, batches),
         queue,
         room,
     })
 }
 
-fn transport(config: &Config) -> Result<Transport, BadTraces> {
+fn transport(config: &Config) -> Result<Transport, TracesError> {
     let settings = transport::TransportConfig {
         section: transport::Section::Traces,
         ca_file: config.ca_file.clone(),
@@ -71,7 +71,7 @@ fn transport(config: &Config) -> Result<Transport, BadTraces> {
 }
 
 #[derive(Debug)]
-struct Queue {
+struct SpanQueue {
     /// At least as many as are in the SDK's own queue, which does not tell what it drops.
     waiting: AtomicUsize,
     metrics: Arc<Metrics>,
@@ -79,13 +79,13 @@ struct Queue {
 
 /// Queues spans for sending while there is room.
 #[derive(Debug)]
-pub(super) struct Counted {
+pub(super) struct CountingProcessor {
     batches: BatchSpanProcessor,
-    queue: Arc<Queue>,
+    queue: Arc<SpanQueue>,
     room: usize,
 }
 
-impl SpanProcessor for Counted {
+impl SpanProcessor for CountingProcessor {
     fn on_start(&self, span: &mut Span, context: &Context) {
         self.batches.on_start(span, context);
     }
@@ -114,12 +114,12 @@ impl SpanProcessor for Counted {
 
 /// Counts what was sent and what was not.
 #[derive(Debug)]
-struct CountedExporter {
+struct CountingExporter {
     exporter: opentelemetry_otlp::SpanExporter,
-    queue: Arc<Queue>,
+    queue: Arc<SpanQueue>,
 }
 
-impl SpanExporter for CountedExporter {
+impl SpanExporter for CountingExporter {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let spans = batch.len();
         self.queue.waiting.fetch_sub(spans, Ordering::Relaxed);

@@ -107,11 +107,13 @@ fn without_a_collector_there_are_no_traces_unless_to_hand_on() {
     };
     let traces = open(&forward).unwrap();
     let (mut sent, mut headers) = (HeaderMap::new(), HeaderMap::new());
-    traces.follow(&headers, Instant::now()).forward(&mut sent);
+    traces
+        .continue_or_sample(&headers, Instant::now())
+        .forward(&mut sent);
     assert!(sent.is_empty());
     headers.insert("traceparent", HeaderValue::from_static(SAMPLED));
-    let step = traces.follow(&headers, Instant::now());
-    step.step("below").forward(&mut sent);
+    let step = traces.continue_or_sample(&headers, Instant::now());
+    step.span("below").forward(&mut sent);
     assert_eq!(sent["traceparent"], SAMPLED);
     assert_eq!(step.id(), None);
 }

@@ -9,24 +9,25 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 
 const TRACEPARENT: &str = "traceparent";
 
-/// The place in a trace that a request names; `None` for what cannot be read, and for two.
+/// The position in a trace that a request names; `None` for what cannot be read, and for two.
 pub(super) fn read(headers: &HeaderMap) -> Option<Context> {
     let mut values = headers.get_all(TRACEPARENT).iter();
     let one = values.next().filter(|_| values.next().is_none())?;
     let propagator = TraceContextPropagator::new();
-    let context = propagator.extract_with_context(&Context::new(), &Text(one.to_str().ok()?));
+    let context =
+        propagator.extract_with_context(&Context::new(), &TraceparentValue(one.to_str().ok()?));
     context.has_active_span().then_some(context)
 }
 
-/// Names a place in a trace.
+/// Names a position in a trace.
 pub(super) fn write(context: &Context, headers: &mut HeaderMap) {
-    TraceContextPropagator::new().inject_context(context, &mut Headers(headers));
+    TraceContextPropagator::new().inject_context(context, &mut TraceparentHeaders(headers));
 }
 
 /// The value of a `traceparent`.
-struct Text<'a>(&'a str);
+struct TraceparentValue<'a>(&'a str);
 
-impl Extractor for Text<'_> {
+impl Extractor for TraceparentValue<'_> {
     fn get(&self, key: &str) -> Option<&str> {
         (key == TRACEPARENT).then_some(self.0)
     }
@@ -37,9 +38,9 @@ impl Extractor for Text<'_> {
 }
 
 /// Headers that take a `traceparent` alone.
-struct Headers<'a>(&'a mut HeaderMap);
+struct TraceparentHeaders<'a>(&'a mut HeaderMap);
 
-impl Injector for Headers<'_> {
+impl Injector for TraceparentHeaders<'_> {
     fn set(&mut self, key: &str, value: String) {
         if let (TRACEPARENT, Ok(value)) = (key, HeaderValue::try_from(value)) {
             self.0.insert(TRACEPARENT, value);

@@ -17,19 +17,19 @@ use tokio::time::timeout;
 use tower::ServiceExt;
 
 use crate::observability::logging::{Condition, error_chain};
-use crate::observability::metrics::{Export, Metrics};
+use crate::observability::metrics::{ExportResult, Metrics};
 use crate::transport::Transport;
 
 /// Sends on the runtime it was made on.
 #[derive(Debug)]
-pub(super) struct Courier {
+pub(super) struct OtlpHttpClient {
     runtime: Handle,
     transport: Transport,
     timeout: Duration,
     metrics: Arc<Metrics>,
 }
 
-impl Courier {
+impl OtlpHttpClient {
     /// To be called on the runtime that is to send. A sending takes `timeout` at most.
     pub(super) fn new(transport: Transport, timeout: Duration, metrics: Arc<Metrics>) -> Self {
         Self {
@@ -41,9 +41,9 @@ impl Courier {
     }
 
     /// Counts a sending, and warns of one that failed, once a minute at most.
-    fn report(&self, result: Export, reason: &str) {
+    fn report(&self, result: ExportResult, reason: &str) {
         self.metrics.traces.sent(result);
-        if result == Export::Ok {
+        if result == ExportResult::Ok {
             return;
         }
         let conditions = &self.metrics.conditions;
@@ -54,23 +54,23 @@ impl Courier {
 }
 
 #[async_trait]
-impl HttpClient for Courier {
+impl HttpClient for OtlpHttpClient {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let (transport, limit) = (self.transport.clone(), self.timeout);
         let sending = self.runtime.spawn(async move {
             let sent = timeout(limit, transport.oneshot(request.map(Full::new))).await;
-            sent.map_err(|_| Export::Timeout)
+            sent.map_err(|_| ExportResult::Timeout)
         });
         let (result, reason) = match sending.await {
             Ok(Ok(Ok(reply))) if (200..300).contains(&reply.status) => {
-                self.report(Export::Ok, "");
+                self.report(ExportResult::Ok, "");
                 return Ok(Response::new(reply.body));
             }
-            Ok(Ok(Ok(reply))) => (Export::Refused, format!("status {}", reply.status)),
-            Ok(Ok(Err(error))) => (Export::Transport, error_chain(&error)),
+            Ok(Ok(Ok(reply))) => (ExportResult::Refused, format!("status {}", reply.status)),
+            Ok(Ok(Err(error))) => (ExportResult::Transport, error_chain(&error)),
             Ok(Err(timeout)) => (timeout, "no answer in time".to_owned()),
             // The runtime is being shut down.
-            Err(gone) => (Export::Transport, gone.to_string()),
+            Err(gone) => (ExportResult::Transport, gone.to_string()),
         };
         self.report(result, &reason);
         Err(reason.into())

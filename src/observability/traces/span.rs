@@ -17,30 +17,30 @@ use crate::api::ImageKey;
 
 /// Where in a trace something happens; nowhere for what is not traced, at the price of a look.
 #[derive(Debug, Clone, Default)]
-pub struct Trace(Option<Arc<Place>>);
+pub struct Trace(Option<Arc<SpanPosition>>);
 
 /// A step that began when this was made, and ends when it is dropped.
 #[derive(Debug, Default)]
 #[must_use = "a step ends when it is dropped"]
-pub struct Step(Trace);
+pub struct SpanGuard(Trace);
 
 /// A fetch that others may link to while this lives.
 #[derive(Debug)]
-pub struct Announced {
-    shared: Arc<Shared>,
+pub struct PublishedLink {
+    shared: Arc<SharedTracer>,
     key: ImageKey,
     fetch: SpanContext,
 }
 
 #[derive(Debug)]
-struct Place {
-    shared: Arc<Shared>,
+struct SpanPosition {
+    shared: Arc<SharedTracer>,
     context: Context,
 }
 
 /// What the traces of one gateway share.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct SharedTracer {
     /// `None` where spans are not recorded, and a `traceparent` only handed on.
     tracer: Option<SdkTracer>,
     forward: bool,
@@ -48,7 +48,7 @@ pub(super) struct Shared {
     fetches: Mutex<HashMap<ImageKey, SpanContext>>,
 }
 
-impl Shared {
+impl SharedTracer {
     pub(super) fn new(tracer: Option<SdkTracer>, forward: bool) -> Self {
         Self {
             tracer,
@@ -70,12 +70,12 @@ impl Trace {
     }
 
     /// Begins a step below this one.
-    pub fn step(&self, name: &'static str) -> Step {
+    pub fn span(&self, name: &'static str) -> SpanGuard {
         self.begin(|_| SpanBuilder::from_name(name))
     }
 
     /// Begins a call to another service, the so many-th attempt at it.
-    pub fn attempt(&self, number: u32) -> Step {
+    pub fn attempt(&self, number: u32) -> SpanGuard {
         let attempt =
             self.begin(|_| SpanBuilder::from_name("upstream.attempt").with_kind(SpanKind::Client));
         attempt.set("attempt", || i64::from(number));
@@ -83,33 +83,33 @@ impl Trace {
     }
 
     /// Begins to wait for who already fetches this key.
-    pub fn join(&self, key: &ImageKey) -> Step {
-        self.begin(|place| {
-            let fetch = place.shared.fetches.lock().get(key).cloned();
+    pub fn wait_for(&self, key: &ImageKey) -> SpanGuard {
+        self.begin(|position| {
+            let fetch = position.shared.fetches.lock().get(key).cloned();
             let links = fetch.map(|fetch| Link::new(fetch, Vec::new(), 0));
             SpanBuilder::from_name("flight.wait").with_links(links.into_iter().collect())
         })
     }
 
     /// Begins something that nobody waits for: a trace of its own, linked to this.
-    pub fn aside(&self, name: &'static str) -> Step {
-        let Some((place, _)) = self.recorded() else {
-            return Step::none();
+    pub fn linked_root(&self, name: &'static str) -> SpanGuard {
+        let Some((position, _)) = self.recorded() else {
+            return SpanGuard::none();
         };
-        let cause = Link::new(place.here(), Vec::new(), 0);
-        Step::drawn(
-            &place.shared,
+        let cause = Link::new(position.span_context(), Vec::new(), 0);
+        SpanGuard::new_root(
+            &position.shared,
             SpanBuilder::from_name(name).with_links(vec![cause]),
         )
     }
 
     /// Lets others who want this key link to this step, until what is returned is dropped.
     #[must_use]
-    pub fn announce(&self, key: &ImageKey) -> Option<Announced> {
-        let (place, _) = self.recorded()?;
-        let (shared, fetch) = (Arc::clone(&place.shared), place.here());
+    pub fn publish_link(&self, key: &ImageKey) -> Option<PublishedLink> {
+        let (position, _) = self.recorded()?;
+        let (shared, fetch) = (Arc::clone(&position.shared), position.span_context());
         shared.fetches.lock().insert(key.clone(), fetch.clone());
-        Some(Announced {
+        Some(PublishedLink {
             shared,
             key: key.clone(),
             fetch,
@@ -118,64 +118,67 @@ impl Trace {
 
     /// Notes something about this step. Never a secret, a signature or a body.
     pub fn set<V: Into<Value>>(&self, key: &'static str, value: impl FnOnce() -> V) {
-        if let Some((place, _)) = self.recorded() {
+        if let Some((position, _)) = self.recorded() {
             let attribute = KeyValue::new(key, value().into());
-            place.context.span().set_attribute(attribute);
+            position.context.span().set_attribute(attribute);
         }
     }
 
     /// Notes that this step failed.
     pub fn fail(&self, reason: &'static str) {
-        if let Some((place, _)) = self.recorded() {
-            place.context.span().set_status(Status::error(reason));
+        if let Some((position, _)) = self.recorded() {
+            position.context.span().set_status(Status::error(reason));
         }
     }
 
-    /// Adds the `traceparent` of this place, where the settings let it go on.
+    /// Adds the `traceparent` of this position, where the settings let it go on.
     pub fn forward(&self, headers: &mut HeaderMap) {
-        if let Some(place) = self.0.as_ref().filter(|place| place.shared.forward) {
-            traceparent::write(&place.context, headers);
+        if let Some(position) = self.0.as_ref().filter(|position| position.shared.forward) {
+            traceparent::write(&position.context, headers);
         }
     }
 
     /// The trace's id, where it is recorded.
     #[must_use]
     pub fn id(&self) -> Option<String> {
-        let (place, _) = self.recorded()?;
-        Some(place.here().trace_id().to_string())
+        let (position, _) = self.recorded()?;
+        Some(position.span_context().trace_id().to_string())
     }
 
-    fn begin(&self, build: impl FnOnce(&Place) -> SpanBuilder) -> Step {
-        let Some((place, tracer)) = self.recorded() else {
+    fn begin(&self, build: impl FnOnce(&SpanPosition) -> SpanBuilder) -> SpanGuard {
+        let Some((position, tracer)) = self.recorded() else {
             // A step that is not recorded still hands the traceparent on.
-            return Step(self.clone());
+            return SpanGuard(self.clone());
         };
-        let builder = build(place);
-        let span = tracer.build_with_context(builder, &place.context);
-        Step::at(&place.shared, place.context.with_span(span))
+        let builder = build(position);
+        let span = tracer.build_with_context(builder, &position.context);
+        SpanGuard::at(&position.shared, position.context.with_span(span))
     }
 
-    fn recorded(&self) -> Option<(&Place, &SdkTracer)> {
-        let place = self.0.as_deref()?;
-        let tracer = place.shared.tracer.as_ref()?;
-        place.here().is_sampled().then_some((place, tracer))
+    fn recorded(&self) -> Option<(&SpanPosition, &SdkTracer)> {
+        let position = self.0.as_deref()?;
+        let tracer = position.shared.tracer.as_ref()?;
+        position
+            .span_context()
+            .is_sampled()
+            .then_some((position, tracer))
     }
 }
 
-impl Place {
-    fn here(&self) -> SpanContext {
+impl SpanPosition {
+    fn span_context(&self) -> SpanContext {
         self.context.span().span_context().clone()
     }
 }
 
-impl Step {
+impl SpanGuard {
     /// No step.
     pub const fn none() -> Self {
         Self(Trace::none())
     }
 
     /// Begins where another service has left off; records nothing if that did not either.
-    pub(super) fn root(shared: &Arc<Shared>, context: Context, builder: SpanBuilder) -> Self {
+    pub(super) fn root(shared: &Arc<SharedTracer>, context: Context, builder: SpanBuilder) -> Self {
         if shared.forward || context.span().span_context().is_sampled() {
             let parent = Self::at(shared, context);
             parent.begin(|_| builder)
@@ -185,7 +188,7 @@ impl Step {
     }
 
     /// Begins a trace.
-    pub(super) fn drawn(shared: &Arc<Shared>, builder: SpanBuilder) -> Self {
+    pub(super) fn new_root(shared: &Arc<SharedTracer>, builder: SpanBuilder) -> Self {
         let Some(tracer) = &shared.tracer else {
             return Self::none();
         };
@@ -193,13 +196,13 @@ impl Step {
         Self::at(shared, Context::new().with_span(span))
     }
 
-    fn at(shared: &Arc<Shared>, context: Context) -> Self {
+    fn at(shared: &Arc<SharedTracer>, context: Context) -> Self {
         let shared = Arc::clone(shared);
-        Self(Trace(Some(Arc::new(Place { shared, context }))))
+        Self(Trace(Some(Arc::new(SpanPosition { shared, context }))))
     }
 }
 
-impl Deref for Step {
+impl Deref for SpanGuard {
     type Target = Trace;
 
     fn deref(&self) -> &Trace {
@@ -207,16 +210,16 @@ impl Deref for Step {
     }
 }
 
-impl Drop for Step {
+impl Drop for SpanGuard {
     fn drop(&mut self) {
-        // Steps below may still hold on to the place; another service's span is not ended by this.
-        if let Some(place) = &self.0.0 {
-            place.context.span().end();
+        // Child spans may still hold on to the position; another service's span is not ended by this.
+        if let Some(position) = &self.0.0 {
+            position.context.span().end();
         }
     }
 }
 
-impl Drop for Announced {
+impl Drop for PublishedLink {
     fn drop(&mut self) {
         let mut fetches = self.shared.fetches.lock();
         if fetches.get(&self.key) == Some(&self.fetch) {

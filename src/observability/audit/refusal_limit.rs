@@ -4,14 +4,14 @@ use std::time::{Duration, Instant};
 
 /// Admits up to a limit within each second.
 #[derive(Debug)]
-pub(super) struct Rate {
+pub(super) struct RefusalLimit {
     limit: u32,
     left: u32,
     since: Option<Instant>,
     omitted: u64,
 }
 
-impl Rate {
+impl RefusalLimit {
     pub(super) const fn new(limit: u32) -> Self {
         Self {
             limit,
@@ -45,7 +45,7 @@ mod tests {
     #[test]
     fn what_was_not_admitted_is_told_by_the_next() {
         let start = Instant::now();
-        let mut rate = Rate::new(2);
+        let mut rate = RefusalLimit::new(2);
         let admitted: Vec<_> = (0..5).map(|_| rate.admit(start)).collect();
         assert_eq!(admitted, [Some(0), Some(0), None, None, None]);
         assert_eq!(rate.admit(start + Duration::from_millis(999)), None);
