@@ -25,6 +25,7 @@ mod connection;
 mod fill;
 mod get;
 mod invalidate;
+mod invalidation_state;
 mod key_names;
 mod key_waiters;
 mod lease;
@@ -32,10 +33,12 @@ mod log;
 mod log_reader;
 mod meter;
 mod nonces;
+mod outbox;
 mod proof;
 mod socket;
 mod status;
 mod value;
+mod watermarks;
 
 pub use check::CheckError;
 pub use config::{BadUrl, Config};
@@ -58,9 +61,9 @@ use crate::cache::{CachedAnswer, Entry, Freshness, Policy};
 use crate::observability::metrics::{Metrics, SharedOperation, SharedResult};
 use commands::{CommandError, Commands};
 use get::{GetReply, LookupState};
+use invalidation_state::InvalidationState;
 use key_names::KeyNames;
 use key_waiters::KeyWaiters;
-use log::{Outbox, Watermarks};
 use value::DecodeError;
 
 /// The shared tier, as one replica sees it.
@@ -71,9 +74,8 @@ pub struct SharedCache {
     /// This replica, to itself.
     replica: String,
     commands: Commands,
-    watermarks: Mutex<Watermarks>,
+    invalidation: Mutex<InvalidationState>,
     waiters: KeyWaiters,
-    outbox: Mutex<Outbox>,
     /// There may be something new in the log.
     wake: Notify,
     up: watch::Sender<bool>,
@@ -119,15 +121,15 @@ impl SharedCache {
     pub fn from_config(config: &Config, origin: &str, metrics: &Arc<Metrics>) -> Option<Arc<Self>> {
         let url = config.url.clone()?;
         metrics.shared.expose();
+        let replica = format!("{:032x}", fastrand::u128(..));
         Some(Arc::new(Self {
             url,
             config: config.clone(),
             names: KeyNames::new(&config.prefix, origin),
-            replica: format!("{:032x}", fastrand::u128(..)),
             commands: Commands::new(config),
-            watermarks: Mutex::default(),
+            invalidation: Mutex::new(InvalidationState::new(&replica)),
+            replica,
             waiters: KeyWaiters::default(),
-            outbox: Mutex::default(),
             wake: Notify::new(),
             up: watch::Sender::new(false),
             metrics: Arc::clone(metrics),
@@ -266,8 +268,4 @@ fn jitter() -> Duration {
 
 fn milliseconds(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn whole(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }

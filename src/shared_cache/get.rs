@@ -70,15 +70,8 @@ impl SharedCache {
         oldest: Option<Duration>,
         ignore_stored: bool,
     ) -> Result<GetReply, CommandError> {
-        // What was ordered here and could not be told yet still lies there.
-        if self.outbox.lock().len() > 0 {
-            return Err(CommandError::Skipped);
-        }
-        let watermark = self
-            .watermarks
-            .lock()
-            .current()
-            .ok_or(CommandError::Skipped)?;
+        let position = self.invalidation.lock().position();
+        let watermark = position.ok_or(CommandError::Skipped)?;
         let oldest = oldest.map_or(MAX_AGE, |age| age.min(MAX_AGE));
         let (asked, (server, state, stored, marker, lease_left)) = self
             .commands
@@ -126,7 +119,7 @@ impl SharedCache {
             .into_cached(policy, &reply.clock, Instant::now())
             .ok_or(DecodeError::Outdated)?;
         let admitted = self
-            .watermarks
+            .invalidation
             .lock()
             .admits(watermark, value::workspace(&landed));
         if admitted {

@@ -1,66 +1,67 @@
-//! Telling every replica what to forget.
+//! Invalidation across the fleet: deletes stored values and appends a record to the log.
 
 use std::sync::Arc;
 
 use redis::aio::ConnectionLike;
 use redis::{ErrorKind, RedisError, RedisResult};
-
 use tokio::time::Instant;
 
+use super::SharedCache;
 use super::commands::CommandError;
 use super::connection::RedisConnection;
-use super::log::{self, LogEvent, StreamId};
-use super::{SharedCache, whole};
+use super::invalidation_state::Event;
+use super::log::{Invalidation, LogEvent, LogRecord, StreamId};
 use crate::api::ImageId;
 use crate::cache::{Cache, PurgeMode, PurgeTarget};
 use crate::observability::metrics::{SharedOperation, SharedResult};
 
-/// The message that there are orders; no image is called so.
+/// Message of the channel that announces a record; no image id has this form.
 const LOG_APPENDED: &str = "!orders";
 
-/// So many orders are kept in the log, roughly.
-const MAX_LOG_RECORDS: &str = "10000";
+/// Number of records that the server keeps, roughly. A replica that was away for more finds a gap.
+const MAX_RECORDS: &str = "10000";
 
-/// Makes the whole fleet forget, and tells how many entries of this replica that met; begun, it is
-/// finished, whoever waits. See [`Cache::purge_durably`].
+/// Invalidates matching entries on every replica, and returns the number of this replica's entries that
+/// matched. Once begun it runs to its end, even if the caller goes away. See [`Cache::purge_durably`].
 pub async fn invalidate<E: Clone + Send + Sync + 'static>(
     shared: Option<&Arc<SharedCache>>,
     cache: &Arc<Cache<E>>,
-    scope: &PurgeTarget,
-    how: PurgeMode,
+    target: &PurgeTarget,
+    mode: PurgeMode,
 ) -> u64 {
-    let (shared, own, scope) = (shared.cloned(), Arc::clone(cache), scope.clone());
-    let forgetting = cache.tasks().spawn(async move {
-        // First there, or a fetch could bring back from there what is forgotten here.
+    let (shared, own, target) = (shared.cloned(), Arc::clone(cache), target.clone());
+    let invalidating = cache.tasks().spawn(async move {
+        // The shared cache first: a fetch between the two could bring the old value back into memory.
         if let Some(shared) = shared {
-            shared.invalidate(&scope, how).await;
+            let target = target.clone();
+            shared.invalidate(Invalidation { target, mode }).await;
         }
-        own.purge_durably(&scope, how).await
+        own.purge_durably(&target, mode).await
     });
-    forgetting.await.unwrap_or_default()
+    invalidating.await.unwrap_or_default()
 }
 
 impl SharedCache {
-    /// Tells every replica what to forget; where that cannot be done now, as soon as it can.
-    async fn invalidate(&self, scope: &PurgeTarget, how: PurgeMode) {
-        let told = self.commands.run(async |mut connection| {
-            self.append_invalidation(&mut connection, scope, how).await
-        });
-        let told = told.await;
+    /// Appends an invalidation to the log; where no server accepts it, the outbox keeps it for the log reader.
+    async fn invalidate(&self, invalidation: Invalidation) {
+        let appended = self
+            .commands
+            .run(async |mut connection| {
+                self.append_invalidation(&mut connection, &invalidation)
+                    .await
+            })
+            .await;
         self.count(
             SharedOperation::Invalidate,
-            told.map_or_else(CommandError::result, |()| SharedResult::Ok),
+            appended.map_or_else(CommandError::result, |()| SharedResult::Ok),
         );
-        if told.is_err() {
-            let mut outbox = self.outbox.lock();
-            outbox.push(scope.clone(), how);
-            self.metrics.shared.unheard.set(whole(outbox.len()));
-            drop(outbox);
+        if appended.is_err() {
+            self.apply(Event::AppendFailed(invalidation));
             self.wake.notify_one();
         }
     }
 
-    /// Removes what is stored of an image, of which the origin has just said that it is none.
+    /// Deletes the stored values of an image that the origin has just reported missing.
     pub async fn erase(&self, image: &ImageId) {
         let names = self.names.all(image);
         let erased = self.commands.run(async |mut connection| {
@@ -73,45 +74,39 @@ impl SharedCache {
         self.count_result(SharedOperation::Release, result);
     }
 
-    /// Removes what is stored, then writes the order down: who reads it finds nothing old any more.
+    /// Deletes the stored values, then appends the record. In this order a replica that has read the record
+    /// finds no old value any more. The lease is among the deleted keys, so a fetch that began before the
+    /// invalidation cannot store its answer.
     pub(super) async fn append_invalidation(
         &self,
         connection: &mut RedisConnection,
-        scope: &PurgeTarget,
-        how: PurgeMode,
+        invalidation: &Invalidation,
     ) -> RedisResult<()> {
-        if let PurgeTarget::Image(image) = scope {
+        if let PurgeTarget::Image(image) = &invalidation.target {
             let names = self.names.all(image);
             redis::cmd("DEL").arg(names).exec_async(connection).await?;
         }
-        let event = LogEvent::Invalidate(scope.clone(), how);
-        let at = self.append(connection, event.clone()).await?;
-        let mut watermarks = self.watermarks.lock();
-        watermarks.record(at, &event);
-        watermarks.appended = at;
-        drop(watermarks);
-        let mut outbox = self.outbox.lock();
-        outbox.record_delivered(scope.clone(), how, Instant::now());
+        let event = LogEvent::Invalidate(invalidation.clone());
+        let at = self.append(connection, event).await?;
+        self.apply(Event::Appended {
+            at,
+            invalidation: invalidation.clone(),
+            now: Instant::now(),
+        });
         Ok(())
     }
 
-    /// Orders of the last minute are told to the server that is there now.
-    pub(super) fn resend_recent(&self) {
-        let mut outbox = self.outbox.lock();
-        outbox.resend_recent(Instant::now());
-        self.metrics.shared.unheard.set(whole(outbox.len()));
-    }
-
+    /// Appends a record and wakes every replica's log reader.
     pub(super) async fn append(
         &self,
         connection: &mut impl ConnectionLike,
         event: LogEvent,
     ) -> RedisResult<StreamId> {
         let writer = self.replica.clone();
-        let record = log::LogRecord { writer, event };
+        let record = LogRecord { writer, event };
         let at: String = redis::cmd("XADD")
             .arg(self.names.log())
-            .arg(&["MAXLEN", "~", MAX_LOG_RECORDS, "*"])
+            .arg(&["MAXLEN", "~", MAX_RECORDS, "*"])
             .arg(record.fields())
             .query_async(connection)
             .await?;
@@ -123,7 +118,7 @@ impl SharedCache {
         at.parse().map_err(|error| {
             RedisError::from((
                 ErrorKind::UnexpectedReturnType,
-                "a stream's id",
+                "XADD returned no stream id",
                 format!("{error}"),
             ))
         })

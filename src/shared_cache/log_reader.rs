@@ -1,10 +1,11 @@
-//! Keeps the connection, and follows the log of orders to forget.
+//! Task that keeps the connection to the server and applies the invalidation log to memory.
 //!
-//! The log is read from where it was left, last entry included: if that is still there, nothing was
-//! missed. It is read at every message of the channel, and a few times a second besides, which also
-//! proves that the server is there and takes writes (`proof`). While it cannot be read, what memory holds is not fresh; once it has been read
-//! on, it is what it was, less what was ordered. Where the log does not go on (it was lost, or left
-//! behind by thousands of orders), what was fetched before is never fresh again.
+//! It reads the log from the last applied record, that record included: while it is still there, no
+//! invalidation was missed. It reads at every message of the channel and every [`POLL_INTERVAL`] besides, in
+//! a pipeline with a write, which proves that the server is a writable primary ([`proof`](super::proof)).
+//! What follows from a page decides [`InvalidationState`](super::invalidation_state); this file does the I/O.
+//!
+//! While the log cannot be read, no cached entry counts as fresh and no lookup uses the shared cache.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -16,37 +17,31 @@ use redis::{PushInfo, PushKind, RedisError, RedisResult};
 use tokio::time::{Instant, error::Elapsed, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::SharedCache;
 use super::connection::{ConnectionError, RedisConnection, connect};
-use super::log::{LogEvent, LogRecord, MalformedRecord, Pending, StreamId};
+use super::invalidation_state::{Action, Event};
+use super::log::{Invalidation, LogEvent, MalformedRecord, Page};
 use super::nonces::Completeness;
-use super::{SharedCache, whole};
-use crate::cache::{Cache, PurgeMode, PurgeTarget};
+use crate::cache::{Cache, PurgeTarget};
 use crate::observability::logging::{Condition, error_chain};
 use crate::observability::metrics::{SharedOperation, SharedResult};
 
-/// The log is read at least so often.
-const INTERVAL: Duration = Duration::from_millis(300);
-/// A reading that takes longer has failed: a replica that is cut off knows it within a second.
-pub(super) const LONGEST: Duration = Duration::from_millis(600);
-/// Pauses between attempts to connect.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LAST_PAUSE: Duration = Duration::from_secs(2);
-/// Entries read at once.
-pub(super) const PAGE: usize = 500;
+/// Longest time between two reads of the log. Messages of the channel can be lost; with
+/// [`READ_TIMEOUT`] it bounds the time to an invalidation, or to noticing a lost server, below a second.
+const POLL_INTERVAL: Duration = Duration::from_millis(300);
+/// Time for one read, after which the connection counts as lost.
+pub(super) const READ_TIMEOUT: Duration = Duration::from_millis(600);
+/// First pause between attempts to connect; it doubles up to [`MAX_PAUSE`].
+const MIN_PAUSE: Duration = Duration::from_millis(50);
+const MAX_PAUSE: Duration = Duration::from_secs(2);
 
-/// Follows the log for one cache.
+/// Applies the invalidations of the whole fleet to one replica's cache.
 pub struct LogReader<E: Clone + Send + Sync + 'static> {
     shared: Arc<SharedCache>,
     cache: Arc<Cache<E>>,
-    /// What was asked for before this is not trusted, whatever the log says.
-    stale_before: Option<Instant>,
-    /// Where the log was when it was found not to go on.
-    gap_at: Option<StreamId>,
-    /// What was ordered up to here has been done.
-    done_up_to: Option<StreamId>,
 }
 
-/// Why following came to an end.
+/// Reason for which a connection is given up.
 #[derive(Debug, thiserror::Error)]
 enum Disconnected {
     #[error(transparent)]
@@ -55,54 +50,52 @@ enum Disconnected {
     Server(#[from] RedisError),
     #[error(transparent)]
     Log(#[from] MalformedRecord),
-    #[error("it does not reply")]
+    #[error("the server does not reply in time")]
     Late(#[from] Elapsed),
-    #[error("it refuses commands that it took before")]
+    #[error("the server refuses commands that it accepted before")]
     Refused,
-    #[error("its address leads to another server by now")]
+    #[error("the address leads to another server by now")]
     Moved,
 }
 
-pub(super) type Page = Vec<(String, Vec<(String, String)>)>;
-
 impl<E: Clone + Send + Sync + 'static> LogReader<E> {
-    /// Follows the log of this tier for this cache, once it [runs](Self::run).
+    /// Creates the task's state; nothing is connected before it [runs](Self::run).
     #[must_use]
     pub const fn new(shared: Arc<SharedCache>, cache: Arc<Cache<E>>) -> Self {
-        Self {
-            shared,
-            cache,
-            stale_before: None,
-            gap_at: None,
-            done_up_to: None,
-        }
+        Self { shared, cache }
     }
 
-    /// Connects, follows, and connects again, until told to stop.
-    pub async fn run(mut self, stop: CancellationToken) {
-        let mut pause = FIRST_PAUSE;
+    /// Connects, reads, and connects again after each loss, until `stop` is cancelled.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut pause = MIN_PAUSE;
         loop {
             let began = Instant::now();
             let Some(lost) = stop.run_until_cancelled(self.follow()).await else {
                 break;
             };
             let Err(lost) = lost;
-            self.on_disconnected(&lost);
-            if began.elapsed() > LAST_PAUSE {
-                pause = FIRST_PAUSE;
+            self.on_disconnected(&lost).await;
+            if began.elapsed() > MAX_PAUSE {
+                pause = MIN_PAUSE;
             }
+            // Spread by half either way, so that a fleet does not reconnect to a restarted server at once.
             let wait = pause.mul_f64(0.5 + fastrand::f64());
             if stop.run_until_cancelled(sleep(wait)).await.is_none() {
                 break;
             }
-            pause = (pause * 2).min(LAST_PAUSE);
+            pause = (pause * 2).min(MAX_PAUSE);
         }
         self.shared.commands.connect(None);
     }
 
-    /// Ends only by losing the connection.
-    async fn follow(&mut self) -> Result<Infallible, Disconnected> {
+    /// Connects and reads the log until the connection is lost.
+    ///
+    /// The order of the steps is what makes the first lookup safe: subscribe before reading, or a record
+    /// between the two would wait for the next poll; read to the end and deliver the outbox before the
+    /// connection serves lookups, or one could use a value that an invalidation is about.
+    async fn follow(&self) -> Result<Infallible, Disconnected> {
         let shared = Arc::clone(&self.shared);
+        // The library's task holds this closure; a strong reference would keep the cache alive past a stop.
         let weak = Arc::downgrade(&self.shared);
         let push = move |info: PushInfo| {
             if let Some(shared) = weak.upgrade() {
@@ -110,236 +103,178 @@ impl<E: Clone + Send + Sync + 'static> LogReader<E> {
             }
             Ok::<(), SendError>(())
         };
-        let longest = shared.config.connect_timeout.0;
-        let mut connection =
-            timeout(longest * 2, connect(&shared.url, &shared.config, push)).await??;
-        timeout(longest, connection.subscribe(&shared.names.channel())).await??;
-        self.catch_up(&mut connection, longest).await?;
-        self.check_own_records();
+        let limit = shared.config.connect_timeout.0;
+        let connecting = connect(&shared.url, &shared.config, push);
+        let mut connection = timeout(limit * 2, connecting).await??;
+        timeout(limit, connection.subscribe(&shared.names.channel())).await??;
+        self.catch_up(&mut connection, limit).await?;
+        let now = Instant::now();
+        self.apply(Event::Resumed { now }).await;
         let begun = shared.begin_write_nonces(&mut connection, Completeness::Assumed);
-        timeout(longest, begun).await??;
+        timeout(limit, begun).await??;
         self.flush_outbox(&mut connection).await?;
-        self.on_connected(&connection);
+        self.on_connected(&connection).await;
         let mut moved = pin!(shared.leads_elsewhere(connection.clone()));
         loop {
             tokio::select! {
-                // What ends the waiting does not matter: the log is read.
-                _rung = timeout(INTERVAL, shared.wake.notified()) => {}
+                // A message and a time-out both lead to a read: messages are hints, and may be lost.
+                _woken = timeout(POLL_INTERVAL, shared.wake.notified()) => {}
                 () = shared.commands.refused.notified() => return Err(Disconnected::Refused),
                 () = &mut moved => return Err(Disconnected::Moved),
             }
-            self.catch_up(&mut connection, LONGEST).await?;
+            self.catch_up(&mut connection, READ_TIMEOUT).await?;
             self.flush_outbox(&mut connection).await?;
         }
     }
 
-    fn on_connected(&mut self, connection: &RedisConnection) {
-        self.cache.set_stale_before(self.stale_before);
-        self.shared.commands.connect(Some(connection.clone()));
-        self.shared.metrics.shared.up.set(1);
-        self.shared.up.send_replace(true);
-        self.shared
-            .metrics
-            .conditions
-            .recovered(Condition::SharedTierLost, "");
-    }
-
-    fn on_disconnected(&mut self, lost: &Disconnected) {
-        self.shared.count(SharedOperation::Orders, lost.result());
-        let was_up = self.shared.up.send_replace(false);
-        self.shared.commands.connect(None);
-        self.shared.metrics.shared.up.set(0);
-        // Who waits for another replica goes on alone.
-        self.shared.waiters.wake_all();
-        if was_up {
-            self.cache.set_stale_before(Some(Instant::now()));
-        }
-        let conditions = &self.shared.metrics.conditions;
-        conditions.occurred(Condition::SharedTierLost, "", || error_chain(lost));
-    }
-
-    /// Reads the log to its end and does what it says.
+    /// Reads the log to its end, page by page, and applies each page. `limit` bounds each command.
     async fn catch_up(
-        &mut self,
+        &self,
         connection: &mut RedisConnection,
-        longest: Duration,
+        limit: Duration,
     ) -> Result<(), Disconnected> {
-        if self.shared.watermarks.lock().applied.is_none() {
-            // What was fetched before has heard of no order.
-            self.stale_before = Some(Instant::now());
-        }
+        let now = Instant::now();
+        self.apply(Event::CatchUpStarted { now }).await;
         loop {
-            let read = self.shared.watermarks.lock().applied;
-            let page = timeout(longest, self.shared.prove_and_read(connection, read)).await??;
-            let length = page.len();
-            match read {
-                Some(last) if !starts_at(&page, last)? => {
-                    self.on_gap(last);
-                    continue;
+            let from = self.shared.invalidation.lock().applied();
+            let raw = timeout(limit, self.shared.prove_and_read(connection, from)).await??;
+            let (page, now) = (Page::parse(&raw)?, Instant::now());
+            match self.apply(Event::PageRead { page, now }).await {
+                Next::Page => {}
+                Next::LogStart(nonces) => {
+                    timeout(limit, self.start_log(connection, nonces)).await??;
                 }
-                None if page.is_empty() => {
-                    let nonces = if self.gap_at.is_some() {
-                        Completeness::Lost
-                    } else {
-                        Completeness::New
-                    };
-                    let begun = self.begin_anew(connection, nonces);
-                    timeout(longest, begun).await??;
-                    continue;
-                }
-                Some(_) | None => {}
+                Next::Nothing => break,
             }
-            self.apply_page(page, read).await?;
-            if length < PAGE {
-                if self.gap_at.is_some() {
-                    // Values may have come back with an older log, so it begins anew, for all.
-                    let begun = self.begin_anew(connection, Completeness::Lost);
-                    timeout(longest, begun).await??;
-                    self.gap_at = None;
-                    continue;
+        }
+        self.shared.count(SharedOperation::Orders, SharedResult::Ok);
+        Ok(())
+    }
+
+    /// Feeds an event to the state, carries out the actions that need no connection, in their order, and
+    /// returns the step that does.
+    async fn apply(&self, event: Event) -> Next {
+        let shared = &self.shared;
+        let mut next = Next::Nothing;
+        for action in shared.apply(event) {
+            match action {
+                Action::MarkStaleBefore(time) => self.cache.set_stale_before(time),
+                Action::Purge(invalidation) => self.purge(&invalidation),
+                Action::ConfirmApplied(at) => drop(shared.apply(Event::Applied(at))),
+                Action::Journal(Invalidation { target, mode }) => {
+                    self.cache.journal(&target, mode).await;
                 }
-                // Where the server's clock was set back, what comes next may be numbered lower.
-                self.done_up_to = self.shared.watermarks.lock().applied;
-                self.shared.count(SharedOperation::Orders, SharedResult::Ok);
-                return Ok(());
+                Action::ReadNextPage => next = Next::Page,
+                Action::StartLog(nonces) => next = Next::LogStart(nonces),
+                Action::ReportGap => shared.report_lost("gap", || {
+                    "it was lost, or records were dropped before this replica read them".to_owned()
+                }),
+                Action::ReportMalformed(at) => {
+                    shared.count(SharedOperation::Orders, SharedResult::Corrupt);
+                    shared.report_lost("unreadable", || format!("record {at}"));
+                }
             }
+        }
+        next
+    }
+
+    /// Purges entries from this replica's memory that another replica invalidated.
+    fn purge(&self, Invalidation { target, mode }: &Invalidation) {
+        let purged = self.cache.purge(target, *mode);
+        tracing::debug!(
+            ?target,
+            ?mode,
+            purged,
+            "applied another replica's invalidation"
+        );
+        // The invalidation took away the lease that these wait for, so they look again.
+        match target {
+            PurgeTarget::Image(image) => self.shared.waiters.wake(image),
+            PurgeTarget::Workspace(_) | PurgeTarget::All => self.shared.waiters.wake_all(),
         }
     }
 
-    /// Begins the log anew, and before it the record of write nonces, which may have been lost with it.
-    async fn begin_anew(
+    /// Starts the log anew, and before it the record of write nonces, which may have been lost with it: a
+    /// replica that finds the new log must not find the old nonces complete.
+    async fn start_log(
         &self,
         connection: &mut RedisConnection,
         nonces: Completeness,
     ) -> RedisResult<()> {
         self.shared.begin_write_nonces(connection, nonces).await?;
         self.shared.append(connection, LogEvent::LogStart).await?;
+        self.apply(Event::LogStarted).await;
         Ok(())
     }
 
-    /// The log does not go on where it was left: orders may have been missed, and how many nobody knows.
-    fn on_gap(&mut self, last: StreamId) {
-        let conditions = &self.shared.metrics.conditions;
-        conditions.occurred(Condition::InvalidationLogLost, "gap", || {
-            "it was lost or has run ahead".to_owned()
-        });
-        self.shared.metrics.shared.discontinuities.inc();
-        self.mark_all_stale();
-        self.gap_at = Some(last);
-        self.shared.watermarks.lock().reset();
-        self.shared.resend_recent();
-    }
-
-    /// After a new connection: what this replica wrote last must be in the log that it finds.
-    fn check_own_records(&self) {
-        let mut watermarks = self.shared.watermarks.lock();
-        if watermarks.lacks_own_record() {
-            watermarks.appended = StreamId::default();
-            drop(watermarks);
-            self.shared.resend_recent();
-        }
-    }
-
-    /// What is held may have missed an order, for good.
-    fn mark_all_stale(&mut self) {
-        self.stale_before = Some(Instant::now());
-        self.cache.set_stale_before(self.stale_before);
-    }
-
-    /// Does what a page says, in memory first, for all of it counts as heard then; and writes it down.
-    async fn apply_page(&mut self, page: Page, read: Option<StreamId>) -> Result<(), Disconnected> {
-        let mut done = Vec::new();
-        for (id, fields) in page {
-            let at: StreamId = id.parse()?;
-            if Some(at) == read {
-                continue;
-            }
-            let entry =
-                LogRecord::read(&fields).unwrap_or_else(|MalformedRecord| self.on_malformed(at));
-            done.extend(self.apply(at, &entry));
-        }
-        for (scope, how) in &done {
-            // The history is read again at the next start, so the journal need not know it.
-            if read.is_some() {
-                self.cache.journal(scope, *how).await;
-            }
-        }
-        Ok(())
-    }
-
-    /// One entry of the log; what was purged, if anything was to be.
-    fn apply(&mut self, at: StreamId, entry: &LogRecord) -> Option<(PurgeTarget, PurgeMode)> {
-        let LogRecord { writer, event } = entry;
-        let mut watermarks = self.shared.watermarks.lock();
-        if watermarks.applied.is_none() {
-            // What was ordered before the oldest entry is not known.
-            watermarks.flush_all_at(at);
-        }
-        watermarks.record(at, event);
-        drop(watermarks);
-        if *event == LogEvent::LogStart && self.gap_at.is_some_and(|last| at > last) {
-            // Another replica found so before.
-            self.gap_at = None;
-        }
-        let is_new = self.done_up_to.is_none_or(|done| at > done);
-        self.done_up_to = self.done_up_to.max(Some(at));
-        let forgotten = match event {
-            LogEvent::Invalidate(scope, how) if is_new && *writer != self.shared.replica => {
-                let purged = self.cache.purge(scope, *how);
-                tracing::debug!(?scope, ?how, purged, "another replica ordered to forget");
-                match scope {
-                    PurgeTarget::Image(image) => self.shared.waiters.wake(image),
-                    PurgeTarget::Workspace(_) | PurgeTarget::All => self.shared.waiters.wake_all(),
-                }
-                Some((scope.clone(), *how))
-            }
-            LogEvent::LogStart | LogEvent::Invalidate(..) => None,
-        };
-        // Only now: a value whose fetch begins from here on has been through it.
-        self.shared.watermarks.lock().applied = Some(at);
-        forgotten
-    }
-
-    /// An entry that no gateway of this version writes may order anything.
-    fn on_malformed(&mut self, at: StreamId) -> LogRecord {
-        let shared = Arc::clone(&self.shared);
-        let conditions = &shared.metrics.conditions;
-        conditions.occurred(Condition::InvalidationLogLost, "unreadable", || {
-            format!("entry {at}")
-        });
-        shared.count(SharedOperation::Orders, SharedResult::Corrupt);
-        shared.metrics.shared.discontinuities.inc();
-        self.mark_all_stale();
-        LogRecord {
-            writer: shared.replica.clone(),
-            event: LogEvent::LogStart,
-        }
-    }
-
-    /// Tells the orders that could not be told when they were given.
+    /// Appends the invalidations that could not be appended when they were ordered, oldest first.
     async fn flush_outbox(&self, connection: &mut RedisConnection) -> Result<(), Disconnected> {
-        let next = || self.shared.outbox.lock().first();
-        while let Some(order) = next() {
-            let told = self
+        let next = || self.shared.invalidation.lock().next_pending();
+        while let Some(pending) = next() {
+            let appending = self
                 .shared
-                .append_invalidation(connection, &order.scope, order.how);
-            timeout(LONGEST, told).await??;
+                .append_invalidation(connection, &pending.invalidation);
+            timeout(READ_TIMEOUT, appending).await??;
             self.shared
                 .count(SharedOperation::Invalidate, SharedResult::Ok);
-            self.acknowledge(&order);
+            self.apply(Event::Delivered(pending)).await;
         }
         Ok(())
     }
 
-    fn acknowledge(&self, order: &Pending) {
-        let mut outbox = self.shared.outbox.lock();
-        outbox.acknowledge(order);
-        self.shared.metrics.shared.unheard.set(whole(outbox.len()));
+    /// Opens the connection to lookups. The mark comes first: an entry that missed an invalidation must not
+    /// count as fresh beside a shared cache that is in use.
+    async fn on_connected(&self, connection: &RedisConnection) {
+        self.apply(Event::Connected).await;
+        let shared = &self.shared;
+        shared.commands.connect(Some(connection.clone()));
+        shared.metrics.shared.up.set(1);
+        shared.up.send_replace(true);
+        let conditions = &shared.metrics.conditions;
+        conditions.recovered(Condition::SharedTierLost, "");
+    }
+
+    async fn on_disconnected(&self, lost: &Disconnected) {
+        let shared = &self.shared;
+        shared.count(SharedOperation::Orders, lost.result());
+        shared.up.send_replace(false);
+        shared.commands.connect(None);
+        shared.metrics.shared.up.set(0);
+        // Their lease holder's message cannot arrive any more, so waiters fetch on their own.
+        shared.waiters.wake_all();
+        let now = Instant::now();
+        self.apply(Event::Disconnected { now }).await;
+        let conditions = &shared.metrics.conditions;
+        conditions.occurred(Condition::SharedTierLost, "", || error_chain(lost));
     }
 }
 
+/// Step of [`LogReader::catch_up`] that needs the connection.
+enum Next {
+    /// The log has been read to its end.
+    Nothing,
+    Page,
+    /// Start the log anew, then read on.
+    LogStart(Completeness),
+}
+
 impl SharedCache {
-    /// Hears what the server sends unasked.
+    /// Feeds an event to the state and returns the actions that follow from it.
+    pub(super) fn apply(&self, event: Event) -> Vec<Action> {
+        let mut state = self.invalidation.lock();
+        let actions = state.apply(event);
+        let pending = i64::try_from(state.pending()).unwrap_or(i64::MAX);
+        self.metrics.shared.unheard.set(pending);
+        actions
+    }
+
+    fn report_lost(&self, kind: &'static str, detail: impl FnOnce() -> String) {
+        let conditions = &self.metrics.conditions;
+        conditions.occurred(Condition::InvalidationLogLost, kind, detail);
+        self.metrics.shared.discontinuities.inc();
+    }
+
+    /// Takes a message that the server sends unasked.
     fn on_push(&self, info: &PushInfo) {
         match info.kind {
             PushKind::Message => {
@@ -347,7 +282,7 @@ impl SharedCache {
                     self.on_message(message.get_payload_bytes());
                 }
             }
-            // Reading the log tells what it means.
+            // The next read fails, and tells why.
             PushKind::Disconnection => self.wake.notify_one(),
             _ => {}
         }
@@ -361,13 +296,5 @@ impl Disconnected {
             Self::Log(_) => SharedResult::Corrupt,
             Self::Connect(_) | Self::Server(_) | Self::Refused | Self::Moved => SharedResult::Error,
         }
-    }
-}
-
-/// Whether the entry that was read last is still there.
-fn starts_at(page: &Page, last: StreamId) -> Result<bool, MalformedRecord> {
-    match page.first() {
-        None => Ok(false),
-        Some((id, _)) => Ok(id.parse::<StreamId>()? == last),
     }
 }

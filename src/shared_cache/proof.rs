@@ -20,8 +20,8 @@ use tokio::time::{error::Elapsed, sleep, timeout};
 
 use super::SharedCache;
 use super::connection::{ConnectionError, RedisConnection, connect};
-use super::log::StreamId;
-use super::log_reader::{LONGEST, PAGE, Page};
+use super::log::{PAGE_SIZE, RawPage, StreamId};
+use super::log_reader::READ_TIMEOUT;
 
 /// Pause between two connections by the address; spread by a fifth, so that a fleet does not connect at
 /// one moment.
@@ -53,7 +53,7 @@ impl SharedCache {
         &self,
         connection: &mut RedisConnection,
         from: Option<StreamId>,
-    ) -> Result<Page, RedisError> {
+    ) -> Result<RawPage, RedisError> {
         let (page,) = redis::pipe()
             .cmd("SET")
             .arg(self.names.write_probe(&self.replica))
@@ -63,7 +63,7 @@ impl SharedCache {
             .arg(self.names.log())
             .arg(from.map_or_else(|| "-".to_owned(), |last| last.to_string()))
             .arg("+")
-            .arg(&["COUNT", &PAGE.to_string()])
+            .arg(&["COUNT", &PAGE_SIZE.to_string()])
             .query_async(connection)
             .await?;
         Ok(page)
@@ -97,11 +97,11 @@ impl SharedCache {
         );
         let mut write = redis::cmd("SET");
         write.arg(&key).arg(&[&token, "PX", LIFE]);
-        timeout(LONGEST, write.exec_async(&mut fresh)).await??;
+        timeout(READ_TIMEOUT, write.exec_async(&mut fresh)).await??;
         for _ in 0..LOOKS {
             let mut read = redis::cmd("GET");
             let shown: Option<String> =
-                timeout(LONGEST, read.arg(&key).query_async(held)).await??;
+                timeout(READ_TIMEOUT, read.arg(&key).query_async(held)).await??;
             if shown.as_ref() == Some(&token) {
                 return Ok(true);
             }

@@ -20,7 +20,7 @@ impl SharedCache {
         json!({
             "up": self.commands.is_connected(),
             "breaker": self.commands.state().as_str(),
-            "unheard_orders": self.outbox.lock().len(),
+            "unheard_orders": self.invalidation.lock().pending(),
             "requests": requests,
         })
     }

@@ -87,7 +87,10 @@ fn what_is_pure_knows_no_clock_no_chance_and_no_io() {
         "shared_cache/clock",
         "shared_cache/lease",
         "shared_cache/key_names",
+        "shared_cache/invalidation_state",
         "shared_cache/log",
+        "shared_cache/outbox",
+        "shared_cache/watermarks",
         "shared_cache/value",
         "gateway/directives",
     ];
