@@ -1,9 +1,9 @@
-//! A circuit breaker, as a value: it holds back calls that would only fail, or that the origin asked
-//! us not to make.
+//! Circuit breaker as a value, without a clock or a lock: it rejects calls that would only fail, or that
+//! the origin asked not to receive.
 //!
-//! - **closed**: calls go; so many failures in a row open it;
-//! - **open**: none goes, until a pause is over that doubles with each failed probe;
-//! - **probing**: one goes; its success closes the breaker, its failure opens it again.
+//! - **closed**: every call is admitted; [`Limits::failures`] in a row open the breaker;
+//! - **open**: no call is admitted until a pause has passed, which doubles with each failed probe;
+//! - **probing**: one call is admitted; its success closes the breaker, its failure opens it again.
 //!
 //! A throttle opens it for the time that the origin names, whatever the state; then one call probes.
 
@@ -11,28 +11,28 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Longest throttle believed.
+/// Bound on a throttle, so that a faulty answer does not stop calls for hours.
 const MAX_THROTTLE: Duration = Duration::from_secs(60);
 
-/// When it opens, and for how long.
+/// Thresholds of a breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Failures in a row that open it.
+    /// Number of failures in a row that open the breaker.
     pub failures: u32,
-    /// The first pause.
+    /// Pause after the breaker opens, before the first probe.
     pub pause: Duration,
-    /// The longest.
+    /// Bound on the pause, which doubles with each failed probe.
     pub max_pause: Duration,
 }
 
-/// Where a breaker stands; the `state` label.
+/// State of a breaker; its name is the `state` label of the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BreakerState {
-    /// Calls go.
+    /// Calls are admitted.
     Closed,
-    /// None goes.
+    /// Calls are rejected.
     Open,
-    /// One goes, or may.
+    /// One call is under way as a probe, or the next one will be.
     Probing,
 }
 
@@ -40,7 +40,7 @@ impl BreakerState {
     /// Every state, in the order of the discriminants.
     pub const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::Probing];
 
-    /// The label.
+    /// Returns the metric label.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -51,41 +51,41 @@ impl BreakerState {
     }
 }
 
-/// What an admitted call is.
+/// Permission of one call, to be handed back with its outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BreakerPermit {
-    /// One of many.
+    /// Ordinary call of a closed breaker.
     Call,
-    /// The one that tries whether the origin is back.
+    /// The single call that tries whether the origin works again.
     Probe,
 }
 
-/// How an admitted call ended.
+/// Outcome of an admitted call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallOutcome {
-    /// The origin answered, whatever it said.
+    /// The origin answered, with success or with an error of the client's.
     Answered,
-    /// It did not, or with an error of its own.
+    /// The origin did not answer, or with an error of its own.
     Failed,
-    /// It asks for a pause.
+    /// The origin asks for a pause of this length.
     Throttled(Duration),
-    /// The call ended, and says nothing about what this breaker stands for. A probe that ends so is repeated after
-    /// the same pause.
+    /// The call ended without saying anything about this breaker's subject. A probe that ends so is repeated
+    /// after the same pause.
     Inconclusive,
-    /// Nobody learnt how it ended.
+    /// The caller went away before the call ended.
     Abandoned,
 }
 
-/// Why a call is rejected, and until when.
+/// Reason for which a call is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rejected {
     /// The origin asked for a pause of which this much is left.
     Throttled(Duration),
-    /// The origin fails.
+    /// The origin fails, and the pause or a probe is under way.
     Failing,
 }
 
-/// The breaker.
+/// The breaker. The caller passes the time in, and serializes access.
 #[derive(Debug)]
 pub struct Breaker {
     limits: Limits,
@@ -97,7 +97,7 @@ pub struct Breaker {
 }
 
 impl Breaker {
-    /// A closed one.
+    /// Creates a closed breaker.
     #[must_use]
     pub const fn new(limits: Limits) -> Self {
         Self {
@@ -110,7 +110,7 @@ impl Breaker {
         }
     }
 
-    /// Why a call would be rejected back now, if it would.
+    /// Returns the reason for which a call would be rejected now, without admitting one.
     #[must_use]
     pub fn rejection(&self, now: Instant) -> Option<Rejected> {
         let throttled = self
@@ -123,10 +123,10 @@ impl Breaker {
         }
     }
 
-    /// Lets a call go, or says why not. Whoever is let go must [`Self::record`] how it ended.
+    /// Admits a call. The caller must [record](Self::record) its outcome, or a probe would block all others.
     ///
     /// # Errors
-    /// [`Rejected`].
+    /// [`Rejected`] while the breaker is open or a probe is under way.
     pub fn admit(&mut self, now: Instant) -> Result<BreakerPermit, Rejected> {
         if let Some(rejected) = self.rejection(now) {
             return Err(rejected);
@@ -139,7 +139,7 @@ impl Breaker {
         })
     }
 
-    /// Learns how an admitted call ended.
+    /// Records the outcome of an admitted call.
     pub fn record(&mut self, permit: BreakerPermit, outcome: CallOutcome, now: Instant) {
         self.probing &= permit != BreakerPermit::Probe;
         match outcome {
@@ -163,12 +163,13 @@ impl Breaker {
         }
     }
 
-    /// Lets the next call probe at once, because what it failed for has changed. A pause that the origin asked for goes on.
+    /// Makes the next call a probe at once, because the cause of the failures has changed, for example the
+    /// credential. A pause that the origin asked for continues.
     pub fn probe_now(&mut self, now: Instant) {
         self.open_until = self.open_until.min(Some(now));
     }
 
-    /// Calls that were on their way when it opened do not lengthen the pause.
+    /// Counts a failure. Calls that were under way when the breaker opened do not lengthen the pause.
     fn fail(&mut self, permit: BreakerPermit, now: Instant) {
         self.failures = self.failures.saturating_add(1);
         if permit == BreakerPermit::Probe {
@@ -179,7 +180,7 @@ impl Breaker {
         }
     }
 
-    /// Where it stands now.
+    /// Returns the state at `now`.
     #[must_use]
     pub fn state(&self, now: Instant) -> BreakerState {
         match (self.rejection(now), self.open_until) {

@@ -1,21 +1,22 @@
-//! What a fleet of gateways shares: a second level behind each one's memory, in Redis or Valkey.
+//! Second cache level of a fleet of gateways, in Redis or Valkey, behind each replica's memory.
 //!
 //! ```text
-//! memory ─► get: held and fresh ────────────────────────────────► land
-//!            ├─ another has the lease: wait for its news, get again
-//!            ├─ the lease is ours: ask the origin, renewing ─► put ─► land
-//!            └─ no reply in time, no connection: ask the origin alone
+//! miss in memory ─► get ─┬─ fresh value ──────────────────────────────────► memory
+//!                        ├─ leased by another replica: wait for its message, get again
+//!                        ├─ leased by this replica: fetch, renewing ─► put ─► memory
+//!                        └─ no reply in time, no connection: fetch alone ──► memory
 //! ```
 //!
-//! - **One fetch a key across the fleet**, by a lease that ends by itself. What is put must still have
-//!   its lease, and an order to forget takes that away: nothing fetched before an order is stored after.
-//! - **Orders to forget** go into a log (a stream) that every replica follows, so one that was cut off
-//!   catches up exactly, or, where the log does not go on, trusts nothing it holds ([`LogReader`]).
-//!   Without a connection that is up to date nothing here is used.
-//! - **Loss is a miss.** A command has [`Config::timeout`], too many failures in a row end in a breaker,
-//!   and what is of no use (foreign, of another version, damaged, outdated) counts as absent.
+//! - **One fetch a key across the fleet**: a lease that expires by itself gives one replica the right to
+//!   fetch. A put needs its lease, and an invalidation deletes the lease, so an answer fetched before an
+//!   invalidation is never stored after it.
+//! - **Invalidations** are records of a log (a stream) that every replica reads. A replica that was cut off
+//!   catches up exactly. If the log does not go on where the replica left it, every entry in its memory is
+//!   stale ([`LogReader`]). Lookups need a connection over which the log has been read to its end.
+//! - **Loss is a miss**: a command has [`Config::timeout`], a breaker opens after too many failures in a row,
+//!   and a value that is foreign, damaged, outdated or of another version counts as absent.
 //!
-//! Whose an image is travels with it; who may see it is decided by each replica, on every answer.
+//! A stored image carries its workspace and owner; each replica authorizes every response by itself.
 
 mod check;
 mod clock;
@@ -66,17 +67,17 @@ use key_names::KeyNames;
 use key_waiters::KeyWaiters;
 use value::DecodeError;
 
-/// The shared tier, as one replica sees it.
+/// One replica's handle to the shared cache: its connection, its position in the log, and its waiters.
 pub struct SharedCache {
     url: String,
     config: Config,
     names: KeyNames,
-    /// This replica, to itself.
+    /// Random name of this replica, drawn at each start.
     replica: String,
     commands: Commands,
     invalidation: Mutex<InvalidationState>,
     waiters: KeyWaiters,
-    /// There may be something new in the log.
+    /// Wakes the log reader: the log may have a new record, or the outbox a new invalidation.
     wake: Notify,
     up: watch::Sender<bool>,
     metrics: Arc<Metrics>,
@@ -88,22 +89,22 @@ impl fmt::Debug for SharedCache {
     }
 }
 
-/// What the tier makes of a fetch.
+/// Result of a lookup: an answer, or the way in which to fetch one.
 #[derive(Debug)]
 pub enum Lookup {
-    /// It need not be made.
+    /// A stored answer that is fresh for this replica and this request.
     Hit(CachedAnswer),
-    /// This replica makes it, for all.
+    /// This replica fetches for the whole fleet, and gives the lease back with or without an answer.
     Leased(Lease),
-    /// Another replica has just made it, and it failed.
+    /// Another replica's fetch failed within the last moments, so the origin is not asked again.
     RecentFailure(FailureMarker),
-    /// The tier is of no help now. Where it did not reply in time, this replica may have the lease all
-    /// the same, and is to give it back.
+    /// The shared cache cannot be used now. After a time-out the server may have granted the lease all the
+    /// same; the caller releases it.
     Unavailable(Option<Lease>),
 }
 
 impl Lookup {
-    /// The word for it.
+    /// Returns the `result` attribute of the lookup's span.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
         match self {
@@ -116,7 +117,8 @@ impl Lookup {
 }
 
 impl SharedCache {
-    /// The tier that the settings name, for the answers of one origin; nothing is connected yet.
+    /// Creates the handle for the answers of one origin, or `None` without a URL. Connecting is the
+    /// [`LogReader`]'s task.
     #[must_use]
     pub fn from_config(config: &Config, origin: &str, metrics: &Arc<Metrics>) -> Option<Arc<Self>> {
         let url = config.url.clone()?;
@@ -136,25 +138,27 @@ impl SharedCache {
         }))
     }
 
-    /// Waits until it is connected and up to date, but not for long.
+    /// Waits until the log has been read to its end, at most for `patience`; then logs a warning and returns.
     pub async fn ready(&self, patience: Duration) {
         let mut up = self.up.subscribe();
         if timeout(patience, up.wait_for(|up| *up)).await.is_err() {
-            tracing::warn!("the shared tier is not there yet: going on without it");
+            tracing::warn!("the shared cache is not connected yet: starting without it");
         }
     }
 
-    /// The greatest age of what is newer than something of this age: two replicas may take one answer
-    /// for older by the time that a command takes.
+    /// Returns the greatest age at which a stored answer counts as newer than one of this `age`. Two replicas
+    /// may see one answer's age differ by the time that a command takes, so a margin is subtracted.
     #[must_use]
     pub fn newer_than(&self, age: Duration) -> Duration {
         age.saturating_sub(APART.min(self.config.timeout.0 * 2))
     }
 
-    /// Finds an image, or makes this replica the one that fetches it. What is found is no older than
-    /// `oldest` was when this began, where that is given; what is held and will not do is lent, for when
-    /// the fetch fails. Waits for another's fetch as long as that goes on; to be called with a deadline
-    /// above it.
+    /// Returns a fresh answer, or a lease to fetch one.
+    ///
+    /// `oldest` bounds the age that the answer had when this call began. A stored entry that does not meet it,
+    /// or is not fresh, goes to `offer_stale`, for use if the fetch fails. The call waits for as long as another
+    /// replica's fetch goes on, so the caller sets a deadline. A failing server never fails the lookup: the
+    /// result is [`Lookup::Unavailable`].
     pub async fn get_or_lease(
         &self,
         key: &ImageKey,
@@ -165,15 +169,16 @@ impl SharedCache {
         let (handle, began) = (self.waiters.register(&key.image), Instant::now());
         let mut ignore_stored = false;
         loop {
+            // Enabled before the get: a message that comes between the reply and the wait is not lost.
             let mut notified = pin!(handle.notified());
             notified.as_mut().enable();
             let token = format!("{:032x}", fastrand::u128(..));
             let oldest = oldest.map(|age| age + began.elapsed());
             let reply = match self.get(key, &token, oldest, ignore_stored).await {
                 Ok(reply) => reply,
-                Err(trouble) => {
-                    self.count(SharedOperation::Get, trouble.result());
-                    let unsure = trouble == CommandError::Timeout;
+                Err(error) => {
+                    self.count(SharedOperation::Get, error.result());
+                    let unsure = error == CommandError::Timeout;
                     return Lookup::Unavailable(unsure.then(|| Lease::unconfirmed(key, token)));
                 }
             };
@@ -192,9 +197,9 @@ impl SharedCache {
                 }
                 LookupState::LeasedElsewhere => {
                     self.count(SharedOperation::Get, SharedResult::Wait);
-                    // News can be lost, and who has the lease can be.
+                    // The message can be lost, and the replica that holds the lease can die.
                     let longest = reply.lease_left.min(self.config.lease.0 / 2) + jitter();
-                    // What wakes it does not matter: it looks again, at what may be another value.
+                    // A message and a time-out both lead to another get, which may find another value.
                     let _woken = timeout(longest, notified).await;
                     ignore_stored = false;
                 }
@@ -202,21 +207,21 @@ impl SharedCache {
         }
     }
 
-    /// What is held, where it is of use here.
+    /// Decodes the stored value, if it is fresh by this replica's settings, and counts the result.
     fn fresh_hit(&self, key: &ImageKey, reply: &GetReply, policy: &Policy) -> Option<CachedAnswer> {
         let read = match self.decode(key, reply, policy) {
             Ok((landed, Freshness::Fresh)) => Ok(landed),
             Ok(_) => Err(DecodeError::Outdated),
-            Err(unfit) => Err(unfit),
+            Err(error) => Err(error),
         };
         let result = read
             .as_ref()
-            .map_or_else(|unfit| unfit.result(), |_| SharedResult::Hit);
+            .map_or_else(|error| error.result(), |_| SharedResult::Hit);
         self.count(SharedOperation::Get, result);
         read.ok()
     }
 
-    /// What is held although it is not fresh, or not fresh enough for who asks.
+    /// Decodes the stored image if it is not fresh, or not fresh enough for this request.
     fn stale_entry(&self, key: &ImageKey, reply: &GetReply, policy: &Policy) -> Option<Arc<Entry>> {
         if reply.state == LookupState::Fresh || reply.stored.is_empty() {
             return None;
@@ -236,7 +241,7 @@ impl SharedCache {
         })
     }
 
-    /// Hears a message of the channel: an image of which there is news, or that there are orders.
+    /// Takes a message of the channel: the id of an image whose fetch ended, or the announcement of a record.
     fn on_message(&self, message: &[u8]) {
         match std::str::from_utf8(message).map(ImageId::parse) {
             Ok(Ok(image)) => self.waiters.wake(&image),
@@ -248,7 +253,7 @@ impl SharedCache {
         let result = match done {
             Ok(true) => SharedResult::Ok,
             Ok(false) => SharedResult::Overtaken,
-            Err(trouble) => trouble.result(),
+            Err(error) => error.result(),
         };
         self.count(operation, result);
     }
@@ -258,10 +263,10 @@ impl SharedCache {
     }
 }
 
-/// Two replicas' ages of one answer do not differ by more, usually.
+/// Margin between two replicas' views of one answer's age, where commands may take longer.
 const APART: Duration = Duration::from_millis(100);
 
-/// What keeps those who wait for one image from looking at the same moment.
+/// Random delay that keeps the waiters of one image from sending their gets at the same moment.
 fn jitter() -> Duration {
     Duration::from_millis(fastrand::u64(1..25))
 }

@@ -1,4 +1,4 @@
-//! Whether the server would do, before it has to.
+//! Self-test of the server for `check --online`: every command that the gateway needs, before it needs it.
 
 use std::time::{Duration, Instant};
 
@@ -13,33 +13,33 @@ use super::nonces::RECORD;
 use super::{SharedCache, milliseconds};
 use crate::api::{ImageId, ImageKey};
 
-/// For all of it, connecting apart.
+/// Time for all commands together, connecting not included.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// Why the server would not do.
+/// Reason for which the server cannot be used as a shared cache.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
-    /// It cannot be reached, or does not let this user in.
+    /// No connection, or the sign-in failed.
     #[error("cannot be reached: {0}")]
     Unreachable(String),
-    /// It refuses a command that is needed.
+    /// A command failed that the gateway needs, for example because an access list forbids it.
     #[error("refuses a command: {0}")]
     Refused(String),
-    /// It does not reply in time.
+    /// No reply within the time for connecting, or for all commands.
     #[error("does not reply in time")]
     Late,
 }
 
 impl SharedCache {
-    /// Connects, and tries every command that is needed, on an image that there is not. How long the
-    /// commands took, all together.
+    /// Connects and tries every needed command on keys of a made-up image, which are deleted or expire.
+    /// Returns the time that all commands took together.
     ///
     /// # Errors
-    /// [`CheckError`].
+    /// [`CheckError`] for the first step that fails.
     pub async fn check(&self) -> Result<Duration, CheckError> {
         let longest = self.config.connect_timeout.0 * 2;
-        let deaf = |_: PushInfo| Ok::<(), SendError>(());
-        let mut connection = timeout(longest, connect(&self.url, &self.config, deaf)).await??;
+        let ignore = |_: PushInfo| Ok::<(), SendError>(());
+        let mut connection = timeout(longest, connect(&self.url, &self.config, ignore)).await??;
         let began = Instant::now();
         timeout(LONGEST, self.try_commands(&mut connection)).await??;
         Ok(began.elapsed())
@@ -47,7 +47,7 @@ impl SharedCache {
 
     async fn try_commands(&self, connection: &mut RedisConnection) -> RedisResult<()> {
         let key = ImageKey {
-            image: made_up(),
+            image: unused_id(),
             verbose: false,
         };
         let (lease, news) = (self.names.lease(&key), self.names.channel());
@@ -100,11 +100,11 @@ impl SharedCache {
     }
 }
 
-/// Of a lease that nobody waits for.
+/// Token of a lease that no replica waits for.
 const TOKEN: &str = "check";
 
-/// Nobody's image.
-fn made_up() -> ImageId {
+/// Draws an id that no image has.
+fn unused_id() -> ImageId {
     let id = format!("check-{:032x}", fastrand::u128(..));
     ImageId::parse(&id).expect("letters, digits and a dash make an id")
 }

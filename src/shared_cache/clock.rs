@@ -1,4 +1,4 @@
-//! The server's clock beside this process's: no two replicas' clocks are ever compared.
+//! Conversion between the server's clock and this process's: no two replicas' clocks are ever compared.
 
 use std::time::Duration;
 
@@ -6,32 +6,33 @@ use tokio::time::Instant;
 
 use super::milliseconds;
 
-/// What the server's clock showed at some moment of a command.
+/// Reading of the server's clock, taken at an unknown moment between sending a command and its reply.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ClockReading {
-    /// In milliseconds since 1970.
+    /// Milliseconds since 1970 by the server's clock.
     pub(super) server: u64,
-    /// When the command was sent.
+    /// Time here just before the command was sent.
     pub(super) asked: Instant,
-    /// When its reply came.
+    /// Time here just after the reply came.
     pub(super) replied: Instant,
 }
 
 impl ClockReading {
-    /// The server's time of a moment here, rather too early than too late: what is stored with it is
-    /// never younger than it is.
+    /// Converts a moment here to the server's time, rather too early than too late, so that an answer
+    /// stored with it never looks younger than it is.
     pub(super) fn server_time(&self, at: Instant) -> u64 {
         if at >= self.replied {
             self.server.saturating_add(milliseconds(at - self.replied))
         } else {
-            // Rounded up.
+            // Rounded up, for an earlier time makes the answer older.
             self.server
                 .saturating_sub(milliseconds(self.replied - at) + 1)
         }
     }
 
-    /// The moment here of a time of the server's, rather too early than too late. `None` for one that
-    /// is ahead, which the server's clock was before it was set back, or too long ago to be told.
+    /// Converts a time of the server to a moment here, rather too early than too late. `None` for a time
+    /// more than [`AHEAD`] in the future, as after the server's clock was set back, or before this process's
+    /// clock began.
     pub(super) fn local_time(&self, server: u64) -> Option<Instant> {
         if server > self.server.saturating_add(AHEAD) {
             return None;
@@ -41,7 +42,7 @@ impl ClockReading {
     }
 }
 
-/// Two servers of one cluster may differ by as much, in milliseconds.
+/// Tolerated difference between the clocks of two servers of one cluster, in milliseconds.
 const AHEAD: u64 = 1000;
 
 #[cfg(test)]

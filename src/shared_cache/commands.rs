@@ -1,4 +1,4 @@
-//! One command: a turn, a deadline, a breaker, and a count of what came of it.
+//! Sending of commands: a bound on those under way, a deadline for each, and a circuit breaker.
 
 use std::time::Duration;
 
@@ -13,21 +13,21 @@ use super::connection::RedisConnection;
 use crate::breaker::{Breaker, BreakerPermit, BreakerState, CallOutcome, Limits};
 use crate::observability::metrics::SharedResult;
 
-/// Commands under way at once: enough to keep a connection busy, few enough that one that is sent has
-/// not to wait for thousands of our own.
-const TURNS: usize = 128;
+/// Bound on commands under way: enough to keep the connection busy, few enough that a command does not
+/// spend its deadline behind thousands of others.
+const MAX_IN_FLIGHT: usize = 128;
 
-/// A turn is waited for no longer than so many commands may take.
-const PATIENCE: u32 = 10;
+/// Bound on the wait for a permit, as a multiple of the time for one command.
+const MAX_WAIT: u32 = 10;
 
-/// Why a command brought nothing.
+/// Failure of a command; every one of them counts as a miss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CommandError {
-    /// It was not sent.
+    /// Not sent: no connection, an open breaker, or too many commands under way.
     Skipped,
-    /// No reply in time.
+    /// No reply within [`Config::timeout`]. The server may have carried out the command all the same.
     Timeout,
-    /// The connection broke, or the server refused.
+    /// The connection broke, or the server replied with an error.
     Error,
 }
 
@@ -41,13 +41,14 @@ impl CommandError {
     }
 }
 
-/// Sends commands while there is a connection that is up to date.
+/// Sender of commands over the current connection, if there is one.
 pub(super) struct Commands {
     connection: ArcSwapOption<RedisConnection>,
-    turns: Semaphore,
+    permits: Semaphore,
     breaker: Mutex<Breaker>,
     timeout: Duration,
-    /// The connection is to a server that takes no commands of this user, or no writes, any more.
+    /// Notified when the server stops accepting writes or this user's commands, so that the log reader
+    /// gives the connection up.
     pub(super) refused: Notify,
 }
 
@@ -60,34 +61,37 @@ impl Commands {
         };
         Self {
             connection: ArcSwapOption::empty(),
-            turns: Semaphore::new(TURNS),
+            permits: Semaphore::new(MAX_IN_FLIGHT),
             breaker: Mutex::new(Breaker::new(limits)),
             timeout: config.timeout.0,
             refused: Notify::new(),
         }
     }
 
-    /// Sends over this connection from now on, or over none.
+    /// Replaces the connection; `None` stops all sending. A new connection closes the breaker.
     pub(super) fn connect(&self, connection: Option<RedisConnection>) {
         if connection.is_some() {
-            // It has just answered.
+            // The server has just answered over it, so a pause from before would only cost hits.
             let mut breaker = self.breaker.lock();
             breaker.record(BreakerPermit::Probe, CallOutcome::Answered, Instant::now());
         }
         self.connection.store(connection.map(Into::into));
     }
 
-    /// Whether there is a connection.
+    /// Returns whether commands can be sent, whatever the state of the breaker.
     pub(super) fn is_connected(&self) -> bool {
         self.connection.load().is_some()
     }
 
-    /// Where the breaker stands.
+    /// Returns the state of the breaker, for `/status`.
     pub(super) fn state(&self) -> BreakerState {
         self.breaker.lock().state(Instant::now())
     }
 
-    /// Sends what `command` sends, within the time for one.
+    /// Runs one command, or a script, within [`Config::timeout`], and records its outcome in the breaker.
+    ///
+    /// # Errors
+    /// [`CommandError`], without a retry.
     pub(super) async fn run<T>(
         &self,
         command: impl AsyncFnOnce(RedisConnection) -> RedisResult<T>,
@@ -95,8 +99,8 @@ impl Commands {
         let Some(connection) = self.connection.load_full() else {
             return Err(CommandError::Skipped);
         };
-        let turn = timeout(self.timeout * PATIENCE, self.turns.acquire());
-        let Ok(Ok(_turn)) = turn.await else {
+        let permit = timeout(self.timeout * MAX_WAIT, self.permits.acquire());
+        let Ok(Ok(_permit)) = permit.await else {
             return Err(CommandError::Skipped);
         };
         let mut guard = self.admit()?;
@@ -108,8 +112,8 @@ impl Commands {
             }
             Ok(Err(error)) => {
                 guard.outcome = CallOutcome::Failed;
-                tracing::debug!(%error, "the shared tier refused a command");
-                if is_of_the_connection(&error) {
+                tracing::debug!(%error, "the shared cache refused a command");
+                if condemns_connection(&error) {
                     self.refused.notify_one();
                 }
                 Err(CommandError::Error)
@@ -131,27 +135,27 @@ impl Commands {
     }
 }
 
-/// Another connection may do better: a demoted primary takes no writes, a new password asks for another
-/// sign-in.
-fn is_of_the_connection(error: &RedisError) -> bool {
+/// Returns whether a new connection could succeed where this one fails: a demoted primary accepts no
+/// writes, and a changed password asks for another sign-in.
+fn condemns_connection(error: &RedisError) -> bool {
     error.kind() == ErrorKind::AuthenticationFailed
-        || error.code().is_some_and(|code| GIVEN_UP.contains(&code))
+        || error.code().is_some_and(|code| CONDEMNING.contains(&code))
         || error.detail().is_some_and(wraps_one)
 }
 
-/// Codes that this server goes on answering with, while another may be the primary by now.
-const GIVEN_UP: [&str; 4] = ["READONLY", "NOREPLICAS", "MASTERDOWN", "NOAUTH"];
+/// Codes that a demoted primary, or one cut off from its replicas, replies with from then on.
+const CONDEMNING: [&str; 4] = ["READONLY", "NOREPLICAS", "MASTERDOWN", "NOAUTH"];
 
-/// Redis before 7 tells a script's error inside one of its own:
+/// Returns whether a script's error is one of these. Redis before 7 wraps it in an error of its own:
 /// `ERR Error running script (call to f_…): @user_script:13: -READONLY You can't write against …`.
 fn wraps_one(detail: &str) -> bool {
     let mut codes = detail
         .split_ascii_whitespace()
         .filter_map(|part| part.strip_prefix('-'));
-    codes.any(|code| GIVEN_UP.contains(&code))
+    codes.any(|code| CONDEMNING.contains(&code))
 }
 
-/// Tells the breaker how a command ended, however it ended.
+/// Records a command's outcome in the breaker when it is dropped, so that an abandoned probe counts too.
 struct BreakerGuard<'a> {
     breaker: &'a Mutex<Breaker>,
     permit: BreakerPermit,
@@ -188,7 +192,7 @@ mod tests {
             "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
             "NOAUTH Authentication required.",
         ] {
-            assert!(is_of_the_connection(&replied(line)), "{line}");
+            assert!(condemns_connection(&replied(line)), "{line}");
         }
         for line in [
             "WRONGTYPE Operation against a key holding the wrong kind of value",
@@ -197,7 +201,7 @@ mod tests {
             "NOPERM this user has no permissions to run the 'set' command",
             "ERR no such thing as READONLY here",
         ] {
-            assert!(!is_of_the_connection(&replied(line)), "{line}");
+            assert!(!condemns_connection(&replied(line)), "{line}");
         }
     }
 }

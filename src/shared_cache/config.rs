@@ -61,21 +61,21 @@ impl Default for Config {
     }
 }
 
-/// What is wrong with a URL.
+/// Reason for which a URL cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BadUrl {
-    /// It is none that Redis is reached by.
+    /// No URL of Redis or Valkey.
     Form,
-    /// It holds a user or a password.
+    /// A user or a password in the URL, which would be logged and shown.
     Secret,
-    /// It names a database, which a cluster does not have.
+    /// A database number, which a cluster does not have.
     Database,
-    /// It names a socket, which a cluster does not have.
+    /// A Unix socket, by which a cluster cannot be reached.
     Socket,
 }
 
 impl BadUrl {
-    /// What to write instead.
+    /// Returns the remedy for the operator.
     #[must_use]
     pub const fn remedy(self) -> &'static str {
         match self {
@@ -92,10 +92,10 @@ impl BadUrl {
 }
 
 impl Config {
-    /// What is wrong with the URL, if there is one.
+    /// Checks the URL, if one is set, without connecting.
     ///
     /// # Errors
-    /// [`BadUrl`].
+    /// [`BadUrl`] for the first problem.
     pub fn check_url(&self) -> Result<(), BadUrl> {
         let Some(url) = self.url.as_deref() else {
             return Ok(());
@@ -115,8 +115,8 @@ impl Config {
         Ok(())
     }
 
-    /// Whether names can start with the prefix: no braces, which say what a cluster keeps together, and
-    /// nothing that an access list could not name.
+    /// Returns whether the prefix is usable: 1 to 64 characters, without braces, which would decide on which
+    /// node a cluster keeps a key, and without characters that an access list cannot name.
     #[must_use]
     pub fn prefix_is_plain(&self) -> bool {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/".contains(&byte);

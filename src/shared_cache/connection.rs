@@ -1,5 +1,5 @@
-//! The way to the server: one connection for commands and news alike (RESP3), or one to each node of a
-//! cluster.
+//! Connection to the server: one for commands and channel messages alike (RESP3), or one to each node of
+//! a cluster.
 
 use std::io;
 use std::sync::Arc;
@@ -19,19 +19,19 @@ use tokio::time::timeout;
 use super::{Config, socket};
 use crate::transport::BuildError;
 
-/// A connection; clones share it.
+/// Signed-in connection; clones share it, and it ends with the last clone.
 #[derive(Clone)]
 pub(super) enum RedisConnection {
-    /// To a server, and the task that writes and reads.
+    /// Connection to one server, and the task that reads and writes it.
     One(
         MultiplexedConnection,
         #[expect(dead_code, reason = "the task ends when it is dropped")] Arc<Driver>,
     ),
-    /// To the nodes of a cluster; it finds its way back to them by itself.
+    /// Connections to the nodes of a cluster, which the library makes again by itself.
     Cluster(ClusterConnection),
 }
 
-/// Why there is no connection.
+/// Failure to connect or to sign in; its text names the setting, never a secret.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectionError {
     #[error("{setting}: {error}")]
@@ -47,7 +47,7 @@ pub(super) enum ConnectionError {
     Server(#[from] RedisError),
 }
 
-/// The task of a connection, which ends with the last clone of it.
+/// Guard that aborts a connection's task when the last clone of the connection is dropped.
 pub(super) struct Driver(AbortHandle);
 
 impl Drop for Driver {
@@ -56,15 +56,19 @@ impl Drop for Driver {
     }
 }
 
-/// Files in PEM form, as they are now.
+/// Certificates and key for TLS, in PEM form, as the files hold them at this connection.
 pub(super) struct Pem {
-    /// Roots to trust instead of the system's.
+    /// Root certificates to trust instead of the system's.
     pub(super) roots: Option<Vec<u8>>,
-    /// Certificate and key.
+    /// Certificate chain and private key of this gateway.
     pub(super) identity: Option<(Vec<u8>, Vec<u8>)>,
 }
 
-/// Connects and signs in. Files are read anew each time. `push` hears the news that is subscribed to.
+/// Connects and signs in. The files are read anew each time, so a rotated password or certificate is used.
+/// `push` receives the messages of subscribed channels.
+///
+/// # Errors
+/// [`ConnectionError`] where a file cannot be read, the server cannot be reached, or the sign-in fails.
 pub(super) async fn connect(
     url: &str,
     config: &Config,
@@ -88,7 +92,7 @@ pub(super) async fn connect(
     }
     let how = AsyncConnectionConfig::new()
         .set_push_sender(push)
-        // Whoever sends a command has a deadline of his own.
+        // Every caller sets a deadline of its own.
         .set_response_timeout(None);
     let connecting = async {
         let stream = socket::open(info.addr(), &pem).await?;
@@ -112,7 +116,7 @@ async fn with_secrets(
         .redis_settings()
         .clone()
         .set_protocol(ProtocolVersion::RESP3)
-        // One command less that a user of the server's has to be allowed.
+        // One command less that the server's access list has to allow.
         .set_skip_set_lib_name();
     if let Some(username) = &config.username {
         settings = settings.set_username(username);
@@ -134,7 +138,7 @@ impl Pem {
         })
     }
 
-    /// The same as a cluster's client takes it.
+    /// Converts to the form that the library's cluster client takes.
     fn certificates(self) -> TlsCertificates {
         let identity = self.identity;
         TlsCertificates {
@@ -158,7 +162,7 @@ async fn read(
 }
 
 impl RedisConnection {
-    /// Hears a channel from now on.
+    /// Subscribes to a channel, whose messages go to the `push` of [`connect`].
     pub(super) async fn subscribe(&mut self, channel: &str) -> RedisResult<()> {
         match self {
             Self::One(connection, _) => connection.subscribe(channel).await,

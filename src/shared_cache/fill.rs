@@ -1,4 +1,4 @@
-//! What the one who fetches for all does: keeps its lease, and gives it back with an answer or without.
+//! Commands of the replica that holds a lease: renew it, store the answer, or give it back without one.
 
 use std::future::Future;
 use std::sync::LazyLock;
@@ -19,7 +19,8 @@ pub(super) static RELEASE: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("scripts/release.lua")));
 
 impl SharedCache {
-    /// Makes a fetch, keeping its lease as long as it takes.
+    /// Runs a fetch and renews its lease every third of [`Config::lease`](super::Config::lease) meanwhile.
+    /// A lease that is lost does not stop the fetch; its answer is then not stored.
     pub async fn keep<F: Future>(&self, lease: &Lease, fetch: F) -> F::Output {
         let renewing = async {
             loop {
@@ -45,7 +46,8 @@ impl SharedCache {
         self.count_result(SharedOperation::Renew, renewed.await);
     }
 
-    /// Stores what was fetched, for who waits and for who comes.
+    /// Stores an answer if the lease is still this replica's, and wakes the fleet's waiters. An answer that is
+    /// too long or has no lifetime only gives the lease back.
     pub async fn put(&self, lease: &Lease, landed: &CachedAnswer, policy: &Policy) {
         let (key, image) = (&lease.key, &lease.key.image);
         let (to, life) = match landed {
@@ -57,7 +59,8 @@ impl SharedCache {
         };
         let mut replaced = vec![self.names.absence(image)];
         if let CachedAnswer::Negative(_) = landed {
-            // Whatever is being fetched of the other variant is older than this.
+            // The image is gone, so a fetch of its other variant that is under way must not store: its lease
+            // is deleted too.
             replaced = self.names.all(image);
             replaced.retain(|name| *name != to);
         }
@@ -85,8 +88,8 @@ impl SharedCache {
         self.count_result(SharedOperation::Put, put.await);
     }
 
-    /// Gives the lease back without an answer, and tells who waits how the fetch failed, if it is the
-    /// origin that did.
+    /// Gives the lease back without an answer. A failure of the origin leaves a marker in its place, so that
+    /// waiting replicas do not all repeat the fetch.
     pub async fn release(&self, lease: &Lease, failure: Option<FailureMarker>) {
         let (marker, life) = failure.map_or_else(Default::default, FailureMarker::encode);
         let released = self.commands.run(async |mut connection| {

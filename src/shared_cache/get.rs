@@ -1,4 +1,4 @@
-//! Reading what the fleet has of an image, or becoming the one who fetches it.
+//! Lookup of a stored value, or the grant of a lease, in one round trip.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -18,16 +18,16 @@ use crate::observability::metrics::SharedResult;
 pub(super) static GET: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("scripts/get.lua")));
 
-/// How an image is, as the script tells.
+/// State of a key at the time of the lookup, as `scripts/get.lua` numbers it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LookupState {
-    /// Stored and fresh.
+    /// A value is stored that is fresh by the ttl of the replica that stored it.
     Fresh,
-    /// This replica has the lease now.
+    /// The lease was free and is this replica's now.
     Leased,
-    /// Another has it.
+    /// Another replica holds the lease.
     LeasedElsewhere,
-    /// Who had it failed.
+    /// The lease holder's fetch failed a moment ago.
     RecentFailure,
 }
 
@@ -42,23 +42,23 @@ impl LookupState {
     }
 }
 
-/// Bytes of a value. An image has about 1 KiB; what is longer is not stored, and what lies there and is
-/// longer is none of ours.
+/// Bound on the bytes of a value. An image has about 1 KiB. A longer answer is not stored, and a longer
+/// value in the server was not written by a gateway.
 pub(super) const LONGEST_VALUE: usize = 4 << 20;
 
-/// The greatest age that is asked for: longer than anything is kept.
+/// Greatest age that is asked for where the request sets none: longer than any value is stored.
 const MAX_AGE: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// What a get replied.
+/// Reply of `scripts/get.lua`, not decoded yet.
 pub(super) struct GetReply {
     pub(super) state: LookupState,
-    /// Empty for nothing.
+    /// Stored value; empty without one.
     pub(super) stored: Vec<u8>,
-    /// How who had the lease failed.
+    /// Encoded [`FailureMarker`](super::FailureMarker); empty except for a recent failure.
     pub(super) marker: Vec<u8>,
     pub(super) lease_left: Duration,
     pub(super) clock: ClockReading,
-    /// Where the log of orders was before: what is heard of meanwhile counts as later.
+    /// Position of the log before the command was sent, so that an invalidation meanwhile counts as later.
     pub(super) watermark: StreamId,
 }
 
@@ -105,7 +105,11 @@ impl SharedCache {
         })
     }
 
-    /// What is held, if it is of use here.
+    /// Decodes the stored value for this replica's settings.
+    ///
+    /// # Errors
+    /// [`DecodeError::Outdated`] where an invalidation stands behind the value's position in the log, and the
+    /// others for a value that cannot be read.
     pub(super) fn decode(
         &self,
         key: &ImageKey,

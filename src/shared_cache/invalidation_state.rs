@@ -1,4 +1,4 @@
-//! State of one replica's invalidations: events in, actions out, without I/O and without a clock.
+//! State of one replica's invalidations: events in, effects out, without I/O and without a clock.
 //!
 //! ```text
 //!   unknown ──first page──► reading ──last page──► caught up ──Connected──► in use
@@ -7,9 +7,9 @@
 //! ```
 //!
 //! The state answers three questions: which cached entries may have missed an invalidation
-//! ([`Action::MarkStaleBefore`]), which stored values may be used ([`InvalidationState::admits`]), and which
-//! invalidations a server still has to accept ([`InvalidationState::next_pending`]). Whoever feeds it an event
-//! carries out the actions in their order.
+//! ([`Effect::MarkStaleBefore`]), which stored values may be used ([`InvalidationState::admits`]), and which
+//! invalidations a server still has to accept ([`InvalidationState::next_pending`]). The caller carries out
+//! the effects of each event in their order.
 //!
 //! **A gap** is a log that does not go on where this replica left it: the server was emptied, an older copy of
 //! its data took over, or thousands of records were dropped. An unknown number of invalidations was missed then.
@@ -54,19 +54,19 @@ pub(super) enum Event {
 
 /// One effect that the caller carries out.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Action {
+pub(super) enum Effect {
     /// Counts cached entries requested before this as stale; `None` lifts the mark.
     MarkStaleBefore(Option<Instant>),
     /// Purges matching entries from memory.
     Purge(Invalidation),
-    /// Confirms with [`Event::Applied`] that the purges before this action are done.
+    /// Confirms with [`Event::Applied`] that the purges before this effect are done.
     ConfirmApplied(StreamId),
     /// Writes a purge to the journal, so that a snapshot does not bring its entries back.
     Journal(Invalidation),
     /// Starts the record of write nonces and then the log anew, confirms with [`Event::LogStarted`], and reads
     /// the page that follows.
     StartLog(Completeness),
-    /// Reads the page that follows. Without this action or [`StartLog`](Self::StartLog) the log has been read to
+    /// Reads the page that follows. Without this effect or [`StartLog`](Self::StartLog) the log has been read to
     /// its end.
     ReadNextPage,
     /// Reports a gap to the operator.
@@ -110,7 +110,7 @@ impl InvalidationState {
     }
 
     /// Takes an event and returns its effects, to be carried out in this order.
-    pub(super) fn apply(&mut self, event: Event) -> Vec<Action> {
+    pub(super) fn apply(&mut self, event: Event) -> Vec<Effect> {
         match event {
             Event::CatchUpStarted { now } => {
                 // Entries fetched before the first page may be older than any record of the log.
@@ -131,12 +131,12 @@ impl InvalidationState {
             }
             Event::Connected => {
                 self.is_connected = true;
-                return vec![Action::MarkStaleBefore(self.stale_before)];
+                return vec![Effect::MarkStaleBefore(self.stale_before)];
             }
             Event::Disconnected { now } => {
                 // Only the first loss counts: entries fetched since then are no older than they seem.
                 if std::mem::take(&mut self.is_connected) {
-                    return vec![Action::MarkStaleBefore(Some(now))];
+                    return vec![Effect::MarkStaleBefore(Some(now))];
                 }
             }
             Event::Appended {
@@ -188,7 +188,7 @@ impl InvalidationState {
         self.outbox.len()
     }
 
-    fn on_page(&mut self, page: Page, now: Instant) -> Vec<Action> {
+    fn on_page(&mut self, page: Page, now: Instant) -> Vec<Effect> {
         let applied = self.watermarks.applied;
         let first = page.records.first().map(|(at, _)| *at);
         let (Some(first), true) = (first, applied.is_none() || applied == first) else {
@@ -198,7 +198,7 @@ impl InvalidationState {
             // Invalidations before the oldest record are not known.
             self.watermarks.flush_all(first);
         }
-        let (mut actions, mut purges, mut last) = (Vec::new(), Vec::new(), first);
+        let (mut effects, mut purges, mut last) = (Vec::new(), Vec::new(), first);
         for (at, record) in page.records {
             last = at;
             if Some(at) == applied {
@@ -206,8 +206,8 @@ impl InvalidationState {
             }
             let record = record.unwrap_or_else(|_| {
                 self.stale_before = Some(now);
-                actions.push(Action::ReportMalformed(at));
-                actions.push(Action::MarkStaleBefore(self.stale_before));
+                effects.push(Effect::ReportMalformed(at));
+                effects.push(Effect::MarkStaleBefore(self.stale_before));
                 // It may have invalidated anything, so it counts as a new start.
                 LogRecord {
                     writer: self.replica.clone(),
@@ -216,33 +216,33 @@ impl InvalidationState {
             });
             purges.extend(self.on_record(at, record));
         }
-        actions.extend(purges.iter().cloned().map(Action::Purge));
+        effects.extend(purges.iter().cloned().map(Effect::Purge));
         // Only behind the purges: a fetch that begins at this position must not see an entry from before them.
-        actions.push(Action::ConfirmApplied(last));
+        effects.push(Effect::ConfirmApplied(last));
         // The history is read again at the next start, so the journal does not need it.
         if applied.is_some() {
-            actions.extend(purges.into_iter().map(Action::Journal));
+            effects.extend(purges.into_iter().map(Effect::Journal));
         }
         if !page.is_last {
-            actions.push(Action::ReadNextPage);
+            effects.push(Effect::ReadNextPage);
         } else if self.gap.is_some() {
             // An older copy of the data may have brought values back, so all replicas start anew.
-            actions.push(Action::StartLog(Completeness::Lost));
+            effects.push(Effect::StartLog(Completeness::Lost));
         } else {
             // Where the server's clock was set back, the next record may have a lower id than those before.
             self.purged = Some(last);
         }
-        actions
+        effects
     }
 
     /// Reacts to a log without the record that was applied last, or without any record.
-    fn on_missing(&mut self, applied: Option<StreamId>, now: Instant) -> Vec<Action> {
+    fn on_missing(&mut self, applied: Option<StreamId>, now: Instant) -> Vec<Effect> {
         let Some(applied) = applied else {
             let nonces = match self.gap {
                 Some(_) => Completeness::Lost,
                 None => Completeness::New,
             };
-            return vec![Action::StartLog(nonces)];
+            return vec![Effect::StartLog(nonces)];
         };
         self.gap = Some(applied);
         self.stale_before = Some(now);
@@ -250,9 +250,9 @@ impl InvalidationState {
         self.unread = None;
         self.outbox.resend_recent(now);
         vec![
-            Action::ReportGap,
-            Action::MarkStaleBefore(self.stale_before),
-            Action::ReadNextPage,
+            Effect::ReportGap,
+            Effect::MarkStaleBefore(self.stale_before),
+            Effect::ReadNextPage,
         ]
     }
 

@@ -1,13 +1,13 @@
-//! What things are called in the server.
+//! Names of the keys and of the channel in the server.
 
 use aws_lc_rs::digest::{SHA256, digest};
 
 use crate::api::{ImageId, ImageKey};
 
-/// Version of everything that is stored: another gateway of another one shares nothing with this.
+/// Version of the stored format. It is part of every name, so that two versions share nothing.
 const VERSION: u32 = 1;
 
-/// KeyNames of one fleet's keys and of its channel.
+/// Names of one fleet's keys and of its channel, for the answers of one origin.
 #[derive(Debug, Clone)]
 pub(super) struct KeyNames {
     /// `prefix:version:origin:`
@@ -15,7 +15,8 @@ pub(super) struct KeyNames {
 }
 
 impl KeyNames {
-    /// KeyNames under a prefix, for the answers of one origin.
+    /// Builds the names from the configured prefix and a digest of the origin's host, so that gateways of two
+    /// regions can use one server.
     pub(super) fn new(prefix: &str, origin: &str) -> Self {
         let sum = digest(&SHA256, origin.as_bytes());
         let origin: String = sum.as_ref().iter().take(4).map(hex).collect();
@@ -24,53 +25,53 @@ impl KeyNames {
         }
     }
 
-    /// The log of orders to forget.
+    /// The invalidation log, a stream.
     pub(super) fn log(&self) -> String {
         format!("{}orders", self.base)
     }
 
-    /// Beside the log, on its node of a cluster: what this replica writes to see that it may.
+    /// Key that a replica writes with each read of the log, on the log's node of a cluster.
     pub(super) fn write_probe(&self, replica: &str) -> String {
         format!("{0}{{{0}orders}}:alive:{replica}", self.base)
     }
 
-    /// Beside the log: what this replica writes over a connection made anew.
+    /// Key that a replica writes over a second connection, on the log's node of a cluster.
     pub(super) fn address_probe(&self, replica: &str) -> String {
         format!("{0}{{{0}orders}}:met:{replica}", self.base)
     }
 
-    /// A log that nobody reads, to try whether one may be written.
+    /// Stream for the self-test, which no replica reads.
     pub(super) fn trial_log(&self) -> String {
         format!("{}trial", self.base)
     }
 
-    /// The channel that wakes who waits.
+    /// Channel whose messages wake waiting lookups and log readers.
     pub(super) fn channel(&self) -> String {
         format!("{}news", self.base)
     }
 
-    /// Since when write nonces are recorded.
+    /// Key of the time from which on the record of write nonces is complete.
     pub(super) fn write_nonces_since(&self) -> String {
         self.write_nonces("since")
     }
 
-    /// The nonce of one write, by the digest of its key and nonce.
+    /// Key of one write's nonce, named by the digest of access key and nonce.
     pub(super) fn write_nonce(&self, fingerprint: &[u8; 32]) -> String {
         let digest: String = fingerprint.iter().map(hex).collect();
         self.write_nonces(&digest)
     }
 
     fn write_nonces(&self, what: &str) -> String {
-        // One node of a cluster has all of them, for a script reads two.
+        // The braces put all of them on one node of a cluster, for a script reads two.
         format!("{0}{{{0}writes}}:{what}", self.base)
     }
 
     fn of(&self, image: &ImageId, what: &str) -> String {
-        // The braces keep all that is known of one image on one node of a cluster.
+        // The braces put all keys of one image on one node of a cluster, as the scripts require.
         format!("{}{{{}}}:{what}", self.base, image.as_str())
     }
 
-    /// An image.
+    /// Key of one variant of an image.
     pub(super) fn image(&self, key: &ImageKey) -> String {
         let what = if key.verbose {
             "image:verbose"
@@ -80,12 +81,12 @@ impl KeyNames {
         self.of(&key.image, what)
     }
 
-    /// That there is none.
+    /// Key of a negative answer, which stands for both variants.
     pub(super) fn absence(&self, image: &ImageId) -> String {
         self.of(image, "no")
     }
 
-    /// Who fetches it.
+    /// Key of the lease, or of the failure marker in its place.
     pub(super) fn lease(&self, key: &ImageKey) -> String {
         let what = if key.verbose {
             "lease:verbose"
@@ -95,7 +96,7 @@ impl KeyNames {
         self.of(&key.image, what)
     }
 
-    /// All that there can be of an image.
+    /// All keys of an image, leases included: an invalidation deletes them.
     pub(super) fn all(&self, image: &ImageId) -> Vec<String> {
         let variants = ImageKey::variants(image);
         let of_each = variants

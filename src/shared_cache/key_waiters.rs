@@ -1,4 +1,4 @@
-//! Who waits for what another replica fetches.
+//! Lookups of this replica that wait for another replica's fetch.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use tokio::sync::futures::Notified;
 
 use crate::api::ImageId;
 
-/// The images that are waited for. As many as there are fetches under way.
+/// Table of the images that lookups wait for. It is bounded by the number of fetches under way.
 #[derive(Debug, Default)]
 pub(super) struct KeyWaiters(Mutex<HashMap<ImageId, WaitSlot>>);
 
@@ -19,7 +19,7 @@ struct WaitSlot {
     handles: usize,
 }
 
-/// One who waits. Dropping it ends the waiting.
+/// Registration of one waiting lookup, which ends when it is dropped.
 #[derive(Debug)]
 pub(super) struct WaitHandle<'a> {
     waiters: &'a KeyWaiters,
@@ -28,7 +28,7 @@ pub(super) struct WaitHandle<'a> {
 }
 
 impl KeyWaiters {
-    /// Begins to wait for news of an image.
+    /// Registers a lookup for the messages about an image.
     pub(super) fn register(&self, image: &ImageId) -> WaitHandle<'_> {
         let mut slots = self.0.lock();
         let slot = slots.entry(image.clone()).or_insert_with(|| WaitSlot {
@@ -43,14 +43,14 @@ impl KeyWaiters {
         }
     }
 
-    /// There is news of an image.
+    /// Wakes the lookups of one image: its fetch ended, or it was invalidated.
     pub(super) fn wake(&self, image: &ImageId) {
         if let Some(slot) = self.0.lock().get(image) {
             slot.notify.notify_waiters();
         }
     }
 
-    /// There may be news of each.
+    /// Wakes all lookups, because messages may have been lost or everything was invalidated.
     pub(super) fn wake_all(&self) {
         for slot in self.0.lock().values() {
             slot.notify.notify_waiters();
@@ -59,7 +59,7 @@ impl KeyWaiters {
 }
 
 impl WaitHandle<'_> {
-    /// The next news from the moment this is made and enabled.
+    /// Returns a future of the next message. It misses none from the moment that it is enabled.
     pub(super) fn notified(&self) -> Notified<'_> {
         self.notify.notified()
     }

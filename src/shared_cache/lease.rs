@@ -1,4 +1,4 @@
-//! The right to fetch for a whole fleet, and how a fetch ended for those who wait for it.
+//! Lease on a fetch for the whole fleet, and the marker that a failed fetch leaves in its place.
 
 use std::time::Duration;
 
@@ -6,19 +6,20 @@ use super::clock::ClockReading;
 use super::log::StreamId;
 use crate::api::ImageKey;
 
-/// The right to fetch. It ends by itself, so that a replica that dies with it keeps nobody waiting.
+/// Right to fetch one key for the fleet. It expires by itself, so a replica that dies with it keeps no
+/// other waiting for longer than [`Config::lease`](super::Config::lease).
 #[derive(Debug)]
 pub struct Lease {
     pub(super) key: ImageKey,
-    /// Nobody else has this one.
+    /// Random value that only the holder knows; every command on the lease compares it.
     pub(super) token: String,
-    /// The server's clock and where the log of orders was when it was granted; nothing where the
-    /// server was not heard to give it.
+    /// The server's clock and the position of the log at the grant; `None` where no reply confirmed it, so
+    /// that the lease can only be released.
     pub(super) granted: Option<(ClockReading, StreamId)>,
 }
 
 impl Lease {
-    /// One that may have been given.
+    /// Creates a lease that the server may have granted although no reply came.
     pub(super) fn unconfirmed(key: &ImageKey, token: String) -> Self {
         Self {
             key: key.clone(),
@@ -28,25 +29,26 @@ impl Lease {
     }
 }
 
-/// How a fetch failed, as far as it is the origin's doing. What only concerns the replica that fetched
-/// (its credential, its queue, its network) is told nobody: another may fare better.
+/// Failure of the origin that replaces the lease for a moment, so that waiting replicas do not repeat the
+/// fetch. A failure of the fetching replica (its credential, queue or network) leaves no marker, because
+/// another replica may succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureMarker {
-    /// The origin did not answer in time.
+    /// No answer within the deadline.
     Timeout,
-    /// It failed.
+    /// An error of the origin's own.
     Server,
-    /// It asks for a pause.
+    /// A throttle, with the pause that the origin asks for.
     Throttled(Duration),
 }
 
-/// For so long nobody else asks an origin that has just failed.
+/// Lifetime of a marker, in which no replica fetches the key again.
 const MARKER_LIFE: Duration = Duration::from_millis(500);
-/// The longest throttle that is passed on.
+/// Bound on the lifetime of a throttle's marker.
 const MAX_MARKER_LIFE: Duration = Duration::from_secs(2);
 
 impl FailureMarker {
-    /// What is left in place of the lease, and for how long.
+    /// Returns the marker's text and its lifetime. The leading `!` tells a marker from a lease's token.
     pub(super) fn encode(self) -> (String, Duration) {
         match self {
             Self::Timeout => ("!timeout".to_owned(), MARKER_LIFE),
@@ -58,7 +60,7 @@ impl FailureMarker {
         }
     }
 
-    /// Reads a marker. What cannot be read is a failure all the same.
+    /// Parses a marker. Text that cannot be read counts as [`FailureMarker::Server`].
     pub(super) fn decode(marker: &[u8]) -> Self {
         let text = std::str::from_utf8(marker).unwrap_or("");
         match text.split_once(' ') {

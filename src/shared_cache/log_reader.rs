@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::SharedCache;
 use super::connection::{ConnectionError, RedisConnection, connect};
-use super::invalidation_state::{Action, Event};
+use super::invalidation_state::{Effect, Event};
 use super::log::{Invalidation, LogEvent, MalformedRecord, Page};
 use super::nonces::Completeness;
 use crate::cache::{Cache, PurgeTarget};
@@ -140,36 +140,36 @@ impl<E: Clone + Send + Sync + 'static> LogReader<E> {
             let raw = timeout(limit, self.shared.prove_and_read(connection, from)).await??;
             let (page, now) = (Page::parse(&raw)?, Instant::now());
             match self.apply(Event::PageRead { page, now }).await {
-                Next::Page => {}
-                Next::LogStart(nonces) => {
+                NextStep::Page => {}
+                NextStep::LogStart(nonces) => {
                     timeout(limit, self.start_log(connection, nonces)).await??;
                 }
-                Next::Nothing => break,
+                NextStep::Nothing => break,
             }
         }
         self.shared.count(SharedOperation::Orders, SharedResult::Ok);
         Ok(())
     }
 
-    /// Feeds an event to the state, carries out the actions that need no connection, in their order, and
+    /// Feeds an event to the state, carries out the effects that need no connection, in their order, and
     /// returns the step that does.
-    async fn apply(&self, event: Event) -> Next {
+    async fn apply(&self, event: Event) -> NextStep {
         let shared = &self.shared;
-        let mut next = Next::Nothing;
-        for action in shared.apply(event) {
-            match action {
-                Action::MarkStaleBefore(time) => self.cache.set_stale_before(time),
-                Action::Purge(invalidation) => self.purge(&invalidation),
-                Action::ConfirmApplied(at) => drop(shared.apply(Event::Applied(at))),
-                Action::Journal(Invalidation { target, mode }) => {
+        let mut next = NextStep::Nothing;
+        for effect in shared.apply(event) {
+            match effect {
+                Effect::MarkStaleBefore(time) => self.cache.set_stale_before(time),
+                Effect::Purge(invalidation) => self.purge(&invalidation),
+                Effect::ConfirmApplied(at) => drop(shared.apply(Event::Applied(at))),
+                Effect::Journal(Invalidation { target, mode }) => {
                     self.cache.journal(&target, mode).await;
                 }
-                Action::ReadNextPage => next = Next::Page,
-                Action::StartLog(nonces) => next = Next::LogStart(nonces),
-                Action::ReportGap => shared.report_lost("gap", || {
+                Effect::ReadNextPage => next = NextStep::Page,
+                Effect::StartLog(nonces) => next = NextStep::LogStart(nonces),
+                Effect::ReportGap => shared.report_lost("gap", || {
                     "it was lost, or records were dropped before this replica read them".to_owned()
                 }),
-                Action::ReportMalformed(at) => {
+                Effect::ReportMalformed(at) => {
                     shared.count(SharedOperation::Orders, SharedResult::Corrupt);
                     shared.report_lost("unreadable", || format!("record {at}"));
                 }
@@ -250,7 +250,7 @@ impl<E: Clone + Send + Sync + 'static> LogReader<E> {
 }
 
 /// Step of [`LogReader::catch_up`] that needs the connection.
-enum Next {
+enum NextStep {
     /// The log has been read to its end.
     Nothing,
     Page,
@@ -259,13 +259,13 @@ enum Next {
 }
 
 impl SharedCache {
-    /// Feeds an event to the state and returns the actions that follow from it.
-    pub(super) fn apply(&self, event: Event) -> Vec<Action> {
+    /// Feeds an event to the state and returns the effects that follow from it.
+    pub(super) fn apply(&self, event: Event) -> Vec<Effect> {
         let mut state = self.invalidation.lock();
-        let actions = state.apply(event);
+        let effects = state.apply(event);
         let pending = i64::try_from(state.pending()).unwrap_or(i64::MAX);
         self.metrics.shared.unheard.set(pending);
-        actions
+        effects
     }
 
     fn report_lost(&self, kind: &'static str, detail: impl FnOnce() -> String) {

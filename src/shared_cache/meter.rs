@@ -1,8 +1,8 @@
-//! A bound on what a server's reply may hold, counted as its bytes come.
+//! Bound on the length of a server's reply, counted as its bytes arrive.
 //!
-//! The client's library keeps a reply until it is whole, so a value of gigabytes, or a list without an
-//! end, would be memory that somebody else decides on. The meter reads the framing alone (RESP 2 and 3):
-//! lines, of which some announce bytes and some announce further elements.
+//! The library buffers a reply until it is complete, so a value of gigabytes or an endless list would let
+//! the server decide how much memory the gateway uses. The meter reads only the framing (RESP 2 and 3):
+//! lines, some of which announce bytes and some further elements.
 
 use std::io;
 use std::pin::Pin;
@@ -10,12 +10,12 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Bytes of one reply, framing included.
+/// Bound on the bytes of one reply, framing included: more than a page of the log or a value can have.
 pub(super) const LONGEST_REPLY: u64 = 8 << 20;
-/// Bytes of a line that are looked at: a kind and a number.
+/// Bytes of a line that are kept: its kind and a number of up to 20 digits.
 const LOOKED_AT: usize = 24;
 
-/// A stream that ends with an error where a reply is longer than [`LONGEST_REPLY`].
+/// Stream whose reads fail once a reply is longer than [`LONGEST_REPLY`].
 pub(super) struct Metered<S> {
     stream: S,
     meter: Meter,
@@ -59,27 +59,27 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
     }
 }
 
-/// Returns the length that a line announces: 0 where the line is no number or a negative one, which stands for null;
-/// the greatest where the number is out of range.
+/// Returns the length that a line announces: 0 where it is no number or a negative one, which stands for
+/// null, and the greatest possible where it is out of range.
 fn length_of(digits: &str) -> u64 {
     let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     let out_of_range = if is_number { u64::MAX } else { 0 };
     digits.parse().unwrap_or(out_of_range)
 }
 
-/// A reply that is longer than any that is asked for.
+/// Error of a reply that is longer than [`LONGEST_REPLY`].
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a reply of more than {LONGEST_REPLY} bytes")]
 struct TooLong;
 
-/// Place within the reply that is coming.
+/// Parser of the framing, which keeps its place within the current reply between reads.
 #[derive(Debug, Default)]
 struct Meter {
-    /// Bytes of this reply so far, and those that were announced.
+    /// Bytes of this reply so far, announced ones included.
     bytes: u64,
-    /// Elements that are still to come; none between two replies.
+    /// Elements still to come; 0 between two replies.
     elements: u64,
-    /// Bytes of a string that are still to come.
+    /// Bytes still to come of the current string, its line end included.
     string: u64,
     line: Vec<u8>,
 }
@@ -125,14 +125,14 @@ impl Meter {
             }
             b'*' | b'~' | b'>' => self.expect(number)?,
             b'%' => self.expect(number.saturating_mul(2))?,
-            // Attributes stand before the reply that they are of.
+            // Attributes precede the reply that they belong to, so one more element follows.
             b'|' => self.expect(number.saturating_mul(2).saturating_add(1))?,
             _ => {}
         }
         Ok(())
     }
 
-    /// Each element has a line of three bytes at least.
+    /// Adds announced elements. Each has a line of at least three bytes, which bounds their number.
     fn expect(&mut self, elements: u64) -> Result<(), TooLong> {
         self.elements = self.elements.saturating_add(elements);
         if self.elements > LONGEST_REPLY / 3 {

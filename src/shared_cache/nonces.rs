@@ -1,10 +1,10 @@
-//! The fleet's record of write nonces: a signed write is carried out by one replica, once.
+//! Record of write nonces for the fleet: a signed write is sent by one replica, once.
 //!
-//! A nonce is a key that is set if it is not there, for as long as its signature can be valid. The
-//! server may lose such keys (it restarts, a replica without the latest takes over), so the record also
-//! tells since when it is complete, by the server's own clock: a write that was signed before is
-//! [`WriteNonce::Unknown`], never [`WriteNonce::First`]. Whoever finds that the log does not go on begins
-//! the record anew.
+//! A nonce is a key that is set only if it is absent, for as long as its signature can be valid. The server
+//! may lose such keys (a restart, a fail-over to a replica that lags), so the record also holds the time
+//! from which on it is complete, by the server's own clock. A write signed before that time is
+//! [`WriteNonce::Unknown`], never [`WriteNonce::First`]. A replica that finds a gap in the log starts the
+//! record anew.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -21,25 +21,25 @@ pub(super) static RECORD: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("scripts/nonce.lua")));
 static BEGIN: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/nonces.lua")));
 
-/// Lifetime of a nonce: a date holds for 15 minutes either way, and clocks may differ by as much.
+/// Lifetime of a nonce: a date is valid for 15 minutes either way, and clocks may differ by as much.
 pub(super) const LIFE: Duration = Duration::from_secs(45 * 60);
-/// A write may be dated so far ahead. A later date could have been used before the record began
-/// although it is after it.
+/// Bound on a date in the future. A later one could have been used before the record began although it
+/// lies after that time.
 const AHEAD: SignedDuration = SignedDuration::from_secs(5);
 
-/// Answer of the record about the nonce of a write.
+/// Result of recording the nonce of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WriteNonce {
-    /// No replica has seen it, and it is recorded now: the write may go.
+    /// No replica has used the nonce before; it is recorded now, and the write may be sent.
     First,
-    /// A replica has seen it: a replay.
+    /// A replica has used the nonce: the write is a replay.
     Seen,
-    /// The write is dated before the record is complete, or more than 5 s ahead: the record cannot
-    /// tell, and the client has to sign again.
+    /// The write is dated before the record is complete, or more than 5 s ahead, so a replay cannot be
+    /// excluded; the client has to sign again.
     Unknown,
 }
 
-/// The record cannot be reached: whether the write is a replay is not known.
+/// Failure to reach the record, so that a replay cannot be excluded and the write must not be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the shared cache's record of write nonces does not answer")]
 pub struct Unavailable;
@@ -49,7 +49,7 @@ impl SharedCache {
     ///
     /// `fingerprint` is a digest of key and nonce that is the same on every replica; `age` is the time
     /// since the date that was signed, negative where that is ahead. Takes at most
-    /// [`Config::timeout`](super::Config::timeout) and the wait for a turn.
+    /// [`Config::timeout`](super::Config::timeout) and the wait for a permit.
     ///
     /// # Errors
     /// [`Unavailable`] where there is no connection, the breaker is open, or no reply comes in time. The
@@ -86,7 +86,7 @@ impl SharedCache {
         }
     }
 
-    /// Begins the record where there is none; with [`Completeness::Lost`] anew.
+    /// Starts the record where there is none, and anew with [`Completeness::Lost`].
     pub(super) async fn begin_write_nonces(
         &self,
         connection: &mut impl ConnectionLike,
@@ -102,13 +102,13 @@ impl SharedCache {
     }
 }
 
-/// State of the server's data, as far as this replica can tell.
+/// Completeness of the server's data, as far as this replica can see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Completeness {
-    /// Nothing is known to be missing.
+    /// No loss was found.
     Assumed,
-    /// The log does not go on, so nonces may be missing too.
+    /// The log has a gap, so nonces may be missing too.
     Lost,
-    /// There is no log, and this replica has seen none: the fleet begins, and its first writes may go.
+    /// No log exists and this replica has read none: a new fleet, whose first writes may be sent.
     New,
 }

@@ -1,16 +1,17 @@
-//! Proofs that the server is the primary, and that the address still leads to it.
+//! Proofs that the server is a writable primary, and that the address still leads to it.
 //!
-//! Reads prove nothing: a demoted primary, or one that is cut off, answers them for ever.
+//! A read proves nothing: a demoted primary, or one that is cut off, answers reads for ever.
 //!
-//! - Each reading of the log **writes a key first**, in the same pipeline. A server that refuses it (a
-//!   replica, one without the replicas that `min-replicas-to-write` asks for, one that is full or cannot
-//!   persist) could not take a purge either, so the connection counts as lost.
-//! - A primary that was cut off takes writes as before, if it does not ask for replicas. Every few
-//!   seconds a **connection made anew** by the address therefore writes a token, which must show on the
-//!   connection that is in use. Where it does not, the address leads to another server by now.
+//! - Each read of the log **writes a key first**, in the same pipeline. A server that refuses it (a replica,
+//!   a primary with fewer replicas than `min-replicas-to-write`, one that is full or cannot persist) could
+//!   not accept an invalidation either, so the connection counts as lost.
+//! - A primary that was cut off accepts writes as before, unless it requires replicas. Every few seconds a
+//!   **second connection**, made by the address, therefore writes a token that must appear on the connection
+//!   in use. If it does not, the address leads to another server by now.
 //!
-//! Where the address leads to a cut-off primary itself, nothing here can tell: no other server can be
-//! asked. Nodes of a cluster are not asked by address: they know their places from each other.
+//! A cut-off primary that the address itself leads to cannot be found out here, because no other server
+//! can be reached. The nodes of a cluster learn their addresses from each other, so the proof only covers
+//! the one that the address names.
 
 use std::time::Duration;
 
@@ -23,32 +24,32 @@ use super::connection::{ConnectionError, RedisConnection, connect};
 use super::log::{PAGE_SIZE, RawPage, StreamId};
 use super::log_reader::READ_TIMEOUT;
 
-/// Pause between two connections by the address; spread by a fifth, so that a fleet does not connect at
-/// one moment.
-const MEETING: Duration = Duration::from_secs(5);
-/// Looks for the token, and the pause between them: a proxy may read from a replica that lags.
-const LOOKS: u32 = 10;
-const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
-/// Lifetime of the keys that are written, in milliseconds: a replica that is gone leaves nothing.
+/// Pause between two connections by the address, spread by a fifth, so that the replicas of a fleet do not
+/// connect at one moment.
+const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+/// Reads of the token, and the pause between them: a proxy may read from a replica that lags.
+const MAX_READS: u32 = 10;
+const READ_INTERVAL: Duration = Duration::from_millis(100);
+/// Lifetime of the probes' keys in milliseconds, so that a replica that is gone leaves none behind.
 const LIFE: &str = "30000";
 
-/// FailureMarker of a proof that shows nothing about the connection in use.
+/// Failure of a proof, which shows nothing about the connection in use.
 #[derive(Debug, thiserror::Error)]
 enum ProbeError {
     #[error(transparent)]
     Connect(#[from] ConnectionError),
     #[error(transparent)]
     Server(#[from] RedisError),
-    #[error("it does not reply")]
+    #[error("the server does not reply in time")]
     Late(#[from] Elapsed),
 }
 
 impl SharedCache {
-    /// Reads a page of the log, from `from` included, after a write that shows that the server takes
-    /// writes.
+    /// Reads a page of the log, from `from` on, that record included, after a write that proves that the
+    /// server accepts writes.
     ///
     /// # Errors
-    /// The server's refusal of the one or the other.
+    /// The server's error for the write or for the read.
     pub(super) async fn prove_and_read(
         &self,
         connection: &mut RedisConnection,
@@ -69,28 +70,26 @@ impl SharedCache {
         Ok(page)
     }
 
-    /// Returns once the address leads to another server than this connection does.
-    pub(super) async fn leads_elsewhere(&self, mut held: RedisConnection) {
+    /// Returns once the address leads to another server than the connection in use. A second connection that
+    /// fails changes nothing: the server may only be short of connections.
+    pub(super) async fn leads_elsewhere(&self, mut current: RedisConnection) {
         loop {
-            sleep(MEETING.mul_f64(0.8 + 0.4 * fastrand::f64())).await;
-            match self.show_probe_written_by_address(&mut held).await {
+            sleep(PROBE_INTERVAL.mul_f64(0.8 + 0.4 * fastrand::f64())).await;
+            match self.is_same_server(&mut current).await {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(error) => {
-                    tracing::debug!(%error, "no second connection to the shared tier: the one in use stays");
+                    tracing::debug!(%error, "no second connection to the shared cache: the one in use stays");
                 }
             }
         }
     }
 
-    /// Writes over a connection made anew, and tells whether the one in use shows it.
-    async fn show_probe_written_by_address(
-        &self,
-        held: &mut RedisConnection,
-    ) -> Result<bool, ProbeError> {
-        let deaf = |_: PushInfo| Ok::<(), SendError>(());
+    /// Writes a token over a second connection and returns whether the connection in use reads it.
+    async fn is_same_server(&self, current: &mut RedisConnection) -> Result<bool, ProbeError> {
+        let ignore = |_: PushInfo| Ok::<(), SendError>(());
         let longest = self.config.connect_timeout.0 * 2;
-        let mut fresh = timeout(longest, connect(&self.url, &self.config, deaf)).await??;
+        let mut fresh = timeout(longest, connect(&self.url, &self.config, ignore)).await??;
         let (key, token) = (
             self.names.address_probe(&self.replica),
             format!("{:032x}", fastrand::u128(..)),
@@ -98,14 +97,14 @@ impl SharedCache {
         let mut write = redis::cmd("SET");
         write.arg(&key).arg(&[&token, "PX", LIFE]);
         timeout(READ_TIMEOUT, write.exec_async(&mut fresh)).await??;
-        for _ in 0..LOOKS {
+        for _ in 0..MAX_READS {
             let mut read = redis::cmd("GET");
             let shown: Option<String> =
-                timeout(READ_TIMEOUT, read.arg(&key).query_async(held)).await??;
+                timeout(READ_TIMEOUT, read.arg(&key).query_async(current)).await??;
             if shown.as_ref() == Some(&token) {
                 return Ok(true);
             }
-            sleep(BETWEEN_LOOKS).await;
+            sleep(READ_INTERVAL).await;
         }
         Ok(false)
     }

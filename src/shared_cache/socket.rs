@@ -1,4 +1,4 @@
-//! The socket to one server: TCP, TLS over it, or a Unix socket.
+//! Socket to one server: TCP, TLS over it, or a Unix socket.
 
 use std::io;
 use std::sync::Arc;
@@ -15,12 +15,15 @@ use super::connection::{ConnectionError, Pem};
 use super::meter::Metered;
 use crate::transport;
 
-/// Either kind of stream.
+/// Byte stream of any of the three kinds.
 pub(super) trait IoStream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> IoStream for S {}
 
-/// Connects, with a bound on each reply; to be called with a deadline above it.
+/// Connects, and bounds the length of each reply. Connecting has no deadline of its own; the caller sets one.
+///
+/// # Errors
+/// [`ConnectionError`] where the address, the handshake or a PEM file fails.
 pub(super) async fn open(
     address: &ConnectionAddr,
     pem: &Pem,
@@ -34,7 +37,7 @@ pub(super) async fn open(
             Box::new(connector.connect(name, stream).await?)
         }
         ConnectionAddr::Unix(path) => Box::new(UnixStream::connect(path).await?),
-        // The library may come to know others, which `Config::check_url` does not let through.
+        // A later version of the library may know other kinds, which `Config::check_url` refuses.
         _ => return Err(io::Error::from(io::ErrorKind::Unsupported).into()),
     };
     Ok(Metered::new(stream))

@@ -5,7 +5,8 @@ use serde_json::{Map, Value, json};
 use super::SharedCache;
 
 impl SharedCache {
-    /// How the tier is, and what was asked of it, for a person or a script.
+    /// Returns the state of the connection and the breaker, the invalidations that wait, and the counts of
+    /// commands by result.
     #[must_use]
     pub fn status(&self) -> Value {
         let mut requests = Map::new();

@@ -1,15 +1,15 @@
-//! What is stored of an answer, as functions of values. Integers are little-endian.
+//! Stored form of an answer, as pure functions. Integers are little-endian.
 //!
 //! ```text
 //! value = sent[16] fresh_until[16] magic[4] version:u8 kind:u8 milliseconds:u64 sequence:u64 content sum[16]
-//! kind  = 0: content is what `cache/record.rs` says     1: content is a "no":
-//! no    = kind:u8 status:u16 took:u64 received:u64 code:text16 message:text16 request_id:text16
+//! kind  = 0: an image, as `cache/record.rs` encodes it  1: a negative answer:
+//! neg   = kind:u8 status:u16 took:u64 received:u64 code:text16 message:text16 request_id:text16
 //! ```
 //!
-//! `sent` and `fresh_until` are decimal milliseconds of the server's clock, so that a script can read
-//! them and no two replicas' clocks are compared. The two integers are the place in the log of orders
-//! where it stood when the fetch began. The sum is the start of a SHA-256 over the name that the value
-//! is stored under and everything before it.
+//! `sent` and `fresh_until` are decimal milliseconds of the server's clock, so that a script can read them
+//! and no two replicas' clocks are compared. The two integers are the position of the invalidation log when
+//! the fetch began. The sum is the start of a SHA-256 over the key's name and everything before the sum, so
+//! that a value copied to another key is refused.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,24 +28,24 @@ const MAGIC: &[u8; 4] = b"PAIV";
 const VERSION: u8 = 1;
 const SUM: usize = 16;
 
-/// Why a value is of no use; each counts as a miss.
+/// Reason for which a stored value cannot be used; each counts as a miss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DecodeError {
-    /// No gateway wrote it.
+    /// The bytes are not a gateway's.
     Foreign,
-    /// A gateway of another version did.
+    /// A gateway of another version of the format wrote it.
     Version,
-    /// Bytes of it are missing or changed.
+    /// Bytes are missing or changed.
     Corrupt,
-    /// It was ordered to be forgotten, or is too old by this replica's own settings.
+    /// An invalidation stands behind the value's position, or it is too old by this replica's settings.
     Outdated,
 }
 
-/// A value that is whole.
+/// Value whose sum is right, not yet judged by this replica's settings.
 #[derive(Debug)]
 pub(super) struct StoredValue {
     sent: u64,
-    /// Where the log of orders was.
+    /// Position of the invalidation log when the fetch began.
     pub(super) watermark: StreamId,
     content: Content,
 }
@@ -56,7 +56,7 @@ enum Content {
     No(Box<Negative>),
 }
 
-/// Writes an answer. `None` for what is too large for the form, which nothing is that was read.
+/// Encodes an answer. `None` where a number or text does not fit the form, which no parsed answer reaches.
 pub(super) fn encode(
     name: &str,
     key: &ImageKey,
@@ -109,10 +109,11 @@ fn encode_no(no: &Negative, bytes: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
-/// Reads a value that is stored under the first name, if it is an image, or else under the second.
+/// Decodes a value that is stored under the first name if it is an image, and under the second if it is a
+/// negative answer.
 ///
 /// # Errors
-/// [`DecodeError`].
+/// [`DecodeError`], without a panic whatever the bytes are.
 pub(super) fn decode(
     names: [&str; 2],
     bytes: &[u8],
@@ -191,7 +192,8 @@ fn decode_no(content: &[u8], sent: Instant) -> Option<Negative> {
 }
 
 impl StoredValue {
-    /// What it is to this replica, by its own settings; an image is not fresh any more where they say so.
+    /// Converts to a cache entry and its freshness by this replica's policy; `None` for a negative answer that
+    /// has expired, or a time that the local clock cannot express.
     pub(super) fn into_cached(
         self,
         policy: &Policy,
@@ -213,7 +215,7 @@ impl StoredValue {
     }
 }
 
-/// Whose it is, as far as orders go.
+/// Returns the workspace by which an invalidation can match; a negative answer has none.
 pub(super) fn workspace(landed: &CachedAnswer) -> Option<&str> {
     match landed {
         CachedAnswer::Image(entry) => workspace_of(entry),

@@ -127,25 +127,25 @@ impl Simulation {
     /// Returns whether another page is to be read.
     fn apply(&mut self, event: Event) -> bool {
         let mut reads_on = false;
-        for action in self.state.apply(event) {
-            match action {
-                Action::MarkStaleBefore(time) => self.stale_before = time,
-                Action::Purge(invalidation) => {
+        for effect in self.state.apply(event) {
+            match effect {
+                Effect::MarkStaleBefore(time) => self.stale_before = time,
+                Effect::Purge(invalidation) => {
                     let PurgeTarget::Workspace(workspace) = &invalidation.target else {
                         panic!("only workspaces are invalidated here")
                     };
                     self.entries
                         .retain(|(entry, _)| entry.to_string() != *workspace);
                 }
-                Action::ConfirmApplied(at) => reads_on |= self.apply(Event::Applied(at)),
-                Action::Journal(invalidation) => self.journal.push(invalidation),
-                Action::StartLog(_) => {
+                Effect::ConfirmApplied(at) => reads_on |= self.apply(Event::Applied(at)),
+                Effect::Journal(invalidation) => self.journal.push(invalidation),
+                Effect::StartLog(_) => {
                     self.append(REPLICA, LogEvent::LogStart);
                     self.apply(Event::LogStarted);
                     reads_on = true;
                 }
-                Action::ReadNextPage => reads_on = true,
-                Action::ReportGap | Action::ReportMalformed(_) => {}
+                Effect::ReadNextPage => reads_on = true,
+                Effect::ReportGap | Effect::ReportMalformed(_) => {}
             }
         }
         reads_on
@@ -300,20 +300,20 @@ proptest! {
 fn read(
     state: &mut InvalidationState,
     records: Vec<(u64, Result<LogRecord, MalformedRecord>)>,
-) -> Vec<Action> {
+) -> Vec<Effect> {
     let records = records.into_iter().map(|(at, record)| (id(at), record));
     let page = Page {
         records: records.collect(),
         is_last: true,
     };
     let now = Instant::now();
-    let actions = state.apply(Event::PageRead { page, now });
-    for action in &actions {
-        if let Action::ConfirmApplied(at) = action {
+    let effects = state.apply(Event::PageRead { page, now });
+    for effect in &effects {
+        if let Effect::ConfirmApplied(at) = effect {
             state.apply(Event::Applied(*at));
         }
     }
-    actions
+    effects
 }
 
 fn record(event: LogEvent) -> Result<LogRecord, MalformedRecord> {
@@ -333,15 +333,15 @@ fn purges_come_before_the_position_is_confirmed_and_the_journal_after() {
         vec![(1, record(LogEvent::LogStart)), (2, invalidate(7))],
     );
     let expected = [
-        Action::Purge(invalidation(7)),
-        Action::ConfirmApplied(id(2)),
+        Effect::Purge(invalidation(7)),
+        Effect::ConfirmApplied(id(2)),
     ];
     assert_eq!(history, expected);
     let news = read(&mut state, vec![(2, invalidate(7)), (3, invalidate(8))]);
     let expected = [
-        Action::Purge(invalidation(8)),
-        Action::ConfirmApplied(id(3)),
-        Action::Journal(invalidation(8)),
+        Effect::Purge(invalidation(8)),
+        Effect::ConfirmApplied(id(3)),
+        Effect::Journal(invalidation(8)),
     ];
     assert_eq!(news, expected);
 }
@@ -351,16 +351,16 @@ fn a_malformed_record_makes_all_entries_stale_and_all_stored_values_unusable() {
     let mut state = InvalidationState::new(REPLICA);
     read(&mut state, vec![(1, record(LogEvent::LogStart))]);
     assert!(state.admits(id(1), None));
-    let actions = read(
+    let effects = read(
         &mut state,
         vec![(1, record(LogEvent::LogStart)), (2, Err(MalformedRecord))],
     );
     assert!(matches!(
-        actions[..],
+        effects[..],
         [
-            Action::ReportMalformed(_),
-            Action::MarkStaleBefore(Some(_)),
-            Action::ConfirmApplied(_)
+            Effect::ReportMalformed(_),
+            Effect::MarkStaleBefore(Some(_)),
+            Effect::ConfirmApplied(_)
         ]
     ));
     assert!(!state.admits(id(1), None) && state.admits(id(2), None));

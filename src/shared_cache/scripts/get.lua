@@ -1,12 +1,13 @@
--- Reads what is held of an image, or makes the caller the one who fetches it, in one step.
--- KEYS: image, no, lease.   ARGV: token, lease in ms, greatest age taken in ms, "1" to overlook what is held,
--- greatest length of a value.
--- Returns { clock in ms, state, held, mark, ms }. States: 0 it is fresh · 1 the lease is the caller's ·
--- 2 another has the lease, for so many ms yet · 3 who had it failed, as the mark tells. What is held and not
+-- Returns the stored value of an image, or grants the caller the lease to fetch it, in one step.
+-- KEYS: image, negative answer, lease.   ARGV: token, lease in ms, greatest age in ms, "1" to ignore a stored
+-- value, greatest length of a value.
+-- Returns { clock in ms, state, value, marker, ms }. States: 0 the value is fresh · 1 the caller has the lease ·
+-- 2 another has the lease, for that many ms · 3 its holder failed, with the marker. A stored value that is not
 -- fresh comes with the last three.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
--- What is of another type, too long, or said to be sent later than now, is none of ours or of another clock.
+-- Ignores a key of another type or too long a value, which no gateway wrote. A value sent later than now is of a
+-- clock that was set back since.
 local function text(key)
   local length = redis.pcall('STRLEN', key)
   if type(length) == 'number' and length > tonumber(ARGV[5]) then
@@ -25,7 +26,7 @@ if ARGV[4] ~= '1' then
 end
 local lease = text(KEYS[3])
 local left = redis.call('PTTL', KEYS[3])
--- One without an end would never be given back.
+-- A lease without an expiry would never be given back.
 if not lease or left < 0 then
   redis.call('SET', KEYS[3], ARGV[1], 'PX', ARGV[2])
   return { now, 1, held, '', 0 }

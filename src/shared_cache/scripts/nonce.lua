@@ -1,11 +1,11 @@
 -- Records the nonce of a signed write, once for the fleet.
--- KEYS: since when nonces are recorded, nonce.   ARGV: age of the signature in ms (negative: ahead), life in ms.
--- Returns 0 recorded now · 1 recorded before · 2 signed before the record began, so that it cannot tell.
+-- KEYS: start of the record, nonce.   ARGV: age of the signature in ms (negative: ahead), lifetime in ms.
+-- Returns 0 recorded now · 1 recorded before · 2 signed before the record began, so a replay cannot be excluded.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local since = redis.pcall('GET', KEYS[1])
 since = type(since) == 'string' and tonumber(since)
--- A record that was lost begins anew, and so does one of a clock that was set back.
+-- A record that was lost starts anew, and so does one of a clock that was set back.
 if not since or since > now + 1000 then
   redis.call('SET', KEYS[1], now)
   since = now

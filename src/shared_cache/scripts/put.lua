@@ -1,5 +1,5 @@
--- Stores what was fetched, if the lease is still the caller's: an order to forget the image takes it away.
--- KEYS: lease, where to, what it replaces...   ARGV: token, value, life in ms, channel, news.
+-- Stores an answer if the lease is still the caller's. An invalidation of the image deletes the lease.
+-- KEYS: lease, the answer's key, keys to delete...   ARGV: token, value, lifetime in ms, channel, message.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return 0
 end

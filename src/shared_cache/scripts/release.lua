@@ -1,5 +1,5 @@
--- Gives the lease back; with a mark, tells for some ms how the fetch failed.
--- KEYS: lease.   ARGV: token, mark or "", ms, channel, news.
+-- Gives the lease back, or replaces it for some ms with the marker of a failed fetch.
+-- KEYS: lease.   ARGV: token, marker or "", ms, channel, message.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return 0
 end

@@ -1,4 +1,4 @@
--- Keeps the lease. KEYS: lease.   ARGV: token, ms.
+-- Extends the lease if it is still the caller's. KEYS: lease.   ARGV: token, ms.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return 0
 end
