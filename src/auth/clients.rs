@@ -3,6 +3,7 @@
 //! It names secrets' files and holds no secret itself. What is wrong is told all at once, and never by
 //! quoting a value: somebody may have put a secret in the wrong place.
 
+mod fields;
 mod issue;
 mod read;
 

@@ -2,9 +2,10 @@ use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use http::{HeaderValue, Request};
+use http::{HeaderValue, Method, Request};
 use tempfile::TempDir;
 
+use super::signature::EXPOSED_BODY;
 use super::*;
 use crate::auth::nonces::Nonces;
 use crate::signing::roa::string_to_sign as roa_text;

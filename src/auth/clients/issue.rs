@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use secrecy::{ExposeSecret as _, SecretString};
 use toml::Value;
 
-use super::{Clients, InvalidClients, read};
+use super::{Clients, InvalidClients, fields};
 use crate::auth::Permission;
 use crate::auth::nonces::Nonces;
 
@@ -45,7 +45,7 @@ pub struct IssuedKey {
 #[derive(Debug, thiserror::Error)]
 pub enum IssueError {
     /// The name is no name.
-    #[error("the client's name: {}", read::NAMES)]
+    #[error("the client's name: {}", fields::NAMES)]
     Name,
     /// The file would not be sound with the new client, or is not sound now.
     #[error(transparent)]
@@ -70,7 +70,7 @@ impl NewClient {
     /// # Errors
     /// [`IssueError`].
     pub fn issue(&self, clients_file: &Path) -> Result<IssuedKey, IssueError> {
-        if !read::is_name(&self.name) {
+        if !fields::is_name(&self.name) {
             return Err(IssueError::Name);
         }
         let at = |path: &Path| {
