@@ -1,11 +1,11 @@
-//! Who asks, and what they may ask and see.
+//! Authentication of clients, and authorization of operations and images.
 //!
 //! ```text
-//! sign in (who?) ─► Principal ─► may (which operations?) ─► authorize (which images?), on every answer
+//! authenticate ─► Principal ─► may(permission) ─► authorize(image), for every response with an image
 //! ```
 //!
-//! Clients sign in with what their unmodified SDKs send: an ACS3 or ROA v2 signature by a key that the
-//! operator issued, a bearer token, or a client certificate. None of it ever goes to the origin.
+//! Clients authenticate as their unmodified SDKs do: by an ACS3 or ROA v2 signature with a key that the operator
+//! issued, by a bearer token, or by a client certificate. No credential of a client is forwarded to the origin.
 
 mod authenticate;
 mod client;
@@ -52,24 +52,25 @@ pub struct Config {
     pub clients_file: String,
     /// Nonces remembered for each client, of the last 30 minutes.
     pub nonces_per_client: u32,
-    /// What the nonces of all clients take together.
+    /// Memory of the nonces of all clients together.
     pub nonces_max_bytes: ByteSize,
     /// File that the nonces of writes are journalled in.
     pub write_journal: Option<String>,
 }
 
-/// Whether clients must sign in.
+/// Requirement for clients to authenticate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// Everybody who can reach the socket is `anonymous` and sees all; only on loopback or a Unix socket.
+    /// Every client that can reach the socket is `anonymous` and may view all images. Allowed on loopback and Unix
+    /// sockets only.
     None,
-    /// Every request carries a credential from `clients_file`.
+    /// Every request must carry a credential from `clients_file`.
     Required,
 }
 
 impl Mode {
-    /// The word in settings and logs.
+    /// Returns the value in settings and logs.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -91,7 +92,7 @@ impl Default for Config {
     }
 }
 
-/// Tells who asks. The clients can be exchanged while it runs.
+/// Authenticates requests against the clients' file, which can be reloaded at any time.
 #[derive(Debug)]
 pub struct Authenticator {
     clients: Option<Keyring>,
@@ -107,11 +108,11 @@ struct Keyring {
 }
 
 impl Authenticator {
-    /// Lets everybody in as `anonymous`, or reads who may come in. The nonces of writes are journalled at
-    /// `journal`, where writes are let in at all.
+    /// Reads the clients' file if the mode requires authentication. The nonces of writes are journalled at `journal`,
+    /// which is `None` unless the gateway forwards writes.
     ///
     /// # Errors
-    /// [`InvalidClients`]: everything that is wrong with the clients' file.
+    /// [`InvalidClients`] with every problem of the clients' file.
     pub fn open(
         config: &Config,
         journal: Option<&Path>,
@@ -139,16 +140,16 @@ impl Authenticator {
         Ok(Self { clients, metrics })
     }
 
-    /// Authentication of clients.
+    /// Returns whether clients must authenticate.
     #[must_use]
     pub const fn is_required(&self) -> bool {
         self.clients.is_some()
     }
 
-    /// Who sends this request. Costs no I/O; a body is not needed yet, see [`BodyProof`].
+    /// Authenticates a request by its head, without I/O. The body is checked later, against [`BodyProof`].
     ///
     /// # Errors
-    /// [`AuthError`], which is counted here. It never tells what the right signature would have been.
+    /// [`AuthError`], which is counted here. It never contains the expected signature.
     pub fn authenticate(
         &self,
         head: &Parts,
@@ -171,12 +172,12 @@ impl Authenticator {
         authenticated
     }
 
-    /// Makes sure that a signed write reaches the origin at most once, over restarts too: its nonce is on
-    /// disk when this returns. `is_shared` says that a fleet's record is asked besides, which then decides
-    /// about the date.
+    /// Claims a signed write, so that it reaches the origin at most once, even across restarts: its nonce is on disk
+    /// when this returns. `is_shared` means that the shared cache also records nonces; dates from before the start are
+    /// then valid, since its record covers them.
     ///
     /// # Errors
-    /// [`AuthError`], which is counted here: the write must not be sent.
+    /// [`AuthError`], which is counted here. The write must not be sent.
     pub async fn claim_write(
         &self,
         proof: &WriteProof,
@@ -190,7 +191,7 @@ impl Authenticator {
         claimed.inspect_err(|refused| self.count_write_refused(*refused))
     }
 
-    /// Counts a signed write that is refused after its signature was verified.
+    /// Counts a signed write that is rejected after its signature was verified.
     pub fn count_write_refused(&self, refused: AuthError) {
         self.count_refused(refused, || "a signed write".to_owned());
     }
@@ -202,14 +203,14 @@ impl Authenticator {
         conditions.occurred(Condition::SignInsRefused, refused.reason(), detail);
     }
 
-    /// Lets go of the journal of writes. None is let in any more.
+    /// Closes the journal of writes for the next process. Every later claim fails.
     pub async fn close(&self) {
         if let Some(keyring) = &self.clients {
             keyring.writes.close().await;
         }
     }
 
-    /// The files that the clients are made of: the clients' file and the secrets it names.
+    /// Returns the files to watch: the clients' file and the secrets that it names.
     #[must_use]
     pub fn files(&self) -> Vec<PathBuf> {
         self.clients.as_ref().map_or_else(Vec::new, |keyring| {
@@ -219,11 +220,11 @@ impl Authenticator {
         })
     }
 
-    /// Reads the clients anew. Nonces and budgets of those who stay are kept; on an error the old
-    /// clients stay in force.
+    /// Reloads the clients' file. Clients that stay keep their nonces and rate limiters. On an error the previous
+    /// clients remain in force.
     ///
     /// # Errors
-    /// [`InvalidClients`]: everything that is wrong with the clients' file.
+    /// [`InvalidClients`] with every problem of the clients' file.
     pub fn reload(&self) -> Result<(), InvalidClients> {
         let Some(keyring) = &self.clients else {
             return Ok(());
@@ -245,7 +246,7 @@ impl Authenticator {
         Ok(())
     }
 
-    /// Brings the gauges up to date that nothing else moves.
+    /// Updates the gauge of remembered nonces; called at each scrape.
     pub fn export(&self) {
         if let Some(keyring) = &self.clients {
             let nonces = keyring.nonces.len();
@@ -256,10 +257,10 @@ impl Authenticator {
     }
 }
 
-/// Checks the clients' file without keeping it.
+/// Checks a clients' file without using it.
 ///
 /// # Errors
-/// [`InvalidClients`]: everything that is wrong.
+/// [`InvalidClients`] with every problem.
 pub fn check_clients(path: &Path) -> Result<(), InvalidClients> {
     Clients::load(path, &Nonces::new(&Config::default()), None).map(drop)
 }

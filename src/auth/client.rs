@@ -1,4 +1,4 @@
-//! A client, and the principal that a request speaks for.
+//! Clients, principals, and the proof that a principal may view an image.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -13,21 +13,21 @@ use crate::cache::Entry;
 use crate::observability::metrics::ClientMetrics;
 use crate::signing::VerifyingKey;
 
-/// One `[[client]]` of the clients' file.
+/// One `[[client]]` of the clients' file, with its secrets and its state.
 pub struct Client {
-    /// Its name, unique; the `client` label.
+    /// Unique name; value of the `client` label.
     pub name: CompactString,
-    /// What it may do and see.
+    /// Permissions and visible images.
     pub grant: Grant,
-    /// The id of its key, if it signs.
+    /// Id of the access key, for a client that signs.
     pub(super) access_key_id: Option<CompactString>,
-    /// The key's secrets: two while it is being rotated.
+    /// Secrets of the key; two during a rotation.
     pub(super) keys: Vec<VerifyingKey>,
-    /// The token that goes with the key.
+    /// Security token that must accompany the key.
     pub(super) token: Option<SecretString>,
     pub(super) requests: Arc<RateLimiter>,
     pub(super) misses: Arc<RateLimiter>,
-    /// What its key has used, if it signs.
+    /// Nonces that the key has used, for a client that signs.
     pub(super) nonces: Option<KeyNonces>,
     pub(super) metrics: OnceLock<ClientMetrics>,
 }
@@ -40,26 +40,26 @@ impl std::fmt::Debug for Client {
     }
 }
 
-/// Whom a request speaks for.
+/// Identity that a request acts for.
 #[derive(Debug, Clone)]
 pub enum Principal {
-    /// Nobody signs in here; everybody sees all.
+    /// Any client of a gateway without authentication; it may do and view everything.
     Anonymous,
-    /// A client that has signed in.
+    /// Authenticated client.
     Client(Arc<Client>),
 }
 
-/// An image that may be shown to who asked. Only [`Principal::authorize`] makes one, and an answer can be
-/// made of nothing else.
+/// Image that the principal may view. Only [`Principal::authorize`] makes this type, and a response with an image can
+/// be made from nothing else, so no code path can skip the check.
 #[derive(Debug, Clone, Copy)]
 pub struct Visible<'a>(&'a Entry);
 
-/// The image may not be shown to who asked.
+/// Error: the principal may not view the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hidden;
 
 impl<'a> Visible<'a> {
-    /// The image.
+    /// Returns the cache entry of the image.
     #[must_use]
     pub const fn entry(self) -> &'a Entry {
         self.0
@@ -67,7 +67,7 @@ impl<'a> Visible<'a> {
 }
 
 impl Principal {
-    /// The name in logs, metrics and the audit.
+    /// Returns the name for logs, metrics and audit records.
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
@@ -76,13 +76,13 @@ impl Principal {
         }
     }
 
-    /// Whether nobody signs in here.
+    /// Returns whether the gateway runs without authentication.
     #[must_use]
     pub const fn is_anonymous(&self) -> bool {
         matches!(self, Self::Anonymous)
     }
 
-    /// What was granted; `None` for everything.
+    /// Returns the grant; `None` if everything is allowed.
     #[must_use]
     pub fn grant(&self) -> Option<&Grant> {
         match self {
@@ -91,23 +91,23 @@ impl Principal {
         }
     }
 
-    /// Whether it may do this.
+    /// Returns whether the principal has a permission.
     #[must_use]
     pub fn may(&self, permission: Permission) -> bool {
         self.grant()
             .is_none_or(|grant| grant.permissions.contains(&permission))
     }
 
-    /// Whether it may see an image of such ownership: the one decision on every answer.
+    /// Returns whether the principal may view an image with these fields.
     #[must_use]
     pub fn may_view(&self, image: &Ownership) -> bool {
         self.grant().is_none_or(|grant| grant.allows_viewing(image))
     }
 
-    /// The image, if it may be shown: the only road from an entry to an answer.
+    /// Authorizes a view of a cached image. There is no other way from an entry to a response.
     ///
     /// # Errors
-    /// [`Hidden`] if it may not.
+    /// [`Hidden`] if the grant does not include the image.
     pub fn authorize<'a>(&self, entry: &'a Entry) -> Result<Visible<'a>, Hidden> {
         if self.may_view(&entry.ownership) {
             Ok(Visible(entry))
@@ -116,10 +116,10 @@ impl Principal {
         }
     }
 
-    /// Takes a token for a request.
+    /// Takes a token of the client's request limit.
     ///
     /// # Errors
-    /// How long until there is one.
+    /// Time until the next token.
     pub fn try_acquire_request(&self) -> Result<(), Duration> {
         match self {
             Self::Anonymous => Ok(()),
@@ -127,10 +127,11 @@ impl Principal {
         }
     }
 
-    /// Takes a token for a call to the origin, or for an answer that must cost what one costs.
+    /// Takes a token of the client's miss limit: for a call to the origin, and for a denial from cache, which must
+    /// cost the same.
     ///
     /// # Errors
-    /// How long until there is one.
+    /// Time until the next token.
     pub fn try_acquire_miss(&self) -> Result<(), Duration> {
         match self {
             Self::Anonymous => Ok(()),
@@ -140,7 +141,7 @@ impl Principal {
 }
 
 impl Client {
-    /// What is metrics under its name.
+    /// Returns the metrics under the client's name; `None` until they are registered.
     #[must_use]
     pub fn metrics(&self) -> Option<&ClientMetrics> {
         self.metrics.get()

@@ -1,7 +1,7 @@
-//! The clients' file, `clients.toml`: who may come in, and with what.
+//! The clients' file, `clients.toml`: clients, their credentials and their grants.
 //!
-//! It names secrets' files and holds no secret itself. What is wrong is told all at once, and never by
-//! quoting a value: somebody may have put a secret in the wrong place.
+//! The file contains no secret, only paths of files with secrets. Problems are reported all at once. They never quote
+//! a value, because the file may contain a secret in a wrong place.
 
 mod fields;
 mod issue;
@@ -20,7 +20,7 @@ use crate::bounded_read;
 use crate::observability::metrics::Metrics;
 pub use issue::{IssueError, IssuedKey, NewClient};
 
-/// Everybody who may come in.
+/// All clients of a clients' file, indexed by each form of credential.
 #[derive(Debug)]
 pub struct Clients {
     by_name: HashMap<CompactString, Arc<Client>>,
@@ -30,8 +30,7 @@ pub struct Clients {
     secret_files: Vec<PathBuf>,
 }
 
-/// Everything that is wrong with a clients' file, at least one thing: each line names the client, the
-/// key and what to do.
+/// Problems of a clients' file, at least one. Each line names the client, the key and the remedy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidClients(pub Vec<String>);
 
@@ -43,7 +42,7 @@ impl fmt::Display for InvalidClients {
 
 impl std::error::Error for InvalidClients {}
 
-/// How one client may prove who it is.
+/// Credentials of one client other than its access key.
 #[derive(Debug, Default)]
 struct ClientCredentials {
     tokens: Vec<[u8; 32]>,
@@ -51,11 +50,11 @@ struct ClientCredentials {
 }
 
 impl Clients {
-    /// Reads a clients' file and the secrets it names; those paths count from its folder. Who was a
-    /// client `before` keeps the budgets it has used up; `nonces` go by key.
+    /// Reads a clients' file and the secrets that it names; relative paths start at its folder. A client that was also
+    /// in `before` keeps the state of its rate limiters, and its nonces stay with its key.
     ///
     /// # Errors
-    /// [`InvalidClients`].
+    /// [`InvalidClients`] with every problem of the file.
     pub(in crate::auth) fn load(
         path: &Path,
         nonces: &Arc<Nonces>,
@@ -71,10 +70,10 @@ impl Clients {
         Self::parse(&text, folder, nonces, before)
     }
 
-    /// Reads the text of a clients' file.
+    /// Parses the text of a clients' file, as [`Clients::load`] does.
     ///
     /// # Errors
-    /// [`InvalidClients`].
+    /// [`InvalidClients`] with every problem of the text.
     pub(in crate::auth) fn parse(
         text: &str,
         folder: &Path,
@@ -129,18 +128,18 @@ impl Clients {
         }
     }
 
-    /// Whether there is a client of this name.
+    /// Returns whether a client of this name exists.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         self.by_name.contains_key(name)
     }
 
-    /// The clients' names.
+    /// Iterates over the names of the clients, in no particular order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.by_name.keys().map(CompactString::as_str)
     }
 
-    /// The files that the secrets were read from.
+    /// Returns the paths of the files with secrets.
     #[must_use]
     pub fn secret_files(&self) -> &[PathBuf] {
         &self.secret_files
@@ -158,7 +157,7 @@ impl Clients {
         self.by_certificate.get(certificate).cloned()
     }
 
-    /// Has each client metrics under its name.
+    /// Registers the metrics of each client that has none yet.
     pub(super) fn register_metrics(&self, metrics: &Metrics) {
         for client in self.by_name.values() {
             client.metrics.get_or_init(|| metrics.client(&client.name));
@@ -167,8 +166,8 @@ impl Clients {
 }
 
 impl Client {
-    /// Takes over the budgets that the same client has used up under the file before, where their rates
-    /// are the same.
+    /// Shares the rate limiters of the same client in the previous file, where their rates are equal. A reload thus
+    /// gives no client a full bucket.
     fn inherit_limits(&mut self, before: &Self) {
         for (mine, theirs) in [
             (&mut self.requests, &before.requests),

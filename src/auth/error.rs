@@ -1,73 +1,73 @@
-//! Why a request was not let in.
+//! Errors of authentication.
 
-/// Why a request was not let in. It names nothing secret: not the key's secret, not the token, not the
-/// signature that would have been right.
+/// Failure to authenticate a request. It contains no secret: neither the key's secret, nor a token, nor the expected
+/// signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
-    /// No credential at all.
+    /// The request has no credential.
     #[error("AccessKeyId is mandatory for this action.")]
     NoCredential,
-    /// A credential that is not of a form that is taken here.
+    /// The credential has a form that this gateway does not support.
     #[error("the credential is not of a form that this gateway takes: {0}")]
     Unreadable(&'static str),
-    /// A header that a signature must cover, once, is not covered.
+    /// A header that the signature must cover is not covered, or does not occur exactly once.
     #[error("the signature does not cover a header that it must cover, once: {0}")]
     Unsigned(&'static str),
-    /// No such key was issued here.
+    /// This gateway has not issued the key, token or certificate name.
     #[error("Specified access key is not found.")]
     UnknownKey,
-    /// A key of the cloud itself; this gateway takes only those its operator issued.
+    /// The key is one of the cloud itself; this gateway accepts only keys that its operator issued.
     #[error("Specified access key is not found.")]
     CloudKey,
-    /// The date is not within 15 minutes of ours.
+    /// The date differs from the gateway's clock by more than 15 minutes.
     #[error("Specified time stamp or date value is expired.")]
     Expired,
-    /// The date cannot be read.
+    /// The date has another form.
     #[error("Specified time stamp or date value is not well formatted.")]
     BadDate,
-    /// Another version of the API.
+    /// The request is for another version of the API.
     #[error("Specified parameter Version is not valid.")]
     Version,
-    /// `x-acs-action` names another operation than the path.
+    /// `x-acs-action` and the path name different operations.
     #[error("x-acs-action names another operation than the path")]
     Action,
-    /// The signature is of something else, or by another key.
+    /// The signature belongs to another request or to another key.
     #[error(
         "Specified signature is not matched with our calculation: check the AccessKeySecret, and that nothing on the way changes the request."
     )]
     Mismatch,
-    /// An ROA v2 signature over a query that reads like another once it is decoded.
+    /// The request has an ROA v2 signature, and its query decodes to the same text as another query.
     #[error(
         "an ROA v2 signature covers the decoded query, where the & or = in this one reads as a separator: sign with ACS3-HMAC-SHA256"
     )]
     Ambiguous,
-    /// The body is not the one that was signed.
+    /// The hash of the body differs from the signed one.
     #[error("the body is not the one that was signed: its hash differs from x-acs-content-sha256")]
     Body,
-    /// The nonce has come before.
+    /// An earlier request had the same nonce.
     #[error("Specified signature nonce was used already.")]
     NonceUsed,
-    /// Too many nonces to remember one more write's.
+    /// A limit of remembered nonces leaves no space for one more write.
     #[error("too many requests in the last 30 minutes to tell a repeated write from a new one")]
     NoncesFull,
-    /// The nonce of a write cannot be recorded, so it was not sent.
+    /// The nonce of the write could not be recorded, so the write was not sent.
     #[error(
         "the nonce of this write cannot be recorded now, so the write was not sent: sign and send it again later"
     )]
     NotRecorded,
-    /// The key goes with a security token.
+    /// The key requires a security token, and the request has none.
     #[error("SecurityToken is mandatory for this action.")]
     NoToken,
-    /// Another token than the key's.
+    /// The security token is not the key's.
     #[error("Specified SecurityToken is malformed.")]
     WrongToken,
-    /// A bearer token, or an unsigned body, where others can read along.
+    /// The connection does not protect a bearer token or an unsigned body.
     #[error("{0}")]
     Exposed(&'static str),
 }
 
 impl AuthError {
-    /// Every [`AuthError::reason`], so that each is counted from 0.
+    /// All values of [`AuthError::reason`], so that each counter starts at 0.
     pub const REASONS: [&str; 18] = [
         "no_credential",
         "unreadable",
@@ -89,7 +89,7 @@ impl AuthError {
         "exposed",
     ];
 
-    /// The word in metrics and logs.
+    /// Returns the `reason` label of metrics and logs.
     #[must_use]
     pub const fn reason(self) -> &'static str {
         match self {

@@ -1,11 +1,11 @@
-//! The headers that sign-in reads, found in one pass over a request's.
+//! Headers that authentication reads, found in one pass over those of a request.
 
 use http::{HeaderMap, HeaderValue};
 
 use super::AuthError;
 use crate::signing::split;
 
-/// A header that sign-in reads.
+/// Header that authentication reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Header {
     Authorization,
@@ -32,7 +32,7 @@ impl Header {
         Self::Token,
     ];
 
-    /// In lower case.
+    /// Returns the name in lower case.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Authorization => "authorization",
@@ -56,11 +56,11 @@ impl Header {
     }
 }
 
-/// What a request says in them.
+/// Values of the headers that authentication reads.
 #[derive(Debug)]
 pub(super) struct AuthHeaders<'h> {
     values: [Option<&'h HeaderValue>; Header::ALL.len()],
-    /// Those that came more than once.
+    /// Bits of the headers that occurred more than once.
     repeated: u16,
 }
 
@@ -84,7 +84,7 @@ impl<'h> AuthHeaders<'h> {
         self.values[header as usize].is_some()
     }
 
-    /// The value of a header that may be there once.
+    /// Returns the value of an optional header; an error if it occurs twice or is not ASCII.
     pub(super) fn optional(&self, header: Header) -> Result<Option<&'h str>, AuthError> {
         let Some(value) = self.values[header as usize] else {
             return Ok(None);
@@ -95,25 +95,25 @@ impl<'h> AuthHeaders<'h> {
             .ok_or(AuthError::Unsigned(header.as_str()))
     }
 
-    /// The value of a header that must be there once.
+    /// Returns the value of a mandatory header; an error unless it occurs exactly once, in ASCII.
     pub(super) fn required(&self, header: Header) -> Result<&'h str, AuthError> {
         self.optional(header)?
             .ok_or(AuthError::Unsigned(header.as_str()))
     }
 }
 
-/// Which of them an ACS3 signature covers.
+/// Set of these headers that an ACS3 signature covers.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SignedHeaders(u16);
 
 impl SignedHeaders {
-    /// By the names of `SignedHeaders`.
+    /// Parses the names of `SignedHeaders`; other names are ignored.
     pub(super) fn parse(signed_headers: &str) -> Self {
         let signed = split(signed_headers, b';').filter_map(Header::of);
         Self(signed.fold(0, |bits, header| bits | header.bit()))
     }
 
-    /// The one value of a header that must be covered.
+    /// Returns the value of a mandatory header that the signature must cover.
     pub(super) fn value<'h>(
         self,
         headers: &AuthHeaders<'h>,

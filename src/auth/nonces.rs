@@ -1,13 +1,15 @@
-//! The nonces of signed requests, so that no request is carried out twice.
+//! Nonces of signed requests, so that no request is executed twice.
 //!
-//! They are kept by access key, whatever becomes of the client's name or of the clients' file. A request's
-//! date holds for 15 minutes either way, so 30 minutes of memory are enough. One exception: aiohttp sends
-//! a GET once more, byte by byte, when a pooled connection closes under it; that is answered once more
-//! within 10 seconds. The memory is this replica's own; a write is recorded by [`super::writes`] besides.
+//! Nonces are remembered per access key and survive a change of the client's name or of the clients' file. A date is
+//! valid for 15 minutes in both directions, so a nonce is remembered for 30 minutes. There is one exception: aiohttp
+//! resends a GET byte for byte when a pooled connection closes. One such resend within 10 seconds is accepted. The
+//! memory is local to the replica; [`super::writes`] records writes durably as well.
 //!
-//! Both bounds, for one key and for all together, act alike: for a GET the oldest GET is forgotten, the
-//! one of the key with the most nonces where all together have too many; a write is refused, and its
-//! nonce is never forgotten early.
+//! At the limit of one key, or of all keys together, a GET evicts the oldest GET: of its key, or of the key with the
+//! most nonces. A write is rejected instead, and the nonce of a write is never evicted.
+//!
+//! Locks: a key's table is never locked while another one is, nor while the map of keys is being locked by the same
+//! thread, except for [`Nonces::sweep`], which locks the map first and then each table.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, Hash, Hasher};
@@ -22,42 +24,42 @@ use tokio::time::Instant;
 
 use super::{AuthError, Config};
 
-/// Most bytes that one nonce takes, by measurement: 33 to 73 are held for each, 103 while a table grows.
+/// Memory of one nonce in bytes, measured: 33 to 73 usually, 103 while a table grows.
 const BYTES_PER_NONCE: u64 = 104;
-/// How long a nonce is remembered, in ticks: 30 minutes, and the second that the window gives away, for dates are
-/// compared in whole seconds.
+/// Lifetime of a nonce in ticks: 30 minutes, and one second more because dates are compared in whole seconds.
 const LIFETIME: u32 = (30 * 60 + 1) * TICKS;
-/// How long a resend may follow, in ticks.
+/// Period in which a resend is accepted, in ticks.
 const RESEND_WINDOW: u32 = 10 * TICKS;
-/// Ticks a second. 31 bits of them last for six years.
+/// Ticks per second. 31 bits of them last for six years.
 const TICKS: u32 = 10;
 
-/// A request as far as a repetition shows: keyed hashes.
+/// Keyed hashes of a request, by which a repetition is recognized.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fingerprint {
-    /// Of the nonce; each key has a memory of its own.
+    /// Hash of the nonce; each access key has a table of its own.
     nonce: u64,
-    /// Of the whole head.
+    /// Hash of method, URI and all headers.
     head: u32,
-    /// Whether it changes nothing.
+    /// The request changes nothing.
     is_get: bool,
 }
 
-/// The memory of all keys.
+/// Nonces of all access keys, and the limits for them.
 #[derive(Debug)]
 pub(super) struct Nonces {
     max_per_key: usize,
     max_total: usize,
     total: AtomicUsize,
     by_key: Mutex<HashMap<CompactString, Arc<Memory>>>,
-    /// Tick of the last sweep.
+    /// Tick of the last sweep; 0 before the first.
     last_sweep: AtomicU32,
+    /// Start of tick 0.
     epoch: Instant,
-    /// Drawn at random, so that nobody outside can make two requests look alike.
+    /// Seeded at random, so that a client cannot construct two requests with equal hashes.
     hasher: RandomState,
 }
 
-/// The nonces of one key.
+/// Handle to the nonces of one access key.
 #[derive(Debug, Clone)]
 pub(super) struct KeyNonces {
     all: Arc<Nonces>,
@@ -66,7 +68,7 @@ pub(super) struct KeyNonces {
 
 #[derive(Debug, Default)]
 struct Memory {
-    /// As many as `table` holds; to be looked at without its lock.
+    /// Number of entries in `table`, readable without its lock.
     count: AtomicUsize,
     table: Mutex<NonceTable>,
 }
@@ -74,7 +76,7 @@ struct Memory {
 #[derive(Debug, Default)]
 struct NonceTable {
     entries: HashMap<u64, NonceEntry, RandomState>,
-    /// Oldest first.
+    /// Hashes of the nonces of GETs, oldest first.
     reads: VecDeque<u64>,
     writes: VecDeque<u64>,
 }
@@ -82,16 +84,16 @@ struct NonceTable {
 #[derive(Debug, Clone, Copy)]
 struct NonceEntry {
     head: u32,
-    /// Ticks since the start, and in the lowest bit whether it may come again.
+    /// Tick of the request in the upper 31 bits; the lowest bit is set while a resend is acceptable.
     tick_and_resendable: u32,
 }
 
-/// Cost of noting a nonce.
+/// Effect of recording a nonce on the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Capacity {
-    /// Nothing.
+    /// There was space.
     Free,
-    /// A nonce was forgotten before its time.
+    /// A nonce was evicted before the end of its lifetime.
     Evicted,
 }
 
@@ -109,7 +111,7 @@ impl Nonces {
         })
     }
 
-    /// The memory of a key, which is kept while a client has the key or a nonce is in it.
+    /// Returns the nonces of a key. They are kept while a client has the key, and while any is younger than 30 minutes.
     pub(super) fn of(self: &Arc<Self>, access_key_id: &str) -> KeyNonces {
         let mut by_key = self.by_key.lock();
         by_key.retain(|_, memory| Arc::strong_count(memory) > 1 || memory.len() > 0);
@@ -119,7 +121,7 @@ impl Nonces {
         }
     }
 
-    /// How many are remembered.
+    /// Returns the number of remembered nonces.
     pub(super) fn len(&self) -> usize {
         self.total.load(Ordering::Relaxed)
     }
@@ -138,9 +140,11 @@ impl Nonces {
         taken.is_ok()
     }
 
-    /// Forgets what is old, at most once a second, since it looks at every key.
+    /// Evicts expired nonces of every key, at most once per second because it visits all keys.
     fn sweep(&self, tick: u32) {
         let last = self.last_sweep.swap(tick, Ordering::Relaxed);
+        // Two threads may swap at once. Then one of them puts back the other's tick, and the next sweep is at most a
+        // second late.
         if last != 0 && tick.saturating_sub(last) < TICKS {
             self.last_sweep.store(last, Ordering::Relaxed);
             return;
@@ -150,8 +154,9 @@ impl Nonces {
         }
     }
 
-    /// Forgets the oldest GET of the key that has the most nonces.
+    /// Evicts the oldest GET of the key that has the most nonces.
     fn evict_from_largest(&self) {
+        // The map is unlocked again before the table is locked, so that other keys need not wait.
         let largest = {
             let by_key = self.by_key.lock();
             let largest = by_key.values().max_by_key(|memory| memory.len());
@@ -164,13 +169,13 @@ impl Nonces {
 }
 
 impl KeyNonces {
-    /// Whether both are of one key.
+    /// Returns whether both handles are of one key.
     #[cfg(test)]
     pub(super) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.own, &other.own)
     }
 
-    /// A request's fingerprint.
+    /// Computes a request's fingerprint.
     pub(super) fn fingerprint(&self, head: &Parts, nonce: &str, is_get: bool) -> Fingerprint {
         let mut whole = self.all.hasher.build_hasher();
         head.method.hash(&mut whole);
@@ -187,10 +192,10 @@ impl KeyNonces {
         }
     }
 
-    /// Notes a verified request's nonce.
+    /// Records the nonce of a request whose signature was verified.
     ///
     /// # Errors
-    /// [`AuthError::NonceUsed`] for a repetition, [`AuthError::NoncesFull`] for a write that finds no capacity.
+    /// [`AuthError::NonceUsed`] for a repetition, [`AuthError::NoncesFull`] for a write beyond a limit.
     pub(super) fn record(
         &self,
         fingerprint: Fingerprint,
@@ -210,7 +215,7 @@ impl KeyNonces {
                 }
                 capacity = Capacity::Evicted;
                 if !self.own.evict_oldest_read(&mut table, &self.all) {
-                    // Nothing but writes: this GET is the one that is forgotten.
+                    // The table has only writes, so this GET itself is not remembered.
                     return Ok(capacity);
                 }
             }
@@ -229,7 +234,7 @@ impl KeyNonces {
                 self.all.evict_from_largest();
             }
         }
-        // Others took the capacity that was made.
+        // Other requests took the space that each attempt had made.
         if fingerprint.is_get {
             Ok(Capacity::Evicted)
         } else {
@@ -304,7 +309,7 @@ impl NonceEntry {
         self.tick_and_resendable >> 1
     }
 
-    /// Judges a request whose nonce this was. Only the first repetition may be a resend.
+    /// Judges a repetition of the nonce. Only the first one can be a resend.
     fn repeat(&mut self, fingerprint: Fingerprint, tick: u32) -> Result<Capacity, AuthError> {
         let may_come = self.tick_and_resendable & 1 == 1
             && fingerprint.is_get
@@ -319,7 +324,7 @@ impl NonceEntry {
     }
 }
 
-/// How often capacity is looked for, where others take what was made.
+/// Attempts to find space while other requests take what was evicted for this one.
 const ATTEMPTS: usize = 4;
 
 #[cfg(test)]

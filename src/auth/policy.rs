@@ -1,4 +1,4 @@
-//! What a client was granted. Pure: values in, a verdict out.
+//! Grants of clients: permitted operations and visible images. All functions are pure.
 
 use std::collections::BTreeSet;
 
@@ -6,23 +6,23 @@ use compact_str::CompactString;
 
 use crate::api::{Accessibility, Operation, Ownership, Query};
 
-/// What a client may do.
+/// Permission for a group of operations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Permission {
     /// GetImage, and ListImageLabels of one image.
     Get,
     /// ListImages and ListImageLabels.
     List,
-    /// Many images in one go.
+    /// Resolve: many images with one request.
     Resolve,
-    /// Its `Cache-Control` is heeded.
+    /// Obedience to the client's `Cache-Control`.
     Refresh,
     /// AddImage, AddImageLabels, RemoveImageLabels, PublishImage, RemoveImage.
     Write,
 }
 
 impl Permission {
-    /// Every permission.
+    /// All permissions.
     pub const ALL: [Self; 5] = [
         Self::Get,
         Self::List,
@@ -31,7 +31,7 @@ impl Permission {
         Self::Write,
     ];
 
-    /// The word in the clients' file.
+    /// Returns the name in the clients' file.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -43,7 +43,7 @@ impl Permission {
         }
     }
 
-    /// What an operation needs. ListImageLabels about one image is a way to get that image.
+    /// Returns the permission that an operation needs. ListImageLabels of one image needs that for the image itself.
     #[must_use]
     pub fn of(operation: &Operation, query: &Query) -> Self {
         match operation {
@@ -60,17 +60,17 @@ impl Permission {
     }
 }
 
-/// Some ids, or all.
+/// Set of ids in a grant, or all ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Allowed {
-    /// `*`.
+    /// Every id: `*` in the clients' file.
     All,
-    /// These.
+    /// The listed ids.
     Only(BTreeSet<CompactString>),
 }
 
 impl Allowed {
-    /// Whether it holds this id.
+    /// Returns whether the set contains an id.
     #[must_use]
     pub fn contains(&self, id: &str) -> bool {
         match self {
@@ -80,21 +80,21 @@ impl Allowed {
     }
 }
 
-/// Which images a client may see, and what it may do.
+/// Grant of a client: permissions, and the images that it may view.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
-    /// What it may do.
+    /// Permitted operations.
     pub permissions: BTreeSet<Permission>,
-    /// Whose PUBLIC images.
+    /// Workspaces whose PUBLIC images are visible.
     pub workspaces: Allowed,
-    /// Whose PRIVATE images, within the workspaces.
+    /// Users whose PRIVATE images are visible, within these workspaces.
     pub users: Allowed,
-    /// PUBLIC images without a workspace.
+    /// Visibility of PUBLIC images without a workspace.
     pub official: bool,
 }
 
 impl Grant {
-    /// Whether an image may be seen. What is not listed here is denied.
+    /// Returns whether the grant includes an image. Every combination that has no arm of its own is denied.
     #[must_use]
     pub fn allows_viewing(&self, image: &Ownership) -> bool {
         let within = image
@@ -111,7 +111,7 @@ impl Grant {
                     .as_deref()
                     .is_some_and(|user| self.users.contains(user)),
             },
-            // No workspace bounds it, so only a client without bounds sees it.
+            // Without a workspace, only a grant without limits includes it.
             (Some(Accessibility::Private), None) => {
                 self.workspaces == Allowed::All && self.users == Allowed::All
             }

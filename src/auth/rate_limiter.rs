@@ -1,4 +1,4 @@
-//! How much a client may ask, as token buckets: requests and misses apart.
+//! Rate limits of a client as token buckets, one for requests and one for misses.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota};
 
-/// A bucket that fills at a rate and holds one second's worth; without a rate it is never empty.
+/// Token bucket that fills at a rate and holds the tokens of one second. Without a rate it never rejects.
 #[derive(Debug)]
 pub struct RateLimiter {
     per_second: Option<NonZeroU32>,
@@ -14,7 +14,7 @@ pub struct RateLimiter {
 }
 
 impl RateLimiter {
-    /// A full bucket.
+    /// Makes a full bucket.
     #[must_use]
     pub fn new(per_second: Option<NonZeroU32>) -> Self {
         Self {
@@ -23,16 +23,16 @@ impl RateLimiter {
         }
     }
 
-    /// The rate; `None` for no limit.
+    /// Returns the rate; `None` without a limit.
     #[must_use]
     pub const fn per_second(&self) -> Option<NonZeroU32> {
         self.per_second
     }
 
-    /// Takes one token.
+    /// Takes one token, without waiting for one.
     ///
     /// # Errors
-    /// How long until there is one.
+    /// Time until the next token.
     pub fn try_acquire(&self) -> Result<(), Duration> {
         let Some(bucket) = &self.bucket else {
             return Ok(());

@@ -1,15 +1,15 @@
-//! The record of signed writes: each reaches the origin at most once, over restarts too.
+//! Durable record of signed writes, so that each reaches the origin at most once, even across restarts.
 //!
 //! ```text
-//! signature verified ─► image judged ─► date ─► in memory: new? ─► journal, fsync ─► shared tier ─► origin
+//! signature verified ─► image authorized ─► date ─► new in memory? ─► journal, fsync ─► shared cache ─► origin
 //! ```
 //!
-//! A write is claimed by two digests: of key and nonce, and of the signature itself, since the key's id is
-//! not part of what is signed and two keys may share a secret. Both are kept until the signed date cannot
-//! hold any more, by the wall clock and by the monotonic one.
+//! Two digests identify a write: of key and nonce, and of the signature itself. The signature is needed because the
+//! key's id is not signed, and two keys may share a secret. Both are kept until the signed date has expired, by the
+//! wall clock and by the monotonic clock.
 //!
-//! Without a journal a restart forgets. So a write is then refused when it is dated before the start and
-//! 5 s more, and, so that none from before a restart is dated after it, when it is dated 5 s ahead.
+//! Without a journal, a restart loses the record. A write is then rejected if its date is earlier than 5 s after the
+//! start. A write that is dated more than 5 s ahead is rejected too, because after a restart it would pass that rule.
 
 mod journal;
 mod journal_path;
@@ -32,12 +32,12 @@ use crate::observability::metrics::Metrics;
 use crate::signing::WINDOW_SECONDS;
 use journal::{JournalContents, WriteRecord};
 
-/// What makes a signed write the one that it is.
+/// Identity of a signed write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WriteProof {
-    /// The signed date.
+    /// Signed date of the request.
     pub date: Timestamp,
-    /// Digests of key and nonce, and of the signature.
+    /// SHA-256 of key and nonce, and SHA-256 of the signature.
     pub fingerprints: [[u8; 32]; 2],
 }
 
@@ -67,16 +67,16 @@ fn fingerprint(parts: &[&[u8]]) -> [u8; 32] {
     fingerprint
 }
 
-/// The writes of this process and, by the journal, of those before it.
+/// Writes of this process and, through the journal, of the processes before it.
 #[derive(Debug)]
 pub(super) struct WriteLog {
     claimed: Arc<Mutex<ClaimedWrites>>,
     journal: Option<WriteJournal>,
-    /// Earlier writes may have been forgotten.
+    /// Writes with an earlier date may be missing in the record, so they are rejected.
     earliest: Option<Timestamp>,
 }
 
-/// WriteLog that may not come again.
+/// Writes that must not be sent again.
 #[derive(Debug, Default)]
 struct ClaimedWrites {
     fingerprints: HashSet<[u8; 16]>,
@@ -84,7 +84,8 @@ struct ClaimedWrites {
 }
 
 impl WriteLog {
-    /// Reads the journal at `path` and goes on with it, where there may be one.
+    /// Reads the journal at `path` and continues it. Without a path, or if it cannot be opened, the record is in memory
+    /// alone.
     pub(super) fn open(path: Option<&Path>, metrics: &Metrics, now: Timestamp) -> Self {
         let mut claimed = ClaimedWrites::default();
         let mut earliest = Some(now + CLOCK_SKEW);
@@ -92,7 +93,7 @@ impl WriteLog {
             Ok((journal, contents)) => {
                 earliest = match contents {
                     JournalContents::Whole(_) => None,
-                    // Whoever made a request can have signed it a second before it came.
+                    // No process wrote here before, so only the delay between signing and arrival is left.
                     JournalContents::New => Some(now - SignedDuration::from_secs(1)),
                     JournalContents::Damaged(_) => earliest,
                 };
@@ -111,11 +112,11 @@ impl WriteLog {
         }
     }
 
-    /// Makes sure that a write goes to the origin once: when this returns, no process that has the
-    /// journal lets it in again. `is_shared` says that a shared record decides about dates.
+    /// Claims a write: when this returns, no process with this journal accepts it again. `is_shared` means that the
+    /// shared cache records nonces too, so that dates from before the start are valid.
     ///
     /// # Errors
-    /// [`AuthError`]: the write must not be sent.
+    /// [`AuthError`] if the write is a repetition or cannot be recorded. It must not be sent.
     pub(super) async fn claim(
         &self,
         proof: &WriteProof,
@@ -140,7 +141,7 @@ impl WriteLog {
             .map_err(|()| AuthError::NotRecorded)
     }
 
-    /// Lets go of the journal.
+    /// Closes the journal, if there is one.
     pub(super) async fn close(&self) {
         if let Some(journal) = &self.journal {
             journal.close().await;
@@ -188,17 +189,17 @@ impl ClaimedWrites {
     }
 }
 
-/// Whether the signed date cannot hold any more; a minute is for a clock that is set back.
+/// Returns whether a signed date has expired. One minute is added for a clock that is set back.
 fn is_expired(record: WriteRecord, now: Timestamp) -> bool {
     now.as_second().saturating_sub(record.date) > WINDOW_SECONDS + 60
 }
 
-/// WriteLog that are remembered at once: 145 a second for half an hour, more than the vendor's quota of all
-/// write operations together. They take at most 32 MiB, and 24 MiB in the journal.
+/// Largest number of remembered writes: 145 per second for half an hour, more than the vendor's quota of all write
+/// operations together. They take at most 32 MiB of memory, and 24 MiB in the journal.
 const MAX_WRITES: usize = 1 << 18;
-/// A signed date holds for 15 minutes before it and after it.
+/// Lifetime of a claim: a signed date is valid for 15 minutes before it and after it.
 const LIFETIME: Duration = Duration::from_secs(30 * 60);
-/// How far two clocks may be apart where no journal tells what was before.
+/// Assumed difference of two clocks where no journal covers the time before the start.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(5);
 
 #[cfg(test)]

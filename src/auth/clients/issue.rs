@@ -1,4 +1,4 @@
-//! A key for a new client: drawn, written beside the clients' file, and added to that.
+//! Issue of an access key to a new client: generated, written beside the clients' file, and added to it.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
@@ -12,63 +12,63 @@ use super::{Clients, InvalidClients, fields};
 use crate::auth::Permission;
 use crate::auth::nonces::Nonces;
 
-/// Who is to be let in, and to what.
+/// New client for the clients' file.
 #[derive(Debug, Default)]
 pub struct NewClient {
-    /// What it is called.
+    /// Name, unique in the file.
     pub name: String,
-    /// What it may do.
+    /// Permitted operations.
     pub permissions: Vec<Permission>,
-    /// Whose images it sees, or `*`.
+    /// Workspaces whose images it may view, or `*`.
     pub workspaces: Vec<String>,
-    /// Whose PRIVATE images it sees within those workspaces, or `*`.
+    /// Users whose PRIVATE images in those workspaces it may view, or `*`.
     pub users: Vec<String>,
-    /// Whether it sees PUBLIC images without a workspace.
+    /// May view PUBLIC images without a workspace.
     pub official: bool,
-    /// Its budgets; without them there is no limit.
+    /// Limit of requests; unlimited without one.
     pub requests_per_second: Option<u32>,
-    /// Of what must be fetched.
+    /// Limit of misses; the default without one.
     pub misses_per_second: Option<u32>,
 }
 
-/// A key as it was issued. Nothing but its secret's file keeps the secret.
+/// Issued access key. The secret is stored in its file alone, so the caller must show it now or never.
 pub struct IssuedKey {
-    /// What the client's SDK calls AccessKeyId.
+    /// AccessKeyId for the client's SDK.
     pub access_key_id: String,
-    /// What it calls AccessKeySecret.
+    /// AccessKeySecret for the client's SDK.
     pub secret: SecretString,
-    /// The file it is in, of mode 0600.
+    /// File with the secret, of mode 0600.
     pub secret_file: PathBuf,
 }
 
-/// Why no key was issued. Nothing has changed then.
+/// Failure to issue a key. The clients' file is unchanged and no secret's file remains.
 #[derive(Debug, thiserror::Error)]
 pub enum IssueError {
-    /// The name is no name.
+    /// The name breaks the rule for names.
     #[error("the client's name: {}", fields::NAMES)]
     Name,
-    /// The file would not be sound with the new client, or is not sound now.
+    /// The clients' file is invalid, or would be with the new client.
     #[error(transparent)]
     Clients(#[from] InvalidClients),
-    /// A file could not be written.
+    /// A file could not be read or written.
     #[error("{}: {error}", path.display())]
     File {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Cause of the failure.
         error: io::Error,
     },
-    /// The system gives no random numbers.
+    /// The operating system provides no random numbers.
     #[error("the system gives no random numbers")]
     Random,
 }
 
 impl NewClient {
-    /// Draws a key, writes its secret beside the clients' file and adds the client to it. A running
-    /// gateway finds it there by itself.
+    /// Generates a key, writes its secret beside the clients' file and adds the client to that. A running gateway
+    /// reloads the file by itself.
     ///
     /// # Errors
-    /// [`IssueError`].
+    /// [`IssueError`]; the files are then as before.
     pub fn issue(&self, clients_file: &Path) -> Result<IssuedKey, IssueError> {
         if !fields::is_name(&self.name) {
             return Err(IssueError::Name);
@@ -141,7 +141,7 @@ impl IssuedKey {
     }
 }
 
-/// At once, so that whoever reads meanwhile finds the table whole or not at all.
+/// Appends a table with one write, so that a concurrent reader finds all of it or nothing.
 fn append(clients_file: &Path, table: &str) -> io::Result<()> {
     let mut options = OpenOptions::new();
     let mut file = options
@@ -153,7 +153,7 @@ fn append(clients_file: &Path, table: &str) -> io::Result<()> {
     file.sync_all()
 }
 
-/// So many letters and digits, each as likely as any other.
+/// Generates random letters and digits, uniformly distributed.
 fn draw(length: usize) -> Result<String, IssueError> {
     const LETTERS: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
     let mut drawn = String::with_capacity(length);
@@ -162,7 +162,7 @@ fn draw(length: usize) -> Result<String, IssueError> {
         aws_lc_rs::rand::fill(&mut bytes).map_err(|_| IssueError::Random)?;
         let fair = bytes
             .into_iter()
-            // The multiples of 62 below 256 end there.
+            // Bytes from 248 (4 × 62) on are skipped, because they would favour the first letters.
             .filter(|byte| *byte < 248)
             .map(|byte| char::from(LETTERS[usize::from(byte) % LETTERS.len()]));
         drawn.extend(fair.take(length - drawn.len()));

@@ -1,13 +1,13 @@
-//! The journal of write nonces: each on disk before its write is sent, read at the next start.
+//! Journal of write nonces: each is on disk before its write is sent, and the next start reads them.
 //!
 //! ```text
 //! journal = magic[8] version:u32 0:u32 record*
 //! record  = fingerprint[16] fingerprint[16] date:i64 sum[8]      little-endian; date in seconds
 //! ```
 //!
-//! The sum is the first eight bytes of a SHA-256 over the fields before it. A record that breaks off at the
-//! end belongs to a write that was never sent, and is cut off. Once the file is twice as long as what is
-//! remembered it is written anew. The file `….lock` beside it is held by the one process that uses it.
+//! `sum` is the first eight bytes of the SHA-256 of the fields before it. An incomplete record at the end belongs to a
+//! write that was never sent, and is dropped. The file is rewritten once it has twice as many records as are
+//! remembered. The one process that uses the journal locks the file `….lock` beside it.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Seek, SeekFrom, Write};
@@ -24,26 +24,26 @@ use super::WriteProof;
 use crate::observability::metrics::{Counters, Metrics, OnFirstUse, Success};
 use crate::private_file::{AtomicFile, PrivateFileError, beside, read_private};
 
-/// A write as it is journalled.
+/// Record of one write in the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct WriteRecord {
     pub(super) fingerprints: [[u8; 16]; 2],
-    /// The signed date, in seconds since 1970.
+    /// Signed date, in seconds since 1970.
     pub(super) date: i64,
 }
 
-/// What was found in the journal.
+/// Contents of a journal at the start of a process.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum JournalContents {
-    /// There was none.
+    /// There was no journal.
     New,
-    /// Every write that was sent by who kept it.
+    /// Every write that earlier processes sent.
     Whole(Vec<WriteRecord>),
-    /// What is left; others may have been in it.
+    /// Readable records of a damaged file; others are lost.
     Damaged(Vec<WriteRecord>),
 }
 
-/// An open journal. One append at a time; a disk that hangs holds up one thread alone.
+/// Open journal. Appends are serialized, so a disk that hangs blocks one thread of the blocking pool and no more.
 #[derive(Debug)]
 pub(in crate::auth) struct WriteJournal {
     state: Arc<tokio::sync::Mutex<JournalFile>>,
@@ -53,10 +53,10 @@ pub(in crate::auth) struct WriteJournal {
 #[derive(Debug)]
 struct JournalFile {
     path: PathBuf,
-    /// Positioned behind the last whole record; nothing after a failure that left it in doubt.
+    /// File, positioned after the last complete record; `None` after a failed write, which may have left half a record.
     file: Option<File>,
     records: usize,
-    /// Nothing once it is closed.
+    /// Lock of this process; `None` once the journal is closed.
     lock: Option<File>,
 }
 
@@ -100,10 +100,10 @@ impl JournalContents {
     }
 }
 
-/// Reads what a journal holds.
+/// Decodes a journal and judges whether any record is lost.
 pub(super) fn decode(bytes: &[u8]) -> JournalContents {
     let Some(records) = bytes.strip_prefix(&header()) else {
-        // A file that was made and not filled before the process ended is a new one.
+        // A process may have ended after it created the file and before it wrote the header.
         return if bytes.len() < HEADER_LEN && header().starts_with(bytes) {
             JournalContents::New
         } else {
@@ -117,7 +117,7 @@ pub(super) fn decode(bytes: &[u8]) -> JournalContents {
         .map(WriteRecord::decode)
         .collect();
     let good = || read.iter().flatten().copied().collect::<Vec<_>>();
-    // What a crash tore is at the end, behind every record whose write was sent.
+    // A crash tears the last record alone, and its write was not sent. A bad record before a good one is damage.
     let whole = read.iter().take_while(|record| record.is_some()).count();
     if good().len() == whole {
         JournalContents::Whole(good())
@@ -127,7 +127,8 @@ pub(super) fn decode(bytes: &[u8]) -> JournalContents {
 }
 
 impl WriteJournal {
-    /// Takes the journal at `path` for this process, reads it, and makes it fit to be appended to.
+    /// Locks the journal at `path` for this process, reads it, and rewrites it without damaged records. `most` is the
+    /// largest number of writes that are remembered, which bounds the size of the file.
     pub(super) fn open(
         path: &Path,
         most: usize,
@@ -163,11 +164,11 @@ impl WriteJournal {
         Ok((journal, contents))
     }
 
-    /// WriteLog a record down to the disk. `all` are those to keep should the file be written anew, this
-    /// one among them.
+    /// Appends a record and syncs it to disk within [`DEADLINE`]. `all` returns the records to keep if the file is
+    /// rewritten, this one included.
     ///
     /// # Errors
-    /// Where it may not be there: its write must not be sent.
+    /// If the record may be missing on disk, which is logged. Its write must not be sent.
     pub(super) async fn append(
         &self,
         record: WriteRecord,
@@ -189,7 +190,7 @@ impl WriteJournal {
         })
     }
 
-    /// Lets go of the file, for the next process.
+    /// Closes file and lock for the next process.
     pub(super) async fn close(&self) {
         if let Ok(mut state) = timeout(DEADLINE, self.state.lock()).await {
             state.file = None;
@@ -207,7 +208,7 @@ impl JournalFile {
         if self.lock.is_none() {
             return Err(io::Error::other("it is closed"));
         }
-        // Taken, so that a failure leaves nothing to append to.
+        // Taken out of the state: on a failure it is not put back, and the next append rewrites the file.
         if let Some(mut file) = self.file.take() {
             let mut bytes = Vec::with_capacity(RECORD_LEN);
             record.encode(&mut bytes);
@@ -241,7 +242,7 @@ impl JournalFile {
     }
 }
 
-/// Takes the journal for this process. One that is being replaced lets go within a moment.
+/// Locks the journal for this process; an error if another process has it.
 fn lock(path: &Path) -> io::Result<File> {
     let file = File::options()
         .create(true)
@@ -273,10 +274,10 @@ const VERSION: u32 = 1;
 const HEADER_LEN: usize = 16;
 const CHECKSUM_LEN: usize = 8;
 const RECORD_LEN: usize = 16 + 16 + 8 + CHECKSUM_LEN;
-/// The file is written anew when it holds so many times what is remembered, and so many records more.
+/// Factor between the records in the file and those remembered at which the file is rewritten.
 const COMPACTION_FACTOR: usize = 2;
 const SLACK: usize = 1024;
-/// Time for one record to reach the disk. Clients give up after three seconds.
+/// Time for one record to reach the disk. Clients of the SDKs give up after three seconds.
 const DEADLINE: Duration = Duration::from_secs(2);
 
 #[cfg(test)]

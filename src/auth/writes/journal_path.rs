@@ -1,9 +1,9 @@
-//! Where the journal of write nonces is kept when the settings do not say.
+//! Default path of the journal of write nonces.
 
 use std::path::{Path, PathBuf};
 
-/// The journal's file: the one that is set; else beside the snapshot; else in systemd's state folder,
-/// `$STATE_DIRECTORY`; else beside the clients' file, which is writable where `client add` is used.
+/// Returns the path of the journal: the configured one; else beside the snapshot; else in systemd's state folder,
+/// `$STATE_DIRECTORY`; else beside the clients' file, whose folder is writable where `client add` is used.
 #[must_use]
 pub fn journal_path(
     set: Option<&str>,
