@@ -16,7 +16,6 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod credentials;
-pub mod emulator;
 pub mod gateway;
 pub mod observability;
 pub mod peer;
@@ -38,3 +37,5 @@ pub use observability::{
 
 pub use aliyun_auth as signing;
 pub use pai_api as api;
+#[cfg(feature = "emulator")]
+pub use pai_emulator as emulator;

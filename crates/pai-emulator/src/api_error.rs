@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use crate::api::Malformed;
+use pai_api::Malformed;
 
 /// A refusal.
 #[derive(Debug, Clone, PartialEq, Eq)]

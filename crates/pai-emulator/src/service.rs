@@ -24,7 +24,7 @@ use super::quota::Quota;
 use super::response::{Body, OriginResponse, ResponseMeta};
 use super::script::Script;
 use super::store::Store;
-use crate::api::{Call, Operation};
+use pai_api::{Call, Operation};
 
 /// All that a connection shares with the others.
 pub(super) struct ApiService {

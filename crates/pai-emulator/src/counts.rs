@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use serde::Serialize;
 
-use crate::api::Action;
+use pai_api::Action;
 
 /// A snapshot of the counts since the start. Requests to `/emulator/…` are in none of them.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]

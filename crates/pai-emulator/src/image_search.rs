@@ -1,7 +1,7 @@
 //! ListImages: which images, in which order, which page.
 
 use super::image::{Accessibility, Image, Label};
-use crate::api::Query;
+use pai_api::Query;
 
 /// A search as it was asked for.
 #[derive(Debug)]

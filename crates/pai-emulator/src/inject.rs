@@ -288,7 +288,7 @@ mod tests {
             http::Method::DELETE,
             &path,
             "",
-            crate::api::Action::RemoveImage,
+            pai_api::Action::RemoveImage,
         );
         assert_eq!(harness.send_raw(harness.signed(&draft)).await, b"");
         assert!(harness.emulator.store().get(&image).is_none());

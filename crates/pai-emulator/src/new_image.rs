@@ -6,7 +6,7 @@ use super::api_error::ApiError;
 use super::generated;
 use super::image::{Accessibility, Image, Label};
 use super::store::Store;
-use crate::api::ImageId;
+use pai_api::ImageId;
 
 /// The body of AddImage.
 #[derive(Deserialize)]

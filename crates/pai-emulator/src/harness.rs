@@ -10,8 +10,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::{Emulator, Settings};
-use crate::api::Action;
-use crate::signing::{self, Credentials, UnsignedRequest};
+use aliyun_auth::{self as signing, Credentials, UnsignedRequest};
+use pai_api::Action;
 
 pub(super) struct Harness {
     pub(super) emulator: Emulator,

@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 
 use super::api_error::ApiError;
 use super::inject::ConnectionClosed;
-use crate::api::{Call, RouteError};
+use pai_api::{Call, RouteError};
 
 /// Reads a body; `None` for one that is too large, and [`ConnectionClosed`] for one that broke off or took too
 /// long, as nobody is there to be answered.
@@ -57,7 +57,7 @@ mod tests {
     use super::super::Settings;
     use super::super::harness::Harness;
     use super::*;
-    use crate::api::Action;
+    use pai_api::Action;
 
     #[tokio::test]
     async fn what_is_no_operation_is_refused_after_the_signature() {

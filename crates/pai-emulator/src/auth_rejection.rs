@@ -6,8 +6,8 @@ use http::{StatusCode, request::Parts};
 
 use super::api_error::{ApiError, message_for};
 use super::authenticator::{authorization, sha256};
-use crate::api::Query;
-use crate::signing::{canonical_request, string_to_sign};
+use aliyun_auth::{canonical_request, string_to_sign};
+use pai_api::Query;
 
 /// What was wrong with a request before anybody looked at what it asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use super::fault::{Fault, FaultKind};
-use crate::api::Action;
+use pai_api::Action;
 
 /// The fields of one rule.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

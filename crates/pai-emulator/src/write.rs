@@ -108,7 +108,7 @@ mod tests {
     use super::super::Settings;
     use super::super::harness::{Harness, HarnessReply};
     use super::*;
-    use crate::api::Action;
+    use pai_api::Action;
 
     async fn harness() -> Harness {
         Harness::start(Settings::default()).await

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::api_error::{ApiError, message_for};
 use super::fault_spec::FaultSpec;
-use crate::api::Action;
+use pai_api::Action;
 
 /// One rule: which requests something goes wrong with, how often, and what.
 ///

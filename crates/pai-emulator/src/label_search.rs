@@ -2,7 +2,7 @@
 
 use super::image::{Image, Label};
 use super::image_search::{has_labels, parse_labels};
-use crate::api::Query;
+use pai_api::Query;
 
 /// ListImageLabels as it was asked for.
 #[derive(Default)]

@@ -11,7 +11,7 @@ use super::image_search::ImageSearch;
 use super::label_search::LabelSearch;
 use super::store::Store;
 use super::write;
-use crate::api::{Call, Operation, Query};
+use pai_api::{Call, Operation, Query};
 
 /// Does what a call asks for and returns the answer's body.
 pub(super) fn perform(
@@ -109,7 +109,7 @@ mod tests {
     use super::super::harness::Harness;
     use super::super::{Image, Settings};
     use super::*;
-    use crate::api::Action;
+    use pai_api::Action;
 
     #[tokio::test]
     async fn labels_are_answered_to_the_verbose_only() {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use aws_lc_rs::digest;
 use parking_lot::Mutex;
 
-use crate::signing::WINDOW_SECONDS;
+use aliyun_auth::WINDOW_SECONDS;
 
 /// What has been seen. It holds fingerprints of 16 bytes, so a long nonce costs what a short one does,
 /// and at most [`Nonces::CAPACITY`] of them: beyond that the oldest is forgotten.

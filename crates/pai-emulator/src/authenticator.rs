@@ -13,8 +13,8 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::auth_rejection::AuthRejection;
 use super::nonces::Nonces;
-use crate::api;
-use crate::signing::{self, Authorization, WINDOW_SECONDS};
+use aliyun_auth::{self as signing, Authorization, WINDOW_SECONDS};
+use pai_api as api;
 
 /// The one key that is known, and what it has signed of late.
 pub(super) struct Authenticator {
@@ -176,7 +176,7 @@ mod tests {
     use super::super::harness::{Harness, get_image};
     use super::super::{Settings, Store};
     use super::*;
-    use crate::signing::UnsignedRequest;
+    use aliyun_auth::UnsignedRequest;
 
     #[tokio::test]
     async fn a_signed_request_is_let_in() {

@@ -4,7 +4,7 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 
 use super::fault::{Fault, FaultKind};
-use crate::api::Action;
+use pai_api::Action;
 
 /// A list of faults, first match first. A rule that has applied as often as it may is passed over.
 #[derive(Debug)]

@@ -18,7 +18,7 @@ use super::response::Body;
 use super::script::Script;
 use super::service::ApiService;
 use super::store::{ModifyError, Store};
-use crate::api::{ImageId, Query};
+use pai_api::{ImageId, Query};
 
 /// What the paths of these routes begin with.
 pub(super) const PREFIX: &str = "/emulator/";
@@ -200,7 +200,7 @@ mod tests {
     #[tokio::test]
     async fn an_image_put_is_answered_byte_for_byte() {
         let harness = harness().await;
-        let example = include_str!("../../tests/vectors/getimage_example.json");
+        let example = include_str!("../../../tests/vectors/getimage_example.json");
         assert_eq!(
             harness
                 .control(Method::PUT, "images/image-x", example)

@@ -8,13 +8,12 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::service::ApiService;
-use crate::server::bind_tcp;
 
 /// A port that is listened on.
 pub(super) struct Listener {
@@ -30,7 +29,14 @@ impl Listener {
     const IDLE: Duration = Duration::from_secs(25);
 
     pub(super) fn bind(address: SocketAddr) -> io::Result<Self> {
-        let tcp = bind_tcp(address, Self::BACKLOG)?;
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4(),
+            SocketAddr::V6(_) => TcpSocket::new_v6(),
+        }?;
+        // A restart on the same port must not wait for the kernel to forget the old connections.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        let tcp = socket.listen(Self::BACKLOG)?;
         Ok(Self { tcp })
     }
 
