@@ -141,6 +141,7 @@ impl App {
     /// spans; the last snapshot, when nothing can change the cache any more; the audit; the write journal.
     pub async fn stop(self) {
         let (parts, shutdown) = (&self.parts, &self.shutdown);
+        // Kubernetes takes seconds to route nobody here any more; until then new connections are still served.
         parts.health.stop();
         tracing::info!(lame_duck = %shutdown.lame_duck, "stopping: not ready, still accepting");
         tokio::time::sleep(shutdown.lame_duck.0).await;
@@ -150,6 +151,7 @@ impl App {
         if timeout(LAST_CALLS, parts.calls.wait()).await.is_err() {
             tracing::warn!("calls to the origin were still under way");
         }
+        // Probes and metrics were answered up to here; purges and invalidations were applied.
         self.background.stop.cancel();
         self.background.tasks.close();
         let tasks = async {
@@ -166,6 +168,7 @@ impl App {
             }
         };
         tokio::join!(tasks, traces);
+        // After the calls and the invalidation log: a purge that came later would be missing in it.
         if let Some(snapshot) = parts.snapshot.clone() {
             snapshot.close().await;
         }

@@ -278,16 +278,16 @@ impl Purge {
             workspace,
             all,
         } = self.scope;
-        let mut order = match (image, workspace, all) {
+        let mut body = match (image, workspace, all) {
             (Some(image), ..) => json!({ "image": image }),
             (_, Some(workspace), _) => json!({ "workspace": workspace }),
             _ => json!({ "all": true }),
         };
-        order["soft"] = self.soft.into();
+        body["soft"] = self.soft.into();
         let ask = AdminRequest {
             method: Method::POST,
             path: "/purge",
-            body: Some(order.to_string()),
+            body: Some(body.to_string()),
             token: None,
         };
         let (status, text) = self.running.ask(ask, environment)?;
@@ -298,7 +298,7 @@ impl Purge {
             answer["error"].as_str().unwrap_or(text.trim())
         );
         Ok(print_out(&format!(
-            "purged {} cached answers\n",
+            "purged {} cached responses\n",
             answer["purged"]
         )))
     }

@@ -29,45 +29,45 @@ use crate::observability::{audit, logging, traces};
 use crate::units::HumanDuration;
 use crate::{admin, auth, cache, credentials, gateway, reload, server, shared_cache, upstream};
 
-/// Every setting.
+/// Every setting, one field for each section; the example file config/gateway.toml explains them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// The data port.
+    /// Data port, where clients connect: its address, TLS, and bounds on connections and memory.
     pub listen: server::Config,
-    /// The admin listener.
+    /// Admin listener: probes, metrics, status, purge and the status page.
     pub admin: admin::Config,
-    /// A listener with probes and metrics alone.
+    /// Listener with probes and metrics only, for a kubelet and Prometheus, which reach the pod's address.
     pub observe: admin::ObserveConfig,
-    /// The origin.
+    /// Origin: its address, deadlines, retries, breaker and quota.
     pub upstream: upstream::Config,
-    /// The central credential.
+    /// Central credential, which signs every request to the origin: its source and its renewal.
     pub credentials: credentials::Config,
-    /// Lifetime of cached answers.
+    /// Time for which a cached response is fresh, and may be served stale.
     pub freshness: cache::Policy,
-    /// Size of the cache.
+    /// Memory of the cache, and its snapshot for the next start.
     pub cache: cache::Config,
-    /// Cache that a fleet shares.
+    /// Cache in Redis or Valkey that the replicas of a fleet share.
     pub shared_cache: shared_cache::Config,
-    /// Operations on the data port.
+    /// Operations that the data port offers, and the time that their requests wait.
     pub api: gateway::Config,
-    /// Requests for many images.
+    /// Resolve: requests for many images at once.
     pub resolve: gateway::ResolveConfig,
-    /// Authentication of clients.
+    /// Authentication of clients, and the nonces that protect their requests from being replayed.
     pub auth: auth::Config,
-    /// Audit of requests.
+    /// Audit records of requests, denials and purges.
     pub audit: audit::Config,
-    /// Files that are read again.
+    /// Reload of files that change while the gateway runs.
     pub reload: reload::Config,
-    /// Logs.
+    /// Log: its level, format and the access log.
     pub log: logging::Config,
-    /// Traces.
+    /// Traces, exported by OTLP over HTTP.
     pub traces: traces::Config,
-    /// Stopping.
+    /// Times of a stop: still accepting, then draining.
     pub shutdown: Shutdown,
 }
 
-/// The `[shutdown]` settings.
+/// The `[shutdown]` settings: the two periods of a stop, which follow each other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Shutdown {
@@ -97,7 +97,7 @@ impl Shutdown {
 /// Valid settings, with the origin of each value, for `config` and for reloads.
 #[derive(Debug, Clone)]
 pub struct Loaded {
-    /// Effective settings.
+    /// Effective settings: the defaults with every layer applied.
     pub settings: Settings,
     figment: Figment,
     sources: SettingsSources,

@@ -61,7 +61,7 @@ use crate::observability::metrics::Metrics;
 use crate::signing::Credentials;
 use schedule::RefreshSchedule;
 
-/// Credential in use, with the source that is asked to renew it and its expiration.
+/// Credential in use, with the source that renews it and its expiration.
 #[derive(Clone)]
 pub struct LoadedCredentials {
     /// Id, secret and token that sign requests.
@@ -148,6 +148,7 @@ impl CredentialProvider {
     /// Returns the credential in use; `None` before the first, and after the last has expired.
     #[must_use]
     pub fn current(&self) -> Option<Arc<Credentials>> {
+        // One pointer load: id, secret and token of one value, and no lock on the path of a request.
         let current = self.current.load();
         let loaded = current
             .as_ref()
@@ -232,6 +233,8 @@ impl CredentialProvider {
                 "signing with this credential"
             );
         }
+        // The credential is in place before the schedule moves on, so that whoever sees the renewal as done also
+        // finds its result.
         *self.last_error.lock() = None;
         let conditions = &self.metrics.conditions;
         conditions.recovered(Condition::CredentialMissing, "");
@@ -270,6 +273,7 @@ impl CredentialProvider {
                 .lock()
                 .pause((Instant::now(), self.clock.now()));
             let Some(pause) = pause else { return };
+            // Notify keeps one permit, so a rejection that comes during a load is not lost.
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.rejection.notified() => self.schedule.lock().request_refresh(Instant::now()),

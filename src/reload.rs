@@ -45,7 +45,7 @@ impl Default for Config {
 /// Collects the parts whose files are watched, and then runs a task for each.
 pub struct ReloadScheduler {
     interval: Duration,
-    asked: watch::Sender<()>,
+    requests: watch::Sender<()>,
     stop: CancellationToken,
     watches: Vec<BoxFuture<'static, ()>>,
 }
@@ -60,7 +60,7 @@ impl ReloadScheduler {
     pub fn new(interval: Duration, stop: CancellationToken) -> Self {
         Self {
             interval,
-            asked: watch::Sender::new(()),
+            requests: watch::Sender::new(()),
             stop,
             watches: Vec::new(),
         }
@@ -76,8 +76,8 @@ impl ReloadScheduler {
         F: Fn() -> Vec<PathBuf> + Send + Sync + 'static,
         E: fmt::Display + Send + 'static,
     {
-        let asked = self.asked.subscribe();
-        let watching = watcher.run(load, self.interval, asked, metrics, self.stop.clone());
+        let requests = self.requests.subscribe();
+        let watching = watcher.run(load, self.interval, requests, metrics, self.stop.clone());
         self.watches.push(Box::pin(watching));
     }
 
@@ -86,7 +86,7 @@ impl ReloadScheduler {
         for watching in self.watches {
             tasks.spawn(watching);
         }
-        ReloadHandle(self.asked)
+        ReloadHandle(self.requests)
     }
 }
 
@@ -116,22 +116,22 @@ impl<F: Fn() -> Vec<PathBuf>> FileWatcher<F> {
         Self { part, files, seen }
     }
 
-    /// Looks at the files every `interval`, and calls `load` once for each change and each request (`asked`), until
+    /// Looks at the files every `interval`, and calls `load` once for each change and each request (`requests`), until
     /// `stop` or until the handle is dropped. A failed load is repeated at each look, but logged and counted again
     /// only when its error differs.
     async fn run<E: fmt::Display + 'static>(
         mut self,
         load: impl Fn() -> Result<(), E> + Send + Sync + 'static,
         interval: Duration,
-        mut asked: watch::Receiver<()>,
+        mut requests: watch::Receiver<()>,
         metrics: ReloadMetrics,
         stop: CancellationToken,
     ) {
         let (load, mut failed) = (Arc::new(load), None);
         loop {
-            let asked = tokio::select! {
+            let requested = tokio::select! {
                 () = stop.cancelled() => return,
-                asked = asked.changed() => match asked {
+                received = requests.changed() => match received {
                     Ok(()) => true,
                     Err(_) => return,
                 },
@@ -143,16 +143,16 @@ impl<F: Fn() -> Vec<PathBuf>> FileWatcher<F> {
             }
             // The failure may be about a file that one of the watched files names and that is not watched yet, so a
             // failed load is tried again though nothing changed.
-            if !changed && !asked && failed.is_none() {
+            if !changed && !requested && failed.is_none() {
                 continue;
             }
             let loading = Arc::clone(&load);
             let loaded = spawn_blocking(move || loading().map_err(|error| error.to_string())).await;
             let loaded = loaded.unwrap_or_else(|error| Err(error.to_string()));
             let error = loaded.as_ref().err().cloned();
-            if changed || asked || error != failed {
+            if changed || requested || error != failed {
                 metrics.reloaded(&loaded);
-                self.tell(&loaded, &metrics.conditions);
+                self.report(&loaded, &metrics.conditions);
             }
             failed = error;
         }
@@ -178,7 +178,7 @@ impl<F: Fn() -> Vec<PathBuf>> FileWatcher<F> {
         changed
     }
 
-    fn tell<E: fmt::Display>(&self, loaded: &Result<(), E>, conditions: &Conditions) {
+    fn report<E: fmt::Display>(&self, loaded: &Result<(), E>, conditions: &Conditions) {
         match loaded {
             Ok(()) => {
                 tracing::info!(part = self.part, "reloaded");

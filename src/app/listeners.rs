@@ -17,9 +17,9 @@ use crate::observability::metrics::ListenerMetrics;
 use crate::server::{self, BoundSocket, EvictionPolicy, Server, ServerBounds, Service};
 use crate::units::HumanDuration;
 
-/// Listeners that accept connections.
+/// Listeners of a running gateway, all of which accept connections.
 pub(super) struct Listeners {
-    /// Serves the data port.
+    /// Server of the data port, which is drained at a stop.
     pub(super) data: Arc<Server<Gateway>>,
     /// Ends the accepting of the data port; admin and observe end with the background tasks, so that probes
     /// are answered while the data port drains.

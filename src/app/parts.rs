@@ -163,7 +163,7 @@ impl Parts {
         }
     }
 
-    /// The service of the data port.
+    /// Builds the service of the data port from the parts.
     pub(super) fn gateway(&self, settings: &Settings) -> Arc<Gateway> {
         Gateway::new(
             settings.api.clone(),
@@ -186,7 +186,7 @@ impl Parts {
         )
     }
 
-    /// The service of the admin listener; `listening` holds the bound addresses, for `/status`.
+    /// Builds the service of the admin listener; `listening` holds the bound addresses, for `/status`.
     pub(super) fn admin(&self, listening: Value) -> Arc<Admin> {
         Arc::new(Admin {
             started: self.started,

@@ -101,7 +101,7 @@ async fn probe(
     if let Some(shared) = SharedCache::from_config(shared, origin, &metrics) {
         match shared.check().await {
             Ok(took) => report.good(&format!(
-                "the shared tier allows every command, in {took:.0?}"
+                "the shared cache allows every command, in {took:.0?}"
             )),
             Err(error) => report.bad(&format!("shared_cache: the server {error}")),
         }
@@ -153,7 +153,7 @@ async fn call(upstream: &Upstream, image: &str, report: &mut CheckReport) -> any
                 answer.took
             )),
             Said::NotFound(_) => report.good(&format!(
-                "{asked} took the signature; it has no image {image}"
+                "{asked} accepted the signature; it has no image {image}"
             )),
             Said::Forbidden(error) => report.bad(&format!(
                 "the credential may not read {image}: {}",

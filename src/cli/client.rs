@@ -90,7 +90,7 @@ fn summary(name: &str, file: &Path, issued: &crate::auth::IssuedKey) -> String {
     format!(
         "AccessKeyId      {}\nAccessKeySecret  {}\n\n\
          {name} is in {}, its secret in {}; it is not shown again.\n\
-         A running gateway lets it in within reload.interval.\n",
+         A running gateway accepts it within reload.interval.\n",
         issued.access_key_id,
         issued.secret.expose_secret(),
         file.display(),

@@ -72,30 +72,25 @@ impl Resolve {
         let text = content(&self.file)?;
         let ids = read_ids(&text).with_context(|| format!("{}:", self.file))?;
         let (bar, mut report) = (bar(ids.len()), ResolveReport::default());
-        let asking = async {
+        let requests = async {
             for ids in ids.chunks(max_ids as usize) {
-                let order = json!({ "ImageIds": ids, "Verbose": self.verbose });
-                resolve_images(
-                    &server,
-                    sign_in.as_ref(),
-                    order.to_string(),
-                    |line, text| {
-                        report.count(&line);
-                        bar.inc(1);
-                        match self.json {
-                            true => bar.suspend(|| print(text)),
-                            false => Ok(()),
-                        }
-                    },
-                )
+                let body = json!({ "ImageIds": ids, "Verbose": self.verbose });
+                resolve_images(&server, sign_in.as_ref(), body.to_string(), |line, text| {
+                    report.count(&line);
+                    bar.inc(1);
+                    match self.json {
+                        true => bar.suspend(|| print(text)),
+                        false => Ok(()),
+                    }
+                })
                 .await
                 .with_context(|| format!("cannot resolve by the gateway at {server}"))?;
             }
             anyhow::Ok(())
         };
-        let asked = block_on(asking)?;
+        let resolved = block_on(requests)?;
         bar.finish_and_clear();
-        asked?;
+        resolved?;
         if !self.json {
             print(report.text().as_bytes())?;
         }
@@ -111,7 +106,7 @@ impl ResolveReport {
             _ => self.failed += 1,
         }
         let (code, message) = (line.code.as_deref(), line.message.as_deref());
-        let told = format!(
+        let text = format!(
             "{:8}{}  {}: {}",
             line.status,
             line.image_id,
@@ -120,7 +115,7 @@ impl ResolveReport {
         );
         // Texts of the response must not move the terminal's cursor or change its colours.
         self.text
-            .extend(told.chars().map(|c| if c.is_control() { ' ' } else { c }));
+            .extend(text.chars().map(|c| if c.is_control() { ' ' } else { c }));
         self.text.push('\n');
     }
 

@@ -48,7 +48,7 @@ pub(super) async fn load(context: &Context) -> Result<FetchedCredentials, Source
     spec.resolve(&context.client).await
 }
 
-/// Parsed file, with what its errors name.
+/// Parsed configuration file, with its path for errors.
 struct CliProfiles<'a> {
     context: &'a Context,
     path: &'a str,
@@ -142,7 +142,7 @@ impl<'a> CliProfiles<'a> {
     }
 }
 
-/// One profile of the file.
+/// One profile of the file, with its name for errors.
 struct CliProfile<'a> {
     profiles: &'a CliProfiles<'a>,
     profile: &'a Value,

@@ -31,10 +31,10 @@ impl CloudSso {
         &self,
         client: &HttpClient,
     ) -> Result<FetchedCredentials, SourceError> {
-        let lapsed = self
+        let is_expired = self
             .expires
             .is_some_and(|at| at <= client.clock().now().as_second());
-        if lapsed {
+        if is_expired {
             return Err(SourceError::Missing {
                 missing: "the profile's CloudSSO sign-in has expired",
                 remedy: "sign in again with the vendor's command line",
@@ -54,7 +54,7 @@ impl CloudSso {
         let base = parsed
             .and_then(|uri| Some(format!("{}://{}", uri.scheme()?, uri.authority()?)))
             .ok_or(bad)?;
-        let order = json!({
+        let body = json!({
             "AccountId": self.account_id,
             "AccessConfigurationId": self.access_config,
         });
@@ -68,7 +68,7 @@ impl CloudSso {
                     format!("Bearer {}", self.access_token.expose_secret()),
                 ),
             ],
-            body: order.to_string(),
+            body: body.to_string(),
             ..HttpCall::get(
                 WHO,
                 AddressScope::Network,

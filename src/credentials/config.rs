@@ -1,4 +1,4 @@
-//! The `[credentials]` settings.
+//! The `[credentials]` settings: where each source finds a credential, and how roles are assumed.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,13 +11,13 @@ use crate::units::HumanDuration;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Sources that are asked for the credential.
+    /// Source of the credential; `chain` tries each in the order of the vendor's SDKs.
     pub source: SourceName,
-    /// The key's id, for `static`; else it is looked for in `access_key_id_file`.
+    /// Access key id, for `static`; otherwise read from `access_key_id_file`.
     pub access_key_id: Option<String>,
-    /// File with the key's id.
+    /// File with the access key id.
     pub access_key_id_file: Option<String>,
-    /// File with the key's secret.
+    /// File with the access key secret.
     pub access_key_secret_file: Option<String>,
     /// File with the token of a temporary key.
     pub security_token_file: Option<String>,
@@ -39,15 +39,15 @@ pub struct Config {
     pub role_duration: HumanDuration,
     /// Policy, in JSON, that narrows the last assumed role.
     pub policy: Option<String>,
-    /// Region whose STS is asked.
+    /// Region whose STS endpoint is used.
     pub sts_region: Option<String>,
-    /// Asks the region's STS by its VPC address.
+    /// Uses the VPC address of the region's STS.
     pub sts_vpc: bool,
-    /// URL that is asked instead of the region's STS.
+    /// URL of an STS endpoint to use instead of the region's.
     pub sts_endpoint: Option<String>,
     /// PEM file of roots to trust instead of the system's when a credential is fetched.
     pub ca_file: Option<String>,
-    /// Proxy to STS and the like: `http://` or `https://` and a host, or `env` for the usual variables.
+    /// Proxy to STS and other servers: `http://` or `https://` and a host, or `env` for the usual variables.
     pub proxy: Option<String>,
     /// File that holds `user:password` for the proxy.
     pub proxy_credentials_file: Option<String>,
@@ -59,13 +59,13 @@ pub struct Config {
     pub cli_config_file: Option<String>,
     /// The SDKs' credentials file.
     pub credentials_file: Option<String>,
-    /// Role of the ECS instance; the instance is asked for it where this is not set.
+    /// Role of the ECS instance; where it is not set, the metadata service names it.
     pub ecs_role_name: Option<String>,
     /// URL of the ECS metadata service.
     pub ecs_endpoint: String,
     /// Falls back to the metadata service's first version, which needs no token.
     pub ecs_imdsv1: bool,
-    /// URL that answers with a credential.
+    /// URL that returns a credential.
     pub uri: Option<String>,
 }
 
@@ -75,19 +75,19 @@ pub struct Config {
 pub enum SourceName {
     /// All that are set up, in the order below; the first that has a credential is kept to.
     Chain,
-    /// The files.
+    /// Files with id, secret and token.
     Static,
     /// `ALIBABA_CLOUD_ACCESS_KEY_ID`, `_SECRET` and `ALIBABA_CLOUD_SECURITY_TOKEN`.
     Env,
-    /// A role, taken on with an OIDC token (RRSA).
+    /// Role assumed with an OIDC token (RRSA).
     Oidc,
-    /// A profile of the vendor's command line.
+    /// Profile of the vendor's command line.
     CliProfile,
-    /// A profile of the SDKs' credentials file.
+    /// Profile of the SDKs' credentials file.
     Profile,
-    /// The RAM role of the ECS instance.
+    /// RAM role of the ECS instance.
     Ecs,
-    /// The address in `credentials.uri`.
+    /// Address in `credentials.uri`.
     Uri,
 }
 

@@ -13,7 +13,7 @@ use super::response::{self, FetchedCredentials};
 use crate::api::encode;
 use crate::transport::Reply;
 
-/// Metadata service, and the role whose credential it is asked for.
+/// Metadata service, and the role whose credential is fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Ecs {
     endpoint: String,

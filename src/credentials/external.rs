@@ -37,11 +37,13 @@ impl External {
         let (program, arguments) = words.split_first().ok_or_else(|| bad("is empty"))?;
         let child = Command::new(program)
             .args(arguments)
+            // The environment of the start, as every other source sees it.
             .env_clear()
             .envs(&self.environment)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
+            // The timeout, and the end of the gateway, drop the child.
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| bad(&format!("cannot be run: {}", error.kind())))?;

@@ -109,7 +109,7 @@ fn ambiguity(text: &str) -> Option<(usize, &'static str)> {
         .find_map(|(at, problem)| Some((at + 1, problem?)))
 }
 
-/// One section of the file, with what its errors name.
+/// One section of the file, with its path and name for errors.
 struct Profile<'a> {
     context: &'a Context,
     path: &'a str,

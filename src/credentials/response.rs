@@ -125,10 +125,10 @@ pub(super) fn successful(who: &'static str, reply: &Reply) -> Result<Value, Sour
     let object = object(who, reply)?;
     match code(&object).as_deref() {
         Some("Success") => Ok(object),
-        told => Err(SourceError::Refused {
+        other => Err(SourceError::Refused {
             who,
             status: reply.status,
-            code: told.map(str::to_owned),
+            code: other.map(str::to_owned),
         }),
     }
 }

@@ -57,8 +57,8 @@ impl Source {
             (Self::Ecs, !ecs::is_disabled(context)),
             (Self::Uri, uri::address(context).is_some()),
         ];
-        let asked = links.into_iter().filter(|(_, asked)| *asked);
-        asked.map(|(source, _)| source).collect()
+        let usable = links.into_iter().filter(|(_, is_usable)| *is_usable);
+        usable.map(|(source, _)| source).collect()
     }
 
     /// Returns the name in metrics, logs and `/status`.

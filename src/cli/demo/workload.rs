@@ -67,7 +67,7 @@ impl<'a> Workload<'a> {
             .await?;
         let change = self
             .phase(
-                "a changed image, asked for with no-cache",
+                "a changed image, requested with no-cache",
                 2,
                 self.changed_image(),
             )
@@ -160,9 +160,9 @@ impl<'a> Workload<'a> {
         let target = self.target(0);
         let before = client.get(&target, "").await?;
         let after = client.get(&target, "no-cache").await?;
-        let told = changed.strftime("%Y-%m-%dT%H:%M:%S").to_string();
+        let modified = changed.strftime("%Y-%m-%dT%H:%M:%S").to_string();
         ensure!(
-            !before.1.contains(&told) && after.1.contains(&told),
+            !before.1.contains(&modified) && after.1.contains(&modified),
             "the change did not show when it should"
         );
         Ok(())

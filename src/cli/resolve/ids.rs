@@ -16,7 +16,7 @@ const MAX_REPORTED: usize = 20;
 /// When lines are malformed, each with its number, or when there is no id at all.
 pub(super) fn read_ids(text: &str) -> anyhow::Result<Vec<&str>> {
     let (mut ids, mut known) = (Vec::new(), HashSet::new());
-    let (mut bad, mut told) = (0, String::new());
+    let (mut bad, mut report) = (0, String::new());
     for (number, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
         let id = line.split('#').next().unwrap_or("").trim();
         if id.is_empty() {
@@ -26,7 +26,7 @@ pub(super) fn read_ids(text: &str) -> anyhow::Result<Vec<&str>> {
             bad += 1;
             if bad <= MAX_REPORTED {
                 // Writing to a String cannot fail.
-                let _ = write!(told, "\n  line {}: {malformed}", number + 1);
+                let _ = write!(report, "\n  line {}: {malformed}", number + 1);
             }
         } else if known.insert(id) {
             ids.push(id);
@@ -34,9 +34,9 @@ pub(super) fn read_ids(text: &str) -> anyhow::Result<Vec<&str>> {
     }
     ensure!(
         bad == 0,
-        "{bad} of the lines are no ids; nothing was asked{told}"
+        "{bad} of the lines are no image ids; nothing was sent{report}"
     );
-    ensure!(!ids.is_empty(), "there is no id in it");
+    ensure!(!ids.is_empty(), "it holds no image id");
     Ok(ids)
 }
 

@@ -80,14 +80,14 @@ const MAX_REFUSAL: usize = 64 << 10;
 pub(super) async fn resolve_images(
     server: &DataEndpoint,
     pass: Option<&ClientCredential>,
-    order: String,
+    body: String,
     each: impl FnMut(ImageResult<'_>, &[u8]) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let stream = timeout(CONNECT, connect(server))
         .await
         .map_err(|_| anyhow!("no connection within {CONNECT:?}"))??;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let request = request(server, pass, order.into())?;
+    let request = request(server, pass, body.into())?;
     let exchange = async {
         let response = timeout(HEAD, sender.send_request(request))
             .await
@@ -190,9 +190,9 @@ async fn read(
         let mut begin = 0;
         while let Some(end) = memchr::memchr(b'\n', &read[from..]).map(|at| from + at + 1) {
             let line = &read[begin..end];
-            if let Ok(told) = serde_json::from_slice::<ImageResult<'_>>(line) {
+            if let Ok(result) = serde_json::from_slice::<ImageResult<'_>>(line) {
                 count += 1;
-                each(told, line)?;
+                each(result, line)?;
             } else {
                 let Totals {
                     found,

@@ -19,7 +19,7 @@ pub(super) fn check(settings: &Settings, rule: &mut impl FnMut(&str, bool, &str)
         "traces.endpoint",
         traces.is_endpoint_sound(),
         "write the collector's http:// or https:// URL, such as \"http://127.0.0.1:4318\", without user or query: \
-         what it asks of clients belongs into OTEL_EXPORTER_OTLP_HEADERS",
+         headers that it requires belong into OTEL_EXPORTER_OTLP_HEADERS",
     );
     readable("traces.ca_file", traces.ca_file.as_deref(), rule);
     for (key, span) in [

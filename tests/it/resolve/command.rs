@@ -90,7 +90,7 @@ async fn what_is_no_good_is_told_before_anything_is_asked() {
     assert_eq!((code, stdout.as_str()), (2, ""));
     assert!(stderr.contains("line 3: ImageId must"), "{stderr}");
     let (code, _, stderr) = resolve(data, "# nothing\n", &[]).await;
-    assert!(code == 2 && stderr.contains("there is no id"), "{stderr}");
+    assert!(code == 2 && stderr.contains("no image id"), "{stderr}");
     let done = run(&[].into(), &["resolve", "/nowhere/ids.txt"]).await;
     assert!(done.code == 2 && done.stderr.contains("cannot read /nowhere/ids.txt"));
     let (code, _, stderr) = resolve(data, "image-1", &["--access-key-id", "ID"]).await;

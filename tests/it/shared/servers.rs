@@ -172,7 +172,7 @@ async fn check_tells_whether_the_server_would_do() {
     let (code, told) = check(&open.url()).await;
     assert_eq!(code, 0, "{told}");
     assert!(
-        told.contains("ok   the shared tier allows every command"),
+        told.contains("ok   the shared cache allows every command"),
         "{told}"
     );
     let (code, told) = check(&strict.url()).await;
