@@ -76,7 +76,7 @@ pub enum CallOutcome {
     Abandoned,
 }
 
-/// Reason for which a call is rejected.
+/// Reason why a call is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rejected {
     /// The origin asked for a pause of which this much is left.
@@ -110,7 +110,7 @@ impl Breaker {
         }
     }
 
-    /// Returns the reason for which a call would be rejected now, without admitting one.
+    /// Returns the reason why a call would be rejected now, without admitting one.
     #[must_use]
     pub fn rejection(&self, now: Instant) -> Option<Rejected> {
         let throttled = self
@@ -141,6 +141,7 @@ impl Breaker {
 
     /// Records the outcome of an admitted call.
     pub fn record(&mut self, permit: BreakerPermit, outcome: CallOutcome, now: Instant) {
+        // Only the probe's own outcome ends probing; calls from before the opening may still come back.
         self.probing &= permit != BreakerPermit::Probe;
         match outcome {
             CallOutcome::Answered => {

@@ -79,7 +79,7 @@ fn each_failed_probe_doubles_the_pause_up_to_a_limit() {
 }
 
 #[test]
-fn a_probe_that_nobody_heard_of_frees_the_place_for_another() {
+fn an_abandoned_probe_lets_another_call_probe() {
     let start = Instant::now();
     let mut breaker = open_at(start);
     let later = start + Duration::from_secs(1);
@@ -103,7 +103,7 @@ fn calls_on_their_way_when_it_opened_do_not_lengthen_the_pause() {
 }
 
 #[test]
-fn a_probe_that_tells_nothing_is_repeated_after_the_same_pause() {
+fn an_inconclusive_probe_is_repeated_after_the_same_pause() {
     let mut now = Instant::now();
     let mut breaker = open_at(now);
     for _ in 0..3 {
@@ -141,7 +141,7 @@ fn one_call_probes_at_once_when_the_cause_has_changed() {
 }
 
 #[test]
-fn a_throttle_holds_calls_for_the_time_the_origin_names() {
+fn a_throttle_rejects_calls_for_the_time_that_the_origin_names() {
     let now = Instant::now();
     let mut breaker = Breaker::new(LIMITS);
     call(

@@ -16,7 +16,7 @@ use crate::api::{ImageId, ImageKey};
 /// Time for all commands together, connecting not included.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// Reason for which the server cannot be used as a shared cache.
+/// Reason why the server cannot be used as a shared cache.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
     /// No connection, or the sign-in failed.
@@ -84,6 +84,7 @@ impl SharedCache {
     }
 
     async fn try_log(&self, key: &ImageKey, connection: &mut RedisConnection) -> RedisResult<()> {
+        // A stream of its own: a record in the fleet's log would invalidate, and a malformed one cause a gap.
         let (all, log) = (self.names.all(&key.image), self.names.trial_log());
         redis::cmd("DEL").arg(all).exec_async(connection).await?;
         let mut add = redis::cmd("XADD");

@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_said_to_be_sent_later_than_now_is_not_taken() {
+    fn a_time_in_the_future_is_refused() {
         let now = Instant::now() + Duration::from_secs(1000);
         let reading = ClockReading {
             server: 5_000_000,

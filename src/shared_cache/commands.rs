@@ -103,6 +103,8 @@ impl Commands {
         let Ok(Ok(_permit)) = permit.await else {
             return Err(CommandError::Skipped);
         };
+        // Its outcome stays `Abandoned` if this future is dropped: a caller that went away says nothing about
+        // the server.
         let mut guard = self.admit()?;
         let ran = timeout(self.timeout, command(RedisConnection::clone(&connection))).await;
         match ran {
@@ -180,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_takes_no_writes_is_given_up_however_that_is_told() {
+    fn a_connection_that_accepts_no_writes_is_given_up_whatever_the_form_of_the_error() {
         for line in [
             "READONLY You can't write against a read only replica.",
             // 7.0 and later, inside a script.

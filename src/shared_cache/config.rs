@@ -61,7 +61,7 @@ impl Default for Config {
     }
 }
 
-/// Reason for which a URL cannot be used.
+/// Reason why a URL cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BadUrl {
     /// No URL of Redis or Valkey.

@@ -76,6 +76,7 @@ impl SharedCache {
         let (asked, (server, state, stored, marker, lease_left)) = self
             .commands
             .run(async |mut connection| {
+                // Taken once the command has its permit: the wait for one would make the value look older.
                 let asked = Instant::now();
                 let reply = GET
                     .key(self.names.image(key))

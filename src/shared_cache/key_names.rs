@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_known_of_an_image_lies_together_and_apart_from_other_origins() {
+    fn the_keys_of_an_image_share_a_node_and_differ_between_origins() {
         let image = ImageId::parse("image-1").unwrap();
         let (here, there) = (
             KeyNames::new("pai", "a.example"),

@@ -70,6 +70,7 @@ impl Drop for WaitHandle<'_> {
         let mut slots = self.waiters.0.lock();
         if let Some(slot) = slots.get_mut(&self.image) {
             slot.handles -= 1;
+            // The last one removes the slot, or the table would grow with every image ever waited for.
             if slot.handles == 0 {
                 slots.remove(&self.image);
             }
@@ -82,7 +83,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn news_wakes_those_who_wait_for_that_image() {
+    async fn a_message_wakes_the_waiters_of_that_image() {
         let waiters = KeyWaiters::default();
         let [here, there] = ["here", "there"].map(|id| ImageId::parse(id).unwrap());
         let (handle, other) = (waiters.register(&here), waiters.register(&there));

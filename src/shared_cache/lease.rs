@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mark_tells_how_the_fetch_failed() {
+    fn a_marker_decodes_to_the_failure_that_it_encodes() {
         let throttled = FailureMarker::Throttled(Duration::from_millis(700));
         for failure in [FailureMarker::Timeout, FailureMarker::Server, throttled] {
             assert_eq!(

@@ -41,7 +41,7 @@ pub struct LogReader<E: Clone + Send + Sync + 'static> {
     cache: Arc<Cache<E>>,
 }
 
-/// Reason for which a connection is given up.
+/// Reason why a connection is given up.
 #[derive(Debug, thiserror::Error)]
 enum Disconnected {
     #[error(transparent)]

@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for_passes_however_often_it_comes() {
+    fn expected_replies_pass_however_often_they_come() {
         let long = vec![b'x'; 1 << 20];
         let string = [&b"$1048576\r\n"[..], &long, b"\r\n"].concat();
         let list = [&b"*5\r\n:1\r\n:0\r\n"[..], &string, b"$0\r\n\r\n$-1\r\n"].concat();
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_longer_is_refused_before_it_comes() {
+    fn a_reply_that_announces_too_much_is_refused_before_it_comes() {
         for reply in [
             &b"$8388607\r\n"[..],
             b"=99999999999999999999\r\n$9999999999\r\n",
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_end_is_refused() {
+    fn an_endless_reply_is_refused() {
         let line = vec![b'x'; 1 << 20];
         let mut meter = Meter::default();
         let counted: Vec<_> = (0..9).map(|_| meter.count(&line)).collect();

@@ -63,6 +63,7 @@ impl SharedCache {
             return Ok(WriteNonce::Unknown);
         }
         let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+        // One script records and compares: two replicas that ask at once get different results.
         let recorded = self.commands.run(async |mut connection| {
             RECORD
                 .key(self.names.write_nonces_since())

@@ -94,6 +94,7 @@ impl SharedCache {
             self.names.address_probe(&self.replica),
             format!("{:032x}", fastrand::u128(..)),
         );
+        // A random token each time: one that an earlier probe wrote must not pass for this one.
         let mut write = redis::cmd("SET");
         write.arg(&key).arg(&[&token, "PX", LIFE]);
         timeout(READ_TIMEOUT, write.exec_async(&mut fresh)).await??;

@@ -28,7 +28,7 @@ const MAGIC: &[u8; 4] = b"PAIV";
 const VERSION: u8 = 1;
 const SUM: usize = 16;
 
-/// Reason for which a stored value cannot be used; each counts as a miss.
+/// Reason why a stored value cannot be used; each counts as a miss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DecodeError {
     /// The bytes are not a gateway's.
@@ -132,10 +132,11 @@ pub(super) fn decode(
     let corrupt = |_| DecodeError::Corrupt;
     let [kind] = reader.array().map_err(corrupt)?;
     let name = names.get(usize::from(kind)).ok_or(DecodeError::Corrupt)?;
-    let (summed, told) = bytes
+    // The sum first: nothing else is parsed unless every byte is as it was written.
+    let (summed, stored_sum) = bytes
         .split_last_chunk::<SUM>()
         .ok_or(DecodeError::Corrupt)?;
-    if *told != sum(name, summed) {
+    if *stored_sum != sum(name, summed) {
         return Err(DecodeError::Corrupt);
     }
     let watermark = StreamId {

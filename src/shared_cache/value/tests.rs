@@ -109,7 +109,7 @@ fn the_start_can_be_read_by_a_script() {
 }
 
 #[test]
-fn a_no_comes_out_as_it_went_in() {
+fn a_negative_answer_comes_out_as_it_went_in() {
     let clock = clock_reading();
     for kind in [NegativeKind::NotFound, NegativeKind::Forbidden] {
         let stored = decode(NAMES, &encoded(&no(kind)), &clock).unwrap();
@@ -126,7 +126,7 @@ fn a_no_comes_out_as_it_went_in() {
 }
 
 #[test]
-fn what_has_expired_here_is_not_landed() {
+fn a_value_that_has_expired_here_is_not_used() {
     let clock = clock_reading();
     let stored = decode(NAMES, &encoded(&image(100)), &clock).unwrap();
     let strict = Policy {
@@ -145,7 +145,7 @@ fn what_has_expired_here_is_not_landed() {
 }
 
 #[test]
-fn what_is_of_no_use_is_told_apart() {
+fn each_kind_of_unusable_value_has_its_error() {
     let clock = clock_reading();
     let unfit = |bytes: &[u8]| decode(NAMES, bytes, &clock).unwrap_err();
     let good = encoded(&image(1));
