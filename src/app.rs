@@ -30,7 +30,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Loaded, Shutdown};
-use crate::credentials::Environment;
+use crate::environment::Environment;
 use crate::observability::logging::LogHandle;
 use crate::observability::metrics::Metrics;
 use crate::reload::ReloadScheduler;

@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 
 use crate::admin::client::AdminRequest;
 use crate::config::{self, Loaded, Problems, SettingsSources};
-use crate::credentials::Environment;
-use crate::observability::logging::error_chain;
+use crate::environment::Environment;
+use crate::error_chain::error_chain;
 use crate::observability::metrics::Metrics;
 use crate::server::Address;
 

@@ -40,7 +40,7 @@ mod uri;
 
 pub(crate) use client::{InsecureHttp, address};
 pub use config::{Config, SourceName};
-pub use context::{Context, Environment};
+pub use context::Context;
 pub use error::SourceError;
 pub use schedule::{backoff, refresh_at};
 pub use source::Source;
@@ -56,7 +56,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::observability::logging::{Condition, error_chain};
+use crate::environment::Environment;
+use crate::error_chain::error_chain;
+use crate::observability::logging::Condition;
 use crate::observability::metrics::Metrics;
 use crate::signing::Credentials;
 use schedule::RefreshSchedule;

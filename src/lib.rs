@@ -16,6 +16,8 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod credentials;
+pub mod environment;
+mod error_chain;
 pub mod gateway;
 pub mod observability;
 pub mod peer;

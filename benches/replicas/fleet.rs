@@ -7,8 +7,8 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use pai_image_gateway::app::{self, App};
 use pai_image_gateway::config::{self, Layers};
-use pai_image_gateway::credentials::Environment;
 use pai_image_gateway::emulator::{Emulator, Settings};
+use pai_image_gateway::environment::Environment;
 use secrecy::ExposeSecret;
 use tempfile::TempDir;
 

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use crate::auth::{self, Authenticator, InvalidClients};
 use crate::cache::Cache;
 use crate::config::{Changes, Loaded, Settings};
-use crate::credentials::Environment;
+use crate::environment::Environment;
 use crate::observability::logging::LogHandle;
 use crate::observability::metrics::Metrics;
 use crate::reload::{FileWatcher, ReloadScheduler};

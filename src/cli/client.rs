@@ -10,7 +10,7 @@ use secrecy::ExposeSecret as _;
 
 use super::{ConfigArgs, print_out};
 use crate::auth::{NewClient, Permission};
-use crate::credentials::Environment;
+use crate::environment::Environment;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ClientCommand {

@@ -13,7 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::{ConfigArgs, EXIT_USAGE, block_on, print_error};
-use crate::credentials::Environment;
+use crate::environment::Environment;
 use crate::gateway::ResolveConfig;
 use ids::read_ids;
 use request::{ImageResult, resolve_images};

@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{ConfigArgs, block_on};
 use crate::app::{App, Process, Sockets, connections_allowed, forbid_core_dumps, raise_file_limit};
 use crate::config::Loaded;
-use crate::credentials::Environment;
+use crate::environment::Environment;
 use crate::observability::logging::{self, LogHandle};
 use crate::server::inherited;
 

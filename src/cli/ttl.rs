@@ -9,7 +9,7 @@ use super::{ConfigArgs, print_out};
 use crate::api::parse_timestamp;
 use crate::cache::explain::Explanation;
 use crate::cache::freshness::{Directives, Evidence};
-use crate::credentials::Environment;
+use crate::environment::Environment;
 use crate::units::HumanDuration;
 
 #[derive(Debug, Args)]

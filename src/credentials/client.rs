@@ -14,8 +14,9 @@ use http::{HeaderValue, Method, Request, Uri, header};
 use http_body_util::Full;
 use tower::ServiceExt;
 
-use super::{Config, Environment, SourceError};
+use super::{Config, SourceError};
 use crate::clock::Clock;
+use crate::environment::Environment;
 use crate::observability::logging::Conditions;
 use crate::transport::{self, BuildError, Proxy, Reply, Transport, TransportError};
 

@@ -1,17 +1,13 @@
 //! Inputs of every source: the settings, the environment and the HTTP client.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::client::HttpClient;
 use super::{Config, SourceError};
 use crate::clock::Clock;
+use crate::environment::Environment;
 use crate::observability::logging::Conditions;
-
-/// Environment variables as they were when the process started. They are passed on as a value, so that tests
-/// never change the process's own.
-pub type Environment = BTreeMap<String, String>;
 
 /// Inputs of every source. A setting overrides the vendor's variable of the same meaning.
 pub struct Context {

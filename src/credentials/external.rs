@@ -13,8 +13,8 @@ use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
 
 use super::SourceError;
-use super::context::Environment;
 use super::response::{FetchedCredentials, parse_expiration, text, without_bom};
+use crate::environment::Environment;
 
 /// Command of a profile, and the environment it runs in: the gateway's own, as it was at the start.
 #[derive(Debug, Clone, PartialEq, Eq)]

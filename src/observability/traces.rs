@@ -35,7 +35,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 use tokio::time::{Instant, timeout};
 
-use crate::credentials::Environment;
+use crate::environment::Environment;
 use crate::observability::metrics::Metrics;
 use crate::transport::BuildError;
 use span::SharedTracer;

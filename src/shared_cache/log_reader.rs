@@ -23,7 +23,8 @@ use super::invalidation_state::{Effect, Event};
 use super::log::{Invalidation, LogEvent, MalformedRecord, Page};
 use super::nonces::Completeness;
 use crate::cache::{Cache, PurgeTarget};
-use crate::observability::logging::{Condition, error_chain};
+use crate::error_chain::error_chain;
+use crate::observability::logging::Condition;
 use crate::observability::metrics::{SharedOperation, SharedResult};
 
 /// Longest time between two reads of the log. Messages of the channel can be lost; with

@@ -9,7 +9,7 @@ use http::uri::Scheme;
 use rustls::CertificateError;
 
 use super::{Connection, Section};
-use crate::observability::logging::error_chain;
+use crate::error_chain::error_chain;
 
 /// Failure of one exchange.
 #[derive(Debug, thiserror::Error)]

@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use jiff::Timestamp;
 
 use super::{Connection, TransportError, decode};
-use crate::observability::logging::error_chain;
+use crate::error_chain::error_chain;
 
 /// A whole answer, decoded.
 #[derive(Debug, Clone)]

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::credentials::Environment;
+use crate::environment::Environment;
 use crate::transport::{BuildError, Proxy, Section, TransportConfig};
 use crate::units::{ByteSize, HumanDuration};
 

@@ -8,7 +8,8 @@ use super::{Attempt, Upstream, UpstreamError, Verdict, retry};
 use crate::api::Action;
 use crate::breaker::BreakerState;
 use crate::clock::DateSource;
-use crate::observability::logging::{Condition, error_chain};
+use crate::error_chain::error_chain;
+use crate::observability::logging::Condition;
 use crate::observability::metrics::Metrics;
 use crate::transport::Reply;
 

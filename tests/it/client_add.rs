@@ -3,8 +3,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use pai_image_gateway::credentials::Environment;
 use pai_image_gateway::emulator::Store;
+use pai_image_gateway::environment::Environment;
 
 use crate::support::signed::{Guarded, Signer};
 use crate::support::{eventually, path, run};

@@ -1,8 +1,8 @@
 //! The commands beside `serve`.
 
 use http::Method;
-use pai_image_gateway::credentials::Environment;
 use pai_image_gateway::emulator::Store;
+use pai_image_gateway::environment::Environment;
 
 use crate::process::{flags, origin, serving, settings};
 use crate::support::{

@@ -10,7 +10,8 @@ pub(crate) mod stand_in;
 use std::path::Path;
 use std::sync::Arc;
 
-use pai_image_gateway::credentials::{Config, CredentialProvider, Environment, SourceName};
+use pai_image_gateway::credentials::{Config, CredentialProvider, SourceName};
+use pai_image_gateway::environment::Environment;
 use pai_image_gateway::observability::metrics::Metrics;
 use pai_image_gateway::signing::rpc;
 use secrecy::ExposeSecret;

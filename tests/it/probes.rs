@@ -1,8 +1,8 @@
 //! Liveness, readiness and startup.
 
 use http::Method;
-use pai_image_gateway::credentials::Environment;
 use pai_image_gateway::emulator::{Fault, FaultKind, Store};
+use pai_image_gateway::environment::Environment;
 
 use pai_image_gateway::server::Address;
 use tokio::io::AsyncWriteExt;

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::Method;
-use pai_image_gateway::credentials::Environment;
 use pai_image_gateway::emulator::{Emulator, FaultKind, Settings, Store};
+use pai_image_gateway::environment::Environment;
 use pai_image_gateway::server::Address;
 use serde_json::Value;
 

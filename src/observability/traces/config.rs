@@ -5,7 +5,7 @@ use http::uri::Scheme;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::credentials::Environment;
+use crate::environment::Environment;
 use crate::units::HumanDuration;
 
 /// The `[traces]` settings.

@@ -16,7 +16,8 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tower::ServiceExt;
 
-use crate::observability::logging::{Condition, error_chain};
+use crate::error_chain::error_chain;
+use crate::observability::logging::Condition;
 use crate::observability::metrics::{ExportResult, Metrics};
 use crate::transport::Transport;
 

@@ -2,7 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 use pai_image_gateway::clock::DateSource;
-use pai_image_gateway::credentials::{Config, Environment, SourceName};
+use pai_image_gateway::credentials::{Config, SourceName};
+use pai_image_gateway::environment::Environment;
 use serde_json::json;
 
 use super::stand_in::{Asked, StandIn, assumed, granted};

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use http::{Method, StatusCode};
-use pai_image_gateway::credentials::Environment;
 use pai_image_gateway::emulator::Store;
+use pai_image_gateway::environment::Environment;
 use serde_json::json;
 
 use super::stand_in::{HOUR, STS_ID, STS_SECRET, STS_TOKEN, StandIn, assumed, granted, success};

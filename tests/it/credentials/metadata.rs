@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use pai_image_gateway::credentials::{Config, Environment, SourceName};
+use pai_image_gateway::credentials::{Config, SourceName};
+use pai_image_gateway::environment::Environment;
 
 use super::stand_in::{HOUR, StandIn, success};
 use super::{load, refusal, stood_in, variables};

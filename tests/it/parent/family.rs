@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use http::Method;
-use pai_image_gateway::credentials::Environment;
+use pai_image_gateway::environment::Environment;
 
 use crate::support::signed::{Guarded, clients, guard};
 use crate::support::{Setup, TestGateway, eventually};

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-use pai_image_gateway::credentials::Environment;
+use pai_image_gateway::environment::Environment;
 use pai_image_gateway::server::Address;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;

@@ -4,8 +4,8 @@
 use std::time::{Duration, Instant};
 
 use http::Method;
-use pai_image_gateway::credentials::Environment;
 use pai_image_gateway::emulator::{Emulator, Store};
+use pai_image_gateway::environment::Environment;
 use serde_json::Value;
 
 use super::{TRACE, traceparent};
