@@ -234,7 +234,7 @@ impl Gateway {
                 peer,
                 image: image.as_ref(),
                 refused,
-                answer: &answer,
+                response: answer.summary(),
                 request_id: id.as_str(),
             };
             self.record(&record, &span, at.elapsed());
@@ -442,7 +442,7 @@ impl Service for Gateway {
                 peer,
                 image: None,
                 refused: None,
-                answer: &answer,
+                response: answer.summary(),
                 request_id: id.as_str(),
             };
             self.record(&record, &SpanGuard::none(), at.elapsed());

@@ -18,6 +18,7 @@ use crate::api::{ErrorBody, OriginError};
 use crate::auth::Visible;
 use crate::body::Body;
 use crate::cache::{Negative, Parent};
+use crate::observability::audit::ResponseSummary;
 use crate::observability::outcome::Outcome;
 use crate::transport::Reply;
 use crate::upstream::UpstreamError;
@@ -58,6 +59,17 @@ impl Answer {
             origin_request_id: None,
             retry_after: None,
             allow: None,
+        }
+    }
+
+    /// Returns the values for access and audit records.
+    #[must_use]
+    pub const fn summary(&self) -> ResponseSummary<'_> {
+        ResponseSummary {
+            outcome: self.outcome,
+            status: self.status,
+            age: self.age,
+            origin_request_id: self.origin_request_id.as_ref(),
         }
     }
 

@@ -29,23 +29,23 @@ impl Gateway {
 
 /// Tells the request's own span how it was answered.
 fn annotate(record: &AccessRecord<'_>, span: &Trace) {
-    let answer = record.answer;
+    let response = record.response;
     span.set("operation", || record.action.as_str());
     span.set("client", || record.client.to_owned());
-    span.set("outcome", || answer.outcome.as_str());
+    span.set("outcome", || response.outcome.as_str());
     span.set("http.response.status_code", || {
-        i64::from(answer.status.as_u16())
+        i64::from(response.status.as_u16())
     });
     span.set("request.id", || record.request_id.to_owned());
     if let Some(image) = record.image.map(ImageId::as_str) {
         span.set("image.id", || image.to_owned());
     }
-    if let Some(age) = answer.age {
+    if let Some(age) = response.age {
         span.set("cache.age_seconds", || {
             i64::try_from(age).unwrap_or(i64::MAX)
         });
     }
-    if answer.outcome == Outcome::Error {
+    if response.outcome == Outcome::Error {
         span.fail("the gateway could not answer");
     }
 }

@@ -284,7 +284,7 @@ impl Gateway {
                 action: Action::Resolve,
                 image: Some(&key.image),
                 refused: None,
-                answer: &response::failure(error, request.request_id.as_str(), ""),
+                response: response::failure(error, request.request_id.as_str(), "").summary(),
                 request_id: request.request_id.as_str(),
             });
         }

@@ -24,21 +24,21 @@ impl AccessLog {
     /// Writes a line, if it is one to be written. Nothing in it is a client's own text: names come
     /// from the operator, ids are ids.
     pub fn record(&self, record: &AccessRecord<'_>, took: Duration, trace: Option<&str>) {
-        let answer = record.answer;
-        if answer.outcome.is_from_memory() && fastrand::f64() >= self.hits {
+        let response = record.response;
+        if response.outcome.is_from_memory() && fastrand::f64() >= self.hits {
             return;
         }
-        let origin_id = answer.origin_request_id.as_ref();
+        let origin_id = response.origin_request_id;
         tracing::info!(
             target: "access",
             operation = record.action.as_str(),
             image_id = record.image.map(ImageId::as_str),
             client = record.client,
             peer = record.peer.to_string(),
-            outcome = answer.outcome.as_str(),
+            outcome = response.outcome.as_str(),
             reason = record.refused,
-            status = answer.status.as_u16(),
-            age_seconds = answer.age,
+            status = response.status.as_u16(),
+            age_seconds = response.age,
             took_ms = took.as_secs_f64() * 1000.0,
             request_id = record.request_id,
             origin_request_id = origin_id.and_then(|id| id.to_str().ok()),

@@ -13,6 +13,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::{HeaderValue, StatusCode};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use schemars::JsonSchema;
@@ -23,7 +24,6 @@ use crate::observability::logging::{Condition, LineQueue, LineSink};
 use crate::observability::metrics::Metrics;
 use crate::observability::outcome::Outcome;
 use crate::peer::Peer;
-use crate::response::Answer;
 use file::AppendFile;
 use refusal_limit::RefusalLimit;
 
@@ -74,12 +74,25 @@ pub struct AccessRecord<'a> {
     pub action: Action,
     /// About which image, if about one.
     pub image: Option<&'a ImageId>,
-    /// What was answered.
-    pub answer: &'a Answer,
+    /// The response.
+    pub response: ResponseSummary<'a>,
     /// Why its sender was not let in, if so.
     pub refused: Option<&'static str>,
     /// The gateway's own id of the answer.
     pub request_id: &'a str,
+}
+
+/// Values of a response that records and spans contain.
+#[derive(Debug, Clone, Copy)]
+pub struct ResponseSummary<'a> {
+    /// Outcome of the request.
+    pub outcome: Outcome,
+    /// HTTP status.
+    pub status: StatusCode,
+    /// `Age` in seconds, for a response from cache.
+    pub age: Option<u64>,
+    /// Request id of the origin's response.
+    pub origin_request_id: Option<&'a HeaderValue>,
 }
 
 /// A purge that was carried out.
@@ -162,7 +175,7 @@ impl AuditWriter {
     pub fn record(&self, record: &AccessRecord<'_>) {
         let omitted = match record.refused {
             Some(_) => self.admit_refusal(),
-            None => self.is_sampled(record.answer.outcome).then_some(0),
+            None => self.is_sampled(record.response.outcome).then_some(0),
         };
         if let Some(omitted) = omitted {
             self.push(&request_line(record, omitted));
@@ -254,8 +267,8 @@ fn start(output: impl LineSink, config: &Config, metrics: &Arc<Metrics>) -> io::
 }
 
 fn request_line<'a>(record: &AccessRecord<'a>, omitted: u64) -> RequestLine<'a> {
-    let answer = record.answer;
-    let origin_request_id = answer.origin_request_id.as_ref();
+    let response = record.response;
+    let origin_request_id = response.origin_request_id;
     RequestLine {
         timestamp: Timestamp::now().to_string(),
         request_id: record.request_id,
@@ -263,18 +276,18 @@ fn request_line<'a>(record: &AccessRecord<'a>, omitted: u64) -> RequestLine<'a> 
         peer: record.peer.to_string(),
         operation: record.action.as_str(),
         image_id: record.image.map(ImageId::as_str),
-        outcome: answer.outcome.as_str(),
-        decision: if answer.status.is_success() {
+        outcome: response.outcome.as_str(),
+        decision: if response.status.is_success() {
             "shown"
-        } else if answer.outcome == Outcome::Denied {
+        } else if response.outcome == Outcome::Denied {
             "denied"
         } else {
             "refused"
         },
         reason: record.refused,
         omitted: (omitted > 0).then_some(omitted),
-        status: answer.status.as_u16(),
-        age_seconds: answer.age,
+        status: response.status.as_u16(),
+        age_seconds: response.age,
         origin_request_id: origin_request_id.and_then(|id| id.to_str().ok()),
     }
 }
