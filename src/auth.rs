@@ -121,7 +121,7 @@ impl Authenticator {
         let clients = match config.mode {
             Mode::None => None,
             Mode::Required => {
-                metrics.expose_authentication(&AuthError::REASONS);
+                metrics.expose_authentication(AuthError::REASONS);
                 let path = PathBuf::from(&config.clients_file);
                 let nonces = Nonces::new(config);
                 let clients = Clients::load(&path, &nonces, None)?;

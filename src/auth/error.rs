@@ -1,8 +1,11 @@
 //! Errors of authentication.
 
+use strum::{IntoStaticStr, VariantNames};
+
 /// Failure to authenticate a request. It contains no secret: neither the key's secret, nor a token, nor the expected
 /// signature.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, IntoStaticStr, VariantNames)]
+#[strum(serialize_all = "snake_case")]
 pub enum AuthError {
     /// The request has no credential.
     #[error("AccessKeyId is mandatory for this action.")]
@@ -35,6 +38,7 @@ pub enum AuthError {
     #[error(
         "Specified signature is not matched with our calculation: check the AccessKeySecret, and that nothing on the way changes the request."
     )]
+    #[strum(serialize = "signature")]
     Mismatch,
     /// The request has an ROA v2 signature, and its query decodes to the same text as another query.
     #[error(
@@ -68,49 +72,11 @@ pub enum AuthError {
 
 impl AuthError {
     /// All values of [`AuthError::reason`], so that each counter starts at 0.
-    pub const REASONS: [&str; 18] = [
-        "no_credential",
-        "unreadable",
-        "unsigned",
-        "unknown_key",
-        "cloud_key",
-        "expired",
-        "bad_date",
-        "version",
-        "action",
-        "signature",
-        "ambiguous",
-        "body",
-        "nonce_used",
-        "nonces_full",
-        "not_recorded",
-        "no_token",
-        "wrong_token",
-        "exposed",
-    ];
+    pub const REASONS: &[&'static str] = Self::VARIANTS;
 
     /// Returns the `reason` label of metrics and logs.
     #[must_use]
-    pub const fn reason(self) -> &'static str {
-        match self {
-            Self::NoCredential => "no_credential",
-            Self::Unreadable(_) => "unreadable",
-            Self::Unsigned(_) => "unsigned",
-            Self::UnknownKey => "unknown_key",
-            Self::CloudKey => "cloud_key",
-            Self::Expired => "expired",
-            Self::BadDate => "bad_date",
-            Self::Version => "version",
-            Self::Action => "action",
-            Self::Mismatch => "signature",
-            Self::Ambiguous => "ambiguous",
-            Self::Body => "body",
-            Self::NonceUsed => "nonce_used",
-            Self::NoncesFull => "nonces_full",
-            Self::NotRecorded => "not_recorded",
-            Self::NoToken => "no_token",
-            Self::WrongToken => "wrong_token",
-            Self::Exposed(_) => "exposed",
-        }
+    pub fn reason(self) -> &'static str {
+        self.into()
     }
 }

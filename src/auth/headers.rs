@@ -1,54 +1,43 @@
 //! Headers that authentication reads, found in one pass over those of a request.
 
 use http::{HeaderMap, HeaderValue};
+use strum::{EnumString, IntoStaticStr, VariantArray};
 
 use super::AuthError;
 use crate::signing::split;
 
 /// Header that authentication reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr, VariantArray)]
+#[strum(const_into_str)]
 pub(super) enum Header {
+    #[strum(serialize = "authorization")]
     Authorization,
+    #[strum(serialize = "x-acs-bearer-token")]
     BearerToken,
+    #[strum(serialize = "date")]
     HttpDate,
+    #[strum(serialize = "x-acs-date")]
     Date,
+    #[strum(serialize = "x-acs-signature-nonce")]
     Nonce,
+    #[strum(serialize = "x-acs-action")]
     Action,
+    #[strum(serialize = "x-acs-version")]
     Version,
+    #[strum(serialize = "x-acs-content-sha256")]
     Hash,
+    #[strum(serialize = "x-acs-security-token")]
     Token,
 }
 
 impl Header {
-    const ALL: [Self; 9] = [
-        Self::Authorization,
-        Self::BearerToken,
-        Self::HttpDate,
-        Self::Date,
-        Self::Nonce,
-        Self::Action,
-        Self::Version,
-        Self::Hash,
-        Self::Token,
-    ];
-
     /// Returns the name in lower case.
     pub(super) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Authorization => "authorization",
-            Self::BearerToken => "x-acs-bearer-token",
-            Self::HttpDate => "date",
-            Self::Date => "x-acs-date",
-            Self::Nonce => "x-acs-signature-nonce",
-            Self::Action => "x-acs-action",
-            Self::Version => "x-acs-version",
-            Self::Hash => "x-acs-content-sha256",
-            Self::Token => "x-acs-security-token",
-        }
+        self.into_str()
     }
 
     fn of(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|known| known.as_str() == name)
+        name.parse().ok()
     }
 
     const fn bit(self) -> u16 {
@@ -59,7 +48,7 @@ impl Header {
 /// Values of the headers that authentication reads.
 #[derive(Debug)]
 pub(super) struct AuthHeaders<'h> {
-    values: [Option<&'h HeaderValue>; Header::ALL.len()],
+    values: [Option<&'h HeaderValue>; Header::VARIANTS.len()],
     /// Bits of the headers that occurred more than once.
     repeated: u16,
 }
@@ -67,7 +56,7 @@ pub(super) struct AuthHeaders<'h> {
 impl<'h> AuthHeaders<'h> {
     pub(super) fn find(headers: &'h HeaderMap) -> Self {
         let mut found = Self {
-            values: [None; Header::ALL.len()],
+            values: [None; Header::VARIANTS.len()],
             repeated: 0,
         };
         for (name, value) in headers {
@@ -133,9 +122,9 @@ mod tests {
 
     #[test]
     fn each_header_is_found_by_its_name_and_no_other() {
-        for header in Header::ALL {
+        for (index, header) in Header::VARIANTS.iter().copied().enumerate() {
             assert_eq!(Header::of(header.as_str()), Some(header));
-            assert_eq!(Header::ALL[header as usize], header);
+            assert_eq!(header as usize, index);
         }
         assert_eq!(Header::of("x-acs-dates"), None);
     }

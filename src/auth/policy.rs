@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 
 use compact_str::CompactString;
+use strum::{IntoStaticStr, VariantArray};
 
 use crate::api::{Accessibility, Operation, Ownership, Query};
 
 /// Permission for a group of operations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "lowercase")]
 pub enum Permission {
     /// GetImage, and ListImageLabels of one image.
     Get,
@@ -23,24 +25,13 @@ pub enum Permission {
 
 impl Permission {
     /// All permissions.
-    pub const ALL: [Self; 5] = [
-        Self::Get,
-        Self::List,
-        Self::Resolve,
-        Self::Refresh,
-        Self::Write,
-    ];
+    pub const ALL: [Self; Self::VARIANTS.len()] =
+        *Self::VARIANTS.first_chunk().expect("it has its own length");
 
     /// Returns the name in the clients' file.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Get => "get",
-            Self::List => "list",
-            Self::Resolve => "resolve",
-            Self::Refresh => "refresh",
-            Self::Write => "write",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 
     /// Returns the permission that an operation needs. ListImageLabels of one image needs that for the image itself.

@@ -24,6 +24,7 @@ use std::fmt;
 
 use compact_str::CompactString;
 use http::Method;
+use strum::{IntoStaticStr, VariantArray};
 
 /// API version that every request names in `x-acs-version`.
 pub const VERSION: &str = "2021-02-04";
@@ -129,7 +130,7 @@ pub enum Operation {
 }
 
 /// Name of an operation, as `x-acs-action`, metrics and logs spell it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
 #[expect(
     missing_docs,
     reason = "the variants are the API's own operation names"
@@ -144,40 +145,20 @@ pub enum Action {
     PublishImage,
     RemoveImage,
     Resolve,
-    /// A request that named no operation of this API.
+    /// Request without an operation of this API.
+    #[strum(serialize = "unknown")]
     Unknown,
 }
 
 impl Action {
     /// Every action in the order of the discriminants.
-    pub const ALL: [Self; 10] = [
-        Self::GetImage,
-        Self::ListImages,
-        Self::ListImageLabels,
-        Self::AddImage,
-        Self::AddImageLabels,
-        Self::RemoveImageLabels,
-        Self::PublishImage,
-        Self::RemoveImage,
-        Self::Resolve,
-        Self::Unknown,
-    ];
+    pub const ALL: [Self; Self::VARIANTS.len()] =
+        *Self::VARIANTS.first_chunk().expect("it has its own length");
 
     /// Returns the API's spelling; `unknown` for [`Action::Unknown`].
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::GetImage => "GetImage",
-            Self::ListImages => "ListImages",
-            Self::ListImageLabels => "ListImageLabels",
-            Self::AddImage => "AddImage",
-            Self::AddImageLabels => "AddImageLabels",
-            Self::RemoveImageLabels => "RemoveImageLabels",
-            Self::PublishImage => "PublishImage",
-            Self::RemoveImage => "RemoveImage",
-            Self::Resolve => "Resolve",
-            Self::Unknown => "unknown",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 
     /// Returns whether the operation may change data of the origin.

@@ -276,7 +276,7 @@ impl From<Action> for TimedOperation {
 impl TimedOperation {
     const ALL: [Self; 2] = [Self::GetImage, Self::Other];
 
-    const fn as_str(self) -> &'static str {
+    fn as_str(self) -> &'static str {
         match self {
             Self::GetImage => Action::GetImage.as_str(),
             Self::Other => "other",
