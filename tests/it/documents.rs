@@ -91,13 +91,12 @@ fn each_test_that_the_documents_name_exists() {
         .filter(is_test);
     let names: Vec<_> = threats.chain(guarantees).collect();
     for name in &names {
-        let known = match name.rsplit("::").next().unwrap() {
-            function if function.contains('_') => {
-                text.contains(&format!("fn {function}("))
-                    || text.contains(&format!("def {function}("))
-            }
-            module => text.contains(&format!("mod {module};")) || module.contains('/'),
-        };
+        let last = name.rsplit("::").next().unwrap();
+        let is_function = ["fn", "def"]
+            .iter()
+            .any(|keyword| text.contains(&format!("{keyword} {last}(")));
+        let is_module = text.contains(&format!("mod {last};"));
+        let known = is_function || is_module || last.contains('/');
         assert!(known, "no test is called {name}");
     }
     assert!(names.len() > 50, "{}", names.len());
@@ -133,6 +132,27 @@ fn each_link_and_path_in_the_documents_leads_somewhere() {
         }
     }
     assert_eq!(broken, [""; 0]);
+}
+
+/// A walkthrough names each function with its file: `name` (`path`).
+#[test]
+fn each_function_in_the_walkthroughs_exists() {
+    let text = include_str!("../../ARCHITECTURE.md");
+    let mut named = 0;
+    for (at, separator) in text.match_indices("` (`") {
+        let name = text[..at].rsplit('`').next().unwrap();
+        let path = text[at + separator.len()..].split('`').next().unwrap();
+        if !path.ends_with(".rs") {
+            continue;
+        }
+        let file = fs::read_to_string(root().join(path)).unwrap_or_default();
+        let is_there = ["(", "<"]
+            .iter()
+            .any(|end| file.contains(&format!("fn {name}{end}")));
+        assert!(is_there, "{path} has no function {name}");
+        named += 1;
+    }
+    assert!(named > 30, "{named}");
 }
 
 #[test]
