@@ -17,7 +17,7 @@ use crate::observability::metrics::Metrics;
 use crate::observability::traces::Trace;
 use crate::priority::{Priority, SharedPriority};
 use crate::shared_cache::SharedCache;
-use crate::upstream::{Propagation, Said, Upstream};
+use crate::upstream::{AnswerKind, Propagation, Upstream};
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
@@ -148,15 +148,15 @@ async fn call(upstream: &Upstream, image: &str, report: &mut CheckReport) -> any
         )
         .await
     {
-        Ok(answer) => match answer.said {
-            Said::Ok(_) => report.good(&format!(
+        Ok(answer) => match answer.kind {
+            AnswerKind::Success(_) => report.good(&format!(
                 "{asked} answered for {image} in {:.0?}",
                 answer.took
             )),
-            Said::NotFound(_) => report.good(&format!(
+            AnswerKind::NotFound(_) => report.good(&format!(
                 "{asked} accepted the signature; it has no image {image}"
             )),
-            Said::Forbidden(error) => report.bad(&format!(
+            AnswerKind::Forbidden(error) => report.bad(&format!(
                 "the credential may not read {image}: {}",
                 error.code
             )),

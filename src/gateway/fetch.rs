@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use super::render::Render;
 use super::tiered_fetch::{self, TieredFetch};
 use super::{FetchContext, Gateway, ingest};
-use crate::api::{Call, ImageKey};
+use crate::api::{Call, ImageKey, OriginError};
 use crate::auth::Hidden;
 use crate::cache::flight::Aborted;
 use crate::cache::{CachedAnswer, Fetch, FetchResult, Freshness, LookupResult, Waiter};
@@ -329,7 +329,7 @@ impl Gateway {
                 .await
                 .inspect_err(|_| span.fail("nothing was fetched"))?;
             if ingest::names_another_image(&key.image, held.as_deref(), &answer) {
-                return Err(UpstreamError::Unreadable);
+                return Err(UpstreamError::Unreadable(OriginError::default()));
             }
             let policy = cache.policy();
             let landed = ingest::ingest(answer, key.verbose, &policy);

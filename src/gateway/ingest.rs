@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::api::{ImageFields, ImageId, Malformed, Operation};
 use crate::cache::{CachedAnswer, Entry, FetchedImage, Negative, NegativeKind, Parent, Policy};
 use crate::response::{CACHE_STATUS, X_ACS_REQUEST_ID};
-use crate::upstream::{self, Said, UpstreamKind};
+use crate::upstream::{self, AnswerKind, UpstreamKind};
 
 /// What an answer to GetImage means for the cache.
 pub(super) fn ingest(
@@ -17,7 +17,7 @@ pub(super) fn ingest(
     policy: &Policy,
 ) -> CachedAnswer {
     let upstream::OriginAnswer {
-        said,
+        kind,
         reply,
         sent,
         took,
@@ -33,10 +33,10 @@ pub(super) fn ingest(
             received,
         }))
     };
-    let fields = match said {
-        Said::NotFound(error) => return negative(error, NegativeKind::NotFound),
-        Said::Forbidden(error) => return negative(error, NegativeKind::Forbidden),
-        Said::Ok(fields) => fields,
+    let fields = match kind {
+        AnswerKind::NotFound(error) => return negative(error, NegativeKind::NotFound),
+        AnswerKind::Forbidden(error) => return negative(error, NegativeKind::Forbidden),
+        AnswerKind::Success(fields) => fields,
     };
     let parent = match from {
         UpstreamKind::Api => None,
@@ -70,7 +70,7 @@ pub(super) fn names_another_image(
     held: Option<&Entry>,
     answer: &upstream::OriginAnswer,
 ) -> bool {
-    let (Some(held), Said::Ok(fields)) = (held, &answer.said) else {
+    let (Some(held), AnswerKind::Success(fields)) = (held, &answer.kind) else {
         return false;
     };
     let is_other = |named: &String| named != asked.as_str();

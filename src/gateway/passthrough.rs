@@ -17,7 +17,7 @@ use crate::observability::outcome::Outcome;
 use crate::priority::{Priority, SharedPriority};
 use crate::response::{self, Answer, Error};
 use crate::shared_cache;
-use crate::upstream::{self, Said, UpstreamError};
+use crate::upstream::{self, AnswerKind, UpstreamError};
 
 impl Gateway {
     /// Asks the origin to search, within what the client may see.
@@ -122,15 +122,15 @@ impl Gateway {
         about_one: bool,
         context: &RequestContext<'_>,
     ) -> Result<crate::transport::Reply, Error> {
-        let upstream::OriginAnswer { said, reply, .. } = answer?;
-        match said {
-            Said::Ok(_) => Ok(reply),
-            Said::NotFound(_) | Said::Forbidden(_)
+        let upstream::OriginAnswer { kind, reply, .. } = answer?;
+        match kind {
+            AnswerKind::Success(_) => Ok(reply),
+            AnswerKind::NotFound(_) | AnswerKind::Forbidden(_)
                 if about_one && !context.principal.is_anonymous() =>
             {
                 Err(self.unseen(Outcome::Passthrough))
             }
-            Said::NotFound(error) | Said::Forbidden(error) => Err(Error::Origin(error)),
+            AnswerKind::NotFound(error) | AnswerKind::Forbidden(error) => Err(Error::Origin(error)),
         }
     }
 

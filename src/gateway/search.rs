@@ -18,7 +18,7 @@ use std::fmt;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::api::{ImageFields, Query};
+use crate::api::{ImageFields, OriginError, Query};
 use crate::auth::{Allowed, Grant};
 use crate::response::Error;
 use crate::upstream::UpstreamError;
@@ -65,7 +65,7 @@ pub(super) fn admit_labels(grant: &Grant, query: &Query) -> Result<(), Error> {
 /// # Errors
 /// [`UpstreamError::Unreadable`] if one may not, or if two parsers could read the page differently.
 pub(super) fn check(page: &[u8], grant: &Grant) -> Result<(), UpstreamError> {
-    let images = images(page).ok_or(UpstreamError::Unreadable)?;
+    let images = images(page).ok_or(UpstreamError::Unreadable(OriginError::default()))?;
     let is_seen = |image: &&RawValue| {
         ImageFields::parse(image.get().as_bytes())
             .is_ok_and(|fields| grant.allows_viewing(&fields.ownership))
@@ -74,7 +74,7 @@ pub(super) fn check(page: &[u8], grant: &Grant) -> Result<(), UpstreamError> {
         Ok(())
     } else {
         tracing::debug!("a page of ListImages has an image that the search must not find");
-        Err(UpstreamError::Unreadable)
+        Err(UpstreamError::Unreadable(OriginError::default()))
     }
 }
 
@@ -310,7 +310,10 @@ mod tests {
             r#"{"Images":[]}x"#,
         ] {
             let judged = check(body.as_bytes(), &all);
-            assert!(matches!(judged, Err(UpstreamError::Unreadable)), "{body}");
+            assert!(
+                matches!(judged, Err(UpstreamError::Unreadable(_))),
+                "{body}"
+            );
         }
         assert!(check(br#"{"Images":[]}"#, &all).is_ok());
     }

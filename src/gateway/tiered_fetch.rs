@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::directives::FORCED_INTERVAL;
 use super::fetch::FetchReason;
-use crate::api::ImageKey;
+use crate::api::{ImageKey, OriginError};
 use crate::cache::{Cache, CachedAnswer, Entry, FetchResult, LookupResult, Policy};
 use crate::observability::traces::SpanGuard;
 use crate::priority::SharedPriority;
@@ -135,20 +135,22 @@ fn is_storable(landed: &CachedAnswer) -> bool {
 /// What other replicas should know of an error: what another would only meet again.
 fn failure(error: &UpstreamError) -> Option<FailureMarker> {
     match error {
-        UpstreamError::Timeout | UpstreamError::Parent(ParentFault::Timeout) => {
+        UpstreamError::Timeout | UpstreamError::Parent(ParentFault::Timeout, _) => {
             Some(FailureMarker::Timeout)
         }
         UpstreamError::Throttled(throttle) => Some(FailureMarker::Throttled(
             throttle.wait.unwrap_or(Duration::from_secs(1)),
         )),
         UpstreamError::Server(_)
-        | UpstreamError::Unreadable
-        | UpstreamError::Parent(ParentFault::Unavailable | ParentFault::Unreadable) => {
+        | UpstreamError::Foreign(_)
+        | UpstreamError::Unreadable(_)
+        | UpstreamError::Parent(ParentFault::Unavailable | ParentFault::Unreadable, _) => {
             Some(FailureMarker::Server)
         }
         UpstreamError::Transport(_)
         | UpstreamError::Refused(_)
         | UpstreamError::Credential(_)
+        | UpstreamError::Permission(_)
         | UpstreamError::CircuitOpen
         | UpstreamError::Overloaded
         | UpstreamError::NoCredential
@@ -157,6 +159,7 @@ fn failure(error: &UpstreamError) -> Option<FailureMarker> {
             | ParentFault::NotCached
             | ParentFault::Credential
             | ParentFault::Loop,
+            _,
         ) => None,
     }
 }
@@ -167,7 +170,7 @@ impl From<FailureMarker> for UpstreamError {
             FailureMarker::Timeout => Self::Timeout,
             FailureMarker::Server => Self::CircuitOpen,
             FailureMarker::Throttled(wait) => Self::Throttled(Throttle {
-                code: String::new(),
+                error: OriginError::default(),
                 wait: Some(wait),
             }),
         }

@@ -18,7 +18,7 @@ use crate::cache::Parent;
 use crate::observability::outcome::Outcome;
 use crate::priority::{Priority, SharedPriority};
 use crate::response::{CACHE_STATUS, Error};
-use crate::upstream::{self, Propagation, Said, UpstreamError, UpstreamKind};
+use crate::upstream::{self, AnswerKind, Propagation, UpstreamError, UpstreamKind};
 
 /// Number of times a parent is asked: it refreshes an image at most once a second, and shares its fetches.
 const ATTEMPTS: u32 = 3;
@@ -87,15 +87,19 @@ fn judge(
     attempt: u32,
 ) -> WriteAccess {
     let is_sure = answer.from == UpstreamKind::Api || attempt > 1;
-    match &answer.said {
-        Said::Ok(_) if !is_from_after(arrival, answer) => WriteAccess::Unknown,
-        Said::Ok(fields) if grant.allows_viewing(&fields.ownership) => WriteAccess::Granted,
-        Said::Ok(_) if is_sure => WriteAccess::Denied(Outcome::Denied),
+    match &answer.kind {
+        AnswerKind::Success(_) if !is_from_after(arrival, answer) => WriteAccess::Unknown,
+        AnswerKind::Success(fields) if grant.allows_viewing(&fields.ownership) => {
+            WriteAccess::Granted
+        }
+        AnswerKind::Success(_) if is_sure => WriteAccess::Denied(Outcome::Denied),
         // The first request made the parent ask at the latest a second later.
-        Said::NotFound(_) | Said::Forbidden(_) if is_sure => {
+        AnswerKind::NotFound(_) | AnswerKind::Forbidden(_) if is_sure => {
             WriteAccess::Denied(Outcome::Passthrough)
         }
-        Said::Ok(_) | Said::NotFound(_) | Said::Forbidden(_) => WriteAccess::Unknown,
+        AnswerKind::Success(_) | AnswerKind::NotFound(_) | AnswerKind::Forbidden(_) => {
+            WriteAccess::Unknown
+        }
     }
 }
 
@@ -138,7 +142,7 @@ mod tests {
     /// An answer to a request that was sent so many milliseconds after the write arrived.
     fn answer(
         from: UpstreamKind,
-        said: Said,
+        kind: AnswerKind,
         after: u64,
         age: &str,
         status: &str,
@@ -146,7 +150,7 @@ mod tests {
         let header = |text: &str| HeaderValue::from_str(text).unwrap();
         let headers = [(AGE, header(age)), (CACHE_STATUS, header(status))];
         upstream::OriginAnswer {
-            said,
+            kind,
             reply: Reply {
                 status: 200,
                 headers: headers.into_iter().collect(),
@@ -160,8 +164,8 @@ mod tests {
         }
     }
 
-    fn image(accessibility: Accessibility) -> Said {
-        Said::Ok(ImageFields {
+    fn image(accessibility: Accessibility) -> AnswerKind {
+        AnswerKind::Success(ImageFields {
             ownership: Ownership {
                 accessibility: Some(accessibility),
                 workspace: Some("1".into()),
@@ -195,8 +199,8 @@ mod tests {
             (2200, "7", above, false),
             (0, "", "", false),
         ] {
-            let said = image(Accessibility::Public);
-            let answer = answer(UpstreamKind::Gateway, said, after, age, status);
+            let kind = image(Accessibility::Public);
+            let answer = answer(UpstreamKind::Gateway, kind, after, age, status);
             let judged = is_from_after(Instant::now(), &answer);
             assert_eq!(judged, expected, "{after} {age} {status}");
         }
@@ -210,20 +214,20 @@ mod tests {
             users: Allowed::Only([].into()),
             official: false,
         };
-        let judge = |from, said, attempt| {
+        let judge = |from, kind, attempt| {
             let own = "pai-image-gateway; fwd=request; stored";
-            let answer = answer(from, said, 0, "0", own);
+            let answer = answer(from, kind, 0, "0", own);
             judge(&answer, &grant, Instant::now(), attempt)
         };
-        let missing = || Said::NotFound(OriginError::parse(404, b"{}"));
+        let missing = || AnswerKind::NotFound(OriginError::parse(404, b"{}"));
         for (from, attempt) in [(UpstreamKind::Api, 1), (UpstreamKind::Gateway, 2)] {
             let hidden = judge(from, image(Accessibility::Private), attempt);
             assert_eq!(hidden, WriteAccess::Denied(Outcome::Denied));
             let missing = judge(from, missing(), attempt);
             assert_eq!(missing, WriteAccess::Denied(Outcome::Passthrough));
         }
-        for said in [image(Accessibility::Private), missing()] {
-            assert_eq!(judge(UpstreamKind::Gateway, said, 1), WriteAccess::Unknown);
+        for kind in [image(Accessibility::Private), missing()] {
+            assert_eq!(judge(UpstreamKind::Gateway, kind, 1), WriteAccess::Unknown);
         }
         for from in [UpstreamKind::Api, UpstreamKind::Gateway] {
             let seen = judge(from, image(Accessibility::Public), 1);

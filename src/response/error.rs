@@ -115,7 +115,7 @@ impl Error {
                 "Request was denied due to flow control.".to_owned()
             }
             // The code would name our key's trouble to those who cannot mend it.
-            Self::Upstream(UpstreamError::Credential(_)) => {
+            Self::Upstream(UpstreamError::Credential(_) | UpstreamError::Permission(_)) => {
                 "the gateway's credential is refused by the origin".to_owned()
             }
             _ => self.to_string(),
@@ -160,16 +160,16 @@ impl Error {
             Self::NotCached => plain(StatusCode::GATEWAY_TIMEOUT, "Gateway.NotCached"),
             Self::Loop(_) => forwarding_loop,
             Self::Upstream(error) => match error {
-                UpstreamError::Timeout | UpstreamError::Parent(ParentFault::Timeout) => {
+                UpstreamError::Timeout | UpstreamError::Parent(ParentFault::Timeout, _) => {
                     plain(StatusCode::GATEWAY_TIMEOUT, "Gateway.UpstreamTimeout")
                 }
                 UpstreamError::Throttled(throttle) => {
                     let ours = throttled(throttle.wait);
-                    if throttle.code.is_empty() {
+                    if throttle.error.code.is_empty() {
                         return ours;
                     }
                     // The origin's own Code: retry policies by Code go on working.
-                    let code = Cow::Owned(throttle.code.clone());
+                    let code = Cow::Owned(throttle.error.code.clone());
                     Shape { code, ..ours }
                 }
                 UpstreamError::Overloaded => throttled(None),
@@ -179,20 +179,25 @@ impl Error {
                 UpstreamError::CircuitOpen
                 | UpstreamError::Transport(_)
                 | UpstreamError::Server(_)
+                | UpstreamError::Foreign(_)
                 | UpstreamError::Parent(
                     ParentFault::Unavailable | ParentFault::Overloaded | ParentFault::NotCached,
+                    _,
                 )
                 | UpstreamError::NoCredential => plain(
                     StatusCode::SERVICE_UNAVAILABLE,
                     "Gateway.UpstreamUnavailable",
                 ),
-                UpstreamError::Unreadable | UpstreamError::Parent(ParentFault::Unreadable) => {
+                UpstreamError::Unreadable(_)
+                | UpstreamError::Parent(ParentFault::Unreadable, _) => {
                     plain(StatusCode::BAD_GATEWAY, "Gateway.InvalidUpstreamResponse")
                 }
-                UpstreamError::Credential(_) | UpstreamError::Parent(ParentFault::Credential) => {
+                UpstreamError::Credential(_)
+                | UpstreamError::Permission(_)
+                | UpstreamError::Parent(ParentFault::Credential, _) => {
                     plain(StatusCode::BAD_GATEWAY, "Gateway.CredentialRejected")
                 }
-                UpstreamError::Parent(ParentFault::Loop) => forwarding_loop,
+                UpstreamError::Parent(ParentFault::Loop, _) => forwarding_loop,
                 UpstreamError::Refused(_) => plain(StatusCode::BAD_GATEWAY, "Gateway.Internal"),
             },
             // The template of its own says the rest.
@@ -255,6 +260,13 @@ mod tests {
     use crate::transport::TransportError;
     use crate::upstream::Throttle;
 
+    fn coded(code: &str) -> OriginError {
+        OriginError {
+            code: code.to_owned(),
+            ..OriginError::default()
+        }
+    }
+
     #[test]
     fn nobody_is_asked_to_wait_for_more_than_a_minute() {
         let secs = Duration::from_secs;
@@ -310,12 +322,12 @@ mod tests {
     fn each_cause_has_its_status_and_code() {
         let throttle = |code: &str| {
             UpstreamError::Throttled(Throttle {
-                code: code.to_owned(),
+                error: coded(code),
                 wait: Some(Duration::from_millis(250)),
             })
         };
-        let of_a_parent = |fault| Error::from(UpstreamError::Parent(fault));
-        let secret = UpstreamError::Credential("SignatureDoesNotMatch".to_owned());
+        let of_a_parent = |fault| Error::from(UpstreamError::Parent(fault, OriginError::default()));
+        let secret = UpstreamError::Credential(coded("SignatureDoesNotMatch"));
         for (error, status, code) in [
             (
                 Error::RouteError(RouteError::UnknownRoute),
@@ -355,7 +367,7 @@ mod tests {
                 "Gateway.UpstreamUnavailable",
             ),
             (
-                UpstreamError::Unreadable.into(),
+                UpstreamError::Unreadable(OriginError::default()).into(),
                 502,
                 "Gateway.InvalidUpstreamResponse",
             ),
@@ -395,7 +407,7 @@ mod tests {
     #[test]
     fn a_message_says_what_the_vendor_says_and_nothing_of_our_key() {
         let throttle = Throttle {
-            code: "Throttling.User".to_owned(),
+            error: coded("Throttling.User"),
             wait: None,
         };
         let malformed = Malformed::new("ImageId must be short");
@@ -417,7 +429,7 @@ mod tests {
                 "Request was denied due to flow control.",
             ),
             (
-                UpstreamError::Credential("InvalidAccessKeyId.NotFound".to_owned()).into(),
+                UpstreamError::Credential(coded("InvalidAccessKeyId.NotFound")).into(),
                 "the gateway's credential is refused by the origin",
             ),
         ] {

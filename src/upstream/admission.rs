@@ -1,4 +1,4 @@
-//! Admission of calls to the origin: the breakers, the quota and the queue together.
+//! Admission of calls to the origin: the circuit breakers, the quota and the queue, in this order.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
@@ -8,7 +8,8 @@ use secrecy::ExposeSecret;
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
-use super::breakers::{AttemptOutcome, BreakerPasses, Breakers};
+use super::attempt_outcome::AttemptOutcome;
+use super::breakers::{BreakerPermits, Breakers};
 use super::forbidden_burst::Subject;
 use super::priority_limiter::{LimiterPermit, PriorityLimiter};
 use super::{Config, UpstreamError};
@@ -19,7 +20,7 @@ use crate::priority::SharedPriority;
 use crate::signing::Credentials;
 use crate::transport::Reply;
 
-/// Decides which calls go.
+/// Admission control of all calls of one gateway.
 #[derive(Debug)]
 pub(super) struct Admission {
     limiter: PriorityLimiter,
@@ -27,33 +28,34 @@ pub(super) struct Admission {
     signer: Mutex<LastSigner>,
 }
 
-/// The credential that signed last, as much of it as tells another one apart.
+/// Identity of the credential that signed last: enough to recognize another one, and no secret.
 #[derive(Debug, Default)]
 struct LastSigner {
     hasher: RandomState,
     /// Fingerprint of id, secret and token; none before the first call.
-    print: Option<u64>,
+    fingerprint: Option<u64>,
     is_temporary: bool,
 }
 
-/// A call that may go. Dropped without an end, it frees its place all the same.
+/// Permission for one call. Dropping it frees its slot and records its outcome; a call whose caller went away counts
+/// as abandoned.
 #[derive(Debug)]
 pub(super) struct CallPermit<'a> {
     breakers: &'a Mutex<Breakers>,
     subject: Subject,
-    passes: BreakerPasses,
+    permits: BreakerPermits,
     outcome: AttemptOutcome,
     _permit: LimiterPermit,
 }
 
-/// BreakerState of one operation, for `/status`.
+/// State of one operation, for `/status`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct OperationStatus {
-    /// Where its breaker stands.
+    /// State of its breaker.
     pub breaker: &'static str,
-    /// Reasons why calls are held back now.
+    /// Reasons for which calls are rejected now.
     pub held: Vec<&'static str>,
-    /// Calls left in the account's current period by scope, as the origin last said.
+    /// Calls left in the account's current period by scope, as the origin stated last.
     pub quota: BTreeMap<&'static str, u64>,
 }
 
@@ -71,15 +73,19 @@ impl Admission {
         }
     }
 
-    /// Notes which credential signs from now on.
-    pub(super) fn signs_with(&self, credentials: &Credentials) {
+    /// Takes note of the credential that signs from now on; another one than before lets open breakers probe at once.
+    pub(super) fn credential_in_use(&self, credentials: &Credentials) {
         if let Some(is_renewal) = self.signer.lock().changes_to(credentials) {
             let now = Instant::now();
             self.breakers.lock().credential_changed(is_renewal, now);
         }
     }
 
-    /// Waits for a turn. A call that would be held back afterwards does not wait first.
+    /// Waits for a slot, until `deadline`. A call that an open breaker would reject anyway does not wait first.
+    ///
+    /// # Errors
+    /// The breaker's error; [`UpstreamError::Overloaded`] for a full queue or a reserved quota;
+    /// [`UpstreamError::Timeout`] past the deadline. Nothing was sent then.
     pub(super) async fn admit(
         &self,
         subject: Subject,
@@ -90,7 +96,7 @@ impl Admission {
         let now = Instant::now();
         {
             let breakers = self.breakers.lock();
-            if let Some(error) = breakers.held(&subject, now) {
+            if let Some(error) = breakers.rejection(&subject, now) {
                 return Err(error);
             }
             let quota = &breakers.operation(subject.action).quota;
@@ -102,38 +108,39 @@ impl Admission {
         let permit = turn
             .map_err(|_| UpstreamError::Timeout)?
             .map_err(|_| UpstreamError::Overloaded)?;
-        let passes = self.breakers.lock().admit(&subject, Instant::now())?;
+        // Asked again: a breaker may have opened while the call waited.
+        let permits = self.breakers.lock().admit(&subject, Instant::now())?;
         Ok(CallPermit {
             breakers: &self.breakers,
             subject,
-            passes,
+            permits,
             outcome: AttemptOutcome::Abandoned,
             _permit: permit,
         })
     }
 
-    /// Notes a refusal of permission, and returns whether it concerns the whole operation.
-    pub(super) fn concerns_the_operation(&self, subject: &Subject) -> bool {
+    /// Records a denial, and returns whether it concerns the whole operation rather than its subject.
+    pub(super) fn is_operation_denied(&self, subject: &Subject) -> bool {
         let now = Instant::now();
-        self.breakers.lock().concerns_the_operation(subject, now)
+        self.breakers.lock().is_operation_denied(subject, now)
     }
 
-    /// Reads the quota off an answer, and returns it by scope.
-    pub(super) fn learn(&self, action: Action, reply: &Reply) -> Vec<(QuotaScope, u64)> {
+    /// Stores the quota that a response states, and returns it by scope.
+    pub(super) fn update_quota(&self, action: Action, reply: &Reply) -> Vec<(QuotaScope, u64)> {
         let mut breakers = self.breakers.lock();
         let quota = &mut breakers.operation_mut(action).quota;
-        let readings = quota.learn(reply, Instant::now()).into_iter();
+        let readings = quota.update(reply, Instant::now()).into_iter();
         readings
             .map(|(scope, reading)| (scope, reading.remain))
             .collect()
     }
 
-    /// BreakerState of the breaker that all operations share.
+    /// Returns the state of the breaker that all operations share.
     pub(super) fn state(&self) -> BreakerState {
         self.breakers.lock().state(Instant::now())
     }
 
-    /// States of the shared breaker and of an operation's.
+    /// Returns the states of the shared breaker and of an operation's.
     pub(super) fn states(&self, action: Action) -> (BreakerState, BreakerState) {
         let (breakers, now) = (self.breakers.lock(), Instant::now());
         (breakers.state(now), breakers.operation(action).state(now))
@@ -148,7 +155,7 @@ impl Admission {
         used.map(|action| {
             let operation = breakers.operation(action);
             let held = HoldReason::ALL.into_iter();
-            let held = held.filter(|reason| operation.is_held(*reason, now));
+            let held = held.filter(|reason| operation.is_rejecting(*reason, now));
             let status = OperationStatus {
                 breaker: operation.state(now).as_str(),
                 held: held.map(HoldReason::as_str).collect(),
@@ -161,22 +168,22 @@ impl Admission {
 }
 
 impl LastSigner {
-    /// Takes a credential over. Returns whether it renews the former one, if it is another at all.
+    /// Stores a credential's fingerprint. Returns whether it renews the former one, or `None` where it is the same.
     fn changes_to(&mut self, credentials: &Credentials) -> Option<bool> {
         let token = credentials.security_token.as_ref();
         let token = token.map(|token| token.expose_secret());
         let secret = credentials.access_key_secret.expose_secret();
         let parts = (credentials.access_key_id.as_str(), secret, token);
-        let print = self.hasher.hash_one(parts);
-        let before = self.print.replace(print);
+        let fingerprint = self.hasher.hash_one(parts);
+        let before = self.fingerprint.replace(fingerprint);
         let was_temporary = std::mem::replace(&mut self.is_temporary, token.is_some());
-        let is_another = before.is_some_and(|before| before != print);
+        let is_another = before.is_some_and(|before| before != fingerprint);
         is_another.then_some(was_temporary && self.is_temporary)
     }
 }
 
 impl CallPermit<'_> {
-    /// Records how the call ended.
+    /// Sets the outcome that the breakers record when this is dropped.
     pub(super) fn finish(mut self, outcome: AttemptOutcome) {
         self.outcome = outcome;
     }
@@ -185,7 +192,7 @@ impl CallPermit<'_> {
 impl Drop for CallPermit<'_> {
     fn drop(&mut self) {
         let mut breakers = self.breakers.lock();
-        breakers.record(&self.subject, self.passes, &self.outcome, Instant::now());
+        breakers.record(&self.subject, self.permits, &self.outcome, Instant::now());
     }
 }
 

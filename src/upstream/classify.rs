@@ -1,72 +1,19 @@
-//! Meaning of the origin's answers. Statuses alone do not tell: the vendor answers throttles with 400 and missing keys
-//! with 404, and proxies on the way answer with statuses of their own. So the `Code` decides, then the status; an
-//! error without a Code is no word of the API.
-
-use std::time::Duration;
+//! Classification of the origin's responses.
+//!
+//! Statuses alone do not suffice: the vendor answers throttles with 400 and missing keys with 404, and proxies on the
+//! way answer with statuses of their own. So the `Code` decides, then the status; an error without a Code does not come
+//! from the API.
 
 use secrecy::ExposeSecret;
 use wildmatch::WildMatch;
 
-use super::{Config, ParentFault};
+use super::answer::error_of;
+use super::{AnswerKind, Config, Throttle, UpstreamError};
 use crate::api::{ImageFields, Operation, OriginError};
-use crate::observability::outcome::CallResult;
 use crate::signing::Credentials;
 use crate::transport::Reply;
 
-/// Meaning of an answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// The answer to what was asked, with what it says of an image, if it is one.
-    Ok(ImageFields),
-    /// A 200 that is not what the operation answers.
-    Unreadable,
-    /// There is no such image.
-    NotFound(OriginError),
-    /// The central credential may not see this image, or search this workspace.
-    Forbidden(OriginError),
-    /// The account's flow control.
-    Throttled(Throttle),
-    /// Another complaint about the request.
-    ClientError(OriginError),
-    /// The origin failed.
-    ServerError(OriginError),
-    /// A status below 500 without a Code: something on the way answered, not the API.
-    Foreign(OriginError),
-    /// A complaint about our key, signature, token or clock.
-    Credential(OriginError),
-    /// The credential has no permission for the whole operation.
-    Permission(OriginError),
-    /// A parent gateway has no answer.
-    Parent(ParentFault),
-}
-
-/// Throttle of the origin.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Throttle {
-    /// The origin's own Code; empty where it gave none.
-    pub code: String,
-    /// How long it asks us to wait, where it says so.
-    pub wait: Option<Duration>,
-}
-
-impl Verdict {
-    /// The metric's word.
-    #[must_use]
-    pub const fn result(&self) -> CallResult {
-        match self {
-            Self::Ok(_) => CallResult::Ok,
-            Self::NotFound(_) => CallResult::NotFound,
-            Self::Forbidden(_) => CallResult::Forbidden,
-            Self::Throttled(_) => CallResult::Throttled,
-            Self::ClientError(_) => CallResult::ClientError,
-            Self::ServerError(_) | Self::Unreadable | Self::Foreign(_) => CallResult::ServerError,
-            Self::Credential(_) | Self::Permission(_) => CallResult::Credential,
-            Self::Parent(fault) => fault.result(),
-        }
-    }
-}
-
-/// Codes and texts that mean something, by pattern: `*` matches any text, upper and lower case are alike.
+/// Classifier of responses by patterns of Codes and Messages, in which `*` matches any text and case is ignored.
 #[derive(Debug, Clone)]
 pub struct Classifier {
     not_found: Vec<WildMatch>,
@@ -77,9 +24,9 @@ pub struct Classifier {
     private: Vec<WildMatch>,
 }
 
-/// Replaces a Message that quotes what the gateway signed.
+/// Replacement of a Message that quotes what the gateway signed.
 const WITHHELD: &str = "The origin's message is withheld: it quotes what the gateway signed.";
-/// Shorter key ids and tokens are not looked for: they would be found in any text.
+/// Length below which a key id or token is not searched for, because it would be found in any text.
 const SHORTEST_SECRET: usize = 4;
 
 impl Classifier {
@@ -102,60 +49,77 @@ impl Classifier {
         }
     }
 
-    /// Judges an answer to a request that was signed with this credential.
-    #[must_use]
-    pub fn classify(&self, operation: &Operation, reply: &Reply, signed: &Credentials) -> Verdict {
+    /// Classifies a response to a request that was signed with these credentials.
+    ///
+    /// # Errors
+    /// [`UpstreamError`] for every response that is not about the resource that the call names.
+    pub fn classify(
+        &self,
+        operation: &Operation,
+        reply: &Reply,
+        signed: &Credentials,
+    ) -> Result<AnswerKind, UpstreamError> {
         match reply.status {
-            200..300 if operation.is_write() => self.classify_written(operation, reply, signed),
+            200..300 if operation.is_write() => self.classify_write(operation, reply, signed),
             200 => self.classify_read(operation, reply, signed),
             _ => self.classify_error(operation, reply, signed),
         }
     }
 
-    /// A write that was answered with any 2xx was carried out. Only an answer that quotes our credential stays here.
-    fn classify_written(
+    /// Classifies a write's 2xx: the write was carried out, whatever the body. Only a response that quotes the
+    /// gateway's credential is an error, so that it does not reach the client.
+    fn classify_write(
         &self,
         operation: &Operation,
         reply: &Reply,
         signed: &Credentials,
-    ) -> Verdict {
+    ) -> Result<AnswerKind, UpstreamError> {
         match self.classify_error(operation, reply, signed) {
-            Verdict::Credential(error) => Verdict::Credential(error),
-            _ => Verdict::Ok(ImageFields::parse(&reply.body).unwrap_or_default()),
+            Err(error @ UpstreamError::Credential(_)) => Err(error),
+            _ => Ok(AnswerKind::Success(
+                ImageFields::parse(&reply.body).unwrap_or_default(),
+            )),
         }
     }
 
-    fn classify_read(&self, operation: &Operation, reply: &Reply, signed: &Credentials) -> Verdict {
+    /// Classifies a read's 200, which may carry an error object, or belong to another request.
+    fn classify_read(
+        &self,
+        operation: &Operation,
+        reply: &Reply,
+        signed: &Credentials,
+    ) -> Result<AnswerKind, UpstreamError> {
+        let unreadable = || Err(UpstreamError::Unreadable(self.redacted(reply, signed)));
         let Ok(fields) = ImageFields::parse(&reply.body) else {
-            return Verdict::Unreadable;
+            return unreadable();
         };
-        let is_answer = match operation {
+        let is_response = match operation {
             Operation::GetImage(_) => fields.present.is_image(),
             Operation::ListImages => fields.present.is_page_of_images(),
             Operation::ListImageLabels => fields.present.is_page_of_labels(),
             _ => true,
         };
-        if !is_answer {
+        if !is_response {
             return match self.classify_error(operation, reply, signed) {
-                Verdict::Foreign(_) => Verdict::Unreadable,
-                verdict => verdict,
+                Err(UpstreamError::Foreign(_)) => unreadable(),
+                result => result,
             };
         }
         if names_another(operation, &fields) {
-            Verdict::Unreadable
+            unreadable()
         } else {
-            Verdict::Ok(fields)
+            Ok(AnswerKind::Success(fields))
         }
     }
 
-    /// Judges an error, also one that was told with 200: then the Code alone decides.
+    /// Classifies an error object. Where one came with a status below 400, the Code alone decides.
     fn classify_error(
         &self,
         operation: &Operation,
         reply: &Reply,
         signed: &Credentials,
-    ) -> Verdict {
-        let error = self.readable(reply, signed);
+    ) -> Result<AnswerKind, UpstreamError> {
+        let error = self.redacted(reply, signed);
         let code = error.code.as_str();
         let with = |status| OriginError {
             status: if reply.status < 400 {
@@ -165,42 +129,38 @@ impl Classifier {
             },
             ..error.clone()
         };
-        let is_complaint = reply.status < 500;
+        let is_rejection = reply.status < 500;
         let is_get = matches!(operation, Operation::GetImage(_));
         if reply.is_throttle() || reply.status == 429 || matches(&self.throttle, code) {
-            Verdict::Throttled(Throttle {
-                code: error.code,
-                wait: reply.retry_after(),
-            })
+            let wait = reply.retry_after();
+            Err(UpstreamError::Throttled(Throttle { error, wait }))
         } else if matches(&self.credential, code) {
-            Verdict::Credential(error)
+            Err(UpstreamError::Credential(error))
         } else if code.is_empty() {
-            if is_complaint {
-                Verdict::Foreign(error)
+            Err(if is_rejection {
+                UpstreamError::Foreign(error)
             } else {
-                Verdict::ServerError(error)
-            }
-        } else if is_complaint && matches(&self.not_found, code) {
-            Verdict::NotFound(with(404))
+                UpstreamError::Server(error)
+            })
+        } else if is_rejection && matches(&self.not_found, code) {
+            Ok(AnswerKind::NotFound(with(404)))
         } else if reply.status == 404 && is_get && is_about_an_image(code) {
-            Verdict::NotFound(error)
-        } else if is_complaint && matches(&self.account, code) {
-            Verdict::ClientError(with(403))
-        } else if reply.status == 403 || (is_complaint && matches(&self.forbidden, code)) {
-            Verdict::Forbidden(with(403))
+            Ok(AnswerKind::NotFound(error))
+        } else if is_rejection && matches(&self.account, code) {
+            Err(UpstreamError::Refused(with(403)))
+        } else if reply.status == 403 || (is_rejection && matches(&self.forbidden, code)) {
+            Ok(AnswerKind::Forbidden(with(403)))
         } else if (400..500).contains(&reply.status) {
-            Verdict::ClientError(error)
+            Err(UpstreamError::Refused(error))
         } else {
-            Verdict::ServerError(error)
+            Err(UpstreamError::Server(error))
         }
     }
 
-    /// Reads an error without what must not leave: the Message is replaced where it quotes what was signed.
-    fn readable(&self, reply: &Reply, signed: &Credentials) -> OriginError {
-        let mut error = OriginError::parse(reply.status, &reply.body);
-        if error.request_id.is_empty() {
-            reply.request_id().clone_into(&mut error.request_id);
-        }
+    /// Reads the error object without anything that must not leave: a Message that quotes signed text is replaced, a
+    /// Code or request id that quotes a secret is dropped.
+    fn redacted(&self, reply: &Reply, signed: &Credentials) -> OriginError {
+        let mut error = error_of(reply);
         if self.is_private(&error.message, signed) {
             WITHHELD.clone_into(&mut error.message);
         }
@@ -217,7 +177,8 @@ impl Classifier {
     }
 }
 
-/// Returns the fields of an image that names another id than the one asked for; [`Classifier::classify`] calls it unreadable.
+/// Returns the fields of an image that names another id than the one asked for, which [`Classifier::classify`] calls
+/// unreadable.
 pub(super) fn another_image(operation: &Operation, reply: &Reply) -> Option<ImageFields> {
     let fields = ImageFields::parse(&reply.body).ok()?;
     let is_image = reply.status == 200 && fields.present.is_image();
@@ -238,7 +199,7 @@ fn matches(patterns: &[WildMatch], text: &str) -> bool {
     patterns.iter().any(|pattern| pattern.matches(text))
 }
 
-/// Returns whether a text holds our key id, secret or token, in any case, plain or percent-encoded.
+/// Returns whether a text contains the key id, secret or token, in any case, plain or percent-encoded.
 fn quotes(text: &str, signed: &Credentials) -> bool {
     let decoded = percent_encoding::percent_decode_str(text).decode_utf8_lossy();
     let texts = [text.to_lowercase(), decoded.to_lowercase()];
@@ -255,7 +216,7 @@ fn quotes(text: &str, signed: &Credentials) -> bool {
     })
 }
 
-/// Whether a 404 with this code can be about the image rather than about the API or our key.
+/// Returns whether a 404 with this Code can be about the image rather than about the API or the gateway's key.
 fn is_about_an_image(code: &str) -> bool {
     const OTHERS: [&str; 5] = ["Api", "Action", "Product", "Version", "AccessKeyId"];
     !OTHERS.iter().any(|other| code.contains(other))

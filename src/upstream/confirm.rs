@@ -1,53 +1,56 @@
-//! A second opinion on an answer that names another image than the one asked for.
+//! Confirmation of a response that names another image than the one asked for.
 //!
-//! On a connection that others use too, it is likely the answer to somebody else's request: a proxy on the way sent one
-//! answer too many. So the connection is closed and the image is asked for once more on a connection of its own, where
-//! no other answer can come. An origin that names the same image there again means it, and its answer counts.
+//! On a pooled connection it is likely the response to another request, because a proxy on the way sent one response
+//! too many. So the connection is closed and the image is requested once more on a connection of its own, where no
+//! other response can arrive. An origin that names the same image there again means it, and its answer counts.
 
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 use tower::ServiceExt;
 
 use super::classify::another_image;
-use super::{Propagation, Upstream, Verdict};
+use super::{AnswerKind, Propagation, Upstream, UpstreamError};
 use crate::api::{Call, ImageFields};
 use crate::observability::traces::Trace;
 use crate::signing::Credentials;
 use crate::transport::{NewConnection, Reply};
 
+/// Call with everything that its request is built and signed from.
+pub(super) type SignedCall<'a> = (&'a Call, &'a Propagation, &'a Credentials);
+
 impl Upstream {
-    /// Judges an answer; asks once more, until `deadline`, where it names another image.
+    /// Classifies a response; sends the call once more, until `deadline`, where the response names another image.
     pub(super) async fn confirm(
         &self,
-        asked: (&Call, &Propagation, &Credentials),
+        call: SignedCall<'_>,
         reply: Reply,
         deadline: Instant,
         trace: &Trace,
-    ) -> (Verdict, Reply) {
-        let (call, _, credentials) = asked;
-        let verdict = self.classify(call, &reply, credentials);
-        if verdict != Verdict::Unreadable {
-            return (verdict, reply);
+    ) -> (Result<AnswerKind, UpstreamError>, Reply) {
+        let (asked, _, credentials) = call;
+        let result = self.classify(asked, &reply, credentials);
+        if !matches!(result, Err(UpstreamError::Unreadable(_))) {
+            return (result, reply);
         }
-        let Some(first) = another_image(&call.operation, &reply) else {
-            return (verdict, reply);
+        let Some(first) = another_image(&asked.operation, &reply) else {
+            return (result, reply);
         };
-        let again = timeout_at(deadline, self.send_on_new_connection(asked, trace)).await;
+        let again = timeout_at(deadline, self.send_on_new_connection(call, trace)).await;
         let Ok(Some(second)) = again else {
-            return (verdict, reply);
+            return (result, reply);
         };
         let is_same = |fields: &ImageFields| fields.image == first.image;
-        let verdict = match another_image(&call.operation, &second).filter(is_same) {
-            Some(fields) => Verdict::Ok(fields),
-            None => self.classify(call, &second, credentials),
+        let result = match another_image(&asked.operation, &second).filter(is_same) {
+            Some(fields) => Ok(AnswerKind::Success(fields)),
+            None => self.classify(asked, &second, credentials),
         };
-        (verdict, second)
+        (result, second)
     }
 
-    /// Asks on a new connection, signed anew. `None` where that brings no answer.
+    /// Sends the call, signed again, on a new connection. `None` where no response comes.
     async fn send_on_new_connection(
         &self,
-        (call, propagation, credentials): (&Call, &Propagation, &Credentials),
+        (call, propagation, credentials): SignedCall<'_>,
         trace: &Trace,
     ) -> Option<Reply> {
         self.metrics.upstream_resends.inc();

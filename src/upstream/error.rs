@@ -1,52 +1,70 @@
-//! How attempts and calls end.
+//! Failures of calls to the origin, one variant for each cause that a reader treats differently.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::{ParentFault, Throttle};
+use super::ParentFault;
 use crate::api::OriginError;
 use crate::observability::outcome::CallResult;
 use crate::transport::TransportError;
 
-/// Why a call brought no answer about what was asked.
+/// Failure of a call: the origin gave no answer about the resource that the call names.
+///
+/// Variants that stem from a response keep its status, Code and request id; [`answer`](Self::answer) returns them.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum UpstreamError {
-    /// No answer in time.
+    /// No answer within the attempt's or the call's deadline. The origin may have carried the call out.
     #[error("the origin did not answer in time")]
     Timeout,
-    /// The connection could not be made, or broke.
+    /// The connection could not be opened, or broke before a whole answer. All waiters of a fetch share the cause.
     #[error("the origin cannot be reached")]
     Transport(#[source] Arc<TransportError>),
-    /// The account's flow control, with the origin's own Code.
+    /// The account's flow control rejected the call.
     #[error("the origin throttles")]
     Throttled(Throttle),
-    /// The origin failed.
+    /// The origin failed with a status of 500 and above, or with a Code at a status that is no error's.
     #[error("the origin failed with status {}", .0.status)]
     Server(OriginError),
-    /// The origin complains about the request itself.
+    /// A status below 500 without a Code: a proxy on the way answered, not the API.
+    #[error("a proxy on the way to the origin answered with status {}", .0.status)]
+    Foreign(OriginError),
+    /// The origin rejects the request itself, for example for an invalid parameter.
     #[error("the origin refuses the request: {}", .0.code)]
     Refused(OriginError),
-    /// A 200 that is not what the API answers.
+    /// A 200 whose body is not a response of the operation.
     #[error("the origin's answer cannot be read")]
-    Unreadable,
-    /// The origin refuses our credential; its code.
-    #[error("the origin refuses the gateway's credential: {0}")]
-    Credential(String),
-    /// The origin fails, so the call was not sent.
-    #[error("the origin fails; calls are held back until it is back")]
+    Unreadable(OriginError),
+    /// The origin rejects the gateway's key, signature, token or clock.
+    #[error("the origin refuses the gateway's credential: {}", .0.code)]
+    Credential(OriginError),
+    /// The gateway's credential has no permission for the operation as a whole.
+    #[error("the origin denies the gateway's credential the operation: {}", .0.code)]
+    Permission(OriginError),
+    /// A circuit breaker is open, so the call was not sent.
+    #[error("the origin fails; the circuit breaker is open and the call was not sent")]
     CircuitOpen,
-    /// Too many calls wait, or the quota is kept for more urgent ones; not sent.
+    /// The queue is full, or the rest of the quota is reserved for more urgent calls; the call was not sent.
     #[error("too many calls to the origin are waiting")]
     Overloaded,
-    /// A parent gateway has no answer.
-    #[error(transparent)]
-    Parent(ParentFault),
-    /// There is no credential yet.
+    /// A parent gateway answered with an error Code of its own.
+    #[error("{0}")]
+    Parent(ParentFault, OriginError),
+    /// No credential has been obtained yet, so the call was not sent.
     #[error("the gateway has no credential")]
     NoCredential,
 }
 
+/// Rejection by the account's flow control.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Throttle {
+    /// Error that the origin answered with; its Code is empty where the origin gave none.
+    pub error: OriginError,
+    /// Time that the origin asks clients to wait, where it names one.
+    pub wait: Option<Duration>,
+}
+
 impl UpstreamError {
-    /// The word for it; the same that its last attempt was counted under.
+    /// Returns the label of the metric, which is the one that the call's last attempt was counted under.
     #[must_use]
     pub fn result(&self) -> CallResult {
         match self {
@@ -54,35 +72,91 @@ impl UpstreamError {
             Self::Transport(error) if error.is_unreadable() => CallResult::ServerError,
             Self::Transport(_) => CallResult::Transport,
             Self::Throttled(_) | Self::Overloaded => CallResult::Throttled,
-            Self::Server(_) | Self::Unreadable | Self::CircuitOpen => CallResult::ServerError,
-            Self::Credential(_) | Self::NoCredential => CallResult::Credential,
+            Self::Server(_) | Self::Foreign(_) | Self::Unreadable(_) | Self::CircuitOpen => {
+                CallResult::ServerError
+            }
+            Self::Credential(_) | Self::Permission(_) | Self::NoCredential => {
+                CallResult::Credential
+            }
             Self::Refused(_) => CallResult::ClientError,
-            Self::Parent(fault) => fault.result(),
+            Self::Parent(fault, _) => fault.result(),
         }
     }
 
-    /// Whether an older answer about a known image is better than this error: yes for every trouble between the
-    /// gateway and the origin, and for every complaint that is neither a not-found nor a refusal of permission.
+    /// Returns the origin's answer behind this error; `None` where no answer came or nothing was sent.
+    #[must_use]
+    pub const fn answer(&self) -> Option<&OriginError> {
+        match self {
+            Self::Server(error)
+            | Self::Foreign(error)
+            | Self::Refused(error)
+            | Self::Unreadable(error)
+            | Self::Credential(error)
+            | Self::Permission(error)
+            | Self::Parent(_, error)
+            | Self::Throttled(Throttle { error, .. }) => Some(error),
+            Self::Timeout
+            | Self::Transport(_)
+            | Self::CircuitOpen
+            | Self::Overloaded
+            | Self::NoCredential => None,
+        }
+    }
+
+    /// Returns whether another attempt may succeed where this one failed. Only a read may be attempted again.
+    ///
+    /// A parent gateway's own errors are final: it has made its own attempts, and ours would multiply them.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Timeout | Self::Server(_) | Self::Unreadable(_) => true,
+            Self::Transport(error) => !matches!(**error, TransportError::TooLong),
+            Self::Throttled(_)
+            | Self::Foreign(_)
+            | Self::Refused(_)
+            | Self::Credential(_)
+            | Self::Permission(_)
+            | Self::CircuitOpen
+            | Self::Overloaded
+            | Self::Parent(..)
+            | Self::NoCredential => false,
+        }
+    }
+
+    /// Returns whether a new signature cures this rejection: a used nonce by another one, an expired date by the
+    /// origin's clock, which this very answer corrects.
+    #[must_use]
+    pub fn is_cured_by_new_signature(&self) -> bool {
+        let is_cured =
+            |code: &str| code == "SignatureNonceUsed" || code.starts_with("InvalidTimeStamp.");
+        matches!(self, Self::Credential(error) if is_cured(&error.code))
+    }
+
+    /// Returns whether an older answer about a known image is better than this error: yes for every failure between
+    /// the gateway and the origin, and for every rejection that is neither a not-found nor a denial.
     #[must_use]
     pub const fn permits_stale(&self) -> bool {
         match self {
-            Self::Parent(fault) => fault.permits_stale(),
+            Self::Parent(fault, _) => fault.permits_stale(),
             Self::Timeout
             | Self::Transport(_)
             | Self::Throttled(_)
             | Self::Server(_)
+            | Self::Foreign(_)
             | Self::Refused(_)
-            | Self::Unreadable
+            | Self::Unreadable(_)
             | Self::CircuitOpen
             | Self::Overloaded
             | Self::Credential(_)
+            | Self::Permission(_)
             | Self::NoCredential => true,
         }
     }
 
-    /// Whether it is about the request that began the fetch rather than about the image: who joined may try alone.
+    /// Returns whether the error is about the request that began the fetch rather than about the image. A request
+    /// that joined the fetch may then begin its own.
     #[must_use]
     pub const fn is_the_starters(&self) -> bool {
-        matches!(self, Self::Overloaded | Self::Parent(ParentFault::Loop))
+        matches!(self, Self::Overloaded | Self::Parent(ParentFault::Loop, _))
     }
 }

@@ -1,12 +1,12 @@
-//! Tells a refusal of permission about one image or workspace from one about the credential.
+//! Distinction between a denial of one image or workspace and a denial of the credential as a whole.
 //!
-//! A 403 is about its subject, unless
+//! A 403 concerns its subject, unless
 //!
-//! - the operation has never succeeded with this credential and three different subjects were refused, or
-//! - three subjects that the gateway had answered with 200 are refused within ten seconds, with no 200 of the
+//! - the operation has never succeeded with this credential and three different subjects were denied, or
+//! - three subjects that the gateway had answered with 200 are denied within ten seconds, with no 200 of the
 //!   operation between.
 //!
-//! A client that asks for ids it was never shown can bring about neither while others are answered.
+//! A client that requests ids it was never shown can bring about neither while others are answered.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
@@ -17,12 +17,13 @@ use tokio::time::Instant;
 
 use crate::api::{Action, Call};
 
-/// Different subjects refused that speak of the credential …
+/// Number of different denied subjects that make a denial the credential's.
 const SUBJECTS: usize = 3;
-/// … if those that were known are refused within this time.
+/// Time within which that many subjects, once answered, must be denied.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// Subject of a call: its image, or the workspace that it searches. Empty where it names neither.
+/// Subject of a call: its operation with the image, or the workspace that it searches. The id is empty where the call
+/// names neither.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Subject {
     pub(super) action: Action,
@@ -30,7 +31,7 @@ pub(super) struct Subject {
 }
 
 impl Subject {
-    /// Reads the subject off a call.
+    /// Returns the subject of a call.
     pub(super) fn of(call: &Call) -> Self {
         let parameter = |wanted: &str| {
             let mut pairs = call.query.pairs();
@@ -47,9 +48,9 @@ impl Subject {
         }
     }
 
-    /// Whether a refusal of this subject is kept, so that more calls for it are held back: of a search a refusal of
-    /// permission, of an image another complaint.
-    pub(super) const fn keeps(&self, is_denied: bool) -> bool {
+    /// Returns whether a rejection of this subject gets a breaker of its own: of a search a denial, of an image any
+    /// other rejection.
+    pub(super) const fn has_breaker(&self, is_denied: bool) -> bool {
         match self.action {
             Action::ListImages | Action::ListImageLabels => is_denied,
             Action::GetImage => !is_denied,
@@ -58,87 +59,90 @@ impl Subject {
     }
 }
 
-/// ForbiddenBurst of one operation since its last success; at most [`SUBJECTS`] of each kind.
+/// Denials of one operation since its last success, at most [`SUBJECTS`] of each kind.
 #[derive(Debug, Default)]
 pub(super) struct ForbiddenBurst {
     has_succeeded: bool,
-    refused: VecDeque<CompactString>,
-    withdrawn: VecDeque<(CompactString, Instant)>,
+    denied: VecDeque<CompactString>,
+    /// Subjects that had been answered with 200 before, with the time of their denial.
+    revoked: VecDeque<(CompactString, Instant)>,
 }
 
 impl ForbiddenBurst {
-    /// Notes that the operation succeeded.
+    /// Forgets all denials: the credential works for the operation.
     pub(super) fn succeeded(&mut self) {
         self.has_succeeded = true;
-        self.refused.clear();
-        self.withdrawn.clear();
+        self.denied.clear();
+        self.revoked.clear();
     }
 
-    /// Notes that another credential signs.
+    /// Forgets the former credential's successes and denials.
     pub(super) fn credential_changed(&mut self) {
         *self = Self::default();
     }
 
-    /// Notes a refusal and returns whether it concerns the credential. `was_answered`: the gateway had answered this
-    /// subject with 200.
-    pub(super) fn note(&mut self, id: &CompactString, was_answered: bool, now: Instant) -> bool {
-        if !self.refused.contains(id) {
-            self.refused.push_back(id.clone());
-            self.refused.truncate(SUBJECTS);
+    /// Records a denial and returns whether it concerns the credential. `was_answered` says that the gateway had
+    /// answered this subject with 200.
+    pub(super) fn record(&mut self, id: &CompactString, was_answered: bool, now: Instant) -> bool {
+        if !self.denied.contains(id) {
+            self.denied.push_back(id.clone());
+            self.denied.truncate(SUBJECTS);
         }
         if was_answered {
-            self.withdrawn
+            self.revoked
                 .retain(|(other, at)| other != id && now.saturating_duration_since(*at) < WINDOW);
-            self.withdrawn.push_back((id.clone(), now));
-            if self.withdrawn.len() > SUBJECTS {
-                self.withdrawn.pop_front();
+            self.revoked.push_back((id.clone(), now));
+            if self.revoked.len() > SUBJECTS {
+                self.revoked.pop_front();
             }
         }
-        let never = !self.has_succeeded && self.refused.len() == SUBJECTS;
-        never || (was_answered && self.withdrawn.len() == SUBJECTS)
+        let never = !self.has_succeeded && self.denied.len() == SUBJECTS;
+        never || (was_answered && self.revoked.len() == SUBJECTS)
     }
 }
 
-/// Subjects that were answered with 200, as keyed fingerprints in a table of fixed size: a newer subject takes the
-/// place of an older one, and a forgotten subject counts as never answered.
+/// Subjects that were answered with 200, as keyed fingerprints in a table of fixed size.
+///
+/// A newer subject may overwrite an older one, and a forgotten subject counts as never answered. The key is random,
+/// so that a client cannot choose ids that overwrite each other.
 #[derive(Debug)]
 pub(super) struct AnsweredSubjects {
     keys: RandomState,
     table: Box<[u64]>,
 }
 
-/// 512 KiB; more images than the documented account has.
-const PLACES: usize = 1 << 16;
+/// Number of slots, 512 KiB in all: more than the images of the documented account.
+const SLOTS: usize = 1 << 16;
 
 impl Default for AnsweredSubjects {
     fn default() -> Self {
         Self {
             keys: RandomState::new(),
-            table: vec![0; PLACES].into(),
+            table: vec![0; SLOTS].into(),
         }
     }
 }
 
 impl AnsweredSubjects {
-    pub(super) fn note(&mut self, subject: &Subject) {
-        let print = self.print(subject);
-        if let Some(place) = self.table.get_mut(place_of(print)) {
-            *place = print;
+    pub(super) fn insert(&mut self, subject: &Subject) {
+        let fingerprint = self.fingerprint(subject);
+        if let Some(slot) = self.table.get_mut(slot_of(fingerprint)) {
+            *slot = fingerprint;
         }
     }
 
-    pub(super) fn has(&self, subject: &Subject) -> bool {
-        let print = self.print(subject);
-        self.table.get(place_of(print)) == Some(&print)
+    pub(super) fn contains(&self, subject: &Subject) -> bool {
+        let fingerprint = self.fingerprint(subject);
+        self.table.get(slot_of(fingerprint)) == Some(&fingerprint)
     }
 
-    fn print(&self, subject: &Subject) -> u64 {
+    fn fingerprint(&self, subject: &Subject) -> u64 {
         self.keys.hash_one((subject.action as u8, &subject.id))
     }
 }
 
-const fn place_of(print: u64) -> usize {
-    (print % PLACES as u64) as usize
+const fn slot_of(fingerprint: u64) -> usize {
+    (fingerprint % SLOTS as u64) as usize
 }
 
 #[cfg(test)]
@@ -146,41 +150,41 @@ mod tests {
     use super::*;
     use crate::api::{ImageId, ImageKey, Operation, Query};
 
-    fn note(refusals: &mut ForbiddenBurst, id: &str, was_answered: bool, now: Instant) -> bool {
-        refusals.note(&id.into(), was_answered, now)
+    fn record(burst: &mut ForbiddenBurst, id: &str, was_answered: bool, now: Instant) -> bool {
+        burst.record(&id.into(), was_answered, now)
     }
 
     #[test]
     fn three_refused_before_any_success_are_the_credentials_trouble() {
-        let (now, mut refusals) = (Instant::now(), ForbiddenBurst::default());
-        assert!(!note(&mut refusals, "a", false, now));
-        assert!(!note(&mut refusals, "a", false, now));
-        assert!(!note(&mut refusals, "b", false, now));
+        let (now, mut burst) = (Instant::now(), ForbiddenBurst::default());
+        assert!(!record(&mut burst, "a", false, now));
+        assert!(!record(&mut burst, "a", false, now));
+        assert!(!record(&mut burst, "b", false, now));
         let later = now + Duration::from_secs(3600);
-        assert!(note(&mut refusals, "c", false, later));
-        assert!(note(&mut refusals, "a", false, later));
-        refusals.succeeded();
+        assert!(record(&mut burst, "c", false, later));
+        assert!(record(&mut burst, "a", false, later));
+        burst.succeeded();
         for id in ["a", "b", "c", "d", "e"] {
-            assert!(!note(&mut refusals, id, false, later), "{id}");
+            assert!(!record(&mut burst, id, false, later), "{id}");
         }
-        refusals.credential_changed();
-        assert!(!note(&mut refusals, "a", false, later));
+        burst.credential_changed();
+        assert!(!record(&mut burst, "a", false, later));
     }
 
     #[test]
     fn three_known_ones_withdrawn_within_ten_seconds_are_the_credentials_trouble() {
-        let (start, mut refusals) = (Instant::now(), ForbiddenBurst::default());
-        refusals.succeeded();
+        let (start, mut burst) = (Instant::now(), ForbiddenBurst::default());
+        burst.succeeded();
         let at = |second| start + Duration::from_secs(second);
-        assert!(!note(&mut refusals, "a", true, at(0)));
-        assert!(!note(&mut refusals, "b", true, at(2)));
-        assert!(!note(&mut refusals, "b", true, at(3)));
-        assert!(!note(&mut refusals, "c", true, at(11)), "a is 11 s ago");
-        assert!(note(&mut refusals, "d", true, at(12)));
-        assert!(!note(&mut refusals, "unknown", false, at(12)));
-        refusals.succeeded();
-        assert!(!note(&mut refusals, "a", true, at(12)));
-        assert!(!note(&mut refusals, "b", true, at(12)));
+        assert!(!record(&mut burst, "a", true, at(0)));
+        assert!(!record(&mut burst, "b", true, at(2)));
+        assert!(!record(&mut burst, "b", true, at(3)));
+        assert!(!record(&mut burst, "c", true, at(11)), "a is 11 s ago");
+        assert!(record(&mut burst, "d", true, at(12)));
+        assert!(!record(&mut burst, "unknown", false, at(12)));
+        burst.succeeded();
+        assert!(!record(&mut burst, "a", true, at(12)));
+        assert!(!record(&mut burst, "b", true, at(12)));
     }
 
     #[test]
@@ -212,35 +216,31 @@ mod tests {
             action,
             id: id.into(),
         };
-        answered.note(&subject(Action::GetImage, "7"));
-        assert!(answered.has(&subject(Action::GetImage, "7")));
-        assert!(!answered.has(&subject(Action::GetImage, "8")));
-        assert!(!answered.has(&subject(Action::ListImages, "7")));
+        answered.insert(&subject(Action::GetImage, "7"));
+        assert!(answered.contains(&subject(Action::GetImage, "7")));
+        assert!(!answered.contains(&subject(Action::GetImage, "8")));
+        assert!(!answered.contains(&subject(Action::ListImages, "7")));
     }
 
     #[test]
     fn another_credential_is_judged_anew() {
-        let (now, mut refusals) = (Instant::now(), ForbiddenBurst::default());
-        refusals.succeeded();
-        refusals.credential_changed();
-        assert!(!note(&mut refusals, "a", false, now));
-        assert!(!note(&mut refusals, "b", false, now));
-        assert!(note(&mut refusals, "c", false, now), "it never succeeded");
+        let (now, mut burst) = (Instant::now(), ForbiddenBurst::default());
+        burst.succeeded();
+        burst.credential_changed();
+        assert!(!record(&mut burst, "a", false, now));
+        assert!(!record(&mut burst, "b", false, now));
+        assert!(record(&mut burst, "c", false, now), "it never succeeded");
     }
 
     #[test]
     fn the_ten_seconds_end_with_the_tenth() {
         for (last, is_credentials) in [(9_999, true), (10_000, false)] {
-            let (start, mut refusals) = (Instant::now(), ForbiddenBurst::default());
-            refusals.succeeded();
-            assert!(!note(&mut refusals, "a", true, start));
-            assert!(!note(&mut refusals, "b", true, start));
+            let (start, mut burst) = (Instant::now(), ForbiddenBurst::default());
+            burst.succeeded();
+            assert!(!record(&mut burst, "a", true, start));
+            assert!(!record(&mut burst, "b", true, start));
             let end = start + Duration::from_millis(last);
-            assert_eq!(
-                note(&mut refusals, "c", true, end),
-                is_credentials,
-                "{last}"
-            );
+            assert_eq!(record(&mut burst, "c", true, end), is_credentials, "{last}");
         }
     }
 
@@ -265,8 +265,8 @@ mod tests {
                 action,
                 id: "7".into(),
             };
-            assert_eq!(subject.keeps(true), denied, "{action:?}");
-            assert_eq!(subject.keeps(false), complaint, "{action:?}");
+            assert_eq!(subject.has_breaker(true), denied, "{action:?}");
+            assert_eq!(subject.has_breaker(false), complaint, "{action:?}");
         }
     }
 
@@ -279,9 +279,9 @@ mod tests {
             id: CompactString::from(fastrand::u64(..).to_string()),
         });
         for subject in &subjects {
-            answered.note(subject);
+            answered.insert(subject);
         }
-        let known = subjects.iter().filter(|subject| answered.has(subject));
+        let known = subjects.iter().filter(|subject| answered.contains(subject));
         assert!(known.count() > 90);
     }
 }

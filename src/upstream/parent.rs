@@ -1,15 +1,16 @@
-//! A parent gateway in the origin's place: what it is told beside a call, and what its own errors mean.
+//! A parent gateway in the origin's place: the headers that it gets beside a call, and the meaning of its own errors.
 //!
-//! A parent has tried for itself, within its own retries, breaker and deadlines. So what it says in its own codes is
-//! final: to try again here would multiply its attempts by ours, and those of each gateway before us.
+//! A parent has made its own attempts, within its own retries, breakers and deadlines. So its own error codes are
+//! final: a retry here would multiply its attempts by ours, and those of each gateway before us.
 
 use bytes::Bytes;
 use compact_str::CompactString;
 use http::header::{CACHE_CONTROL, VIA};
 use http::{HeaderMap, HeaderValue};
 
-use super::{Upstream, UpstreamError, Verdict};
-use crate::api::{Call, ImageId, ImageKey, Operation, OriginError};
+use super::answer::error_of;
+use super::{AnswerKind, Upstream, UpstreamError};
+use crate::api::{Call, ImageId, ImageKey, Operation};
 use crate::observability::logging::Condition;
 use crate::observability::outcome::CallResult;
 use crate::observability::traces::Trace;
@@ -17,22 +18,22 @@ use crate::priority::{Priority, SharedPriority};
 use crate::transport::Reply;
 use crate::upstream::via::{ForwardingLoop, Hops};
 
-/// Origin of a call: the client whose turn in the queue it takes, and what a parent gateway learns. The API learns
-/// nothing: no header of a client reaches it.
+/// Request context of a call: the client whose turn in the queue it takes, and the directives for a parent gateway.
+/// The API gets none of it: no header of a client reaches it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Propagation {
     /// Name of the client that causes the call; empty for the gateway itself.
     pub client: CompactString,
-    /// What the request came by that the call is made for.
+    /// Gateways and proxies that the client's request has passed.
     pub hops: Hops,
-    /// Whether the parent is to ask the origin anew. It does so only for a key that may refresh there.
+    /// `Cache-Control: no-cache`: the parent fetches from its origin. It does so only for a key that may refresh there.
     pub no_cache: bool,
-    /// Whether the parent is to answer from memory or not at all. It does so only for such a key, too.
+    /// `Cache-Control: only-if-cached`: the parent answers from its cache or with 504. Only for such a key, too.
     pub only_if_cached: bool,
 }
 
 impl Propagation {
-    /// The same, caused by this client.
+    /// Returns the context with this client as the cause of the call.
     #[must_use]
     pub fn by(self, client: &str) -> Self {
         Self {
@@ -42,36 +43,34 @@ impl Propagation {
     }
 }
 
-/// Why a parent gateway has no answer, by its own code.
+/// Error of a parent gateway, by its own code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ParentFault {
-    /// Its origin did not answer in time.
+    /// The parent's origin did not answer in time.
     #[error("the origin did not answer the parent gateway in time")]
     Timeout,
-    /// Its origin fails, or the parent holds calls back.
+    /// The parent's origin fails, or one of the parent's circuit breakers is open.
     #[error("the parent gateway cannot reach the origin")]
     Unavailable,
-    /// It has too many connections.
+    /// The parent has too many connections or requests in flight.
     #[error("the parent gateway has too many connections")]
     Overloaded,
-    /// It has no copy, and was told not to ask for one.
+    /// The parent has no copy, and the request was `only-if-cached`.
     #[error("the parent gateway has no copy")]
     NotCached,
-    /// Its origin's answer is none.
+    /// The parent cannot read its origin's response.
     #[error("the parent gateway cannot read the origin's answer")]
     Unreadable,
-    /// Its origin refuses its credential.
+    /// The parent's origin rejects the parent's credential.
     #[error("the origin refuses the parent gateway's credential")]
     Credential,
-    /// What it is asked comes back to a gateway that has asked.
-    #[error(
-        "requests go in a circle, or through too many gateways: their operator must look at upstream.endpoint"
-    )]
+    /// The request came back to a gateway that it had passed already.
+    #[error("requests go in a loop, or through too many gateways: check upstream.endpoint of each")]
     Loop,
 }
 
 impl ParentFault {
-    /// The metric's word. A credential that is refused there is none of ours.
+    /// Returns the label of the metric. A credential that is rejected there is not this gateway's.
     #[must_use]
     pub const fn result(self) -> CallResult {
         match self {
@@ -85,20 +84,20 @@ impl ParentFault {
         }
     }
 
-    /// Whether an older answer is better than this error. A circle is a mistake in the settings, which stale answers
-    /// would hide.
+    /// Returns whether an older answer is better than this error. A loop is a mistake in the settings, which stale
+    /// answers would hide.
     #[must_use]
     pub const fn permits_stale(self) -> bool {
         !matches!(self, Self::Loop)
     }
 
-    /// Whether the parent itself fails. Else it answers, fast, and what it has in memory is worth asking for.
+    /// Returns whether the parent itself fails. Otherwise it responds fast, and may have other images in its cache.
     #[must_use]
     pub(super) const fn is_its_own(self) -> bool {
         matches!(self, Self::Overloaded)
     }
 
-    /// What a code of 500 and above means, if it is a gateway's.
+    /// Returns the meaning of the Code of a status of 500 and above, if it is a gateway's own.
     fn of(code: &str) -> Option<Self> {
         Some(match code.strip_prefix("Gateway.")? {
             "UpstreamTimeout" => Self::Timeout,
@@ -112,27 +111,34 @@ impl ParentFault {
     }
 }
 
-/// Judges what only a gateway answers: its faults, and that our key may not read images there, which is our
-/// credential's trouble. That it may not write or search so is an answer to who asked.
-pub(super) fn classify(operation: &Operation, reply: &Reply) -> Option<Verdict> {
+/// Classifies the errors that only a gateway answers with; `None` for a response that is classified as the API's.
+///
+/// That our key may not read images there is a failure of our credential. That it may not write or search so is an
+/// answer for the client.
+pub(super) fn classify(
+    operation: &Operation,
+    reply: &Reply,
+) -> Option<Result<AnswerKind, UpstreamError>> {
     if reply.status < 400 {
         return None;
     }
-    let error = OriginError::parse(reply.status, &reply.body);
+    let error = error_of(reply);
     match (reply.status, operation) {
         (403, Operation::GetImage(_)) if error.code == "Gateway.Forbidden" => {
-            Some(Verdict::Permission(error))
+            Some(Err(UpstreamError::Permission(error)))
         }
-        (500.., _) => ParentFault::of(&error.code).map(Verdict::Parent),
+        (500.., _) => {
+            ParentFault::of(&error.code).map(|fault| Err(UpstreamError::Parent(fault, error)))
+        }
         _ => None,
     }
 }
 
 impl Upstream {
-    /// What a parent is to be told of a request's way. Reads nothing where the API itself is asked.
+    /// Returns the context of a request for its calls; reads its `Via` only where the origin is a parent gateway.
     ///
     /// # Errors
-    /// [`ForwardingLoop`] for a request that goes no further.
+    /// [`ForwardingLoop`] for a request that has passed this gateway before, or too many others.
     pub fn propagation(&self, headers: &HeaderMap) -> Result<Propagation, ForwardingLoop> {
         let Some(instance) = &self.instance else {
             return Ok(Propagation::default());
@@ -141,7 +147,7 @@ impl Upstream {
             instance
                 .receive(headers)
                 .inspect_err(|forwarding_loop| match forwarding_loop {
-                    // Nobody can make up this gateway's name.
+                    // A real loop, and an error in the settings: the name is random, so no client can forge it.
                     ForwardingLoop::Returned => {
                         let (conditions, origin) = (&self.metrics.conditions, self.origin.host());
                         conditions
@@ -157,8 +163,8 @@ impl Upstream {
         })
     }
 
-    /// Asks a parent gateway whether our key may refresh there, by an `only-if-cached` for an id that no image
-    /// has: heeded, it is 504 at once; ignored, the parent asks the origin. `None` where the parent does not say.
+    /// Probes whether this gateway's key may refresh at the parent: an `only-if-cached` for an id that no image has is
+    /// 504 at once where it may, and is ignored where it may not. `None` where the response shows neither.
     pub async fn may_refresh(&self) -> Option<bool> {
         let image = ImageId::parse(&format!("no-image-{:032x}", fastrand::u128(..))).ok()?;
         let call = Call::get_image(ImageKey {
@@ -174,14 +180,14 @@ impl Upstream {
             .send(&call, Bytes::new(), &priority, &propagation, &Trace::none())
             .await;
         match answer {
-            Err(UpstreamError::Parent(ParentFault::NotCached)) => Some(true),
-            // Or it may not read images there, either.
-            Ok(_) | Err(UpstreamError::Credential(_)) => Some(false),
+            Err(UpstreamError::Parent(ParentFault::NotCached, _)) => Some(true),
+            // With `Permission` the key may not even read images there.
+            Ok(_) | Err(UpstreamError::Credential(_) | UpstreamError::Permission(_)) => Some(false),
             Err(_) => None,
         }
     }
 
-    /// Writes what a parent is told. Beside the signature, as `traceparent` is.
+    /// Writes `Via` and the cache directives for a parent; the signature covers neither, just as `traceparent`.
     pub(super) fn write_parent_headers(&self, propagation: &Propagation, headers: &mut HeaderMap) {
         let Some(instance) = &self.instance else {
             return;
@@ -201,7 +207,11 @@ mod tests {
     use super::*;
     use crate::api::{ImageId, ImageKey};
 
-    fn judged(operation: &Operation, status: u16, code: &str) -> Option<Verdict> {
+    fn classified(
+        operation: &Operation,
+        status: u16,
+        code: &str,
+    ) -> Option<Result<AnswerKind, UpstreamError>> {
         let reply = Reply {
             status,
             headers: HeaderMap::new(),
@@ -243,17 +253,18 @@ mod tests {
             (404, "ImageNotFound", None),
             (400, "Gateway.Other", None),
         ] {
-            assert_eq!(
-                judged(&get, status, code),
-                expected.map(Verdict::Parent),
-                "{code}"
-            );
+            let fault = match classified(&get, status, code) {
+                Some(Err(UpstreamError::Parent(fault, error))) => {
+                    assert_eq!((error.status, &*error.code), (status, code));
+                    Some(fault)
+                }
+                Some(other) => panic!("{code}: {other:?}"),
+                None => None,
+            };
+            assert_eq!(fault, expected, "{code}");
         }
-        let forbidden = judged(&get, 403, "Gateway.Forbidden");
-        assert!(matches!(forbidden, Some(Verdict::Permission(_))));
-        assert_eq!(
-            judged(&Operation::ListImages, 403, "Gateway.Forbidden"),
-            None
-        );
+        let forbidden = classified(&get, 403, "Gateway.Forbidden");
+        assert!(matches!(forbidden, Some(Err(UpstreamError::Permission(_)))));
+        assert!(classified(&Operation::ListImages, 403, "Gateway.Forbidden").is_none());
     }
 }

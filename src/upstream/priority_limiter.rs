@@ -1,7 +1,7 @@
-//! A limit of calls at once, and a bounded queue in which the most urgent goes first.
+//! Concurrency limit with a bounded priority queue.
 //!
-//! Among equally urgent calls the turn goes round by client, so that one client's many calls delay another's one by a
-//! single turn. When the queue is full, a client with fewer calls in it takes the place of the one with the most.
+//! Among calls of the same priority, clients take turns, so that one client's many calls delay another's single call
+//! by one turn. When the queue is full, a client with fewer queued calls displaces one of the client with the most.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::priority::SharedPriority;
 
-/// The limiter. Clones share it.
+/// Limiter of concurrent calls. Clones share its slots and its queue.
 #[derive(Debug, Clone)]
 pub(super) struct PriorityLimiter(Arc<Mutex<LimiterState>>);
 
@@ -22,9 +22,9 @@ struct LimiterState {
     free: usize,
     max_queue: usize,
     queue: Vec<QueuedCall>,
-    /// Turns given so far.
+    /// Number of slots handed to queued calls so far; it dates `latest`.
     turns: u64,
-    /// The latest turn of each client in the queue.
+    /// Turn at which each client was served last; cleared once the queue is empty.
     latest: HashMap<CompactString, u64>,
 }
 
@@ -35,17 +35,17 @@ struct QueuedCall {
     turn: oneshot::Sender<LimiterPermit>,
 }
 
-/// The right to make one call; given back when dropped, and then to whoever is most urgent.
+/// Slot of one call. Dropping it hands the slot to the most urgent queued call, or frees it.
 #[derive(Debug)]
 pub(super) struct LimiterPermit(PriorityLimiter);
 
-/// The queue is full.
+/// Rejection because the queue is full, or because a client with fewer calls took this one's place in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("too many calls to the origin are waiting")]
 pub(super) struct QueueFull;
 
 impl PriorityLimiter {
-    /// Lets `at_once` calls through, and as many as `max_queue` wait.
+    /// Allows `at_once` concurrent calls and queues up to `max_queue` more.
     #[must_use]
     pub(super) fn new(at_once: usize, max_queue: usize) -> Self {
         Self(Arc::new(Mutex::new(LimiterState {
@@ -57,10 +57,10 @@ impl PriorityLimiter {
         })))
     }
 
-    /// Waits for a turn, for as long as the caller likes; dropping the wait leaves the queue.
+    /// Waits for a slot without a time limit of its own; dropping the future leaves the queue.
     ///
     /// # Errors
-    /// [`QueueFull`], at once.
+    /// [`QueueFull`]: at once, or later when another client displaces this call.
     pub(super) async fn acquire(
         &self,
         priority: &SharedPriority,
@@ -84,10 +84,11 @@ impl PriorityLimiter {
             });
             mine
         };
+        // Outside the lock: `Drop for LimiterPermit` takes it to hand the slot over.
         turn.await.map_err(|_| QueueFull)
     }
 
-    /// Takes the next out of the queue; else frees the place.
+    /// Removes the next call from the queue; frees the slot where none waits.
     fn next(&self) -> Option<oneshot::Sender<LimiterPermit>> {
         let mut state = self.0.lock();
         state.leave();
@@ -105,12 +106,12 @@ impl PriorityLimiter {
 }
 
 impl LimiterState {
-    /// Forgets those who no longer wait.
+    /// Removes the calls whose futures were dropped.
     fn leave(&mut self) {
         self.queue.retain(|waiting| !waiting.turn.is_closed());
     }
 
-    /// The place of the most urgent; among equals of the client whose latest turn is the longest ago, the first come.
+    /// Returns the index of the most urgent call; among equals, the first of the client that was served longest ago.
     fn first(&self) -> Option<usize> {
         let places = self.queue.iter().enumerate();
         let next = places.min_by_key(|(place, waiting)| {
@@ -120,7 +121,7 @@ impl LimiterState {
         next.map(|(place, _)| place)
     }
 
-    /// Takes the latest place away from the client that has the most, if `client` has fewer by two.
+    /// Removes the latest call of the client that has the most queued, if `client` has fewer by at least two.
     fn make_room(&mut self, client: &str) -> bool {
         let mut counts: HashMap<&str, usize> = HashMap::new();
         for waiting in &self.queue {
@@ -136,7 +137,7 @@ impl LimiterState {
             .queue
             .iter()
             .rposition(|waiting| waiting.client == greedy);
-        // Its sender is dropped with it, which tells who waits that the queue is full.
+        // Dropping the sender resolves the displaced call's future with `QueueFull`.
         theirs.map(|place| self.queue.remove(place)).is_some()
     }
 }

@@ -1,4 +1,4 @@
-//! The account's quota, as the origin's headers tell it, and who may still draw on it.
+//! The account's quota as the origin's headers state it, and the part of it that is reserved for urgent calls.
 //!
 //! The vendor's flow control answers `x-ratelimit-user-api` and `x-ratelimit-user` with
 //! `Limit:100,Remain:7,TimeLeft:2000,Reset:1` (`TimeLeft` in milliseconds); the vendor's SDKs carry a
@@ -12,14 +12,14 @@ use crate::observability::metrics::QuotaScope as Scope;
 use crate::priority::Priority;
 use crate::transport::Reply;
 
-/// One reading of a quota.
+/// State of a quota at one response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct QuotaReading {
     /// Calls allowed in the period.
     pub(super) limit: u64,
     /// Calls left in it.
     pub(super) remain: u64,
-    /// When the period ends.
+    /// End of the period; a later call has a new quota.
     pub(super) until: Instant,
 }
 
@@ -28,8 +28,8 @@ pub(super) struct QuotaReading {
 pub(super) struct Quota([Option<QuotaReading>; Scope::ALL.len()]);
 
 impl Quota {
-    /// Takes the readings of an answer, and hands them on to be exported.
-    pub(super) fn learn(&mut self, reply: &Reply, now: Instant) -> Vec<(Scope, QuotaReading)> {
+    /// Stores the readings of a response, and returns them for export.
+    pub(super) fn update(&mut self, reply: &Reply, now: Instant) -> Vec<(Scope, QuotaReading)> {
         let read = |scope: Scope| {
             parse(reply.header(header_of(scope)), now).map(|reading| (scope, reading))
         };
@@ -40,23 +40,23 @@ impl Quota {
         readings
     }
 
-    /// Calls left by scope, as the origin last said.
+    /// Returns the calls left in each scope that the origin has stated.
     pub(super) fn remaining(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let read = |scope: Scope| Some((scope.as_str(), self.0[scope as usize]?.remain));
         Scope::ALL.into_iter().filter_map(read)
     }
 
-    /// Whether calls that nobody waits for are kept back.
+    /// Returns whether background calls are rejected to save the rest of the quota.
     #[must_use]
-    pub(super) fn is_kept(&self, now: Instant) -> bool {
+    pub(super) fn is_reserved(&self, now: Instant) -> bool {
         !self.allows(Priority::Background, now)
     }
 
-    /// Whether a call of this priority may still go: the last tenth of a quota is kept from what nobody
-    /// waits for, the last twentieth for misses alone.
+    /// Returns whether a call of this priority may still go: the last tenth of a quota is closed to calls that no
+    /// client waits for, and the last twentieth to all but misses.
     #[must_use]
     pub(super) fn allows(&self, priority: Priority, now: Instant) -> bool {
-        let kept = match priority {
+        let reserved = match priority {
             Priority::Miss => return true,
             Priority::Forced => 0.05,
             Priority::Background | Priority::Prewarm => 0.10,
@@ -65,7 +65,7 @@ impl Quota {
             .iter()
             .flatten()
             .filter(|reading| now < reading.until)
-            .all(|reading| reading.remain as f64 > reading.limit as f64 * kept)
+            .all(|reading| reading.remain as f64 > reading.limit as f64 * reserved)
     }
 }
 
@@ -105,7 +105,7 @@ mod tests {
         .into_iter()
         .collect();
         let mut quota = Quota::default();
-        quota.learn(
+        quota.update(
             &Reply {
                 status: 200,
                 headers,

@@ -6,61 +6,49 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde::Serialize;
 
-use super::{Attempt, UpstreamError};
 use crate::api::{Action, OriginError};
 use crate::observability::outcome::CallResult;
 
-/// So many are kept.
+/// Number of errors that are kept; an older one makes way for a newer.
 const KEPT: usize = 50;
-/// Longest code or request id kept.
+/// Length of the longest Code or request id that is kept, in bytes.
 const MAX_WORD: usize = 64;
 
-/// One attempt that went wrong. It has words alone: no body, no message, nothing that was signed.
+/// One failed attempt. It holds words alone: no body, no message, nothing that was signed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RecentError {
-    /// When it ended.
+    /// Time of its end.
     pub time: String,
-    /// What was asked.
+    /// Operation that was called.
     pub operation: &'static str,
-    /// How it was counted.
+    /// Label that it was counted under.
     pub result: &'static str,
-    /// The origin's Code, if it said one.
+    /// The origin's Code, if it gave one.
     pub code: Option<String>,
-    /// The origin's id of its answer, if there was one.
+    /// The origin's id of its response, if there was one.
     pub request_id: Option<String>,
 }
 
-/// The latest errors, at most [`KEPT`].
+/// Ring of the latest errors, at most [`KEPT`].
 #[derive(Debug, Default)]
 pub(super) struct RecentErrors(Mutex<VecDeque<RecentError>>);
 
 impl RecentErrors {
-    /// Keeps what an attempt came to, unless it came to an answer about what was asked.
-    pub(super) fn note(
-        &self,
-        action: Action,
-        result: CallResult,
-        outcome: &Result<Attempt, UpstreamError>,
-    ) {
+    /// Records an attempt, unless it brought the image or its absence. `error` is the origin's, where it answered.
+    pub(super) fn record(&self, action: Action, result: CallResult, error: Option<&OriginError>) {
         if matches!(result, CallResult::Ok | CallResult::NotFound) {
             return;
-        }
-        let (mut code, mut request_id) = (None, None);
-        if let Ok(Attempt { reply, .. }) = outcome {
-            let error = OriginError::parse(reply.status, &reply.body);
-            code = word(&error.code);
-            request_id = word(reply.request_id()).or_else(|| word(&error.request_id));
         }
         self.keep(RecentError {
             time: Timestamp::now().to_string(),
             operation: action.as_str(),
             result: result.as_str(),
-            code,
-            request_id,
+            code: error.and_then(|error| word(&error.code)),
+            request_id: error.and_then(|error| word(&error.request_id)),
         });
     }
 
-    /// All that are kept, the newest first.
+    /// Returns all that are kept, the newest first.
     pub(super) fn latest(&self) -> Vec<RecentError> {
         self.0.lock().iter().rev().cloned().collect()
     }
@@ -74,7 +62,7 @@ impl RecentErrors {
     }
 }
 
-/// The text, if it looks as codes and ids do: a broken origin's prose is not shown.
+/// Returns the text if it looks as Codes and ids do: a broken origin's prose is not shown.
 fn word(text: &str) -> Option<String> {
     let belongs = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     let is_word = (1..=MAX_WORD).contains(&text.len()) && text.bytes().all(belongs);
@@ -83,42 +71,21 @@ fn word(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-    use http::HeaderMap;
-    use std::time::Duration;
-    use tokio::time::Instant;
-
     use super::*;
-    use crate::transport::Reply;
-    use crate::upstream::Verdict;
-
-    fn attempt(status: u16, body: &'static str) -> Result<Attempt, UpstreamError> {
-        Ok(Attempt {
-            verdict: Verdict::Unreadable,
-            reply: Reply {
-                status,
-                headers: HeaderMap::new(),
-                body: Bytes::from_static(body.as_bytes()),
-                connection: crate::transport::Connection::default(),
-            },
-            sent: Instant::now(),
-            took: Duration::ZERO,
-            received: Timestamp::UNIX_EPOCH,
-        })
-    }
 
     #[test]
     fn the_latest_fifty_are_kept_the_newest_first() {
         let recent_errors = RecentErrors::default();
         let get = Action::GetImage;
-        recent_errors.note(get, CallResult::Ok, &attempt(200, "{}"));
-        recent_errors.note(get, CallResult::NotFound, &attempt(404, "{}"));
+        recent_errors.record(get, CallResult::Ok, None);
+        recent_errors.record(get, CallResult::NotFound, Some(&OriginError::default()));
         assert!(recent_errors.latest().is_empty());
         for _ in 0..KEPT {
-            recent_errors.note(get, CallResult::Timeout, &Err(UpstreamError::Timeout));
+            recent_errors.record(get, CallResult::Timeout, None);
         }
-        let body = r#"{"Code":"ServiceUnavailable","RequestId":"A-1","Message":"secret"}"#;
-        recent_errors.note(get, CallResult::ServerError, &attempt(503, body));
+        let body = br#"{"Code":"ServiceUnavailable","RequestId":"A-1","Message":"secret"}"#;
+        let error = OriginError::parse(503, body);
+        recent_errors.record(get, CallResult::ServerError, Some(&error));
         let latest = recent_errors.latest();
         assert_eq!(latest.len(), KEPT);
         let [newest, before, ..] = latest.as_slice() else {

@@ -1,11 +1,12 @@
-//! What an attempt tells those who watch: counts, the log, the latest troubles; and our own clock.
+//! Reports of attempts: metrics, the log, the recent errors of `/status`, and the correction of the clock.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Attempt, Upstream, UpstreamError, Verdict, retry};
-use crate::api::Action;
+use super::answer::call_result;
+use super::{AnswerKind, OriginAnswer, Throttle, Upstream, UpstreamError};
+use crate::api::{Action, OriginError};
 use crate::breaker::BreakerState;
 use crate::clock::DateSource;
 use crate::error_chain::error_chain;
@@ -14,9 +15,9 @@ use crate::observability::metrics::Metrics;
 use crate::transport::Reply;
 
 impl Upstream {
-    /// When the origin says that our date is off, its own `Date` tells by how much.
-    pub(super) fn learn_clock(&self, verdict: &Verdict, reply: &Reply, received: Timestamp) {
-        let (Verdict::Credential(error), Some(date)) = (verdict, reply.date()) else {
+    /// Corrects the clock by the response's `Date` where the origin rejects the request's timestamp.
+    pub(super) fn correct_clock(&self, error: &UpstreamError, reply: &Reply, received: Timestamp) {
+        let (UpstreamError::Credential(error), Some(date)) = (error, reply.date()) else {
             return;
         };
         if error.code.starts_with("InvalidTimeStamp.") {
@@ -25,83 +26,95 @@ impl Upstream {
         }
     }
 
-    /// Counts an attempt and reports it to the log and to `/status`.
+    /// Counts an attempt and reports it to the log, `/status` and the credential's provider.
     pub(super) fn report(
         &self,
         action: Action,
-        outcome: &Result<Attempt, UpstreamError>,
+        result: &Result<OriginAnswer, UpstreamError>,
         took: Duration,
     ) {
-        let result = match outcome {
-            Err(error) => error.result(),
-            Ok(attempt) => attempt.verdict.result(),
+        let label = call_result(result);
+        self.metrics.called(action, label, took);
+        let error = match result {
+            Ok(answer) => answer.kind.error(),
+            Err(error) => error.answer(),
         };
-        self.metrics.called(action, result, took);
-        self.recent_errors.note(action, result, outcome);
+        self.recent_errors.record(action, label, error);
         tracing::debug!(
             operation = action.as_str(),
-            result = result.as_str(),
+            result = label.as_str(),
             "an attempt ended"
         );
-        if let Ok(Attempt {
-            verdict: Verdict::Credential(error) | Verdict::Permission(error),
-            ..
-        }) = outcome
-            && !retry::is_mended_by_signing_again(&error.code)
+        if let Err(error @ (UpstreamError::Credential(_) | UpstreamError::Permission(_))) = result
+            && !error.is_cured_by_new_signature()
         {
             self.credentials.report_rejection();
         }
-        self.report_conditions(action, outcome);
-    }
-
-    /// Reports troubles of the origin, each as an episode of the log.
-    fn report_conditions(&self, action: Action, outcome: &Result<Attempt, UpstreamError>) {
-        let (log, operation) = (&self.metrics.conditions, action.as_str());
-        let attempt = match outcome {
-            Err(UpstreamError::NoCredential) => return,
-            Err(UpstreamError::Transport(error)) if error.is_unreadable() => {
-                return log.occurred(Condition::OriginFails, operation, || error_chain(&**error));
-            }
-            Err(error) => {
-                let host = self.origin.host().to_owned();
-                return log.occurred(Condition::OriginUnreachable, host, || error_chain(error));
-            }
-            Ok(attempt) => attempt,
-        };
-        log.recovered(Condition::OriginUnreachable, self.origin.host().to_owned());
-        let detail = |code: &str| {
-            let (status, id) = (attempt.reply.status, attempt.reply.request_id());
-            format!("{operation}: status {status}, Code {code:?}, request_id {id:?}")
-        };
-        match &attempt.verdict {
-            Verdict::Throttled(throttle) => {
-                log.occurred(Condition::OriginThrottles, operation, || {
-                    detail(&throttle.code)
-                });
-            }
-            Verdict::Credential(error) if retry::is_mended_by_signing_again(&error.code) => {}
-            Verdict::Credential(error) | Verdict::Permission(error) => {
-                log.occurred(Condition::CredentialRefused, "", || detail(&error.code));
-            }
-            Verdict::ServerError(error) | Verdict::Foreign(error) => {
-                log.occurred(Condition::OriginFails, operation, || detail(&error.code));
-            }
-            Verdict::Unreadable | Verdict::Parent(_) => {
-                log.occurred(Condition::OriginFails, operation, || detail(""));
-            }
-            Verdict::Ok(_) => {
-                for condition in [Condition::OriginThrottles, Condition::OriginFails] {
-                    log.recovered(condition, operation);
-                }
-                log.recovered(Condition::CredentialRefused, "");
-            }
-            Verdict::NotFound(_) | Verdict::Forbidden(_) | Verdict::ClientError(_) => {
-                log.recovered(Condition::OriginFails, operation);
-            }
+        match result {
+            Ok(answer) => self.report_answer(action, &answer.kind),
+            Err(error) => self.report_error(action, error),
         }
     }
 
-    /// Reports where the shared breaker and that of an operation stand.
+    /// Ends the log's conditions that an answer disproves. A denial or not-found proves only that the origin works.
+    fn report_answer(&self, action: Action, kind: &AnswerKind) {
+        let (log, operation) = (&self.metrics.conditions, action.as_str());
+        self.report_reached();
+        log.recovered(Condition::OriginFails, operation);
+        if matches!(kind, AnswerKind::Success(_)) {
+            log.recovered(Condition::OriginThrottles, operation);
+            log.recovered(Condition::CredentialRefused, "");
+        }
+    }
+
+    /// Begins, or goes on with, the log's condition that an error belongs to.
+    fn report_error(&self, action: Action, error: &UpstreamError) {
+        let (log, operation) = (&self.metrics.conditions, action.as_str());
+        if error.answer().is_some() {
+            self.report_reached();
+        }
+        let detail = |answer: &OriginError| {
+            let (status, code, id) = (answer.status, &answer.code, &answer.request_id);
+            format!("{operation}: status {status}, Code {code:?}, request_id {id:?}")
+        };
+        match error {
+            UpstreamError::Throttled(Throttle { error, .. }) => {
+                log.occurred(Condition::OriginThrottles, operation, || detail(error));
+            }
+            // The attempt that follows is signed anew and decides.
+            error if error.is_cured_by_new_signature() => {}
+            UpstreamError::Credential(error) | UpstreamError::Permission(error) => {
+                log.occurred(Condition::CredentialRefused, "", || detail(error));
+            }
+            UpstreamError::Server(error)
+            | UpstreamError::Foreign(error)
+            | UpstreamError::Unreadable(error)
+            | UpstreamError::Parent(_, error) => {
+                log.occurred(Condition::OriginFails, operation, || detail(error));
+            }
+            UpstreamError::Refused(_) => log.recovered(Condition::OriginFails, operation),
+            UpstreamError::Transport(error) if error.is_unreadable() => {
+                log.occurred(Condition::OriginFails, operation, || error_chain(&**error));
+            }
+            UpstreamError::Timeout | UpstreamError::Transport(_) => {
+                let host = self.origin.host().to_owned();
+                log.occurred(Condition::OriginUnreachable, host, || error_chain(error));
+            }
+            // Nothing was sent.
+            UpstreamError::CircuitOpen
+            | UpstreamError::Overloaded
+            | UpstreamError::NoCredential => {}
+        }
+    }
+
+    fn report_reached(&self) {
+        let host = self.origin.host().to_owned();
+        self.metrics
+            .conditions
+            .recovered(Condition::OriginUnreachable, host);
+    }
+
+    /// Reports the states of the shared breaker and of an operation's to the log.
     pub(super) fn report_breakers(&self, action: Action) {
         let (shared, operation) = self.admission.states(action);
         for (state, subject) in [(shared, "shared"), (operation, action.as_str())] {
@@ -115,11 +128,11 @@ impl Upstream {
     }
 }
 
-/// Counts an attempt as in flight for as long as it lives, however it ends.
+/// Counter of attempts in flight: counts one for as long as this value lives, however the attempt ends.
 pub(super) struct InFlight<'a>(&'a Metrics);
 
 impl<'a> InFlight<'a> {
-    /// One more.
+    /// Counts one more attempt.
     pub(super) fn new(metrics: &'a Metrics) -> Self {
         metrics.upstream_in_flight.inc();
         Self(metrics)

@@ -1,4 +1,4 @@
-//! Whether and when to try again.
+//! Retries: which attempts are repeated, after which pause, and within which budget of all calls together.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,43 +6,44 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tower::retry::budget::{Budget, TpsBudget};
 
-use super::{Attempt, UpstreamError, Verdict};
+use super::{AnswerKind, OriginAnswer, UpstreamError};
 use crate::api::Operation;
-use crate::transport::TransportError;
 
-/// Most attempts of one call.
+/// Number of attempts of one call, the first included.
 const MAX_ATTEMPTS: u32 = 3;
-/// The first pause is drawn from up to this, the next from up to twice as much.
+/// Upper bound of the first pause, which is drawn at random; the bound of the next is twice as high.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// Retries a second that are allowed however few calls there are.
 const MIN_PER_SECOND: u32 = 10;
+/// Time over which the budget adds calls and retries up.
 const BUDGET_WINDOW: Duration = Duration::from_secs(10);
 
-/// What all calls may spend on retries together, so that an origin in trouble gets little more to do.
+/// Retry budget that all calls share, so that a failing origin gets little more load than a healthy one.
 #[derive(Debug)]
 pub(super) struct RetryPolicy {
     budget: Arc<TpsBudget>,
 }
 
-/// The attempts of one call.
+/// Attempts of one call.
 #[derive(Debug)]
-pub(super) struct Attempts {
+pub(super) struct CallAttempts {
     budget: Arc<TpsBudget>,
     is_read: bool,
     made: u32,
     signed_again: bool,
 }
 
-/// What to do after an attempt.
+/// Decision after an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RetryDecision {
-    /// It was the last.
+    /// The attempt was the last; its result is the call's.
     Stop,
-    /// Try again after a pause.
+    /// Another attempt follows after a pause.
     After(Duration),
 }
 
 impl RetryPolicy {
+    /// Allows `percent` retries per hundred successful calls.
     pub(super) fn new(percent: u8) -> Self {
         let budget = TpsBudget::new(BUDGET_WINDOW, MIN_PER_SECOND, f32::from(percent) / 100.0);
         Self {
@@ -50,9 +51,10 @@ impl RetryPolicy {
         }
     }
 
-    pub(super) fn attempts(&self, operation: &Operation) -> Attempts {
+    /// Begins a call's attempts.
+    pub(super) fn attempts(&self, operation: &Operation) -> CallAttempts {
         let budget = Arc::clone(&self.budget);
-        Attempts {
+        CallAttempts {
             budget,
             is_read: !operation.is_write(),
             made: 0,
@@ -61,21 +63,22 @@ impl RetryPolicy {
     }
 }
 
-impl Attempts {
-    /// Whether a refusal that a new signature may mend has been met already.
+impl CallAttempts {
+    /// Returns whether a rejection that a new signature cures is final: one has been met already, or the call is a
+    /// write.
     pub(super) const fn has_signed_again(&self) -> bool {
         self.signed_again || !self.is_read
     }
 
-    /// Attempts that were judged.
+    /// Returns the number of attempts that were decided on.
     pub(super) const fn made(&self) -> u32 {
         self.made
     }
 
-    /// Judges an attempt. Writes are never tried again: the first may have been carried out.
+    /// Decides whether another attempt follows. A write is never repeated: the first may have been carried out.
     pub(super) fn decide(
         &mut self,
-        outcome: &Result<Attempt, UpstreamError>,
+        result: &Result<OriginAnswer, UpstreamError>,
         deadline: Instant,
         now: Instant,
     ) -> RetryDecision {
@@ -83,31 +86,22 @@ impl Attempts {
         if !self.is_read {
             return RetryDecision::Stop;
         }
-        match outcome {
-            Ok(Attempt {
-                verdict: Verdict::Credential(error),
-                ..
-            }) if is_mended_by_signing_again(&error.code) => {
-                if std::mem::replace(&mut self.signed_again, true) {
-                    RetryDecision::Stop
-                } else {
-                    RetryDecision::After(Duration::ZERO)
-                }
-            }
-            Ok(Attempt {
-                verdict: Verdict::ServerError(_) | Verdict::Unreadable,
-                ..
-            })
-            | Err(UpstreamError::Timeout) => self.retry_within(deadline, now),
-            Err(UpstreamError::Transport(error)) if !matches!(**error, TransportError::TooLong) => {
-                self.retry_within(deadline, now)
-            }
-            Ok(attempt) => {
-                if matches!(attempt.verdict, Verdict::Ok(_)) {
+        match result {
+            Ok(answer) => {
+                if matches!(answer.kind, AnswerKind::Success(_)) {
                     self.budget.deposit();
                 }
                 RetryDecision::Stop
             }
+            Err(error) if error.is_cured_by_new_signature() => {
+                if std::mem::replace(&mut self.signed_again, true) {
+                    RetryDecision::Stop
+                } else {
+                    // Costs no budget: the origin did no work, and the second rejection is final.
+                    RetryDecision::After(Duration::ZERO)
+                }
+            }
+            Err(error) if error.is_retryable() => self.retry_within(deadline, now),
             Err(_) => RetryDecision::Stop,
         }
     }
@@ -123,20 +117,12 @@ impl Attempts {
     }
 }
 
-/// A used nonce and an expired date are cured by a new signature: with another nonce, by the origin's clock.
-pub(super) fn is_mended_by_signing_again(code: &str) -> bool {
-    code == "SignatureNonceUsed" || code.starts_with("InvalidTimeStamp.")
-}
-
 #[cfg(test)]
 mod tests {
-    use http::HeaderMap;
-    use jiff::Timestamp;
-
     use super::*;
     use crate::api::{ImageFields, ImageId, ImageKey, OriginError};
-    use crate::transport::Reply;
-    use crate::upstream::{ParentFault, Throttle};
+    use crate::transport::TransportError;
+    use crate::upstream::{ParentFault, Throttle, testing};
 
     fn get() -> Operation {
         Operation::GetImage(ImageKey {
@@ -145,30 +131,14 @@ mod tests {
         })
     }
 
-    fn answered(verdict: Verdict) -> Result<Attempt, UpstreamError> {
-        let reply = Reply {
-            status: 400,
-            headers: HeaderMap::new(),
-            body: "".into(),
-            connection: crate::transport::Connection::default(),
-        };
-        Ok(Attempt {
-            verdict,
-            reply,
-            sent: Instant::now(),
-            took: Duration::ZERO,
-            received: Timestamp::now(),
-        })
-    }
-
     fn retries(
         operation: &Operation,
-        outcome: &Result<Attempt, UpstreamError>,
+        result: &Result<OriginAnswer, UpstreamError>,
         left: Duration,
     ) -> u32 {
         let (now, mut attempts) = (Instant::now(), RetryPolicy::new(20).attempts(operation));
         (0..10)
-            .take_while(|_| attempts.decide(outcome, now + left, now) != RetryDecision::Stop)
+            .take_while(|_| attempts.decide(result, now + left, now) != RetryDecision::Stop)
             .count() as u32
     }
 
@@ -179,7 +149,7 @@ mod tests {
         assert_eq!(
             retries(
                 &get(),
-                &answered(Verdict::ServerError(OriginError::default())),
+                &Err(UpstreamError::Server(OriginError::default())),
                 minute
             ),
             2
@@ -191,19 +161,19 @@ mod tests {
         assert_eq!(
             retries(
                 &get(),
-                &answered(Verdict::Throttled(Throttle::default())),
+                &Err(UpstreamError::Throttled(Throttle::default())),
                 minute
             ),
             0
         );
-        let foreign = answered(Verdict::Foreign(OriginError::default()));
+        let foreign = Err(UpstreamError::Foreign(OriginError::default()));
         assert_eq!(retries(&get(), &foreign, minute), 0);
         let too_long = Err(UpstreamError::Transport(Arc::new(TransportError::TooLong)));
         assert_eq!(retries(&get(), &too_long, minute), 0);
         assert_eq!(
             retries(
                 &get(),
-                &answered(Verdict::Ok(ImageFields::default())),
+                &Ok(testing::answer(AnswerKind::Success(ImageFields::default()))),
                 minute
             ),
             0
@@ -228,7 +198,7 @@ mod tests {
             assert_eq!(
                 retries(
                     &get(),
-                    &answered(Verdict::Credential(error)),
+                    &Err(UpstreamError::Credential(error)),
                     Duration::from_secs(60)
                 ),
                 expected,
@@ -238,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_parent_says_in_its_own_words_is_final() {
+    fn a_parents_own_errors_are_final() {
         for fault in [
             ParentFault::Timeout,
             ParentFault::Unavailable,
@@ -248,7 +218,7 @@ mod tests {
             ParentFault::Credential,
             ParentFault::Loop,
         ] {
-            let answer = answered(Verdict::Parent(fault));
+            let answer = Err(UpstreamError::Parent(fault, OriginError::default()));
             assert_eq!(retries(&get(), &answer, Duration::from_secs(60)), 0);
         }
     }
@@ -308,7 +278,7 @@ mod tests {
             code: "SignatureNonceUsed".to_owned(),
             ..OriginError::default()
         };
-        let refused = answered(Verdict::Credential(error));
+        let refused = Err(UpstreamError::Credential(error));
         let retries = RetryPolicy::new(20);
         for (operation, before) in [(get(), false), (Operation::AddImage, true)] {
             let mut attempts = retries.attempts(&operation);

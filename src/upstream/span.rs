@@ -1,23 +1,22 @@
-//! What the span of an attempt tells of it.
+//! Attributes of an attempt's trace span: statuses and ids alone, never a body or a signature.
 
-use super::{Attempt, UpstreamError};
+use super::answer::call_result;
+use super::{OriginAnswer, UpstreamError};
 use crate::observability::traces::Trace;
 
-/// Tells how an attempt ended; of what was sent and answered, ids and statuses alone.
-pub(super) fn record(step: &Trace, outcome: &Result<Attempt, UpstreamError>) {
-    match outcome {
-        Ok(attempt) => {
-            let reply = &attempt.reply;
-            step.set("result", || attempt.verdict.result().as_str());
-            step.set("http.response.status_code", || i64::from(reply.status));
-            step.set("origin.request.id", || reply.request_id().to_owned());
-            if reply.status >= 500 {
-                step.fail("the origin failed");
-            }
-        }
-        Err(error) => {
-            step.set("result", || error.result().as_str());
-            step.fail("no answer of the origin");
-        }
+/// Records how an attempt ended, and marks the span as failed where the origin failed or did not answer.
+pub(super) fn record(span: &Trace, result: &Result<OriginAnswer, UpstreamError>) {
+    span.set("result", || call_result(result).as_str());
+    let (status, request_id) = match result {
+        Ok(answer) => (answer.reply.status, answer.reply.request_id()),
+        Err(error) => match error.answer() {
+            Some(answer) => (answer.status, answer.request_id.as_str()),
+            None => return span.fail("no answer of the origin"),
+        },
+    };
+    span.set("http.response.status_code", || i64::from(status));
+    span.set("origin.request.id", || request_id.to_owned());
+    if status >= 500 {
+        span.fail("the origin failed");
     }
 }

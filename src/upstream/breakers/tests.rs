@@ -1,12 +1,10 @@
 use std::sync::Arc;
-
-use http::HeaderMap;
-use jiff::Timestamp;
+use std::time::Duration;
 
 use super::*;
 use crate::api::ImageFields;
-use crate::transport::{Connection, Reply};
-use crate::upstream::ParentFault;
+use crate::transport::TransportError;
+use crate::upstream::{AnswerKind, ParentFault, testing};
 
 const LIMITS: Limits = Limits {
     failures: 3,
@@ -112,7 +110,7 @@ fn what_concerns_the_connection_or_the_key_holds_back_all() {
     let now = Instant::now();
     for outcome in [
         AttemptOutcome::Unreachable,
-        AttemptOutcome::KeyRefused("SignatureDoesNotMatch".to_owned()),
+        AttemptOutcome::KeyRefused(error("SignatureDoesNotMatch")),
     ] {
         let mut breakers = Breakers::new(LIMITS);
         assert_eq!(
@@ -133,7 +131,7 @@ fn what_concerns_the_connection_or_the_key_holds_back_all() {
 #[test]
 fn a_refused_key_costs_one_call_a_pause_that_doubles_and_one_when_it_changes() {
     let (start, mut breakers) = (Instant::now(), Breakers::new(LIMITS));
-    let refused = AttemptOutcome::KeyRefused("InvalidAccessKeyId.NotFound".to_owned());
+    let refused = AttemptOutcome::KeyRefused(error("InvalidAccessKeyId.NotFound"));
     let sent = (0..10_000_u64)
         .filter(|ms| {
             call(
@@ -147,9 +145,9 @@ fn a_refused_key_costs_one_call_a_pause_that_doubles_and_one_when_it_changes() {
     // Three at first, and then after 1, 2 and 4 seconds.
     assert_eq!(sent, 3 + 3);
     let now = start + Duration::from_secs(10);
-    let held = breakers.held(&image("a"), now);
+    let held = breakers.rejection(&image("a"), now);
     assert!(
-        matches!(held, Some(UpstreamError::Credential(code)) if code == "InvalidAccessKeyId.NotFound")
+        matches!(held, Some(UpstreamError::Credential(error)) if error.code == "InvalidAccessKeyId.NotFound")
     );
     breakers.credential_changed(false, now);
     assert!(call(&mut breakers, &image("a"), &refused, now));
@@ -163,7 +161,7 @@ fn a_refused_key_costs_one_call_a_pause_that_doubles_and_one_when_it_changes() {
 #[test]
 fn only_an_accepted_call_ends_the_trouble_with_the_key() {
     let (start, mut breakers) = (Instant::now(), Breakers::new(LIMITS));
-    let refused = AttemptOutcome::KeyRefused(String::new());
+    let refused = AttemptOutcome::KeyRefused(OriginError::default());
     assert_eq!(calls(&mut breakers, &image("a"), &refused, start), 3);
     let later = start + Duration::from_secs(1);
     assert!(call(
@@ -182,7 +180,7 @@ fn only_an_accepted_call_ends_the_trouble_with_the_key() {
 #[test]
 fn an_operation_without_permission_is_probed_at_a_steady_pace_until_it_succeeds() {
     let (start, mut breakers) = (Instant::now(), Breakers::new(LIMITS));
-    let not_permitted = AttemptOutcome::NotPermitted("NoPermission".to_owned());
+    let not_permitted = AttemptOutcome::NotPermitted(error("NoPermission"));
     let sent = (0..5_000_u64)
         .filter(|ms| {
             let now = start + Duration::from_millis(*ms);
@@ -205,7 +203,7 @@ fn an_operation_without_permission_is_probed_at_a_steady_pace_until_it_succeeds(
     assert!(
         breakers
             .operation(Action::GetImage)
-            .is_held(HoldReason::Permission, start)
+            .is_rejecting(HoldReason::Permission, start)
     );
     assert!(call(&mut breakers, &image("a"), &FOUND, now));
     assert_eq!(calls(&mut breakers, &image("b"), &FOUND, now), 20);
@@ -219,13 +217,13 @@ fn a_client_that_asks_for_forbidden_ids_harms_nobody() {
     }
     for round in 0..100 {
         let foreign = image(&format!("foreign-{round}"));
-        assert!(!breakers.concerns_the_operation(&foreign, now));
+        assert!(!breakers.is_operation_denied(&foreign, now));
         assert!(call(&mut breakers, &foreign, &denied("Forbidden"), now));
     }
     // Images that were taken away, one after another.
-    assert!(!breakers.concerns_the_operation(&image("a"), now));
-    assert!(!breakers.concerns_the_operation(&image("b"), now));
-    assert!(breakers.concerns_the_operation(&image("c"), now));
+    assert!(!breakers.is_operation_denied(&image("a"), now));
+    assert!(!breakers.is_operation_denied(&image("b"), now));
+    assert!(breakers.is_operation_denied(&image("c"), now));
 }
 
 #[test]
@@ -233,7 +231,7 @@ fn a_workspace_that_may_not_be_searched_is_held_back_alone() {
     let (start, mut breakers) = (Instant::now(), Breakers::new(LIMITS));
     let [seven, eight] = ["7", "8"].map(|id| subject(Action::ListImages, id));
     assert!(call(&mut breakers, &seven, &denied("NoPermission"), start));
-    let held = breakers.held(&seven, start);
+    let held = breakers.rejection(&seven, start);
     assert!(matches!(held, Some(UpstreamError::Refused(error)) if error.code == "NoPermission"));
     assert_eq!(calls(&mut breakers, &eight, &FOUND, start), 20);
     let later = start + Duration::from_secs(1);
@@ -272,33 +270,18 @@ fn the_subjects_held_back_are_bounded() {
 fn a_throttle_window_is_answered_with_the_origins_own_code() {
     let (now, mut breakers) = (Instant::now(), Breakers::new(LIMITS));
     let throttle = Throttle {
-        code: "Throttling.User".to_owned(),
+        error: error("Throttling.User"),
         wait: Some(Duration::from_millis(700)),
     };
     let throttled = AttemptOutcome::Throttled(throttle.clone());
     assert!(call(&mut breakers, &image("a"), &throttled, now));
-    let held = breakers.held(&image("b"), now);
+    let held = breakers.rejection(&image("b"), now);
     assert!(matches!(held, Some(UpstreamError::Throttled(told)) if told == throttle));
-}
-
-fn attempt(verdict: Verdict) -> Result<Attempt, UpstreamError> {
-    Ok(Attempt {
-        verdict,
-        reply: Reply {
-            status: 200,
-            headers: HeaderMap::new(),
-            body: "".into(),
-            connection: Connection::default(),
-        },
-        sent: Instant::now(),
-        took: Duration::ZERO,
-        received: Timestamp::UNIX_EPOCH,
-    })
 }
 
 #[test]
 fn a_refusal_that_a_new_signature_may_mend_counts_only_when_it_has_not() {
-    let refused = attempt(Verdict::Credential(error("SignatureNonceUsed")));
+    let refused = Err(UpstreamError::Credential(error("SignatureNonceUsed")));
     assert!(matches!(
         AttemptOutcome::of(&refused, false),
         AttemptOutcome::Undecided
@@ -316,7 +299,7 @@ fn an_answer_that_is_too_long_is_no_ones_trouble_but_its_requests() {
         AttemptOutcome::of(&Err(too_long), true),
         AttemptOutcome::Undecided
     ));
-    let found = attempt(Verdict::Ok(ImageFields::default()));
+    let found = Ok(testing::answer(AnswerKind::Success(ImageFields::default())));
     assert!(matches!(
         AttemptOutcome::of(&found, true),
         AttemptOutcome::Answered { is_success: true }
@@ -360,9 +343,9 @@ fn silence_does_not_end_the_trouble_with_the_connection() {
 fn an_abandoned_probe_is_made_again_at_once_and_ends_no_trouble() {
     for (outcome, count) in [
         (AttemptOutcome::Unreachable, 3),
-        (AttemptOutcome::KeyRefused(String::new()), 3),
+        (AttemptOutcome::KeyRefused(OriginError::default()), 3),
         (AttemptOutcome::Failed, 3),
-        (AttemptOutcome::NotPermitted(String::new()), 1),
+        (AttemptOutcome::NotPermitted(OriginError::default()), 1),
         (complaint(), 3),
     ] {
         let (start, mut breakers) = (Instant::now(), Breakers::new(LIMITS));
@@ -403,14 +386,16 @@ fn an_operation_is_held_for_its_own_reason_alone() {
             Some(Throttled),
         ),
         (
-            AttemptOutcome::NotPermitted(String::new()),
+            AttemptOutcome::NotPermitted(OriginError::default()),
             Some(Permission),
         ),
     ] {
         let mut breakers = Breakers::new(LIMITS);
         calls(&mut breakers, &image("a"), &outcome, now);
         for reason in [Failing, Throttled, Permission] {
-            let is_held = breakers.operation(Action::GetImage).is_held(reason, now);
+            let is_held = breakers
+                .operation(Action::GetImage)
+                .is_rejecting(reason, now);
             assert_eq!(is_held, held == Some(reason), "{outcome:?} {reason:?}");
         }
     }
@@ -419,10 +404,10 @@ fn an_operation_is_held_for_its_own_reason_alone() {
 #[test]
 fn a_refused_operation_is_answered_with_the_origins_own_code() {
     let (now, mut breakers) = (Instant::now(), Breakers::new(LIMITS));
-    let refused = AttemptOutcome::NotPermitted("NoPermission".to_owned());
+    let refused = AttemptOutcome::NotPermitted(error("NoPermission"));
     assert!(call(&mut breakers, &image("a"), &refused, now));
-    let held = breakers.held(&image("b"), now);
-    assert!(matches!(held, Some(UpstreamError::Credential(code)) if code == "NoPermission"));
+    let held = breakers.rejection(&image("b"), now);
+    assert!(matches!(held, Some(UpstreamError::Permission(error)) if error.code == "NoPermission"));
 }
 
 #[test]
@@ -431,16 +416,17 @@ fn a_renewed_credential_keeps_its_refusals_and_another_has_none() {
     for (is_renewal, concerns) in [(true, true), (false, false)] {
         let mut breakers = Breakers::new(LIMITS);
         for id in ["a", "b"] {
-            assert!(!breakers.concerns_the_operation(&image(id), now));
+            assert!(!breakers.is_operation_denied(&image(id), now));
         }
         breakers.credential_changed(is_renewal, now);
-        assert_eq!(breakers.concerns_the_operation(&image("c"), now), concerns);
+        assert_eq!(breakers.is_operation_denied(&image("c"), now), concerns);
     }
 }
 
 #[test]
 fn a_parent_that_is_overloaded_fails_and_one_that_says_why_has_answered() {
-    let overloaded = attempt(Verdict::Parent(ParentFault::Overloaded));
+    let parent = |fault| Err(UpstreamError::Parent(fault, OriginError::default()));
+    let overloaded = parent(ParentFault::Overloaded);
     assert!(matches!(
         AttemptOutcome::of(&overloaded, true),
         AttemptOutcome::Failed
@@ -450,7 +436,7 @@ fn a_parent_that_is_overloaded_fails_and_one_that_says_why_has_answered() {
         ParentFault::Unavailable,
         ParentFault::NotCached,
     ] {
-        let answered = AttemptOutcome::of(&attempt(Verdict::Parent(fault)), true);
+        let answered = AttemptOutcome::of(&parent(fault), true);
         assert!(
             matches!(answered, AttemptOutcome::Answered { is_success: false }),
             "{fault:?}"

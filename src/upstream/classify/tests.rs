@@ -1,7 +1,10 @@
+use std::time::Duration;
+
 use http::HeaderMap;
 
 use super::*;
 use crate::api::{ImageId, ImageKey};
+use crate::observability::outcome::CallResult;
 
 const TOKEN: &str = "CAIS-token/+=";
 
@@ -33,18 +36,26 @@ fn reply(status: u16, body: &str, headers: &[(&'static str, &str)]) -> Reply {
     }
 }
 
-fn verdict(operation: &Operation, status: u16, body: &str) -> Verdict {
+fn classify(operation: &Operation, status: u16, body: &str) -> Result<AnswerKind, UpstreamError> {
     let reply = reply(status, body, &[]);
     Classifier::new(&Config::default()).classify(operation, &reply, &signed())
 }
 
-fn classify(operation: &Operation, status: u16, body: &str) -> CallResult {
-    verdict(operation, status, body).result()
+fn label(operation: &Operation, status: u16, body: &str) -> CallResult {
+    match classify(operation, status, body) {
+        Ok(kind) => kind.result(),
+        Err(error) => error.result(),
+    }
+}
+
+fn is_unreadable(operation: &Operation, body: &str) -> bool {
+    let result = classify(operation, 200, body);
+    matches!(result, Err(UpstreamError::Unreadable(_)))
 }
 
 #[test]
 fn the_code_decides_then_the_status() {
-    let code = |status, code: &str| classify(&get(), status, &format!(r#"{{"Code":"{code}"}}"#));
+    let code = |status, code: &str| label(&get(), status, &format!(r#"{{"Code":"{code}"}}"#));
     for (status, text, expected) in [
         (404, "ImageNotFound", CallResult::NotFound),
         (400, "InvalidImage.NotExist", CallResult::NotFound),
@@ -79,7 +90,7 @@ fn the_code_decides_then_the_status() {
     }
     let lists = Operation::ListImages;
     assert_eq!(
-        classify(&lists, 404, r#"{"Code":"Whatever"}"#),
+        label(&lists, 404, r#"{"Code":"Whatever"}"#),
         CallResult::ClientError
     );
 }
@@ -96,17 +107,20 @@ fn without_a_code_a_status_is_no_word_of_the_api() {
         r#"["Code"]"#,
     ] {
         for status in [301, 302, 400, 401, 403, 404, 405, 414, 451] {
-            let verdict = verdict(&get(), status, body);
-            assert!(matches!(verdict, Verdict::Foreign(_)), "{status} {body}");
-        }
-        for status in [500, 502, 503, 504] {
-            let verdict = verdict(&get(), status, body);
+            let result = classify(&get(), status, body);
             assert!(
-                matches!(verdict, Verdict::ServerError(_)),
+                matches!(result, Err(UpstreamError::Foreign(_))),
                 "{status} {body}"
             );
         }
-        assert_eq!(classify(&get(), 429, body), CallResult::Throttled);
+        for status in [500, 502, 503, 504] {
+            let result = classify(&get(), status, body);
+            assert!(
+                matches!(result, Err(UpstreamError::Server(_))),
+                "{status} {body}"
+            );
+        }
+        assert_eq!(label(&get(), 429, body), CallResult::Throttled);
     }
 }
 
@@ -123,17 +137,18 @@ fn a_200_is_an_image_or_an_error_or_unreadable() {
         ),
         (r#"{"code":"503","success":false}"#, CallResult::ServerError),
     ] {
-        assert_eq!(classify(&get(), 200, body), expected, "{body}");
+        assert_eq!(label(&get(), 200, body), expected, "{body}");
     }
     for body in ["{}", r#"{"status":"UP"}"#, "[]", "null", "", "<html>"] {
-        assert_eq!(verdict(&get(), 200, body), Verdict::Unreadable, "{body}");
+        assert!(is_unreadable(&get(), body), "{body}");
     }
-    let Verdict::NotFound(error) = verdict(&get(), 200, r#"{"Code":"ImageNotFound"}"#) else {
+    let Ok(AnswerKind::NotFound(error)) = classify(&get(), 200, r#"{"Code":"ImageNotFound"}"#)
+    else {
         panic!("the image is not found")
     };
     assert_eq!(error.status, 404, "no error goes out with 200");
     assert_eq!(
-        verdict(&get(), 206, r#"{"ImageUri":"u"}"#).result(),
+        label(&get(), 206, r#"{"ImageUri":"u"}"#),
         CallResult::ServerError
     );
 }
@@ -147,20 +162,19 @@ fn an_image_answers_for_the_id_that_was_asked() {
         (r#"{"ImageUri":"u","ImageId":"other"}"#, false),
         (r#"{"ImageUri":"u","ImageId":"I"}"#, false),
     ] {
-        let verdict = verdict(&get(), 200, body);
-        assert_eq!(verdict != Verdict::Unreadable, is_it, "{body}");
+        assert_eq!(!is_unreadable(&get(), body), is_it, "{body}");
     }
 }
 
 #[test]
 fn a_page_is_what_its_operation_answers() {
     let (images, labels) = (Operation::ListImages, Operation::ListImageLabels);
-    assert_eq!(classify(&images, 200, r#"{"Images":[]}"#), CallResult::Ok);
-    assert_eq!(classify(&labels, 200, r#"{"Labels":[]}"#), CallResult::Ok);
+    assert_eq!(label(&images, 200, r#"{"Images":[]}"#), CallResult::Ok);
+    assert_eq!(label(&labels, 200, r#"{"Labels":[]}"#), CallResult::Ok);
     for list in [&images, &labels] {
         let error = r#"{"Code":"InternalError","Message":"m"}"#;
-        assert_eq!(classify(list, 200, error), CallResult::ServerError);
-        assert_eq!(verdict(list, 200, "{}"), Verdict::Unreadable);
+        assert_eq!(label(list, 200, error), CallResult::ServerError);
+        assert!(is_unreadable(list, "{}"));
     }
 }
 
@@ -168,16 +182,16 @@ fn a_page_is_what_its_operation_answers() {
 fn any_2xx_of_a_write_is_its_success() {
     for status in [200, 201, 202, 204] {
         for body in ["", "<html>", r#"{"RequestId":"R"}"#, r#"{"Code":"OK"}"#] {
-            assert_eq!(classify(&Operation::AddImage, status, body), CallResult::Ok);
+            assert_eq!(label(&Operation::AddImage, status, body), CallResult::Ok);
         }
     }
     let quoting = r#"{"Code":"SignatureDoesNotMatch","Message":"string to sign"}"#;
     assert_eq!(
-        classify(&Operation::AddImage, 200, quoting),
+        label(&Operation::AddImage, 200, quoting),
         CallResult::Credential
     );
     assert_eq!(
-        classify(&Operation::AddImage, 302, ""),
+        label(&Operation::AddImage, 302, ""),
         CallResult::ServerError
     );
 }
@@ -187,7 +201,7 @@ fn a_throttle_is_told_by_the_vendors_header_and_waits_by_either() {
     let classify = |status, body: &str, headers: &[(&'static str, &str)]| {
         let reply = reply(status, body, headers);
         match Classifier::new(&Config::default()).classify(&get(), &reply, &signed()) {
-            Verdict::Throttled(throttle) => Some((throttle.code, throttle.wait)),
+            Err(UpstreamError::Throttled(throttle)) => Some((throttle.error.code, throttle.wait)),
             _ => None,
         }
     };
@@ -227,7 +241,7 @@ fn a_message_that_quotes_what_was_signed_is_replaced_whatever_its_code() {
         "secret central-secret",
     ] {
         let body = format!(r#"{{"Code":"InvalidParameter","Message":"{quoted}"}}"#);
-        let Verdict::ClientError(error) = verdict(&get(), 400, &body) else {
+        let Err(UpstreamError::Refused(error)) = classify(&get(), 400, &body) else {
             panic!("a complaint")
         };
         assert_eq!(
@@ -236,13 +250,13 @@ fn a_message_that_quotes_what_was_signed_is_replaced_whatever_its_code() {
         );
     }
     let plain = r#"{"Code":"InvalidParameter","Message":"Name is too long"}"#;
-    let Verdict::ClientError(error) = verdict(&get(), 400, plain) else {
+    let Err(UpstreamError::Refused(error)) = classify(&get(), 400, plain) else {
         panic!("a complaint")
     };
     assert_eq!(error.message, "Name is too long");
     let in_words = r#"{"Code":"X.AKCENTRAL","RequestId":"AKCENTRAL"}"#;
     assert!(
-        matches!(verdict(&get(), 400, in_words), Verdict::Foreign(error) if error.request_id.is_empty())
+        matches!(classify(&get(), 400, in_words), Err(UpstreamError::Foreign(error)) if error.request_id.is_empty())
     );
 }
 
@@ -253,8 +267,8 @@ fn an_error_takes_its_request_id_from_the_header_where_its_body_has_none() {
         r#"{"Code":"ImageNotFound"}"#,
         &[("x-acs-request-id", "R-1")],
     );
-    let verdict = Classifier::new(&Config::default()).classify(&get(), &reply, &signed());
-    assert!(matches!(verdict, Verdict::NotFound(error) if error.request_id == "R-1"));
+    let result = Classifier::new(&Config::default()).classify(&get(), &reply, &signed());
+    assert!(matches!(result, Ok(AnswerKind::NotFound(error)) if error.request_id == "R-1"));
 }
 
 #[test]
@@ -269,8 +283,8 @@ fn an_error_keeps_the_status_of_an_error() {
         (400, "OverdueAccount", 400),
     ] {
         let body = format!(r#"{{"Code":"{code}"}}"#);
-        let (Verdict::NotFound(error) | Verdict::Forbidden(error) | Verdict::ClientError(error)) =
-            verdict(&get(), status, &body)
+        let (Ok(AnswerKind::NotFound(error) | AnswerKind::Forbidden(error))
+        | Err(UpstreamError::Refused(error))) = classify(&get(), status, &body)
         else {
             panic!("{status} {code}")
         };
