@@ -1,7 +1,7 @@
-//! Reading a small file within a time: storage that hangs, or a pipe, holds up nobody else.
+//! Reads of small files with a time limit, so that hanging storage (a dead NFS mount, a pipe) blocks no caller.
 //!
-//! Each read runs in a thread of its own, which is given up when it takes too long. While it is stuck no
-//! other is begun for the same file, so each file holds up one thread at most.
+//! Each read runs in a thread of its own, which is abandoned when it takes too long. While it hangs, no other read of
+//! the same file begins, so each file occupies one thread at most.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -13,22 +13,22 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-/// Reads a regular file of at most 16 MiB. Blocks for at most two seconds.
+/// Reads a regular file of at most 16 MiB. Blocks the calling thread for at most two seconds.
 ///
 /// # Errors
-/// What the file system says; and where the file is no regular one, is longer, or does not come in time.
+/// The file system's error; [`io::ErrorKind::TimedOut`] for a hanging read; another for a longer or irregular file.
 pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     read_by(path, read_regular, DEADLINE)
 }
 
-/// The same for a text.
+/// Reads a regular file of at most 16 MiB as UTF-8, as [`read`] does.
 ///
 /// # Errors
-/// As [`read`], and for what is not UTF-8.
+/// As [`read`], and [`io::ErrorKind::InvalidData`] for a file that is not UTF-8.
 pub(crate) fn read_to_string(path: &Path) -> io::Result<String> {
     let bytes = read(path)?;
     String::from_utf8(bytes)
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is no text in UTF-8"))
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
 }
 
 fn read_by(
@@ -47,7 +47,8 @@ fn read_by(
         .spawn(move || {
             let read = how(&reading);
             let mut stuck = STUCK.lock();
-            // Nobody listens any more where it came too late.
+            // Sent under the lock that the caller takes after its time-out, so that it either receives the result or
+            // finds the thread still running. The receiver is gone where the caller has given up.
             drop(done.send(read));
             if let Some(stuck) = &mut *stuck {
                 stuck.remove(&reading);
@@ -57,7 +58,8 @@ fn read_by(
         return read;
     }
     let mut stuck = STUCK.lock();
-    // The thread answers under this lock, so what has not come now is found on the list by it.
+    // The thread sends its result under this lock. So a result that has not arrived by now means that the thread will
+    // find the file on the list, and remove it.
     match reply.try_recv() {
         Ok(read) => read,
         Err(TryRecvError::Disconnected) => Err(hangs()),
@@ -86,7 +88,7 @@ fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The files whose reads are stuck, of this process: its threads are what is bounded.
+/// Files whose reads hang. It is global because it bounds the threads of the whole process.
 static STUCK: Mutex<Option<HashSet<PathBuf>>> = Mutex::new(None);
 const DEADLINE: Duration = Duration::from_secs(2);
 const LIMIT: u64 = 16 << 20;

@@ -1,8 +1,8 @@
-//! This machine's wall clock, corrected by the origin's and STS's.
+//! This machine's wall clock, corrected by the clocks of the origin and of STS.
 //!
-//! A request is refused when its timestamp is more than 15 minutes from the server's clock, and a credential's
+//! The vendor rejects a request whose timestamp is more than 15 minutes off the server's clock, and a credential's
 //! expiration is a moment on the server's clock too. One offset serves all of it: the dates of signatures for the
-//! origin and for STS, and the judgement whether a credential has expired.
+//! origin and for STS, and the decision whether a credential has expired.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -12,27 +12,28 @@ use jiff::{SignedDuration, Timestamp};
 use crate::observability::logging::Condition;
 use crate::observability::metrics::Metrics;
 
-/// STS's `Date` corrects the clock only beyond this: the header is in whole seconds and travels for some.
+/// Difference up to which the `Date` of an accepted response is ignored: it is in whole seconds, and the response
+/// itself takes a while to arrive.
 const TOLERANCE: SignedDuration = SignedDuration::from_secs(30);
 
-/// Wall clock with an offset that answers of the vendor's servers correct.
+/// Wall clock with an offset that responses of the vendor's servers correct.
 #[derive(Debug, Default)]
 pub struct Clock {
     offset_ms: AtomicI64,
     metrics: Option<Arc<Metrics>>,
 }
 
-/// Reason for which a server's date is compared with the clock.
+/// Response that a server's date comes from, which decides how far the date is believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DateSource {
-    /// The server refused a request for its timestamp: its date counts, whatever the difference.
+    /// The server rejected a request's timestamp: its date counts, however small the difference.
     TimestampRejected,
-    /// The server answered: its date counts where the difference matters.
+    /// The server accepted a request: its date counts only beyond 30 seconds of difference.
     Response,
 }
 
 impl Clock {
-    /// A clock without an offset, which it will export.
+    /// Creates a clock without an offset; corrections are exported as a metric.
     #[must_use]
     pub fn new(metrics: Arc<Metrics>) -> Self {
         Self {
@@ -41,14 +42,14 @@ impl Clock {
         }
     }
 
-    /// Time by the corrected clock.
+    /// Returns the time of the corrected clock.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.corrected(Timestamp::now())
     }
 
-    /// Compares a server's date with `received`, this machine's uncorrected time of its answer, and takes the
-    /// difference as the new offset where the evidence is good enough. Exports the offset and logs a change.
+    /// Compares a server's date with `received`, this machine's uncorrected time of the response, and stores the
+    /// difference as the new offset where `source` allows it. Exports the offset and logs the change.
     pub fn learn(&self, date: Timestamp, received: Timestamp, source: DateSource, server: &str) {
         let Some(offset) = correction(self.offset(), date.duration_since(received), source) else {
             return;
@@ -73,7 +74,7 @@ impl Clock {
     }
 }
 
-/// The new offset, or `None` to keep the one in use.
+/// Returns the new offset, or `None` to keep the current one.
 fn correction(
     current: SignedDuration,
     measured: SignedDuration,

@@ -1,22 +1,23 @@
-//! Who is at the other end of a connection, as far as the connection itself tells.
+//! The peer of an accepted connection: its address, and the identity that TLS proves.
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// The other end of a connection.
+/// Peer of an accepted connection, as far as the connection itself identifies it.
 #[derive(Debug, Clone, Default)]
 pub struct Peer {
-    /// Its address; `None` behind a Unix socket.
+    /// Address of the peer; `None` for a Unix socket, whose access the file system controls.
     pub address: Option<SocketAddr>,
-    /// Whether the connection is encrypted by TLS.
+    /// True for a TLS connection.
     pub encrypted: bool,
-    /// The names in its verified certificate (subjectAltName: URI and DNS); none without one.
+    /// Names in the verified client certificate (subjectAltName: URI and DNS); empty without a certificate.
     pub names: Arc<[String]>,
 }
 
 impl Peer {
-    /// Whether nobody between the two ends can read along: TLS, loopback or a Unix socket.
+    /// Returns whether no third party can read the connection: it uses TLS, the loopback or a Unix socket. Bearer tokens
+    /// are accepted over nothing else.
     #[must_use]
     pub fn is_private(&self) -> bool {
         self.encrypted
@@ -26,7 +27,7 @@ impl Peer {
     }
 }
 
-/// The address as logs show it: `unix` behind a Unix socket.
+/// Formats the address as logs show it; a Unix socket is `unix`.
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.address {

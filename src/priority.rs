@@ -1,19 +1,19 @@
-//! Who goes first when the origin cannot take everybody.
+//! Priorities of calls to the origin, for when it cannot take all of them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// What a call to the origin is for, the least urgent first.
+/// Purpose of a call to the origin, the least urgent first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Priority {
-    /// Nobody has asked yet.
+    /// Prewarm of a cache entry that no client has requested yet.
     Prewarm,
-    /// Clients are being answered from memory meanwhile.
+    /// Refresh while clients are answered from the cache.
     Background,
-    /// A client wants newer than what there is.
+    /// Fetch that a client forces although the cache holds an answer.
     Forced,
-    /// A client waits and there is nothing to answer with.
+    /// Fetch that a client waits for because the cache holds no answer.
     Miss,
 }
 
@@ -21,29 +21,31 @@ impl Priority {
     const ALL: [Self; 4] = [Self::Prewarm, Self::Background, Self::Forced, Self::Miss];
 }
 
-/// The priority of one fetch, which rises with the most urgent of those who wait for it. Clones share it.
+/// Priority of one fetch, which rises to that of its most urgent waiter. Clones share it.
+///
+/// The ordering of the loads and stores is relaxed: a queue that sees a rise late only serves one other call first.
 #[derive(Debug, Clone)]
 pub struct SharedPriority(Arc<AtomicU8>);
 
 impl SharedPriority {
-    /// As urgent as this.
+    /// Creates the priority of a new fetch.
     #[must_use]
     pub fn new(priority: Priority) -> Self {
         Self(Arc::new(AtomicU8::new(priority as u8)))
     }
 
-    /// Whether it is the very same, of the same fetch.
+    /// Returns whether both are clones of one value, and so belong to the same fetch.
     #[must_use]
     pub fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// At least as urgent as this from now on.
+    /// Raises the priority to at least this one; it never falls.
     pub fn raise(&self, priority: Priority) {
         self.0.fetch_max(priority as u8, Ordering::Relaxed);
     }
 
-    /// How urgent it is now.
+    /// Returns the current priority.
     #[must_use]
     pub fn now(&self) -> Priority {
         let level = usize::from(self.0.load(Ordering::Relaxed));

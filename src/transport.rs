@@ -1,15 +1,14 @@
-//! HTTP and HTTPS towards others: a pool of keep-alive connections that never re-sends on its own.
+//! HTTP and HTTPS client: a pool of keep-alive connections that never sends a request twice on its own.
 //!
-//! - [`build`] makes a client out of [`TransportConfig`]; nothing is connected before the first request.
-//! - [`connector`](self) opens a connection within its own time limit and explains why one cannot be opened.
-//! - [`Proxy`] is the way out where there is no other: each connection is a tunnel through it.
-//! - [`connection`](self) records what passed over a connection: whether a failed request met one that the
-//!   other side had closed, and a way to take a connection out of the pool.
-//! - [`Reply`] is a whole answer, its content encoding undone within bounds.
+//! - [`build`] makes a client from a [`TransportConfig`]; nothing is connected before the first request.
+//! - [`connector`](self) opens a connection within its own time limit, and explains a failure with a remedy.
+//! - [`Proxy`] tunnels each connection, where the settings name one.
+//! - [`connection`](self) observes the bytes of a connection, to recognize one that the server had closed while idle.
+//! - [`Reply`] is a whole response, decoded within bounds.
 //!
-//! Answers are read as leniently as the vendor's SDKs read them (white space before a colon, folded lines,
-//! invalid header lines, up to [`MAX_HEADERS`] headers), but never where two readers could disagree on where
-//! an answer ends: different lengths are an error, and the connection is closed.
+//! Responses are parsed as leniently as the vendor's SDKs parse them (white space before a colon, folded lines,
+//! invalid header lines, up to [`MAX_HEADERS`] headers), but never where two parsers could disagree on where a response
+//! ends: different lengths are an error, and the connection is closed.
 
 mod connection;
 mod connector;
@@ -37,16 +36,17 @@ use tower::util::BoxCloneSyncService;
 
 use connector::Connector;
 
-/// Sends one request and reads its whole answer.
+/// Client: a service that sends one request and returns its whole response. Clones share the pool.
 pub type Transport = BoxCloneSyncService<Request<Full<Bytes>>, Reply, TransportError>;
 
-/// Most headers of an answer. The vendor's SDKs take any number; proxies on the way add up to hundreds.
+/// Number of headers of a response that are accepted. The vendor's SDKs accept any number; proxies on the way add up to
+/// hundreds.
 pub const MAX_HEADERS: usize = 1000;
 
-/// Longest head of an answer, in bytes.
+/// Length of the longest response head that is accepted, in bytes.
 const MAX_HEAD: usize = 256 << 10;
 
-/// Section of the gateway's settings that a transport belongs to; error messages refer to its keys.
+/// Section of the gateway's settings that a client belongs to; remedies in errors name its keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Section {
     /// `[upstream]`.
@@ -58,7 +58,7 @@ pub enum Section {
 }
 
 impl Section {
-    /// The name of the section.
+    /// Returns the name of the section.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -69,34 +69,34 @@ impl Section {
     }
 }
 
-/// Settings of one transport.
+/// Settings of one client.
 #[derive(Debug, Clone)]
 pub struct TransportConfig {
-    /// Section that these come from.
+    /// Section that the settings come from.
     pub section: Section,
     /// PEM file of roots to trust instead of the system's.
     pub ca_file: Option<String>,
     /// Proxy that connections go through.
     pub proxy: Option<Proxy>,
-    /// Time to connect, TLS and the tunnel through a proxy included.
+    /// Time limit of a connection's set-up, TLS and the tunnel through a proxy included.
     pub connect_timeout: Duration,
-    /// Idle connections are closed after this; zero keeps none.
+    /// Time after which an idle connection is closed; zero pools none.
     pub idle_timeout: Duration,
-    /// Longest answer read, in bytes, encoded and decoded alike.
+    /// Size of the largest response body, in bytes, encoded and decoded alike.
     pub max_body: u64,
 }
 
-/// Request extension that asks for a new connection, which is closed after the answer.
+/// Request extension that asks for a new connection, which is closed after the response.
 ///
-/// A pooled connection may have been closed by the other side a moment ago. A request that must not be sent
-/// twice, and one that has already met such a connection, carries this.
+/// The server may have closed a pooled connection a moment ago. A request that must not be sent twice, and one that has
+/// already met such a connection, carries this.
 #[derive(Debug, Clone, Copy)]
 pub struct NewConnection;
 
-/// Makes the client. Nothing is connected yet.
+/// Builds a client. Nothing is connected yet.
 ///
 /// # Errors
-/// [`BuildError`] for a CA file that cannot be used.
+/// [`BuildError`] for an unusable CA file.
 pub fn build(settings: &TransportConfig) -> Result<Transport, BuildError> {
     let connector = Connector::new(settings)?;
     let keep_alive = if settings.idle_timeout.is_zero() {
@@ -132,7 +132,7 @@ fn builder(settings: &TransportConfig) -> Builder {
     builder
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(settings.idle_timeout)
-        // It would send the same signature and nonce again.
+        // A retry of the pool would send the same signature and nonce again, which the origin rejects.
         .retry_canceled_requests(false)
         .http1_max_headers(MAX_HEADERS)
         .http1_max_buf_size(MAX_HEAD)

@@ -1,4 +1,7 @@
-//! What is known of the connection that a request went over.
+//! The connection that a request was sent on, and the bytes that have passed over it.
+//!
+//! The pool does not tell whether a failed request met a connection that the server had closed while idle. This module
+//! observes the bytes to find out, because only such a request may be sent again.
 
 use std::fmt;
 use std::io;
@@ -15,12 +18,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::framing::ResponseHead;
 
-/// A byte stream to another host, encrypted or not.
+/// Byte stream to another host, with or without TLS.
 pub(super) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for S {}
 
-/// Handle to the connection that a request went over; empty where there was none.
+/// Handle to the connection that a request was sent on; empty where none was opened.
 #[derive(Clone, Default)]
 pub struct Connection(Option<CaptureConnection>);
 
@@ -31,13 +34,13 @@ impl fmt::Debug for Connection {
 }
 
 impl Connection {
-    /// Handle that is filled in once the request has a connection.
+    /// Creates a handle that is filled in once the pool assigns the request a connection.
     pub(super) fn capture<B>(request: &mut Request<B>) -> Self {
         Self(Some(capture_connection(request)))
     }
 
-    /// Keeps the connection from carrying another request: the next answer on it may belong to another request
-    /// too. A request that is already on its way over it is not disturbed.
+    /// Keeps the connection from carrying another request, for when the next response on it may belong to another
+    /// request too. A request that is already under way on it is not disturbed.
     pub fn discard(&self) {
         let Some(captured) = &self.0 else { return };
         if let Some(connected) = captured.connection_metadata().as_ref() {
@@ -45,13 +48,13 @@ impl Connection {
         }
     }
 
-    /// Whether earlier requests on this connection were answered and the latest one has not brought a byte.
+    /// Returns whether the connection has carried a response before, and no byte since the latest request.
     pub(super) fn is_reused_and_silent(&self) -> bool {
         self.progress()
             .is_some_and(|progress| progress.answers() > 0 && progress.is_silent())
     }
 
-    /// Answers that have begun to come over this connection; none where there is no connection.
+    /// Returns the number of responses that have begun on this connection; 0 where there is no connection.
     pub(super) fn answers(&self) -> u32 {
         self.progress().map_or(0, |progress| progress.answers())
     }
@@ -65,7 +68,9 @@ impl Connection {
     }
 }
 
-/// What has passed over a connection. A byte that is read after one was written begins an answer.
+/// Traffic of a connection. A byte that is read after one was written begins a response.
+///
+/// One task writes it; the loads of another are relaxed, because they follow the end of the exchange.
 #[derive(Debug, Default)]
 pub(super) struct ConnectionProgress {
     answers: AtomicU32,
@@ -97,20 +102,20 @@ impl ConnectionProgress {
     }
 }
 
-/// What a read brings of an answer.
+/// Part of a response that a read returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ResponsePart {
-    /// Its first bytes.
+    /// First bytes of a response.
     Head,
-    /// Later ones.
+    /// Later bytes.
     Rest,
 }
 
-/// A stream that records its [`ConnectionProgress`].
+/// Stream that records its [`ConnectionProgress`] and checks the head of each response.
 pub(super) struct RecordedStream {
     stream: Box<dyn ByteStream>,
     progress: Arc<ConnectionProgress>,
-    /// The answer that is coming, up to the end of its head.
+    /// Head of the response that is being received.
     head: ResponseHead,
 }
 
@@ -139,7 +144,8 @@ impl AsyncRead for RecordedStream {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         let bytes = &buffer.filled()[before..];
-        // An interim answer may come while the request is still being written.
+        // A new response, unless the head is still incomplete: an interim response may arrive while the request is
+        // being written, and the rest of its bytes then look like a new one.
         if self.progress.read(bytes.len()) == ResponsePart::Head && self.head.is_complete() {
             self.head = ResponseHead::default();
         }

@@ -1,4 +1,4 @@
-//! Opening a connection: TCP and TLS within one time limit, and a cause with a remedy where it fails.
+//! Connector of the pool: TCP, the proxy's tunnel and TLS within one time limit; failures carry cause and remedy.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -20,10 +20,10 @@ use super::error::{ConnectTarget, authority};
 use super::tls::tls;
 use super::{BuildError, ConnectError, Proxy, Section, TransportConfig};
 
-/// Opens a stream to the host of an address.
+/// Service that opens a stream to the host of a URI.
 type Dial = BoxCloneSyncService<Uri, Box<dyn ByteStream>, BoxError>;
 
-/// Connector of the pool.
+/// Connector that the pool opens its connections with.
 #[derive(Debug, Clone)]
 pub(super) struct Connector {
     direct: Dial,
@@ -47,7 +47,7 @@ impl Connector {
         })
     }
 
-    /// The way to an address, and the name that errors give it.
+    /// Returns the service that reaches an address, directly or through the proxy, and its name in errors.
     fn way(&self, uri: &Uri) -> (Dial, ConnectTarget) {
         let peer = ConnectTarget::new(uri, self.section);
         let Some(hop) = self.proxy.as_ref().and_then(|proxy| proxy.hop(uri)) else {
@@ -84,14 +84,14 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// The address with its port written out: a tunnel takes 443 for granted.
+/// Writes out the port of an address, because a tunnel would assume 443 for `http` too.
 fn with_port(uri: Uri) -> Uri {
     let mut parts = uri.clone().into_parts();
     parts.authority = authority(&uri).parse().ok();
     Uri::from_parts(parts).unwrap_or(uri)
 }
 
-/// Adds TLS where the address says `https`.
+/// Adds TLS to a connector for `https` addresses.
 fn over_tls<H>(config: &ClientConfig, inner: H) -> HttpsConnector<H> {
     HttpsConnectorBuilder::new()
         .with_tls_config(config.clone())

@@ -1,13 +1,13 @@
-//! Undoing a content encoding that the origin, or a proxy on the way, used although none was asked for.
+//! Decoding of a content encoding that the origin, or a proxy on the way, applied although none was accepted.
 //!
-//! - gzip: members are joined and each one's checksum is verified; a body that is cut short is refused. Bytes
-//!   after the last member that do not begin another are padding, and are ignored as the vendor's SDKs do.
-//! - `identity`, an empty coding and one that does not exist (`UTF-8`, `none`) over a JSON body: none at all.
-//! - anything else is refused.
+//! - gzip: members are joined and each checksum is verified; a truncated body is an error. Bytes after the last member
+//!   that do not begin another are padding, and are ignored as the vendor's SDKs do.
+//! - `identity`, an empty coding and one that does not exist (`UTF-8`, `none`) over a JSON body: nothing to decode.
+//! - anything else is an error.
 //!
-//! What it costs is bounded: input and output by the longest answer that is read, members by [`MAX_MEMBERS`],
-//! codings by [`MAX_CODINGS`]. After each [`CHUNK`] other tasks get their turn, so that the deadline of the
-//! attempt ends it and no thread of the runtime is held.
+//! The cost is bounded: input and output by the response limit, members by [`MAX_MEMBERS`], codings by
+//! [`MAX_CODINGS`]. After each [`CHUNK`] the task yields, so that the attempt's deadline can end it and no thread of
+//! the runtime is blocked.
 
 use std::io::Read;
 
@@ -18,17 +18,17 @@ use tokio::task::yield_now;
 
 use super::{Reply, TransportError};
 
-/// Most gzip members of a body. A server begins a new one for each part that it flushes.
+/// Number of gzip members of a body that are decoded. A server begins a new one for each part that it flushes.
 const MAX_MEMBERS: usize = 1000;
-/// Most codings that are undone, one over the other.
+/// Number of codings that are decoded, one over the other.
 const MAX_CODINGS: usize = 2;
-/// Bytes decoded between two chances for other tasks.
+/// Number of bytes decoded between two yields to other tasks.
 const CHUNK: u64 = 64 << 10;
-/// A member's first bytes: gzip's mark and its only method (RFC 1952 §2.3.1).
+/// First bytes of a member: gzip's magic number and its only method (RFC 1952 §2.3.1).
 const MEMBER: [u8; 3] = [0x1f, 0x8b, 8];
 
-/// Undoes the encodings that the headers name. An error's body that cannot be decoded is dropped: its status
-/// alone is judged.
+/// Decodes the encodings that the headers name. The body of an error response that cannot be decoded is dropped,
+/// because its status alone can still be classified.
 pub(super) async fn decode(mut reply: Reply, limit: usize) -> Result<Reply, TransportError> {
     let named = reply.list(header::CONTENT_ENCODING.as_str());
     reply.headers.remove(header::CONTENT_ENCODING);
@@ -61,7 +61,7 @@ async fn plain(named: &str, mut body: Bytes, limit: usize) -> Result<Bytes, Tran
     Ok(body)
 }
 
-/// Whether this begins as a JSON object, or is nothing; the caller parses it as a whole.
+/// Returns whether a body begins as a JSON object or is empty; the caller parses it as a whole.
 fn is_json(body: &[u8]) -> bool {
     let text = body.trim_ascii_start();
     text.is_empty() || text.starts_with(b"{")

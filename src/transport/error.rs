@@ -1,4 +1,4 @@
-//! Why no whole answer came, with the host it was expected from and what the operator can do.
+//! Failures of an exchange, with the host that was addressed and the remedy for the operator.
 
 use std::error::Error;
 use std::io;
@@ -11,39 +11,39 @@ use rustls::CertificateError;
 use super::{Connection, Section};
 use crate::error_chain::error_chain;
 
-/// Failure of one exchange.
+/// Failure of one exchange: no whole response that can be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {
     /// No connection could be opened; nothing was sent.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// A connection that had carried an earlier exchange ended before a byte of this answer: the other side closed
-    /// it while idle. A read may be sent again, on a [`NewConnection`](super::NewConnection).
+    /// A pooled connection ended before a byte of this response: the server had closed it while idle. A read may be
+    /// sent again, on a [`NewConnection`](super::NewConnection).
     #[error("the idle connection had been closed: {0}")]
     Stale(String),
-    /// The connection broke, or what came over it is no HTTP.
+    /// The connection broke, or the bytes received are not HTTP.
     #[error("connection: {0}")]
     Connection(String),
-    /// The answer is longer than is read.
+    /// The response exceeds the limit of the settings.
     #[error("the answer is too long")]
     TooLong,
-    /// The answer's encoding is unknown or broken.
+    /// The response's content encoding is unknown or broken.
     #[error("the answer's content encoding cannot be undone")]
     Encoding,
-    /// The request cannot be written.
+    /// The request is malformed and was not sent.
     #[error("the request cannot be written: {0}")]
     Request(#[from] http::Error),
 }
 
 impl TransportError {
-    /// Whether a whole answer came that cannot be used.
+    /// Returns whether a whole response came that cannot be used, so that the server is reachable.
     #[must_use]
     pub const fn is_unreadable(&self) -> bool {
         matches!(self, Self::TooLong | Self::Encoding)
     }
 }
 
-/// A connection that could not be opened.
+/// Failure to open a connection: the host, the cause and the remedy, as one line of text.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("cannot connect to {peer}: {cause}; {remedy}")]
 pub struct ConnectError {
@@ -52,23 +52,23 @@ pub struct ConnectError {
     remedy: String,
 }
 
-/// The client cannot be made.
+/// Settings that no client can be built from.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// The CA file cannot be read.
     #[error("cannot read the CA file {path}: {reason}")]
     CaFile {
-        /// Its path.
+        /// Path of the file.
         path: String,
-        /// The problem with it.
+        /// Problem of the file.
         reason: String,
     },
     /// The proxy cannot be used.
     #[error("{key}: {reason}")]
     Proxy {
-        /// The setting or variable.
+        /// Name of the setting or variable.
         key: String,
-        /// What to write instead.
+        /// Remedy.
         reason: String,
     },
     /// TLS refuses the configuration.
@@ -76,18 +76,18 @@ pub enum BuildError {
     Tls(#[from] rustls::Error),
 }
 
-/// Host that a connection is opened to.
+/// Host that a connection is opened to, for error texts.
 #[derive(Debug)]
 pub(super) struct ConnectTarget {
     /// Host and port, and those of the proxy on the way.
     name: String,
-    /// Whether a proxy is on the way.
+    /// True where the connection goes through a proxy.
     proxied: bool,
     section: Section,
 }
 
 impl ConnectTarget {
-    /// The host of an address; `section` holds the settings that lead to it.
+    /// Returns the host of an address; `section` names the settings that the remedies refer to.
     pub(super) fn new(uri: &Uri, section: Section) -> Self {
         Self {
             name: authority(uri),
@@ -96,7 +96,7 @@ impl ConnectTarget {
         }
     }
 
-    /// The same, behind the proxy at this address.
+    /// Returns the host as reached through the proxy at this address.
     pub(super) fn through(self, proxy: &Uri) -> Self {
         Self {
             name: format!("{} through the proxy {}", self.name, authority(proxy)),
@@ -155,7 +155,7 @@ impl ConnectTarget {
         }
     }
 
-    /// A tunnel that was not opened; hyper-util's errors are told apart by their words alone.
+    /// Returns the remedy for a tunnel that was not opened. hyper-util's errors differ in their texts alone.
     fn past_proxy(&self, error: &(dyn Error + 'static)) -> String {
         let (section, said) = (self.section.as_str(), error_chain(error));
         if said.contains("proxy authorization required") {
@@ -163,7 +163,7 @@ impl ConnectTarget {
                 "give {section}.proxy_credentials_file a user and password that the proxy takes"
             )
         } else if said.contains("unsuccessful") {
-            // A few say 401 or 403 to a wrong password.
+            // A few proxies answer a wrong password with 401 or 403 rather than 407.
             format!(
                 "the proxy refuses the tunnel: allow CONNECT to this host and port there, and check {section}.proxy_credentials_file"
             )
@@ -191,7 +191,7 @@ impl ConnectTarget {
     }
 }
 
-/// Host and port of an address; the port is the scheme's where none is written.
+/// Returns host and port of an address; the port is the scheme's default where none is written.
 pub(super) fn authority(uri: &Uri) -> String {
     let default = if uri.scheme() == Some(&Scheme::HTTP) {
         80
@@ -202,7 +202,7 @@ pub(super) fn authority(uri: &Uri) -> String {
     format!("{host}:{}", port.unwrap_or(default))
 }
 
-/// Reads why a request got no answer.
+/// Classifies the failure of a request that got no response.
 pub(super) fn exchange_error(
     error: &hyper_util::client::legacy::Error,
     connection: &Connection,
@@ -228,7 +228,7 @@ fn is_lookup(error: &(dyn Error + 'static)) -> bool {
     causes(error).any(|cause| cause.to_string().starts_with("dns error"))
 }
 
-/// The error and its causes, those within an [`io::Error`] too, which it does not give as its source.
+/// Iterates over the error and its causes, including those within an [`io::Error`], which it hides from `source`.
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |&error| {
         let within = error

@@ -1,50 +1,50 @@
-//! A guard against heads that two readers could end at different places.
+//! Check of response heads, against response splitting and endless interim responses.
 //!
-//! Invalid header lines of an answer are ignored, as the vendor's SDKs ignore them, but not where such a line seems to
-//! mean the answer's length: then the one who wrote it and this gateway may disagree on where the next answer begins
-//! (RFC 9112 §11.1). The connection fails instead.
+//! Invalid header lines of a response are ignored, as the vendor's SDKs do, unless such a line seems to state the
+//! body's length: then the sender and this gateway may disagree on where the next response begins (RFC 9112 §11.1).
+//! The connection fails instead.
 //!
-//! Interim answers of one call are bounded here too. hyper drops each and reads on for as long as bytes are there:
-//! a server that sends nothing else keeps the task of its connection from yielding, and with it a worker of the
-//! runtime, whose other tasks and timers then wait.
+//! Interim responses of one request are bounded here too. hyper drops each and reads on for as long as bytes are there,
+//! so a server that sends nothing else keeps the connection's task from yielding, and blocks a worker of the runtime
+//! together with its other tasks and timers.
 
 use super::MAX_HEAD;
 
-/// Most interim answers (1xx) of one call; Go's client takes 5, RFC 9110 §15.2 names no number. Together with the
-/// answer's own head they may have [`MAX_HEAD`] bytes.
+/// Number of interim responses (1xx) to one request; Go's client accepts 5, and RFC 9110 §15.2 sets no limit. Together
+/// with the final head they may have [`MAX_HEAD`] bytes.
 const MAX_INTERIM: usize = 16;
 
-/// The head of an answer while it comes.
+/// Head of a response that is being received.
 #[derive(Debug, Default)]
 pub(super) struct ResponseHead {
     bytes: Vec<u8>,
-    /// Where the interim answers end.
+    /// Position behind the interim responses.
     start: usize,
     interim: usize,
     is_complete: bool,
 }
 
-/// A head that ends its connection.
+/// Head for which the connection is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum InvalidHead {
-    /// A header line means the answer's length but is none.
-    #[error("a header line about the answer's length is malformed")]
+    /// A malformed header line seems to state the body's length.
+    #[error("a header line about the response's length is malformed")]
     Ambiguous,
-    /// Interim answers go on and on.
-    #[error("more than {MAX_INTERIM} interim answers (1xx), or {MAX_HEAD} bytes of them")]
+    /// Interim responses do not end.
+    #[error("more than {MAX_INTERIM} interim responses (1xx), or {MAX_HEAD} bytes of them")]
     TooManyInterim,
 }
 
 impl ResponseHead {
-    /// Whether all of it has come. What is read next is its body, until another request is written.
+    /// Returns whether the whole head was received: until another request is written, the bytes that follow are the body.
     pub(super) const fn is_complete(&self) -> bool {
         self.is_complete
     }
 
-    /// Takes what was read next. Bytes behind the head are not looked at.
+    /// Appends the bytes that were read next, and ignores those behind the head.
     ///
     /// # Errors
-    /// [`InvalidHead`]: an ambiguous line once its head is complete, or too many interim answers.
+    /// [`InvalidHead`] for an ambiguous line, once its head is complete, and for too many interim responses.
     pub(super) fn read(&mut self, bytes: &[u8]) -> Result<(), InvalidHead> {
         if self.is_complete {
             return Ok(());
@@ -54,7 +54,7 @@ impl ResponseHead {
         while let Some(end) = self.next_end(seen) {
             let head = &self.bytes[self.start..end];
             check(head)?;
-            // What follows an interim answer is a head too.
+            // An interim response is followed by another head, not by a body.
             if !is_interim(head) {
                 return self.complete();
             }
@@ -67,12 +67,12 @@ impl ResponseHead {
         match self.bytes.len() > MAX_HEAD {
             false => Ok(()),
             true if self.interim > 0 => Err(InvalidHead::TooManyInterim),
-            // hyper refuses a head so long.
+            // hyper rejects a head of this length itself.
             true => self.complete(),
         }
     }
 
-    /// Position behind the next head. Empty lines before it belong to none, as hyper reads them.
+    /// Returns the position behind the next head. Empty lines before a head are skipped, as hyper does.
     fn next_end(&mut self, seen: usize) -> Option<usize> {
         let rest = self.bytes[self.start..].iter();
         let empty = rest.take_while(|byte| matches!(byte, b'\r' | b'\n'));
@@ -90,7 +90,7 @@ impl ResponseHead {
     }
 }
 
-/// Position behind the first empty line at or behind `from`.
+/// Returns the position behind the first empty line at or after `from`.
 fn end_of_head(bytes: &[u8], from: usize) -> Option<usize> {
     let ends = |at: usize| {
         let rest = &bytes[at..];
@@ -125,7 +125,7 @@ fn is_framing(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"content-length") || name.eq_ignore_ascii_case(b"transfer-encoding")
 }
 
-/// What is left of a name without what cannot be in one of these.
+/// Returns the letters and hyphens of a name, so that a garbled `Content-Length` is recognized.
 fn letters(name: &[u8]) -> Vec<u8> {
     let kept = name.iter().copied();
     kept.filter(|byte| byte.is_ascii_alphabetic() || *byte == b'-')

@@ -1,7 +1,7 @@
-//! The proxy through which connections go out, where there is one.
+//! The HTTP proxy for outbound connections.
 //!
-//! Every connection is a tunnel (`CONNECT`, RFC 9110 §9.3.6), to plain origins too: the proxy sees a host and a port,
-//! never a signature or a credential that TLS protects. `NO_PROXY` names hosts that are connected to directly.
+//! Every connection is a tunnel (`CONNECT`, RFC 9110 §9.3.6), even to `http` origins: the proxy sees a host and a port,
+//! never a signature or a credential that TLS protects. `NO_PROXY` lists hosts that are connected to directly.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,25 +15,25 @@ use hyper_util::client::proxy::matcher::Matcher;
 
 use super::{BuildError, Section};
 
-/// Setting that takes the proxy from the usual variables.
+/// Value of the setting that takes the proxy from `HTTPS_PROXY` and its like.
 const FROM_ENVIRONMENT: &str = "env";
 
-/// Where connections go out; `None` within for a direct way.
+/// Choice of the proxy for each address, with the credentials for it.
 #[derive(Clone)]
 pub struct Proxy {
     matcher: Arc<Matcher>,
-    /// Goes before what a variable's URL holds.
+    /// Credentials from the file; they take precedence over those in a variable's URL.
     authorization: Option<HeaderValue>,
 }
 
-/// A proxy's address, and how it is signed in to.
+/// Address of a proxy, with the credentials for it.
 #[derive(Clone)]
 pub(super) struct ProxyHop {
     pub(super) address: Uri,
     pub(super) authorization: Option<HeaderValue>,
 }
 
-/// An unusable `proxy` setting; the text says what to write instead and never holds its value.
+/// Unusable `proxy` setting; the text is the remedy and never contains the value, which may hold a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidProxy(pub &'static str);
@@ -68,7 +68,7 @@ impl Proxy {
         }
     }
 
-    /// The proxy of a section. `variables` are the environment's.
+    /// Builds the proxy of a section; `None` without a setting. `variables` are those of the environment.
     ///
     /// # Errors
     /// [`BuildError::Proxy`] for a setting, a variable or a file that cannot be used.
@@ -126,7 +126,7 @@ impl Proxy {
         }))
     }
 
-    /// The proxy for an address, unless it is to be connected to directly.
+    /// Returns the proxy for an address; `None` where it is connected to directly.
     pub(super) fn hop(&self, address: &Uri) -> Option<ProxyHop> {
         let intercept = self.matcher.intercept(address)?;
         Some(ProxyHop {
@@ -144,14 +144,14 @@ type Set = fn(Builder, String) -> Builder;
 
 const FORM: &str = "write http:// or https:// and the proxy's host, such as \"http://proxy.example:3128\", or \"env\"";
 
-/// Whether a variable's value names an HTTP proxy.
+/// Returns whether a variable's value names an HTTP proxy.
 fn is_usable(value: &str) -> bool {
     let matcher = Matcher::builder().all(value).build();
     let intercept = matcher.intercept(&Uri::from_static("http://origin.example"));
     intercept.is_some_and(|proxy| matches!(proxy.uri().scheme_str(), Some("http" | "https")))
 }
 
-/// `Proxy-Authorization` (RFC 7617) out of a file that holds `user:password`.
+/// Builds `Proxy-Authorization` (RFC 7617) from a file that contains `user:password`.
 fn authorization(path: &str) -> Result<HeaderValue, String> {
     let text = fs::read_to_string(path).map_err(|error| {
         format!("cannot read {path} ({error}): name a file that holds user:password")

@@ -1,4 +1,4 @@
-//! A whole answer.
+//! Whole responses, and the headers of the vendor's API in them.
 
 use std::time::Duration;
 
@@ -11,53 +11,53 @@ use jiff::Timestamp;
 use super::{Connection, TransportError, decode};
 use crate::error_chain::error_chain;
 
-/// A whole answer, decoded.
+/// Whole response, with its content encoding undone.
 #[derive(Debug, Clone)]
 pub struct Reply {
-    /// The HTTP status.
+    /// Status code, unvalidated.
     pub status: u16,
-    /// Its headers.
+    /// Headers, without `Content-Encoding`.
     pub headers: HeaderMap,
-    /// Its body, without content encoding.
+    /// Body, decoded.
     pub body: Bytes,
-    /// The connection it came over.
+    /// Connection that it was received on.
     pub connection: Connection,
 }
 
 impl Reply {
-    /// The origin's `Date`.
+    /// Returns the `Date` header; `None` where it is absent or malformed.
     #[must_use]
     pub fn date(&self) -> Option<Timestamp> {
         let date = httpdate::parse_http_date(self.header(header::DATE.as_str())).ok()?;
         Timestamp::try_from(date).ok()
     }
 
-    /// The origin's id of this answer; empty when it gave none.
+    /// Returns the API's request id; empty where the response has none.
     #[must_use]
     pub fn request_id(&self) -> &str {
         self.header("x-acs-request-id")
     }
 
-    /// Whether the vendor's SDKs take the answer for a throttle, whatever its status.
+    /// Returns whether the vendor's SDKs treat the response as a throttle, whatever its status.
     #[must_use]
     pub fn is_throttle(&self) -> bool {
         self.vendors_retry_after().is_some()
     }
 
-    /// Time to wait as the vendor's header gives it, else as the standard one does (RFC 9110 §10.2.3).
+    /// Returns the time to wait that the vendor's header states, or else the standard one (RFC 9110 §10.2.3).
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.vendors_retry_after()
             .or_else(|| self.standard_retry_after())
     }
 
-    /// A positive whole number of milliseconds.
+    /// Parses `x-acs-retry-after`, a positive whole number of milliseconds.
     fn vendors_retry_after(&self) -> Option<Duration> {
         let milliseconds: u64 = self.header("x-acs-retry-after").parse().ok()?;
         (milliseconds > 0).then(|| Duration::from_millis(milliseconds))
     }
 
-    /// Seconds, or a date that the answer's own `Date` is subtracted from.
+    /// Parses `Retry-After`: seconds, or a date, from which the response's own `Date` is subtracted.
     fn standard_retry_after(&self) -> Option<Duration> {
         let text = self.header(header::RETRY_AFTER.as_str());
         let wait = match text.parse() {
@@ -73,7 +73,7 @@ impl Reply {
         (!wait.is_zero()).then_some(wait)
     }
 
-    /// A header's text; empty when it is absent or no text.
+    /// Returns a header's text; empty where it is absent or not visible ASCII.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
         self.headers
@@ -82,8 +82,8 @@ impl Reply {
             .unwrap_or("")
     }
 
-    /// All values of a header that is a list, joined with commas as RFC 9110 §5.3 reads them; a value that is no
-    /// text is left out.
+    /// Returns all values of a list header, joined with commas (RFC 9110 §5.3), without those that are not visible
+    /// ASCII.
     #[must_use]
     pub fn list(&self, name: &str) -> String {
         let values = self.headers.get_all(name).iter();
@@ -92,7 +92,7 @@ impl Reply {
     }
 }
 
-/// Reads the whole body, at most `limit` bytes of it, and undoes its encoding.
+/// Reads the whole body, at most `limit` bytes, and decodes it.
 pub(super) async fn collect(
     response: Response<Incoming>,
     connection: Connection,
@@ -105,11 +105,11 @@ pub(super) async fn collect(
         Framing::Length(length) => exactly(body, length).await?,
         Framing::Contradictory => {
             return Err(TransportError::Connection(
-                "the answer gives two lengths".to_owned(),
+                "the response states two lengths".to_owned(),
             ));
         }
     };
-    // A server that gives up on an idle connection may say so, and the answer crosses the request on its way.
+    // A server that closes an idle connection may send 408 first, which crosses the request on its way.
     if parts.status == StatusCode::REQUEST_TIMEOUT && connection.answers() > 1 {
         return Err(TransportError::Stale("status 408".to_owned()));
     }
@@ -122,15 +122,15 @@ pub(super) async fn collect(
     decode::decode(reply, limit).await
 }
 
-/// Who says where a body ends.
+/// Source of the position where a body ends.
 #[derive(Debug, PartialEq, Eq)]
 enum Framing {
-    /// The rules of RFC 9112 §6.3, which hyper follows.
+    /// Rules of RFC 9112 §6.3, which hyper implements.
     Http,
-    /// `Content-Length`, beside a `Transfer-Encoding: identity` for which hyper would wait for the end of the
-    /// connection. RFC 2616 had this coding for none; RFC 7230 took it out.
+    /// `Content-Length` beside `Transfer-Encoding: identity`, with which hyper would wait for the end of the
+    /// connection. RFC 2616 defined this coding as none; RFC 7230 removed it.
     Length(usize),
-    /// Lengths that differ beside the same.
+    /// Different lengths beside `Transfer-Encoding: identity`.
     Contradictory,
 }
 
@@ -169,13 +169,13 @@ async fn whole(body: Incoming, limit: usize) -> Result<Bytes, TransportError> {
     Ok(collected.to_bytes())
 }
 
-/// Reads so many bytes of a body that hyper believes to be without end. Dropping the rest closes the connection.
+/// Reads this many bytes of a body that hyper believes to be without end. Dropping the rest closes the connection.
 async fn exactly(mut body: Incoming, length: usize) -> Result<Bytes, TransportError> {
     let mut read = Vec::new();
     while read.len() < length {
         let Some(frame) = body.frame().await else {
             return Err(TransportError::Connection(
-                "the answer ended before its length".to_owned(),
+                "the response ended before its length".to_owned(),
             ));
         };
         let frame = frame.map_err(|error| TransportError::Connection(error_chain(&error)))?;

@@ -145,7 +145,7 @@ async fn a_few_interim_answers_are_passed_over_and_endless_ones_end_the_connecti
         let Err(TransportError::Connection(why)) = refused else {
             panic!("{refused:?}")
         };
-        assert!(why.contains("interim answers (1xx)"), "{why}");
+        assert!(why.contains("interim responses (1xx)"), "{why}");
     }
 }
 

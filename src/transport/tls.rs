@@ -1,4 +1,4 @@
-//! Certificates that the other side must show.
+//! TLS of outbound connections: the certificate authorities that servers are verified against.
 
 use std::fmt::Display;
 use std::fs;
@@ -12,13 +12,14 @@ use rustls_platform_verifier::BuilderVerifierExt;
 
 use super::BuildError;
 
-/// Trusts the given CA file alone, else the system's roots, else (an image without any) Mozilla's.
+/// Builds a configuration that trusts the CA file alone, or without one the system's roots, or Mozilla's in a container
+/// image that has none.
 pub(crate) fn tls(ca_file: Option<&str>) -> Result<ClientConfig, BuildError> {
     let roots = ca_file.map(read_roots).transpose()?;
     Ok(trust(roots)?.with_no_client_auth())
 }
 
-/// Begins a client's configuration that trusts these roots alone, or the system's, or Mozilla's.
+/// Begins a client's configuration that trusts these roots alone, or without any the system's, or Mozilla's.
 pub(crate) fn trust(
     roots: Option<RootCertStore>,
 ) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, BuildError> {
@@ -45,10 +46,10 @@ fn read_roots(path: &str) -> Result<RootCertStore, BuildError> {
     roots(path, &pem)
 }
 
-/// Reads the roots that a file in PEM form holds.
+/// Parses the certificates of a PEM file; `path` serves errors alone.
 ///
 /// # Errors
-/// [`BuildError::CaFile`] where it holds none, or one that cannot be read.
+/// [`BuildError::CaFile`] where it contains none, or a malformed one.
 pub(crate) fn roots(path: &str, pem: &[u8]) -> Result<RootCertStore, BuildError> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem) {
@@ -56,7 +57,7 @@ pub(crate) fn roots(path: &str, pem: &[u8]) -> Result<RootCertStore, BuildError>
         roots.add(certificate).map_err(|error| bad(path, &error))?;
     }
     if roots.is_empty() {
-        return Err(bad(path, &"it holds no certificate in PEM form"));
+        return Err(bad(path, &"it contains no certificate in PEM form"));
     }
     Ok(roots)
 }

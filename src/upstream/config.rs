@@ -65,7 +65,7 @@ pub struct Config {
     pub private_messages: Vec<String>,
 }
 
-/// What is asked.
+/// Kind of origin that calls are sent to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum UpstreamKind {
@@ -76,7 +76,7 @@ pub enum UpstreamKind {
 }
 
 impl UpstreamKind {
-    /// Who that is, for a person.
+    /// Returns the name of the origin in messages.
     #[must_use]
     pub const fn asked(self) -> &'static str {
         match self {

@@ -1,11 +1,11 @@
-//! Where the origin is.
+//! Address of the origin, from a region or an endpoint setting.
 
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Uri, uri};
 
 use super::Config;
 
-/// The origin's scheme and authority.
+/// Scheme and authority of the origin, and the host name that is signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
     scheme: Scheme,
@@ -13,16 +13,16 @@ pub struct Origin {
     host: String,
 }
 
-/// An endpoint that cannot be asked; says what to write instead.
+/// Unusable endpoint; the text is the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidOrigin(String);
 
 impl Origin {
-    /// The origin that the settings name.
+    /// Returns the origin that the settings name.
     ///
     /// # Errors
-    /// [`InvalidOrigin`] for an address that is none, or `http://` without leave.
+    /// [`InvalidOrigin`] for a malformed address, or `http://` where the settings do not allow it.
     pub fn from_config(config: &Config) -> Result<Self, InvalidOrigin> {
         match &config.endpoint {
             Some(endpoint) => Self::parse(endpoint, config.allow_http),
@@ -30,9 +30,8 @@ impl Origin {
         }
     }
 
-    /// The vendor's endpoint for a region, as its Python SDK (8.3.5) resolves it: a map of odd and old
-    /// regions, else `aiworkspace[-network].<region>.aliyuncs.com`. The stray TAB in the SDK's map is
-    /// left out.
+    /// Returns the vendor's endpoint for a region, as its Python SDK (8.3.5) resolves it: a map of irregular and old
+    /// regions, else `aiworkspace[-network].<region>.aliyuncs.com`. The stray TAB in the SDK's map is left out.
     #[must_use]
     pub fn of_region(region: &str, network: &str) -> String {
         if region == "ap-southeast-5" {
@@ -80,16 +79,16 @@ impl Origin {
         })
     }
 
-    /// What goes into `host` and is signed: the name, with its port where one was given.
+    /// Returns the value of the signed `host` header: the name, with its port where the setting gives one.
     #[must_use]
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// The address of a path and query on the origin.
+    /// Builds the URI of a path and query on the origin.
     ///
     /// # Errors
-    /// When they make no address.
+    /// When path and query do not form a valid URI.
     pub fn uri(&self, path: &str, query: &str) -> Result<Uri, http::Error> {
         let target = if query.is_empty() {
             path.to_owned()

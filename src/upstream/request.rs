@@ -1,4 +1,4 @@
-//! What goes on the wire: built from nothing, and signed at its own moment with its own nonce.
+//! The request of an attempt, built from nothing and signed with a date and a nonce of its own.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::signing::{self, Credentials, UnsignedRequest};
 use crate::transport::{NewConnection, TransportError};
 
 impl Upstream {
-    /// The request of one attempt, signed, with its place in a trace and among parent gateways.
+    /// Builds and signs the request of one attempt, with its trace context and the headers for a parent gateway.
     pub(super) fn prepare(
         &self,
         call: &Call,
@@ -26,10 +26,10 @@ impl Upstream {
         let mut request = self.signed(call, body, credentials)?;
         drop(sign);
         if call.operation.is_write() {
-            // A pooled connection may be closed under it, and it must not be sent twice.
+            // The origin may close a pooled connection while the write is under way, and a write is never sent twice.
             request.extensions_mut().insert(NewConnection);
         }
-        // Beside the signature: ACS3 covers the headers it lists, and this is none of them.
+        // After signing: ACS3 covers only the headers that it lists, and these are not among them.
         trace.forward(request.headers_mut());
         self.write_parent_headers(propagation, request.headers_mut());
         Ok(request)
@@ -56,13 +56,13 @@ impl Upstream {
     }
 }
 
-/// 128 random bits: no two requests of any replica share one.
+/// Draws 128 random bits, so that no two requests of any replica share a nonce.
 fn nonce() -> String {
     let bits = fastrand::u128(..);
     format!("{bits:032x}")
 }
 
-/// Writes a signed draft as a request: its headers, and nothing else but how to answer it.
+/// Converts a signed draft into a request with its signed headers, `accept`, `accept-encoding` and `user-agent`.
 fn request(
     origin: &Origin,
     draft: UnsignedRequest,

@@ -1,50 +1,50 @@
-//! The gateways and proxies that a request has come through: `Via` (RFC 9110 §7.6.3).
+//! `Via` (RFC 9110 §7.6.3): the gateways and proxies that a request has passed, and the detection of forwarding loops.
 //!
-//! Only two things count: whether this gateway is among them, and how many there are. So a hop is kept as its protocol
-//! and its name, its comment is left out, and the list that goes on is made anew of what was read.
+//! Only two facts count: whether this gateway is among the hops, and their number. So a hop is kept as its protocol and
+//! name without its comment, and the forwarded list is built from the parsed hops, never from the bytes received.
 
 use compact_str::CompactString;
 use http::{HeaderMap, HeaderValue, header};
 
-/// A request with more hops than this goes no further.
+/// Number of hops beyond which a request is rejected.
 pub const MAX_HOPS: usize = 4;
-/// Longest hop that is handed on as it came.
+/// Length of the longest hop that is forwarded as it came, in bytes.
 const MAX_HOP: usize = 128;
-/// What a hop is called that is longer, or no readable text.
+/// Replacement of a hop that is longer, or not visible ASCII.
 const UNREADABLE: &str = "1.1 unreadable";
-/// How a gateway's name begins.
+/// Prefix of every gateway's name.
 const NAME: &str = "pai-image-gateway-";
 
-/// The hops of a request, those nearest its sender first; at most [`MAX_HOPS`].
+/// Hops of a request, those nearest the client first; at most [`MAX_HOPS`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Hops(Vec<CompactString>);
 
-/// The name of one running gateway, which no other has.
+/// Name of one running gateway, drawn at random so that no other has it and no client can guess it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instance(CompactString);
 
-/// Why a request goes no further.
+/// Reason for which a request is not forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ForwardingLoop {
-    /// It has come through this gateway before.
-    #[error("the request has come through this gateway before")]
+    /// The request has passed this gateway before.
+    #[error("the request has passed this gateway before: gateways forward to each other in a loop")]
     Returned,
-    /// It has come through more than [`MAX_HOPS`].
-    #[error("the request has come through more than {MAX_HOPS} gateways and proxies")]
+    /// The request has passed more than [`MAX_HOPS`] gateways and proxies.
+    #[error("the request has passed more than {MAX_HOPS} gateways and proxies")]
     TooLong,
 }
 
 impl Instance {
-    /// Names an instance by bits that are drawn at random.
+    /// Names an instance by 128 random bits.
     #[must_use]
     pub fn new(bits: u128) -> Self {
         Self(compact_str::format_compact!("{NAME}{bits:032x}"))
     }
 
-    /// The hops that a request came by, unless it has gone in a circle.
+    /// Parses the hops of a request.
     ///
     /// # Errors
-    /// [`ForwardingLoop`]. This gateway's name counts wherever it stands, in a comment that never ends too.
+    /// [`ForwardingLoop`]. This gateway's name counts wherever it stands, even in a comment without an end.
     pub fn receive(&self, headers: &HeaderMap) -> Result<Hops, ForwardingLoop> {
         let mut hops = Vec::new();
         for value in headers.get_all(header::VIA) {
@@ -59,7 +59,7 @@ impl Instance {
         Ok(Hops(hops))
     }
 
-    /// The `Via` of what this gateway sends on behalf of a request that came by these hops.
+    /// Formats the `Via` of a call on behalf of a request with these hops: the hops, then this gateway.
     #[must_use]
     pub fn header(&self, hops: &Hops) -> HeaderValue {
         let mut text = hops.0.join(", ");
@@ -72,7 +72,7 @@ impl Instance {
     }
 }
 
-/// The list's members, each as its protocol and name; empty ones do not count (RFC 9110 §5.6.1).
+/// Splits the list into its members, each as protocol and name; empty ones do not count (RFC 9110 §5.6.1).
 fn members(value: &[u8]) -> impl Iterator<Item = CompactString> {
     let bare = without_comments(value);
     let members: Vec<_> = bare.split(|byte| *byte == b',').filter_map(hop).collect();
@@ -94,7 +94,7 @@ fn hop(member: &[u8]) -> Option<CompactString> {
     Some(text.unwrap_or(UNREADABLE).into())
 }
 
-/// The value without its comments, which may lie in each other and hold anything (RFC 9110 §5.6.5).
+/// Removes the comments, which may be nested and contain anything (RFC 9110 §5.6.5).
 fn without_comments(value: &[u8]) -> Vec<u8> {
     let (mut depth, mut escaped) = (0usize, false);
     let outside = value.iter().filter(|byte| {
