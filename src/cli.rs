@@ -106,7 +106,7 @@ Example:
     Healthcheck(Healthcheck),
 }
 
-/// A generated page of the documentation.
+/// Generated page of the documentation; the CI compares each with the file in the repository.
 #[derive(Debug, Subcommand)]
 enum Docs {
     /// Print docs/metrics.md.
@@ -233,9 +233,9 @@ impl RunningGateway {
     ///
     /// # Errors
     /// When the settings or the address cannot be used, or no response comes.
-    fn ask(
+    fn send(
         self,
-        mut ask: AdminRequest<'_>,
+        mut request: AdminRequest<'_>,
         environment: &Environment,
     ) -> anyhow::Result<(http::StatusCode, String)> {
         let admin = match (&self.admin, self.config.load(environment)) {
@@ -252,20 +252,20 @@ impl RunningGateway {
         let address = address.ok_or_else(|| {
             anyhow::anyhow!("--admin: write an IP address and a port, or unix:PATH")
         })?;
-        ask.token = admin.token()?;
-        block_on(ask.send(&address))?
+        request.token = admin.token()?;
+        block_on(request.send(&address))?
     }
 }
 
 impl Healthcheck {
     fn run(self, environment: &Environment) -> anyhow::Result<ExitCode> {
-        let ask = AdminRequest {
+        let request = AdminRequest {
             method: Method::GET,
             path: "/readyz",
             body: None,
             token: None,
         };
-        let (status, text) = self.running.ask(ask, environment)?;
+        let (status, text) = self.running.send(request, environment)?;
         anyhow::ensure!(status.is_success(), "not ready: {}", text.trim());
         Ok(print_out("ready\n"))
     }
@@ -284,13 +284,13 @@ impl Purge {
             _ => json!({ "all": true }),
         };
         body["soft"] = self.soft.into();
-        let ask = AdminRequest {
+        let request = AdminRequest {
             method: Method::POST,
             path: "/purge",
             body: Some(body.to_string()),
             token: None,
         };
-        let (status, text) = self.running.ask(ask, environment)?;
+        let (status, text) = self.running.send(request, environment)?;
         let answer: Value = serde_json::from_str(&text).unwrap_or_default();
         anyhow::ensure!(
             status.is_success(),

@@ -10,7 +10,7 @@ const LIVE: [&str; 2] = ["freshness.", "log.level"];
 /// Keys that differ, such as `freshness.max`, sorted by section.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Keys that a reload applies at once.
+    /// Keys that a reload applies at once: those of `[freshness]`, and `log.level`.
     pub live: Vec<String>,
     /// Keys that take effect at the next start only; they are logged.
     pub at_restart: Vec<String>,

@@ -27,7 +27,7 @@ pub struct Problem {
     pub key: String,
     /// Origin of the value, such as `variable PAI_GATEWAY__FRESHNESS__MAX`.
     pub source: String,
-    /// Remedy, without the offending value.
+    /// Remedy in the imperative, without the offending value, which may be a secret.
     pub remedy: String,
 }
 
@@ -94,6 +94,7 @@ pub(super) fn check(settings: &Settings, source: impl Fn(&str) -> String) -> Vec
 const ADDRESS_FORM: &str =
     "write an IP address and a port, such as \"127.0.0.1:8080\" or \"[::1]:0\"";
 
+/// Checks the addresses of the three listeners, and that none is open to other machines without authentication.
 fn listeners(settings: &Settings, rule: &mut impl FnMut(&str, bool, &str)) {
     let listen = settings.listen.address();
     rule(
@@ -134,6 +135,7 @@ fn listeners(settings: &Settings, rule: &mut impl FnMut(&str, bool, &str)) {
     );
 }
 
+/// Checks clients, nonces and audit. Each problem of the clients file is a problem of its own.
 fn authentication(settings: &Settings, rule: &mut impl FnMut(&str, bool, &str)) {
     let auth = &settings.auth;
     if auth.mode == Mode::Required
@@ -165,6 +167,7 @@ fn authentication(settings: &Settings, rule: &mut impl FnMut(&str, bool, &str)) 
     );
 }
 
+/// Checks that shares are shares and that no maximum lies below its minimum.
 fn freshness(settings: &Settings, rule: &mut impl FnMut(&str, bool, &str)) {
     let freshness = &settings.freshness;
     rule(
@@ -194,6 +197,7 @@ fn freshness(settings: &Settings, rule: &mut impl FnMut(&str, bool, &str)) {
     );
 }
 
+/// Checks the origin's address, the order of its deadlines, and bounds of retries and breaker.
 fn upstream(settings: &Settings, rule: &mut impl FnMut(&str, bool, &str)) {
     let upstream = &settings.upstream;
     rule(

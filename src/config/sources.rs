@@ -10,9 +10,9 @@ use crate::bounded_read;
 /// as they were at the start.
 #[derive(Debug, Clone, Default)]
 pub struct SettingsSources {
-    /// Settings file, if `--config` named one.
+    /// Settings file, if `--config` named one; the only source that may change.
     pub file: Option<PathBuf>,
-    /// Environment of the process, settings or not.
+    /// Environment of the process; variables that are no settings are ignored.
     pub variables: BTreeMap<String, String>,
     /// Values of `--set`, each `section.key=value`.
     pub flags: Vec<String>,

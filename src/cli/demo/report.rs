@@ -1,4 +1,4 @@
-//! Results of the demo as text.
+//! Prints the results of the demo: two tables, and commands to try by hand while it stays up.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;

@@ -19,14 +19,14 @@ use crate::emulator::{Emulator, Store};
 
 /// Clients of the gang start, which all connect at once.
 pub(super) const GANG: u32 = 2_000;
-/// Distinct images that the clients request.
+/// Distinct images that the clients request, and thus upstream calls that the gang start needs at least.
 const IMAGES: usize = 50;
 /// Connections of the steady traffic, and requests on each of them.
 const STEADY: (u32, u32) = (32, 1_500);
 /// Longest time of one phase; beyond it something is broken.
 const PHASE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Measurements of one phase.
+/// Measurements of one phase: requests of the clients, calls that reached the origin, and the time that it took.
 pub(super) struct PhaseResult {
     pub(super) name: &'static str,
     pub(super) requests: u64,
@@ -34,6 +34,7 @@ pub(super) struct PhaseResult {
     pub(super) took: Duration,
 }
 
+/// Workload against one gateway, whose upstream calls the emulator counts.
 pub(super) struct Workload<'a> {
     gateway: SocketAddr,
     emulator: &'a Emulator,
@@ -169,7 +170,7 @@ impl<'a> Workload<'a> {
     }
 }
 
-/// Keep-alive connection to the gateway.
+/// Keep-alive HTTP/1.1 connection to the gateway; its task ends when this is dropped.
 struct LoadClient {
     sender: SendRequest<Empty<Bytes>>,
     host: String,

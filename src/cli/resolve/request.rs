@@ -50,7 +50,7 @@ struct Totals {
     failed: usize,
 }
 
-/// Error response in the API's shape.
+/// Error response in the API's shape; both fields stay empty where the response is no such object.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 struct ErrorFields {
@@ -79,7 +79,7 @@ const MAX_REFUSAL: usize = 64 << 10;
 /// When the gateway refuses the request, or its response breaks off or does not add up.
 pub(super) async fn resolve_images(
     server: &DataEndpoint,
-    pass: Option<&ClientCredential>,
+    credential: Option<&ClientCredential>,
     body: String,
     each: impl FnMut(ImageResult<'_>, &[u8]) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
@@ -87,7 +87,7 @@ pub(super) async fn resolve_images(
         .await
         .map_err(|_| anyhow!("no connection within {CONNECT:?}"))??;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let request = request(server, pass, body.into())?;
+    let request = request(server, credential, body.into())?;
     let exchange = async {
         let response = timeout(HEAD, sender.send_request(request))
             .await
@@ -112,6 +112,7 @@ pub(super) async fn resolve_images(
     }
 }
 
+/// Connects by TCP or a Unix socket, and by TLS where the endpoint is `https`.
 async fn connect(server: &DataEndpoint) -> anyhow::Result<Box<dyn Io>> {
     let stream = match &server.place {
         EndpointAddress::Unix(path) => return Ok(Box::new(UnixStream::connect(path).await?)),
@@ -127,9 +128,10 @@ async fn connect(server: &DataEndpoint) -> anyhow::Result<Box<dyn Io>> {
     Ok(Box::new(connector.connect(name, stream).await?))
 }
 
+/// Builds the request, signed by ACS3 with a key, or with a bearer token, or without either.
 fn request(
     server: &DataEndpoint,
-    pass: Option<&ClientCredential>,
+    credential: Option<&ClientCredential>,
     body: Bytes,
 ) -> anyhow::Result<Request<Full<Bytes>>> {
     let (method, path) = (Operation::Resolve.method(), Operation::Resolve.path());
@@ -137,7 +139,7 @@ fn request(
         .method(&method)
         .uri(&path)
         .header(ACCEPT, NDJSON);
-    if let Some(ClientCredential::Key(key)) = pass {
+    if let Some(ClientCredential::Key(key)) = credential {
         let draft = UnsignedRequest {
             method,
             host: server.host.clone(),
@@ -155,7 +157,7 @@ fn request(
             .header(HOST, &server.host)
             .header(CONTENT_TYPE, "application/json");
     }
-    if let Some(ClientCredential::Bearer(token)) = pass {
+    if let Some(ClientCredential::Bearer(token)) = credential {
         request = request.header(AUTHORIZATION, format!("Bearer {}", token.expose_secret()));
     }
     Ok(request.body(Full::new(body))?)
@@ -211,6 +213,7 @@ async fn read(
     }
 }
 
+/// Turns an error response into an error with its status, Code and message.
 async fn refused(status: StatusCode, body: Incoming) -> anyhow::Result<()> {
     let body = timeout(HEAD, Limited::new(body, MAX_REFUSAL).collect()).await;
     let body = body.ok().and_then(Result::ok);

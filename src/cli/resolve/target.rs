@@ -51,7 +51,7 @@ pub(super) struct DataEndpoint {
     pub(super) tls: Option<TlsEndpoint>,
 }
 
-/// Address to connect to.
+/// Address to connect to: a name or IP address with a port, or the path of a Unix socket.
 #[derive(Debug)]
 pub(super) enum EndpointAddress {
     Tcp(String, u16),
@@ -175,7 +175,7 @@ impl CredentialArgs {
         if let Some(file) = &self.bearer_file {
             ensure!(
                 server.is_private(),
-                "--bearer-file: a token goes to https://, loopback or a Unix socket alone, for all on the way could use it"
+                "--bearer-file: a token is sent only to https://, loopback or a Unix socket: on a plain connection anybody on the way could use it"
             );
             return Ok(Some(ClientCredential::Bearer(secret(file)?)));
         }
@@ -191,6 +191,7 @@ impl CredentialArgs {
     }
 }
 
+/// Reads a secret from a file, without the white space around it.
 fn secret(file: &Path) -> anyhow::Result<SecretString> {
     let text: SecretString = std::fs::read_to_string(file)
         .with_context(|| format!("cannot read {}", file.display()))?

@@ -1,4 +1,4 @@
-//! Rules of the `[credentials]` settings.
+//! Rules of the `[credentials]` settings: each source has what it needs, and no credential leaks on its way here.
 
 use serde_json::{Map, Value};
 
@@ -52,6 +52,7 @@ pub(super) fn check(credentials: &Config, rule: &mut impl FnMut(&str, bool, &str
     );
 }
 
+/// Checks the settings of assumed roles: durations that STS accepts, and settings that need a role.
 fn roles(credentials: &Config, rule: &mut impl FnMut(&str, bool, &str)) {
     rule(
         "credentials.role_duration",

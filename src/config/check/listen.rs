@@ -1,4 +1,4 @@
-//! Rules of the `[listen]` settings.
+//! Rules of the `[listen]` settings, except for the address, which depends on `auth.mode`.
 
 use crate::server::{Config, TlsConfig, read_tls};
 
@@ -49,6 +49,7 @@ pub(super) fn check(listen: &Config, rule: &mut impl FnMut(&str, bool, &str)) {
     }
 }
 
+/// Checks that certificate, key and client CA can be loaded, so that `serve` does not fail on them later.
 fn tls(tls: &TlsConfig, rule: &mut impl FnMut(&str, bool, &str)) {
     rule(
         "listen.tls.handshake_timeout",

@@ -1,4 +1,4 @@
-//! Rules of the `[resolve]` settings.
+//! Rules of the `[resolve]` settings: bounds of a request, and room for its whole response.
 
 use crate::gateway::ResolveConfig;
 use crate::units::HumanDuration;

@@ -1,4 +1,4 @@
-//! Rules of the `[shared_cache]` settings.
+//! Rules of the `[shared_cache]` settings: the URL, the timeouts, and TLS files that belong together.
 
 use std::time::Duration;
 

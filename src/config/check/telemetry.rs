@@ -1,4 +1,4 @@
-//! Rules of the `[log]` and `[traces]` settings.
+//! Rules of the `[log]` and `[traces]` settings: a filter that parses, shares from 0 to 1, the collector's URL.
 
 use super::readable;
 use crate::config::Settings;
