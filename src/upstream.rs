@@ -27,6 +27,8 @@ mod report;
 mod request;
 mod retry;
 mod span;
+#[cfg(test)]
+mod testing;
 pub mod via;
 
 pub use admission::OperationStatus;
@@ -192,31 +194,6 @@ impl Upstream {
                 RetryDecision::After(pause) => sleep(pause).await,
             }
             self.metrics.upstream_retries.inc();
-        }
-    }
-}
-
-#[cfg(test)]
-pub(crate) mod testing {
-    use http::HeaderMap;
-
-    use super::*;
-    use crate::transport::{Connection, Reply};
-
-    /// Returns an answer of the API to a request that was sent now.
-    pub(crate) fn answer(kind: AnswerKind) -> OriginAnswer {
-        OriginAnswer {
-            kind,
-            reply: Reply {
-                status: 200,
-                headers: HeaderMap::new(),
-                body: Bytes::new(),
-                connection: Connection::default(),
-            },
-            sent: Instant::now(),
-            took: Duration::ZERO,
-            received: jiff::Timestamp::UNIX_EPOCH,
-            from: UpstreamKind::Api,
         }
     }
 }

@@ -1,0 +1,28 @@
+//! Answers for unit tests.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::{AnswerKind, OriginAnswer, UpstreamKind};
+use crate::transport::{Connection, Reply};
+
+/// Returns an answer of the API to a request that was sent now.
+pub(super) fn answer(kind: AnswerKind) -> OriginAnswer {
+    OriginAnswer {
+        kind,
+        reply: Reply {
+            status: 200,
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            connection: Connection::default(),
+        },
+        sent: Instant::now(),
+        took: Duration::ZERO,
+        received: Timestamp::UNIX_EPOCH,
+        from: UpstreamKind::Api,
+    }
+}
