@@ -178,7 +178,7 @@ pub(crate) fn troubles() -> Vec<Trouble> {
         not_permitted("NoPermission", "NoPermission"),
         always("a proxy's 403 page", page_of_a_proxy(403), HELD, FAILS),
         always(
-            "an error reported with 200",
+            "an error with status 200",
             refusal(200, "InternalError"),
             HELD,
             FAILS,
