@@ -68,6 +68,18 @@ impl Front {
         self.gateway_with(host, ca_file, |_| {}).await
     }
 
+    /// Starts with a certificate of its own in front of whatever listens on `address`.
+    pub(crate) async fn before(address: SocketAddr) -> Self {
+        let front = Self::start().await;
+        front.origin.set(address).unwrap();
+        front
+    }
+
+    /// Number of TLS handshakes that succeeded.
+    pub(crate) fn handshakes(&self) -> u64 {
+        self.handshakes.load(Ordering::SeqCst)
+    }
+
     /// Host and port, with this host's name.
     pub(crate) fn name(&self, host: &str) -> String {
         format!("{host}:{}", self.address.port())

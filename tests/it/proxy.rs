@@ -143,6 +143,35 @@ async fn an_origin_behind_tls_is_asked_through_the_proxy() {
 }
 
 #[tokio::test]
+async fn a_proxy_that_speaks_tls_is_used_and_its_certificate_checked() {
+    let Some(proxy) = Tinyproxy::start().await else {
+        return;
+    };
+    let outer = Front::before(([127, 0, 0, 1], proxy.port).into()).await;
+    let front = Front::start().await;
+    let url = format!("https://{}", outer.name("localhost"));
+    let none = std::collections::BTreeMap::new();
+    let way = Proxy::of_section(Section::Upstream, Some(&url), None, &none).unwrap();
+    let refusal = front
+        .refusal("localhost", Some(&front.ca_file()), way)
+        .await;
+    assert!(refusal.contains("upstream.ca_file"), "{refusal}");
+    assert_eq!(outer.handshakes(), 0, "its certificate is not in the file");
+    let bundle = proxy.folder.path().join("bundle.pem");
+    let certificates = [front.ca_file(), outer.ca_file()].map(|path| std::fs::read(path).unwrap());
+    std::fs::write(&bundle, certificates.concat()).unwrap();
+    let gateway = gateway(&front, &proxy, |setup| {
+        setup.set("upstream.proxy", &url);
+        setup.set("upstream.ca_file", bundle.to_str().unwrap());
+    })
+    .await;
+    let id = &gateway.emulator.store().ids(1)[0];
+    assert_eq!(gateway.image(id).await.status, 200);
+    assert_eq!((outer.handshakes(), front.handshakes()), (1, 1));
+    assert_eq!(proxy.tunnels(&front.name("localhost")), 1);
+}
+
+#[tokio::test]
 async fn a_plain_origin_is_asked_through_a_tunnel_too() {
     let Some(proxy) = Tinyproxy::start().await else {
         return;
