@@ -35,7 +35,7 @@ impl Serve {
         block_on(serve(
             &loaded,
             environment,
-            log.level(),
+            log.handle(),
             self.ports_file.as_deref(),
         ))?
     }

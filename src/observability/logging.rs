@@ -1,12 +1,21 @@
-//! Logs, and how errors are told in them.
+//! The process's log: lines of `tracing` events on standard error, as text or JSON.
+//!
+//! - [`start`] installs the subscriber; a thread of its own writes, through the bounded [`LineQueue`], so that no
+//!   request waits for the reader of standard error;
+//! - [`Conditions`] turn failures that may occur with every request into episodes of a few lines;
+//! - panics are logged too.
 
+mod condition;
 mod conditions;
 mod episode;
-mod lines;
 mod panics;
+mod queue;
+mod sink;
 
-pub use conditions::{Condition, Conditions};
-pub use lines::{BatchReport, LineQueue, LineSink, WritePosition};
+pub use condition::Condition;
+pub use conditions::Conditions;
+pub use queue::{BatchReport, LineQueue};
+pub use sink::{LineSink, WritePosition};
 
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
@@ -31,7 +40,7 @@ pub struct Config {
     pub access_hits: f64,
 }
 
-/// How a line looks.
+/// Format of the log's lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
@@ -53,10 +62,10 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Reads the level.
+    /// Parses `level` into a filter of events.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// A text that names the part of the level that cannot be parsed.
     pub fn filter(&self) -> Result<EnvFilter, String> {
         EnvFilter::builder()
             .parse(&self.level)
@@ -64,14 +73,14 @@ impl Config {
     }
 }
 
-/// The process's log. Dropping it gives the last lines half a second to be written.
+/// The process's log, kept by `main` until the end: its drop waits at most half a second for the last lines.
 #[derive(Debug)]
 pub struct Log(LogHandle);
 
 impl Log {
-    /// The handle by which the running log is changed and watched.
+    /// Returns the handle that changes the level and counts lost lines.
     #[must_use]
-    pub fn level(&self) -> LogHandle {
+    pub fn handle(&self) -> LogHandle {
         self.0.clone()
     }
 }
@@ -82,7 +91,7 @@ impl Drop for Log {
     }
 }
 
-/// A handle to the running log.
+/// A handle to the running log, to change its level and to count its lost lines.
 #[derive(Debug, Clone)]
 pub struct LogHandle {
     filter: reload::Handle<EnvFilter, Registry>,
@@ -90,34 +99,34 @@ pub struct LogHandle {
 }
 
 impl LogHandle {
-    /// Logs at another level from now on.
+    /// Changes the level of the running log.
     ///
     /// # Errors
-    /// What is wrong with it; the old one stays.
+    /// A text that says what is wrong with the level; the log keeps the old one.
     pub fn set(&self, config: &Config) -> Result<(), String> {
         self.filter
             .reload(config.filter()?)
             .map_err(|error| error.to_string())
     }
 
-    /// Lines that nobody took.
+    /// Returns the number of lines lost since the start, mostly because nobody read standard error.
     #[must_use]
     pub fn lost(&self) -> u64 {
         self.lines.lost()
     }
 }
 
-/// Bytes of lines that may wait for a reader: some thousands of lines.
+/// Bytes of lines that may be queued, which are some thousands of lines.
 const MAX_QUEUED_BYTES: usize = 1 << 20;
-/// Time for the last lines to be written when the process ends.
+/// Longest wait for the last lines when the process ends.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
-/// Shortest time between two lines about lost lines.
+/// Shortest time between two lines that report lost lines.
 const LOST_LINES_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Starts logging to standard error, by a thread that alone waits for its reader. The first call counts.
+/// Starts logging to standard error, by a thread of its own. Only the first call of a process succeeds.
 ///
 /// # Errors
-/// When the level cannot be read, or logging has been started before.
+/// When the level cannot be parsed, logging was started before, or there can be no more threads.
 pub fn start(config: &Config) -> Result<Log, String> {
     let (filter, handle) = reload::Layer::new(config.filter()?);
     let queue = LineQueue::start("log", MAX_QUEUED_BYTES, io::stderr(), report_lost_lines())
@@ -142,7 +151,7 @@ pub fn start(config: &Config) -> Result<Log, String> {
     }))
 }
 
-/// One event on its way into the queue; the subscriber writes it in one call.
+/// Writer of one event into the queue; the subscriber writes an event in one call, so a line is never split.
 struct EventWriter(LineQueue);
 
 impl io::Write for EventWriter {
@@ -156,19 +165,19 @@ impl io::Write for EventWriter {
     }
 }
 
-/// Says how many lines are missing, once lines are taken again.
+/// Returns a callback that logs how many lines were lost, once the output takes lines again.
 fn report_lost_lines() -> impl FnMut(BatchReport) {
-    let (mut said, mut last) = (0, None::<Instant>);
+    let (mut reported, mut last) = (0, None::<Instant>);
     move |written| {
         let lost = written.lost_total;
         let is_due = last.is_none_or(|last| last.elapsed() >= LOST_LINES_INTERVAL);
-        if written.result.is_err() || lost <= said || !is_due {
+        if written.result.is_err() || lost <= reported || !is_due {
             return;
         }
         tracing::warn!(
-            lost = lost - said,
+            lost = lost - reported,
             "log lines were lost before this one: standard error was not read, or could not be written"
         );
-        (said, last) = (lost, Some(Instant::now()));
+        (reported, last) = (lost, Some(Instant::now()));
     }
 }

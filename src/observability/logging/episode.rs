@@ -1,41 +1,43 @@
-//! A recurring trouble as a value: it is reported when it begins, once a minute while it lasts, and when it ends.
+//! The lines of a recurring failure, as a value: at its beginning, once a minute while it lasts, and at its end.
 //!
 //! - **begins**: the first occurrence gives [`DueLine::Began`];
 //! - **lasts**: once a minute [`DueLine::Continues`], with the count so far;
-//! - **ends**: a recovery that lasted for [`Rules::settle`], or [`Rules::quiet`] without an occurrence, gives [`DueLine::Ended`].
+//! - **ends**: a recovery that lasted for [`Rules::settle`], or [`Rules::quiet`] without an occurrence, gives
+//!   [`DueLine::Ended`].
 //!
-//! A trouble that comes and goes is one episode: two beginnings, or two ends, are at least [`AGAIN`] apart, so that
-//! no more than three lines a minute come out of it, however often it occurs.
+//! A failure that comes and goes is one episode: two beginnings, or two ends, are at least [`AGAIN`] apart. However
+//! often it occurs, there are no more than three lines a minute. The value knows neither the log nor a clock: it gets
+//! the time and returns the line, and property tests hold the bound.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Shortest time between two lines that say the same.
+/// Shortest time between two lines of one kind: two beginnings, or two ends.
 pub(super) const AGAIN: Duration = Duration::from_secs(60);
 
-/// Decides when an episode is over.
+/// Decides when an episode is over: by a recovery, by silence, or by whichever comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Rules {
-    /// Time without an occurrence after a recovery before it is believed.
+    /// Time that must pass after a recovery without another occurrence.
     pub(super) settle: Duration,
-    /// Time without an occurrence that counts as a recovery; `None` where only a recovery ends it.
+    /// Time without an occurrence that counts as a recovery; `None` when only a reported one does.
     pub(super) quiet: Option<Duration>,
 }
 
-/// A line that is due.
+/// A line to write now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DueLine {
-    /// The trouble has begun.
+    /// The first occurrence after a time without any.
     Began,
-    /// It goes on: for so long, and so many occurrences.
+    /// Occurrences that go on, or a second beginning within a minute of the first.
     Continues {
         /// Time since the first occurrence.
         lasting: Duration,
         /// Occurrences so far.
         count: u64,
     },
-    /// It is over.
+    /// The end of the episode.
     Ended {
         /// Time from the first occurrence to the recovery.
         lasted: Duration,
@@ -44,7 +46,7 @@ pub(super) enum DueLine {
     },
 }
 
-/// The history of one trouble, as much of it as the next line needs.
+/// The history of one failure, as far as the next line depends on it.
 #[derive(Debug)]
 pub(super) struct Episode {
     rules: Rules,
@@ -53,18 +55,20 @@ pub(super) struct Episode {
     last_end: Option<Instant>,
 }
 
+/// An episode that has begun and not ended.
 #[derive(Debug)]
 struct Ongoing {
     since: Instant,
     latest: Instant,
     count: u64,
-    /// The count in the last line; zero before the first.
+    /// The count in the latest line; zero before the first line.
     reported: u64,
+    /// The first recovery since the latest occurrence.
     recovered: Option<Instant>,
 }
 
 impl Episode {
-    /// Makes one in which nothing has occurred.
+    /// Creates an episode in which nothing has occurred yet.
     #[must_use]
     pub(super) const fn new(rules: Rules) -> Self {
         Self {
@@ -75,7 +79,7 @@ impl Episode {
         }
     }
 
-    /// Counts an occurrence, and returns the line that is due.
+    /// Counts an occurrence, takes back a recovery that has not settled, and returns the line that is due.
     pub(super) fn occurred(&mut self, now: Instant) -> Option<DueLine> {
         let ongoing = self.ongoing.get_or_insert(Ongoing {
             since: now,
@@ -89,20 +93,21 @@ impl Episode {
         self.due(now)
     }
 
-    /// Notes that the trouble is over, if there was one, and returns the line that is due.
+    /// Records a recovery, if anything has occurred, and returns the line that is due. Of two, the earlier counts.
     pub(super) fn recovered(&mut self, now: Instant) -> Option<DueLine> {
         let ongoing = self.ongoing.as_mut()?;
         ongoing.recovered.get_or_insert(now);
         self.due(now)
     }
 
-    /// Returns the line that is due because of the time alone.
+    /// Returns the line that is due because of the time alone, such as the end of a silent minute.
     pub(super) fn due(&mut self, now: Instant) -> Option<DueLine> {
         let rules = self.rules;
         let ongoing = self.ongoing.as_mut()?;
         let is_quiet = rules
             .quiet
             .is_some_and(|quiet| now >= ongoing.latest + quiet);
+        // Silence dates the recovery back to the latest occurrence, so that `lasted` is what was seen.
         if is_quiet && ongoing.recovered.is_none() {
             ongoing.recovered = Some(ongoing.latest);
         }
@@ -120,19 +125,22 @@ impl Episode {
         Some(DueLine::Ended { lasted, count })
     }
 
-    /// Whether there is nothing left to report, nor a line to keep a distance from.
+    /// Returns true when the episode may be dropped: nothing to report, and no recent line to keep a minute from.
     #[must_use]
     pub(super) fn is_over(&self, now: Instant) -> bool {
         self.ongoing.is_none() && is_free(self.last_start, now) && is_free(self.last_end, now)
     }
 
+    /// Returns the minute's line of an episode without a recovery.
     fn due_while_ongoing(&mut self, now: Instant) -> Option<DueLine> {
         let ongoing = self.ongoing.as_mut()?;
+        // Events without news write nothing; a state goes on until its recovery, so it is news by itself.
         let has_news = ongoing.count > ongoing.reported || self.rules.quiet.is_none();
         if !has_news || !is_free(self.last_start, now) {
             return None;
         }
         self.last_start = Some(now);
+        // A beginning within a minute of the previous one waited, and is reported as going on.
         let is_first = std::mem::replace(&mut ongoing.reported, ongoing.count) == 0;
         Some(if is_first && ongoing.since == now {
             DueLine::Began
@@ -145,7 +153,7 @@ impl Episode {
     }
 }
 
-/// Whether a line may follow the last of its kind.
+/// Returns true when the latest line of its kind is at least [`AGAIN`] ago.
 fn is_free(last: Option<Instant>, now: Instant) -> bool {
     last.is_none_or(|last| now >= last + AGAIN)
 }

@@ -1,4 +1,7 @@
-//! Panics as log lines: the standard hook would write to standard error itself, and wait for its reader.
+//! Panics as log lines, at most one a minute.
+//!
+//! The standard hook would write to standard error itself and wait for its reader; this one goes through the log's
+//! queue. A panic of a request is caught, counted in `panics_total` and answered with 500 elsewhere.
 
 use std::panic::{self, PanicHookInfo};
 use std::time::Duration;
@@ -8,16 +11,17 @@ use tokio::time::Instant;
 
 use super::episode::{Episode, Rules};
 
-/// Panics are one episode until none came for so long.
+/// Panics are one episode until a minute has passed without another.
 const RULES: Rules = Rules {
     settle: Duration::ZERO,
     quiet: Some(Duration::from_secs(60)),
 };
 
-/// Has panics logged from now on, at most one line a minute; metrics count those of requests.
+/// Replaces the panic hook of the process.
 pub(super) fn log() {
     let episode = Mutex::new(Episode::new(RULES));
     panic::set_hook(Box::new(move |info| {
+        // The lock is released before the line is written: writing may panic too.
         let due = episode.lock().occurred(Instant::now());
         if due.is_some() {
             write(info);
