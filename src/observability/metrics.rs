@@ -25,11 +25,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moka::notification::RemovalCause;
+use parking_lot::Mutex;
 use prometheus::{Gauge, Histogram, IntCounter, IntGauge, Registry};
 
 use crate::api::Action;
 use crate::observability::logging::Conditions;
 use crate::observability::outcome::{CallResult, Outcome};
+use process::ProcessMetrics;
 use register::{Metric, MetricSpec, metrics};
 
 mod client;
@@ -39,6 +41,7 @@ mod label;
 mod latency;
 mod listener;
 mod page;
+mod process;
 mod register;
 mod shared;
 mod snapshot;
@@ -173,7 +176,9 @@ metrics! {
         pub snapshot: OnFirstUse<SnapshotMetrics>,
         /// Metrics of traces that are sent away.
         pub traces: OnFirstUse<TraceMetrics>,
-        /// Recurring troubles, for the log.
+        /// Metrics of this process.
+        process: OnFirstUse<Mutex<ProcessMetrics>>,
+        /// Recurring failures, for the log.
         pub conditions: Conditions,
     }
 }
@@ -210,7 +215,6 @@ impl Metrics {
         self.build_info
             .with_label_values(&[env!("CARGO_PKG_VERSION")])
             .set(1);
-        exposition::register_process(&self.registry);
     }
 
     fn start_failures(&self, actions: &[Action]) {
@@ -365,6 +369,7 @@ impl Metrics {
     /// The exposition, in Prometheus' text format 0.0.4.
     #[must_use]
     pub fn render(&self) -> String {
+        process::update(&self.process);
         exposition::render(&self.registry)
     }
 }

@@ -4,10 +4,7 @@ use std::io::{self, Write};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use prometheus::process_collector::ProcessCollector;
 use prometheus::{Registry, TextEncoder};
-
-use super::register::VALID_DECLARATION;
 
 /// Text longer than this, in bytes, is not compressed: at about 100 MB/s a worker thread would be held
 /// for more than 40 ms.
@@ -86,14 +83,6 @@ pub(super) fn render(registry: &Registry) -> String {
         tracing::error!(%error, "the metrics could not be written");
     }
     text
-}
-
-/// Exposes CPU time, memory and file descriptors of this process; nothing where there is no /proc.
-pub(super) fn register_process(registry: &Registry) {
-    let collector = ProcessCollector::for_self();
-    registry
-        .register(Box::new(collector))
-        .expect(VALID_DECLARATION);
 }
 
 #[cfg(test)]

@@ -16,37 +16,6 @@ A series of a labelled metric is exposed from its first use, and a metric of a p
 |---|---|---|---|
 ";
 
-/// Metrics of the `prometheus` crate's own, on Linux.
-const PROCESS: [(&str, &str, &str); 7] = [
-    (
-        "cpu_seconds_total",
-        "counter",
-        "Total user and system CPU time spent in seconds.",
-    ),
-    (
-        "max_fds",
-        "gauge",
-        "Maximum number of open file descriptors.",
-    ),
-    ("open_fds", "gauge", "Number of open file descriptors."),
-    (
-        "resident_memory_bytes",
-        "gauge",
-        "Resident memory size in bytes.",
-    ),
-    (
-        "start_time_seconds",
-        "gauge",
-        "Start time of the process since unix epoch in seconds.",
-    ),
-    ("threads", "gauge", "Number of OS threads in the process."),
-    (
-        "virtual_memory_bytes",
-        "gauge",
-        "Virtual memory size in bytes.",
-    ),
-];
-
 impl Metrics {
     /// docs/metrics.md: every metric that this build can expose.
     #[must_use]
@@ -56,9 +25,6 @@ impl Metrics {
         for metric in &described {
             let names: Vec<_> = metric.labels.iter().map(|(name, _)| *name).collect();
             row(&mut page, metric.name, metric.kind, &names, metric.help);
-        }
-        for (name, kind, help) in PROCESS {
-            row(&mut page, &format!("process_{name}"), kind, &[], help);
         }
         page.push_str("\n## Labels\n\n| label | values |\n|---|---|\n");
         for (name, by_values) in labels(&described) {

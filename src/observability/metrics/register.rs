@@ -3,8 +3,9 @@
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
+use parking_lot::Mutex;
 use prometheus::core::Collector;
-use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntGauge, Opts, Registry};
+use prometheus::{Counter, Gauge, Histogram, HistogramOpts, IntCounter, IntGauge, Opts, Registry};
 
 use super::AGE_BUCKETS;
 use crate::observability::logging::Conditions;
@@ -144,6 +145,17 @@ impl<T: Metric> Metric for Arc<T> {
     }
 }
 
+/// A group that is updated as a whole, by one scrape at a time.
+impl<T: Metric> Metric for Mutex<T> {
+    fn register(registry: &Registry, spec: MetricSpec) -> Self {
+        Self::new(T::register(registry, spec))
+    }
+
+    fn describe(spec: MetricSpec, into: &mut Vec<MetricDescription>) {
+        T::describe(spec, into);
+    }
+}
+
 /// The registry itself is a field of the struct that it exposes.
 impl Metric for Registry {
     fn register(registry: &Registry, _: MetricSpec) -> Self {
@@ -176,7 +188,7 @@ macro_rules! unlabelled {
     )+};
 }
 
-unlabelled!(IntCounter => "counter", IntGauge => "gauge", Gauge => "gauge");
+unlabelled!(Counter => "counter", IntCounter => "counter", IntGauge => "gauge", Gauge => "gauge");
 
 /// Registers a metric.
 pub(super) fn add<C: Collector + Clone + 'static>(
@@ -194,12 +206,18 @@ pub(super) fn add<C: Collector + Clone + 'static>(
 pub(super) const VALID_DECLARATION: &str =
     "metric names and labels are constants, each registered once";
 
-/// Declares a struct of metrics. A field's doc comment is its help text; `= "name"` its name without the
-/// prefix, which a group does not have; `at 0` exposes every child of a family from the start.
+/// Declares a struct of metrics. A field's doc comment is its help text; `= "name"` its name without the prefix
+/// `pai_gateway_`, or the one that `named` gives; a group of further metrics has none. `at 0` exposes every child of
+/// a family from the start.
 macro_rules! metrics {
+    ($(#[$meta:meta])* $visibility:vis struct $Group:ident { $($fields:tt)+ }) => {
+        $crate::observability::metrics::register::metrics! {
+            $(#[$meta])* $visibility struct $Group named "pai_gateway_" { $($fields)+ }
+        }
+    };
     (
         $(#[$meta:meta])*
-        $visibility:vis struct $Group:ident {
+        $visibility:vis struct $Group:ident named $prefix:literal {
             $(
                 $(#[doc = $help:literal])+
                 $field_visibility:vis $field:ident: $Type:ty $(= $name:literal $(at $zero:literal)?)?
@@ -221,8 +239,9 @@ macro_rules! metrics {
                     $($field: <$Type as $crate::observability::metrics::register::Metric>::register(
                         registry,
                         $crate::observability::metrics::register::MetricSpec {
-                            name: concat!($("pai_gateway_", $name)?),
+                            name: concat!($($prefix, $name)?),
                             doc: concat!($($help),+),
+                            // One element for the end of the list, and one where the declaration says `at 0`.
                             at_zero: [$($($zero,)?)? -1].len() > 1,
                         },
                     )),+
@@ -235,7 +254,7 @@ macro_rules! metrics {
             ) {
                 $(<$Type as $crate::observability::metrics::register::Metric>::describe(
                     $crate::observability::metrics::register::MetricSpec {
-                        name: concat!($("pai_gateway_", $name)?),
+                        name: concat!($($prefix, $name)?),
                         doc: concat!($($help),+),
                         at_zero: false,
                     },
