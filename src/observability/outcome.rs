@@ -1,64 +1,38 @@
-//! The one word for how a request ended, the same in headers, metrics, logs, `/status` and audit; and
-//! the one for how an attempt at the origin did.
+//! The outcome of a request and the result of a call to the origin, named alike in headers, metrics, logs, `/status`
+//! and audit records.
+//!
+//! Both are closed sets, so that they may be labels of metrics. docs/ explains each to the operator.
 
-/// How a request ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+use strum::{EnumCount, IntoStaticStr, VariantArray};
+
+/// Outcome of a request: exactly one for every answer that is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumCount, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Outcome {
-    /// Answered from memory, fresh.
+    /// The cached copy, still fresh.
     Hit,
-    /// Answered from memory, past its ttl.
+    /// The cached copy, past its ttl but within a window in which it may still be served.
     Stale,
-    /// Answered with what another request was already fetching.
+    /// The result of a fetch that another request had already started.
     Coalesced,
-    /// Fetched.
+    /// The result of this request's own fetch.
     Miss,
-    /// Fetched because the client asked for a newer answer than the one in memory.
+    /// The result of a fetch that the client forced, although a copy was cached.
     Refresh,
-    /// Answered from memory: there is no such image.
+    /// A cached not-found or forbidden answer of the origin.
     Negative,
-    /// Refused: the client may not have it.
+    /// An image that the client is not authorized to see, answered as if it did not exist.
     Denied,
-    /// Handed to the origin and back.
+    /// An operation that is passed to the origin and back, without the cache.
     Passthrough,
-    /// Malformed, unauthenticated or over budget.
+    /// A request that is malformed, not authenticated, or over its limit.
     Rejected,
-    /// Failed.
+    /// A failure of the gateway or the origin, without a copy to serve instead.
     Error,
 }
 
 impl Outcome {
-    /// Every outcome, in the order of the discriminants.
-    pub const ALL: [Self; 10] = [
-        Self::Hit,
-        Self::Stale,
-        Self::Coalesced,
-        Self::Miss,
-        Self::Refresh,
-        Self::Negative,
-        Self::Denied,
-        Self::Passthrough,
-        Self::Rejected,
-        Self::Error,
-    ];
-
-    /// The word.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Hit => "hit",
-            Self::Stale => "stale",
-            Self::Coalesced => "coalesced",
-            Self::Miss => "miss",
-            Self::Refresh => "refresh",
-            Self::Negative => "negative",
-            Self::Denied => "denied",
-            Self::Passthrough => "passthrough",
-            Self::Rejected => "rejected",
-            Self::Error => "error",
-        }
-    }
-
-    /// Whether memory answered, without a call of this request's own.
+    /// Returns true for an answer from the cache, or from another request's fetch, without a call of its own.
     #[must_use]
     pub const fn is_from_memory(self) -> bool {
         match self {
@@ -73,67 +47,53 @@ impl Outcome {
     }
 }
 
-/// How one attempt ended; the `result` label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are the metric's own words")]
+/// Result of one attempt at a call to the origin; the label `result`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum CallResult {
+    /// A status of 2xx.
     Ok,
+    /// The origin has no such image.
     NotFound,
+    /// The credential has no permission for the operation or the image.
     Forbidden,
+    /// Too many calls, by the account or by everybody.
     Throttled,
+    /// Any other status of 4xx.
     ClientError,
+    /// A status of 5xx, or an answer that cannot be read.
     ServerError,
+    /// No whole answer within the time of an attempt.
     Timeout,
+    /// No connection, or one that broke before the whole answer.
     Transport,
+    /// The origin refused the credential itself, such as a key that is disabled.
     Credential,
 }
 
-impl CallResult {
-    /// Every result, in the order of the discriminants.
-    pub const ALL: [Self; 9] = [
-        Self::Ok,
-        Self::NotFound,
-        Self::Forbidden,
-        Self::Throttled,
-        Self::ClientError,
-        Self::ServerError,
-        Self::Timeout,
-        Self::Transport,
-        Self::Credential,
-    ];
+/// Gives enums that derive strum's `EnumCount`, `IntoStaticStr` and `VariantArray` an array of their variants and a
+/// constant name for each, `snake_case` in every output.
+macro_rules! named_variants {
+    ($($visibility:vis $Type:ident),+ $(,)?) => {$(
+        impl $Type {
+            /// Every variant, in the order of the discriminants.
+            $visibility const ALL: [Self; <Self as strum::EnumCount>::COUNT] =
+                *<Self as strum::VariantArray>::VARIANTS
+                    .first_chunk()
+                    .expect("strum counts and lists the same variants");
 
-    /// The label.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::NotFound => "not_found",
-            Self::Forbidden => "forbidden",
-            Self::Throttled => "throttled",
-            Self::ClientError => "client_error",
-            Self::ServerError => "server_error",
-            Self::Timeout => "timeout",
-            Self::Transport => "transport",
-            Self::Credential => "credential",
+            /// Returns the name that headers, metrics, logs and `/status` show.
+            #[must_use]
+            $visibility fn as_str(self) -> &'static str {
+                self.into()
+            }
         }
-    }
+    )+};
 }
 
-#[cfg(test)]
-mod tests {
-    use super::{CallResult, Outcome};
+pub(super) use named_variants;
 
-    #[test]
-    fn outcomes_are_listed_in_discriminant_order() {
-        for (index, outcome) in Outcome::ALL.into_iter().enumerate() {
-            assert_eq!(outcome as usize, index);
-        }
-    }
-
-    #[test]
-    fn results_are_listed_in_discriminant_order() {
-        for (index, result) in CallResult::ALL.into_iter().enumerate() {
-            assert_eq!(result as usize, index);
-        }
-    }
+named_variants! {
+    pub Outcome,
+    pub CallResult,
 }

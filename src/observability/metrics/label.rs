@@ -4,8 +4,10 @@
 //! open label has values that only the operator's files or the network tell, such as a client's name;
 //! its family finds a child by text, which costs a hash and a lock. No value ever comes from a request.
 
+use strum::{EnumCount, IntoStaticStr, VariantArray};
+
 use crate::api::Action;
-use crate::observability::outcome::{CallResult, Outcome};
+use crate::observability::outcome::{CallResult, Outcome, named_variants};
 
 /// One label of a family.
 pub trait Label {
@@ -151,6 +153,15 @@ closed_labels! {
     QuotaScope => "scope",
 }
 
+named_variants! {
+    TimedOperation,
+    CacheStore,
+    EvictionCause,
+    Success,
+    pub HoldReason,
+    pub QuotaScope,
+}
+
 open_labels! {
     /// A client of this gateway.
     ClientName => "client", "names in `auth.clients_file`; `anonymous`, `unauthenticated`";
@@ -169,16 +180,19 @@ open_labels! {
 }
 
 /// An operation as durations tell it: GetImage by itself, the others together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum TimedOperation {
-    /// GetImage.
+    /// GetImage, the only operation that is cached.
+    #[strum(serialize = "GetImage")]
     GetImage,
     /// Every other operation.
     Other,
 }
 
 /// Reason why an operation is held back; the `reason` label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum HoldReason {
     /// The origin fails, or does not answer in time.
     Failing,
@@ -190,29 +204,9 @@ pub enum HoldReason {
     Quota,
 }
 
-impl HoldReason {
-    /// Every reason, in the order of the discriminants.
-    pub const ALL: [Self; 4] = [
-        Self::Failing,
-        Self::Throttled,
-        Self::Permission,
-        Self::Quota,
-    ];
-
-    /// The label.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Failing => "failing",
-            Self::Throttled => "throttled",
-            Self::Permission => "permission",
-            Self::Quota => "quota",
-        }
-    }
-}
-
 /// Whose quota; the `scope` label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum QuotaScope {
     /// The account's calls of this operation.
     UserApi,
@@ -220,22 +214,9 @@ pub enum QuotaScope {
     User,
 }
 
-impl QuotaScope {
-    /// Every scope, in the order of the discriminants.
-    pub const ALL: [Self; 2] = [Self::UserApi, Self::User];
-
-    /// The label.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::UserApi => "user_api",
-            Self::User => "user",
-        }
-    }
-}
-
 /// A store of the cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum CacheStore {
     /// Images.
     Images,
@@ -244,7 +225,8 @@ pub enum CacheStore {
 }
 
 /// The cause of an eviction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum EvictionCause {
     /// Past every use.
     Expired,
@@ -255,7 +237,8 @@ pub enum EvictionCause {
 }
 
 /// The result of an attempt that has no finer one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Success {
     /// Done.
     Ok,
@@ -269,51 +252,6 @@ impl From<Action> for TimedOperation {
             Self::GetImage
         } else {
             Self::Other
-        }
-    }
-}
-
-impl TimedOperation {
-    const ALL: [Self; 2] = [Self::GetImage, Self::Other];
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::GetImage => Action::GetImage.as_str(),
-            Self::Other => "other",
-        }
-    }
-}
-
-impl CacheStore {
-    const ALL: [Self; 2] = [Self::Images, Self::Negative];
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Images => "images",
-            Self::Negative => "negative",
-        }
-    }
-}
-
-impl EvictionCause {
-    const ALL: [Self; 3] = [Self::Expired, Self::Removed, Self::Size];
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Expired => "expired",
-            Self::Removed => "removed",
-            Self::Size => "size",
-        }
-    }
-}
-
-impl Success {
-    const ALL: [Self; 2] = [Self::Ok, Self::Error];
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Error => "error",
         }
     }
 }

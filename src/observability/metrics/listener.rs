@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge};
+use strum::{EnumCount, IntoStaticStr, VariantArray};
 
 use super::label::closed_labels;
 use super::{Counters, Metrics, OnFirstUse, Success};
 use crate::observability::logging::Conditions;
+use crate::observability::outcome::named_variants;
 
+named_variants!(HandshakeResult);
 closed_labels!(HandshakeResult => "result");
 
 /// The metrics of one listener.
@@ -25,7 +28,8 @@ pub struct ListenerMetrics {
 }
 
 /// The end of a TLS handshake.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum HandshakeResult {
     /// The connection is encrypted.
     Ok,
@@ -58,19 +62,6 @@ impl ListenerMetrics {
     /// Counts one TLS handshake.
     pub fn count_handshake(&self, result: HandshakeResult) {
         self.handshakes.of(result).inc();
-    }
-}
-
-impl HandshakeResult {
-    /// In the order of the discriminants.
-    const ALL: [Self; 3] = [Self::Ok, Self::Failed, Self::Timeout];
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Failed => "failed",
-            Self::Timeout => "timeout",
-        }
     }
 }
 

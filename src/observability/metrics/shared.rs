@@ -1,13 +1,16 @@
 //! What is counted about the tier that a fleet shares.
 
 use prometheus::{IntCounter, IntGauge};
+use strum::{EnumCount, IntoStaticStr, VariantArray};
 
 use super::Counters;
 use super::label::closed_labels;
 use super::register::metrics;
+use crate::observability::outcome::named_variants;
 
 /// What is asked of the shared tier.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum SharedOperation {
     /// To read an image, or to become the one who fetches it.
     Get,
@@ -26,7 +29,8 @@ pub enum SharedOperation {
 }
 
 /// What came of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum SharedResult {
     /// Done.
     Ok,
@@ -56,72 +60,7 @@ pub enum SharedResult {
     Skipped,
 }
 
-impl SharedOperation {
-    /// In the order of the discriminants.
-    pub const ALL: [Self; 7] = [
-        Self::Get,
-        Self::Put,
-        Self::Renew,
-        Self::Release,
-        Self::Invalidate,
-        Self::Orders,
-        Self::Nonce,
-    ];
-
-    /// The label.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Get => "get",
-            Self::Put => "put",
-            Self::Renew => "renew",
-            Self::Release => "release",
-            Self::Invalidate => "invalidate",
-            Self::Orders => "orders",
-            Self::Nonce => "nonce",
-        }
-    }
-}
-
-impl SharedResult {
-    /// In the order of the discriminants.
-    pub const ALL: [Self; 13] = [
-        Self::Ok,
-        Self::Hit,
-        Self::Miss,
-        Self::Wait,
-        Self::Failed,
-        Self::Foreign,
-        Self::Version,
-        Self::Corrupt,
-        Self::Outdated,
-        Self::Overtaken,
-        Self::Timeout,
-        Self::Error,
-        Self::Skipped,
-    ];
-
-    /// The label.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Hit => "hit",
-            Self::Miss => "miss",
-            Self::Wait => "wait",
-            Self::Failed => "failed",
-            Self::Foreign => "foreign",
-            Self::Version => "version",
-            Self::Corrupt => "corrupt",
-            Self::Outdated => "outdated",
-            Self::Overtaken => "overtaken",
-            Self::Timeout => "timeout",
-            Self::Error => "error",
-            Self::Skipped => "skipped",
-        }
-    }
-}
-
+named_variants!(pub SharedOperation, pub SharedResult);
 closed_labels! {
     SharedOperation => "operation",
     SharedResult => "result",
@@ -155,20 +94,5 @@ impl SharedMetrics {
                 (count > 0).then_some((operation, result, count))
             })
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_are_listed_in_discriminant_order() {
-        for (index, operation) in SharedOperation::ALL.into_iter().enumerate() {
-            assert_eq!(operation as usize, index);
-        }
-        for (index, result) in SharedResult::ALL.into_iter().enumerate() {
-            assert_eq!(result as usize, index);
-        }
     }
 }

@@ -1,9 +1,13 @@
 //! Metrics of the snapshot and its journal.
 
+use strum::{EnumCount, IntoStaticStr, VariantArray};
+
 use super::label::closed_labels;
 use super::register::metrics;
 use super::{Counters, Gauges, Success};
+use crate::observability::outcome::named_variants;
 
+named_variants!(Snapshot);
 closed_labels!(Snapshot => "snapshot");
 
 metrics! {
@@ -19,23 +23,13 @@ metrics! {
 }
 
 /// A snapshot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 enum Snapshot {
     /// The one that was read at start.
     Loaded,
     /// The one that was last written.
     Written,
-}
-
-impl Snapshot {
-    const ALL: [Self; 2] = [Self::Loaded, Self::Written];
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Loaded => "loaded",
-            Self::Written => "written",
-        }
-    }
 }
 
 impl SnapshotMetrics {

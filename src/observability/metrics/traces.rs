@@ -1,9 +1,13 @@
 //! Metrics of traces that are sent away.
 
+use strum::{EnumCount, IntoStaticStr, VariantArray};
+
 use super::Counters;
 use super::label::closed_labels;
 use super::register::metrics;
+use crate::observability::outcome::named_variants;
 
+named_variants!(pub ExportResult, SpanFate);
 closed_labels! {
     ExportResult => "result",
     SpanFate => "result",
@@ -20,7 +24,8 @@ metrics! {
 }
 
 /// How a sending of spans to the collector ended; the `result` label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum ExportResult {
     /// The collector took them.
     Ok,
@@ -33,7 +38,8 @@ pub enum ExportResult {
 }
 
 /// What became of a span; the `result` label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum SpanFate {
     /// The collector has it.
     Exported,
@@ -52,33 +58,5 @@ impl TraceMetrics {
     /// Counts spans that have met their fate.
     pub fn ended(&self, fate: SpanFate, spans: u64) {
         self.spans.of(fate).inc_by(spans);
-    }
-}
-
-impl ExportResult {
-    /// In the order of the discriminants.
-    const ALL: [Self; 4] = [Self::Ok, Self::Refused, Self::Timeout, Self::Transport];
-
-    /// The label.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Refused => "refused",
-            Self::Timeout => "timeout",
-            Self::Transport => "transport",
-        }
-    }
-}
-
-impl SpanFate {
-    const ALL: [Self; 3] = [Self::Exported, Self::Lost, Self::Dropped];
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Exported => "exported",
-            Self::Lost => "lost",
-            Self::Dropped => "dropped",
-        }
     }
 }
