@@ -126,7 +126,7 @@ impl Authenticator {
                 let nonces = Nonces::new(config);
                 let clients = Clients::load(&path, &nonces, None)?;
                 if clients.names().next().is_none() {
-                    tracing::warn!(file = %path.display(), "there is no [[client]], so nobody can sign in: add one with `client add`, no restart is needed");
+                    tracing::warn!(file = %path.display(), "the clients' file has no [[client]], so every request is rejected: add one with `client add`; no restart is needed");
                 }
                 clients.register_metrics(&metrics);
                 Some(Keyring {
@@ -162,12 +162,12 @@ impl Authenticator {
         };
         let authenticated =
             authenticate::authenticate(&keyring.current.load(), head, peer, action, now());
-        let refused = match &authenticated {
+        let error = match &authenticated {
             Ok(authenticated) => authenticated.ignored_signature,
-            Err(refused) => Some(*refused),
+            Err(error) => Some(*error),
         };
-        if let Some(refused) = refused {
-            self.count_refused(refused, || format!("peer {peer}"));
+        if let Some(error) = error {
+            self.count_error(error, || format!("peer {peer}"));
         }
         authenticated
     }
@@ -188,19 +188,19 @@ impl Authenticator {
             return Ok(());
         };
         let claimed = keyring.writes.claim(proof, now, is_shared).await;
-        claimed.inspect_err(|refused| self.count_write_refused(*refused))
+        claimed.inspect_err(|error| self.count_write_error(*error))
     }
 
     /// Counts a signed write that is rejected after its signature was verified.
-    pub fn count_write_refused(&self, refused: AuthError) {
-        self.count_refused(refused, || "a signed write".to_owned());
+    pub fn count_write_error(&self, error: AuthError) {
+        self.count_error(error, || "a signed write".to_owned());
     }
 
-    fn count_refused(&self, refused: AuthError, detail: impl FnOnce() -> String) {
-        debug_assert!(AuthError::REASONS.contains(&refused.reason()));
-        self.metrics.authentication_refused(refused.reason());
+    fn count_error(&self, error: AuthError, detail: impl FnOnce() -> String) {
+        debug_assert!(AuthError::REASONS.contains(&error.reason()));
+        self.metrics.authentication_refused(error.reason());
         let conditions = &self.metrics.conditions;
-        conditions.occurred(Condition::SignInsRefused, refused.reason(), detail);
+        conditions.occurred(Condition::SignInsRefused, error.reason(), detail);
     }
 
     /// Closes the journal of writes for the next process. Every later claim fails.
@@ -235,7 +235,7 @@ impl Authenticator {
         if clients.names().next().is_none() && old.names().next().is_some() {
             let place = keyring.path.display();
             return Err(InvalidClients(vec![format!(
-                "{place} has no [[client]], so nobody could sign in: write at least one client"
+                "{place} has no [[client]], so no client could authenticate: write at least one"
             )]));
         }
         clients.register_metrics(&self.metrics);

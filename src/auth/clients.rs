@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use compact_str::CompactString;
 
+use super::Config;
 use super::client::Client;
 use super::nonces::Nonces;
 use crate::bounded_read;
@@ -68,6 +69,14 @@ impl Clients {
         })?;
         let folder = path.parent().unwrap_or(Path::new(""));
         Self::parse(&text, folder, nonces, before)
+    }
+
+    /// Parses the text of a clients' file that is not in use, with nonces and limits of its own.
+    ///
+    /// # Errors
+    /// [`InvalidClients`] with every problem of the text.
+    pub fn check(text: &str, folder: &Path) -> Result<Self, InvalidClients> {
+        Self::parse(text, folder, &Nonces::new(&Config::default()), None)
     }
 
     /// Parses the text of a clients' file, as [`Clients::load`] does.

@@ -8,8 +8,8 @@
 //! At the limit of one key, or of all keys together, a GET evicts the oldest GET: of its key, or of the key with the
 //! most nonces. A write is rejected instead, and the nonce of a write is never evicted.
 //!
-//! Locks: a key's table is never locked while another one is, nor while the map of keys is being locked by the same
-//! thread, except for [`Nonces::sweep`], which locks the map first and then each table.
+//! Locks: only [`Nonces::sweep`] holds two at once, first the map of keys and then one table. No thread holds a table
+//! while it locks the map.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, Hash, Hasher};

@@ -49,11 +49,11 @@ mod tests {
 
     #[test]
     fn a_bucket_gives_what_it_holds_and_says_when_to_come_back() {
-        let budget = RateLimiter::new(NonZeroU32::new(1));
-        assert_eq!(budget.try_acquire(), Ok(()));
-        let wait = budget.try_acquire().unwrap_err();
+        let limiter = RateLimiter::new(NonZeroU32::new(1));
+        assert_eq!(limiter.try_acquire(), Ok(()));
+        let wait = limiter.try_acquire().unwrap_err();
         assert!(wait <= Duration::from_secs(1), "{wait:?}");
-        let endless = RateLimiter::new(None);
-        assert!((0..10_000).all(|_| endless.try_acquire().is_ok()));
+        let unlimited = RateLimiter::new(None);
+        assert!((0..10_000).all(|_| unlimited.try_acquire().is_ok()));
     }
 }

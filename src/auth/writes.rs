@@ -30,7 +30,7 @@ use tokio::time::Instant;
 use super::AuthError;
 use crate::observability::metrics::Metrics;
 use crate::signing::WINDOW_SECONDS;
-use journal::{JournalContents, WriteRecord};
+use journal::{WriteJournalContents, WriteRecord};
 
 /// Identity of a signed write.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,16 +92,16 @@ impl WriteLog {
         let journal = path.and_then(|path| match WriteJournal::open(path, MAX_WRITES, metrics) {
             Ok((journal, contents)) => {
                 earliest = match contents {
-                    JournalContents::Whole(_) => None,
+                    WriteJournalContents::Whole(_) => None,
                     // No process wrote here before, so only the delay between signing and arrival is left.
-                    JournalContents::New => Some(now - SignedDuration::from_secs(1)),
-                    JournalContents::Damaged(_) => earliest,
+                    WriteJournalContents::New => Some(now - SignedDuration::from_secs(1)),
+                    WriteJournalContents::Damaged(_) => earliest,
                 };
                 claimed.load(contents.into_records(), now);
                 Some(journal)
             }
             Err(error) => {
-                tracing::warn!(journal = %path.display(), %error, "write nonces are not journalled, so writes dated before this start and 5 s more are refused, and those dated 5 s ahead: name a file in a folder of this process alone (auth.write_journal)");
+                tracing::warn!(journal = %path.display(), %error, "the journal of write nonces cannot be used, so writes dated up to 5 s after this start or more than 5 s ahead are rejected: name a file in a folder of this process alone (auth.write_journal)");
                 None
             }
         });

@@ -32,7 +32,7 @@ impl Gateway {
                 Ok(WriteNonce::Unknown) => AuthError::Expired,
                 Err(_) => AuthError::NotRecorded,
             };
-            auth.count_write_refused(refused);
+            auth.count_write_error(refused);
             return Err(refused.into());
         }
         Ok(())

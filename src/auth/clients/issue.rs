@@ -10,7 +10,6 @@ use toml::Value;
 
 use super::{Clients, InvalidClients, fields};
 use crate::auth::Permission;
-use crate::auth::nonces::Nonces;
 
 /// New client for the clients' file.
 #[derive(Debug, Default)]
@@ -90,14 +89,9 @@ impl NewClient {
         issued.write_secret().map_err(at(&issued.secret_file))?;
         let table = self.table(&issued.access_key_id, &file_name);
         let folder = clients_file.parent().unwrap_or(Path::new(""));
-        let added = Clients::parse(
-            &format!("{known}{table}"),
-            folder,
-            &Nonces::new(&crate::auth::Config::default()),
-            None,
-        )
-        .map_err(IssueError::from)
-        .and_then(|_| append(clients_file, &table).map_err(at(clients_file)));
+        let added = Clients::check(&format!("{known}{table}"), folder)
+            .map_err(IssueError::from)
+            .and_then(|_| append(clients_file, &table).map_err(at(clients_file)));
         if let Err(error) = added {
             std::fs::remove_file(&issued.secret_file).map_err(at(&issued.secret_file))?;
             return Err(error);

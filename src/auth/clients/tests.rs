@@ -11,7 +11,7 @@ fn folder() -> TempDir {
 }
 
 fn nonces() -> Arc<Nonces> {
-    Nonces::new(&crate::auth::Config::default())
+    Nonces::new(&Config::default())
 }
 
 fn problems(text: &str) -> Vec<String> {

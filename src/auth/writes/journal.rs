@@ -34,7 +34,7 @@ pub(super) struct WriteRecord {
 
 /// Contents of a journal at the start of a process.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum JournalContents {
+pub(super) enum WriteJournalContents {
     /// There was no journal.
     New,
     /// Every write that earlier processes sent.
@@ -91,7 +91,7 @@ impl WriteRecord {
     }
 }
 
-impl JournalContents {
+impl WriteJournalContents {
     pub(super) fn into_records(self) -> Vec<WriteRecord> {
         match self {
             Self::New => Vec::new(),
@@ -101,13 +101,13 @@ impl JournalContents {
 }
 
 /// Decodes a journal and judges whether any record is lost.
-pub(super) fn decode(bytes: &[u8]) -> JournalContents {
+pub(super) fn decode(bytes: &[u8]) -> WriteJournalContents {
     let Some(records) = bytes.strip_prefix(&header()) else {
         // A process may have ended after it created the file and before it wrote the header.
         return if bytes.len() < HEADER_LEN && header().starts_with(bytes) {
-            JournalContents::New
+            WriteJournalContents::New
         } else {
-            JournalContents::Damaged(Vec::new())
+            WriteJournalContents::Damaged(Vec::new())
         };
     };
     let read: Vec<_> = records
@@ -120,9 +120,9 @@ pub(super) fn decode(bytes: &[u8]) -> JournalContents {
     // A crash tears the last record alone, and its write was not sent. A bad record before a good one is damage.
     let whole = read.iter().take_while(|record| record.is_some()).count();
     if good().len() == whole {
-        JournalContents::Whole(good())
+        WriteJournalContents::Whole(good())
     } else {
-        JournalContents::Damaged(good())
+        WriteJournalContents::Damaged(good())
     }
 }
 
@@ -133,17 +133,17 @@ impl WriteJournal {
         path: &Path,
         most: usize,
         metrics: &Metrics,
-    ) -> io::Result<(Self, JournalContents)> {
+    ) -> io::Result<(Self, WriteJournalContents)> {
         let lock = lock(path)?;
         let limit = (HEADER_LEN + RECORD_LEN * (COMPACTION_FACTOR * most + SLACK + 1)) as u64;
         let contents = match read_private(path, limit) {
             Ok(bytes) => decode(&bytes),
-            Err(PrivateFileError::Missing) => JournalContents::New,
+            Err(PrivateFileError::Missing) => WriteJournalContents::New,
             Err(PrivateFileError::Io(error)) => return Err(error),
             Err(error) => return Err(io::Error::other(error.to_string())),
         };
-        if let JournalContents::Damaged(left) = &contents {
-            tracing::error!(journal = %path.display(), left = left.len(), "the journal of write nonces is damaged: writes dated before this start and 5 s more are refused, for one may have been sent already");
+        if let WriteJournalContents::Damaged(left) = &contents {
+            tracing::error!(journal = %path.display(), left = left.len(), "the journal of write nonces is damaged, so writes dated up to 5 s after this start are rejected: they may have been sent already");
         }
         let mut state = JournalFile {
             path: path.to_owned(),
@@ -152,8 +152,10 @@ impl WriteJournal {
             lock: Some(lock),
         };
         let records = match &contents {
-            JournalContents::New => &Vec::new(),
-            JournalContents::Whole(records) | JournalContents::Damaged(records) => records,
+            WriteJournalContents::New => &Vec::new(),
+            WriteJournalContents::Whole(records) | WriteJournalContents::Damaged(records) => {
+                records
+            }
         };
         state.rewrite(records)?;
         let journal = Self {
@@ -186,7 +188,7 @@ impl WriteJournal {
         let appended = appended.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         self.appends.of((&appended).into()).inc();
         appended.map_err(|error| {
-            tracing::error!(%error, "the nonce of a write could not be journalled, so the write was not sent: see that the disk of auth.write_journal has room and answers");
+            tracing::error!(%error, "the nonce of a write could not be journalled, so the write was not sent: check that the disk of auth.write_journal has space and responds");
         })
     }
 
@@ -252,7 +254,7 @@ fn lock(path: &Path) -> io::Result<File> {
         .open(beside(path, ".lock"))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(io::Error::other("another process uses it")),
+        Err(TryLockError::WouldBlock) => Err(io::Error::other("another process has locked it")),
         Err(TryLockError::Error(error)) => Err(error),
     }
 }

@@ -26,15 +26,18 @@ fn what_breaks_off_at_the_end_is_left_out() {
     for length in 0..=whole.len() {
         let read = decode(&whole[..length]);
         let expected = match length.checked_sub(HEADER_LEN) {
-            None => JournalContents::New,
-            Some(length) => JournalContents::Whole(records[..length / RECORD_LEN].to_vec()),
+            None => WriteJournalContents::New,
+            Some(length) => WriteJournalContents::Whole(records[..length / RECORD_LEN].to_vec()),
         };
         assert_eq!(read, expected, "{length}");
     }
     // A crash may have lengthened the file and not filled it.
     let mut zeros = whole;
     zeros.extend([0; 2 * RECORD_LEN + 5]);
-    assert_eq!(decode(&zeros), JournalContents::Whole(records.to_vec()));
+    assert_eq!(
+        decode(&zeros),
+        WriteJournalContents::Whole(records.to_vec())
+    );
 }
 
 #[test]
@@ -46,7 +49,7 @@ fn what_is_damaged_before_the_end_is_told() {
         damaged[at] ^= 1;
         assert_eq!(
             decode(&damaged),
-            JournalContents::Damaged(Vec::new()),
+            WriteJournalContents::Damaged(Vec::new()),
             "{at}"
         );
     }
@@ -54,7 +57,11 @@ fn what_is_damaged_before_the_end_is_told() {
         let mut damaged = whole.clone();
         damaged[at] ^= 1;
         let left = records[1..].to_vec();
-        assert_eq!(decode(&damaged), JournalContents::Damaged(left), "{at}");
+        assert_eq!(
+            decode(&damaged),
+            WriteJournalContents::Damaged(left),
+            "{at}"
+        );
     }
 }
 
@@ -64,7 +71,7 @@ async fn it_is_this_users_alone_and_does_not_grow_without_end() {
     let path = folder.path().join("journal");
     let metrics = Metrics::new();
     let (journal, contents) = WriteJournal::open(&path, 10, &metrics).unwrap();
-    assert_eq!(contents, JournalContents::New);
+    assert_eq!(contents, WriteJournalContents::New);
     let kept = || vec![record(9)];
     for number in 0..=255 {
         for _ in 0..5 {
@@ -77,7 +84,7 @@ async fn it_is_this_users_alone_and_does_not_grow_without_end() {
     assert!(metadata.len() <= most, "{}", metadata.len());
     drop(journal);
     let (_journal, contents) = WriteJournal::open(&path, 10, &metrics).unwrap();
-    let JournalContents::Whole(records) = contents else {
+    let WriteJournalContents::Whole(records) = contents else {
         panic!("{contents:?}")
     };
     assert_eq!(
