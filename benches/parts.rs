@@ -7,7 +7,7 @@ use std::time::Duration;
 use divan::Bencher;
 use http::{HeaderName, HeaderValue, Method};
 use jiff::Timestamp;
-use pai_image_gateway::api::{Action, Call, ImageFields, ImageId, ImageKey};
+use pai_image_gateway::api::{Action, Call, ImageFields, ImageId, ImageKey, VERSION};
 use pai_image_gateway::auth::Principal;
 use pai_image_gateway::cache::freshness::{Directives, Evidence};
 use pai_image_gateway::cache::{
@@ -56,7 +56,8 @@ fn sign_one_request(bencher: Bencher<'_, '_>) {
         host: "aiworkspace.cn-hangzhou.aliyuncs.com".to_owned(),
         path: "/api/v1/images/image-liuxvj7p2qcnflha84".to_owned(),
         query: String::new(),
-        action: Action::GetImage,
+        action: Action::GetImage.as_str(),
+        version: VERSION,
         body: bytes::Bytes::new(),
     };
     let now = Timestamp::now();

@@ -7,7 +7,7 @@ use http::{Request, header};
 use http_body_util::Full;
 
 use super::{Origin, Propagation, Upstream, UpstreamError};
-use crate::api::Call;
+use crate::api::{self, Call};
 use crate::observability::traces::Trace;
 use crate::signing::{self, Credentials, UnsignedRequest};
 use crate::transport::{NewConnection, TransportError};
@@ -46,7 +46,8 @@ impl Upstream {
             host: self.origin.host().to_owned(),
             path: call.operation.path(),
             query: call.query.canonical(),
-            action: call.operation.action(),
+            action: call.operation.action().as_str(),
+            version: api::VERSION,
             body,
         };
         let now = self.credentials.clock().now();

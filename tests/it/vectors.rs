@@ -1,7 +1,7 @@
 //! Signatures made by the vendor's own SDKs; this project computed none of them.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use pai_image_gateway::api::{Action, Query};
+use pai_image_gateway::api::{Action, Query, VERSION};
 use pai_image_gateway::signing::{
     Algorithm, Authorization, Credentials, RequestHeaders, UnsignedRequest, VerifyError,
     VerifyingKey, authorization, canonical_request, hex, roa, sign, string_to_sign, verify,
@@ -165,7 +165,8 @@ fn the_gateways_whole_request_is_the_one_the_sdk_signs_with_the_same_headers() {
             host: header("host"),
             path: vector.path.clone(),
             query: vector.query().canonical(),
-            action: Action::GetImage,
+            action: Action::GetImage.as_str(),
+            version: VERSION,
             body: vector.body_hex.clone().into(),
         };
         let nonce = header("x-acs-signature-nonce");

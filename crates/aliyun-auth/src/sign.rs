@@ -4,7 +4,6 @@ use aws_lc_rs::{digest, hmac};
 use bytes::Bytes;
 use http::Method;
 use jiff::Timestamp;
-use pai_api::Action;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{ALGORITHM, canonical_request, hex, string_to_sign};
@@ -31,8 +30,10 @@ pub struct UnsignedRequest {
     pub path: String,
     /// Query in canonical form (see [`pai_api::Query::canonical`]), without `?`.
     pub query: String,
-    /// Operation for `x-acs-action`.
-    pub action: Action,
+    /// Name of the operation, for `x-acs-action`.
+    pub action: &'static str,
+    /// Version of the API, for `x-acs-version`.
+    pub version: &'static str,
     /// Request body; empty for none.
     pub body: Bytes,
 }
@@ -51,8 +52,8 @@ pub fn sign(
     let payload_hash = hex(digest::digest(&digest::SHA256, &draft.body).as_ref());
     let mut headers = vec![
         ("host", draft.host.clone()),
-        ("x-acs-version", pai_api::VERSION.to_owned()),
-        ("x-acs-action", draft.action.as_str().to_owned()),
+        ("x-acs-version", draft.version.to_owned()),
+        ("x-acs-action", draft.action.to_owned()),
         (
             "x-acs-date",
             date.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),

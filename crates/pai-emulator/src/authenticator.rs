@@ -243,7 +243,7 @@ mod tests {
     async fn the_action_must_be_the_routes() {
         let harness = Harness::start(Settings::default()).await;
         let draft = UnsignedRequest {
-            action: api::Action::RemoveImage,
+            action: api::Action::RemoveImage.as_str(),
             ..get_image(&Store::id(0))
         };
         let reply = harness.send(harness.signed(&draft)).await;

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 
 use super::{Emulator, Settings};
 use aliyun_auth::{self as signing, Credentials, UnsignedRequest};
-use pai_api::Action;
+use pai_api::{Action, VERSION};
 
 pub(super) struct Harness {
     pub(super) emulator: Emulator,
@@ -33,7 +33,8 @@ pub(super) fn get_image(image: &str) -> UnsignedRequest {
         host: String::new(),
         path: format!("/api/v1/images/{image}"),
         query: String::new(),
-        action: Action::GetImage,
+        action: Action::GetImage.as_str(),
+        version: VERSION,
         body: Bytes::new(),
     }
 }
@@ -64,7 +65,8 @@ impl Harness {
             host: self.emulator.address().to_string(),
             path: path.to_owned(),
             query: query.to_owned(),
-            action,
+            action: action.as_str(),
+            version: VERSION,
             body: Bytes::new(),
         }
     }

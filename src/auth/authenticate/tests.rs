@@ -84,7 +84,8 @@ impl Acs3<'_> {
             host: "gateway.example".to_owned(),
             path: IMAGE.to_owned(),
             query: String::new(),
-            action: self.action,
+            action: self.action.as_str(),
+            version: crate::api::VERSION,
             body: Bytes::from_static(self.body),
         };
         let credentials = Credentials {

@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::target::{ClientCredential, DataEndpoint, EndpointAddress, TlsEndpoint};
-use crate::api::{Operation, Query};
+use crate::api::{self, Operation, Query};
 use crate::body::NDJSON;
 use crate::signing::{self, UnsignedRequest};
 use crate::transport;
@@ -145,7 +145,8 @@ fn request(
             host: server.host.clone(),
             path,
             query: Query::default().canonical(),
-            action: Operation::Resolve.action(),
+            action: Operation::Resolve.action().as_str(),
+            version: api::VERSION,
             body: body.clone(),
         };
         let nonce = format!("{:032x}", fastrand::u128(..));

@@ -5,7 +5,7 @@ use std::path::Path;
 use bytes::Bytes;
 use http::Method;
 use jiff::Timestamp;
-use pai_image_gateway::api::{Call, Query};
+use pai_image_gateway::api::{Call, Query, VERSION};
 use pai_image_gateway::signing::{Credentials, UnsignedRequest, sign};
 use tempfile::TempDir;
 
@@ -122,7 +122,8 @@ impl Signer {
             host: self.host.clone(),
             path: path.to_owned(),
             query: Query::parse(query).unwrap().canonical(),
-            action,
+            action: action.as_str(),
+            version: VERSION,
             body: Bytes::copy_from_slice(body.as_bytes()),
         };
         let nonce = format!("{:032x}", fastrand::u128(..));
