@@ -208,7 +208,8 @@ impl Source {
                 }
             }
         }
-        names.remove("super");
+        // An inner module names its parents too, and imports all of them with `*`.
+        names.retain(|name| !name.is_empty() && *name != "super");
         names
     }
 }
