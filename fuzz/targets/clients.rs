@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
-use pai_image_gateway::auth::{InvalidClients, Clients};
+use pai_image_gateway::auth::{Clients, InvalidClients};
 
 fuzz_target!(|text: &str| {
     // Files it names are not read: the folder is none.
