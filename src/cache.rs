@@ -26,7 +26,6 @@ mod stale_before;
 
 pub use config::Config;
 pub use entry::{Entry, FetchedImage};
-pub use flight::Waiter;
 pub use freshness::{Freshness, Policy};
 pub use negative::{Negative, NegativeKind};
 pub use parent::Parent;
@@ -45,14 +44,17 @@ use tokio_util::task::TaskTracker;
 use crate::api::{ImageId, ImageKey};
 use crate::observability::logging::Condition;
 use crate::observability::metrics::{CacheStore, Metrics};
-use crate::priority::{Priority, SharedPriority};
-use flight::{Join, SingleFlight};
+use crate::priority::Priority;
+use flight::{FlightHandle, Join, SingleFlight, Waiter};
 use images::Images;
 use snapshot::Journal;
 use stale_before::StaleBefore;
 
 /// What a fetch brought, or why it brought nothing.
 pub type FetchResult<E> = Result<CachedAnswer, E>;
+
+/// A request's place at the fetch of an image; the stale value on offer is an older copy of it.
+pub type FetchWaiter<E> = Waiter<Arc<Entry>, FetchResult<E>>;
 
 /// An authoritative answer of the origin.
 #[derive(Debug, Clone)]
@@ -120,9 +122,9 @@ impl LookupResult {
 #[derive(Debug)]
 pub enum Fetch<E> {
     /// This request caused it.
-    Started(Waiter<FetchResult<E>>),
+    Started(FetchWaiter<E>),
     /// It was under way.
-    Joined(Waiter<FetchResult<E>>),
+    Joined(FetchWaiter<E>),
     /// It landed a moment ago.
     AlreadyCached(CachedAnswer),
     /// It would have to be started, and this request may not; how long to wait until it may.
@@ -135,7 +137,7 @@ pub struct Cache<E: Clone + Send + Sync + 'static> {
     images: Images,
     negatives: moka::sync::Cache<ImageId, Arc<Negative>>,
     failures: moka::sync::Cache<ImageKey, E>,
-    flights: SingleFlight<ImageKey, FetchResult<E>>,
+    flights: SingleFlight<ImageKey, Arc<Entry>, FetchResult<E>>,
     tasks: TaskTracker,
     policy: ArcSwap<Policy>,
     max_bytes: u64,
@@ -212,50 +214,54 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
         }
     }
 
-    /// Joins the fetch of a key, or starts it in a task of its own, unless something newer than what
-    /// the caller has `seen` has landed meanwhile: the last look before a start misses nothing. `admit`
-    /// is asked only when a start is what it takes, or says how long to wait until it may be.
+    /// Joins the fetch of `key`, or starts one in a task of its own.
+    ///
+    /// `seen` is the caller's own lookup: an answer that was stored since then is returned instead of a
+    /// fetch. `admit` is called only before a start; its error is the time after which one is allowed.
+    /// `start` makes the fetch of a flight.
     pub fn fetch<F>(
         self: &Arc<Self>,
         key: &ImageKey,
         seen: &LookupResult,
         priority: Priority,
         admit: impl FnOnce() -> Result<(), Duration>,
-        start: impl FnOnce(SharedPriority) -> F,
+        start: impl FnOnce(FlightHandle) -> F,
     ) -> Fetch<E>
     where
         F: Future<Output = FetchResult<E>> + Send + 'static,
     {
         let instead = || {
-            let landed = self.look_up(key, Instant::now()).if_newer_than(seen);
-            landed
+            let answer = self.look_up(key, Instant::now()).if_newer_than(seen);
+            answer
                 .map(Fetch::AlreadyCached)
                 .or_else(|| admit().err().map(Fetch::RateLimited))
         };
         match self.flights.join(key, priority, instead) {
             Err(instead) => instead,
             Ok(Join::Waiter(waiter)) => Fetch::Joined(waiter),
-            Ok(Join::Leader(waiter, leader, urgency)) => {
-                let (cache, key, fetch) = (Arc::clone(self), key.clone(), start(urgency));
+            Ok(Join::Leader(waiter, leader)) => {
+                let (cache, key, fetch) = (Arc::clone(self), key.clone(), start(leader.handle()));
                 self.tasks.spawn(async move {
-                    let fetched = fetch.await;
-                    if let Ok(CachedAnswer::Negative(_)) = &fetched {
+                    let result = fetch.await;
+                    // Journalled before any waiter sees the negative: a restart must not bring the image back.
+                    if let Ok(CachedAnswer::Negative(_)) = &result {
                         cache.forget_gone(&key.image).await;
                     }
-                    leader.complete(fetched, |fetched| cache.store(&key, fetched));
+                    leader.complete(result, |result| cache.store(&key, result));
                 });
                 Fetch::Started(waiter)
             }
         }
     }
 
-    /// Called only while no other flight can land and no purge can run.
-    fn store(&self, key: &ImageKey, fetched: &FetchResult<E>) {
-        match fetched {
+    /// Stores the result of a current flight. Runs under the lock of the flights, so that no other result
+    /// is stored and no purge runs meanwhile.
+    fn store(&self, key: &ImageKey, result: &FetchResult<E>) {
+        match result {
             Ok(_) => self.failures.invalidate(key),
             Err(error) => self.failures.insert(key.clone(), error.clone()),
         }
-        match fetched {
+        match result {
             Ok(CachedAnswer::Image(entry)) => {
                 self.negatives.invalidate(&key.image);
                 self.keep(key, entry);
@@ -269,14 +275,17 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
         }
     }
 
-    /// Holds an image that was found elsewhere, for when the fetch under way fails: only while that is
-    /// current, and nothing newer is held.
-    pub fn offer_stale(&self, key: &ImageKey, fetch: &SharedPriority, entry: &Arc<Entry>) {
-        self.flights.while_current(key, fetch, || {
-            let newer = |held: Arc<Entry>| held.sent >= entry.sent;
-            if !self.images.get(key).is_some_and(newer) {
-                self.images.insert(key.clone(), Arc::clone(entry));
-            }
+    /// Stores a stale copy that the shared cache holds and offers it to the waiters of `flight`. Does
+    /// nothing once the flight is complete or detached; an entry that is not older stays.
+    pub fn offer_stale(&self, key: &ImageKey, flight: &FlightHandle, entry: &Arc<Entry>) {
+        self.flights.offer_stale(key, flight, || {
+            let stored = self.images.get(key);
+            stored
+                .filter(|stored| stored.sent >= entry.sent)
+                .unwrap_or_else(|| {
+                    self.images.insert(key.clone(), Arc::clone(entry));
+                    Arc::clone(entry)
+                })
         });
     }
 

@@ -34,12 +34,6 @@ impl SharedPriority {
         Self(Arc::new(AtomicU8::new(priority as u8)))
     }
 
-    /// Returns whether both are clones of one value, and so belong to the same fetch.
-    #[must_use]
-    pub fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-
     /// Raises the priority to at least this one; it never falls.
     pub fn raise(&self, priority: Priority) {
         self.0.fetch_max(priority as u8, Ordering::Relaxed);

@@ -76,10 +76,11 @@ async fn fill(cache: &Arc<Cache<()>>, images: usize, body_length: usize) -> u64 
             || Ok(()),
             |_| async { Ok(landed) },
         );
+        let end = Instant::now() + Duration::from_secs(60);
         let Fetch::Started(waiter) = fetch else {
             panic!("not started")
         };
-        let Ok(Ok(CachedAnswer::Image(entry))) = waiter.wait().await else {
+        let Ok(Ok(CachedAnswer::Image(entry))) = waiter.wait_until(|_| end).await else {
             panic!("not landed")
         };
         assert_eq!(entry.body().len(), body.len());

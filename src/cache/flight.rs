@@ -1,9 +1,15 @@
-//! One fetch per key, however many ask.
+//! Single flight: one fetch per key, however many requests want it.
 //!
-//! A flight is the fetch of one key under way. It runs in a task of its own, so a client that leaves
-//! cancels only its own waiting. It is *current* until an invalidation grounds it: then the next
-//! request starts another, and what the detached one brings is handed to those who waited for it but
-//! never stored.
+//! A flight is the fetch of one key in progress. It runs in a task of its own, so a client that disconnects
+//! cancels only its own waiting. Its state goes `Pending` → `StaleAvailable` → `Done`, and every waiter
+//! watches it:
+//!
+//! - `Pending`: nothing is known yet;
+//! - `StaleAvailable`: the shared cache holds an older copy, which a waiter may prefer to waiting on;
+//! - `Done`: the result.
+//!
+//! A flight is *current* until an invalidation detaches it. From then on the next request starts another
+//! flight; the detached one still answers its waiters, and its result is never stored.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -11,56 +17,80 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 
 use crate::priority::{Priority, SharedPriority};
 
-/// The flights under way. Cheap to clone; clones share them.
+/// The flights in progress: `K` keys, `S` stale values, `T` results. Clones share one table.
 #[derive(Debug)]
-pub struct SingleFlight<K, T> {
-    table: Arc<Mutex<FlightTable<K, T>>>,
+pub struct SingleFlight<K, S, T> {
+    table: Arc<Mutex<FlightTable<K, S, T>>>,
 }
 
 #[derive(Debug)]
-struct FlightTable<K, T> {
-    current: HashMap<K, Flight<T>>,
+struct FlightTable<K, S, T> {
+    current: HashMap<K, Flight<S, T>>,
     last_id: u64,
 }
 
 #[derive(Debug)]
-struct Flight<T> {
-    id: u64,
-    urgency: SharedPriority,
-    result: watch::Receiver<Option<T>>,
+struct Flight<S, T> {
+    handle: FlightHandle,
+    progress: watch::Sender<Progress<S, T>>,
 }
 
-/// Waits for the result of a flight.
-#[derive(Debug)]
-pub struct Waiter<T>(watch::Receiver<Option<T>>);
+/// A flight's identity and priority, for the code that fetches.
+#[derive(Debug, Clone)]
+pub struct FlightHandle {
+    /// Unique within the table: a later flight of the same key has another.
+    id: u64,
+    /// Priority of the fetch, which rises to that of its most urgent waiter.
+    pub priority: SharedPriority,
+}
 
-/// The flight came to nothing: its task panicked or was stopped.
+/// State of a flight, as its waiters see it.
+#[derive(Debug)]
+enum Progress<S, T> {
+    Pending,
+    StaleAvailable(S),
+    Done(T),
+}
+
+/// A request's place at a flight; dropping it leaves the flight to the others.
+#[derive(Debug)]
+pub struct Waiter<S, T>(watch::Receiver<Progress<S, T>>);
+
+/// Reason why a waiter got no result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the fetch was broken off")]
-pub struct Aborted;
+pub enum WaitError {
+    /// The waiter's deadline passed first; the flight goes on.
+    #[error("the fetch took too long")]
+    TimedOut,
+    /// The flight's task panicked or was cancelled, so no result will come.
+    #[error("the fetch was broken off")]
+    Aborted,
+}
 
-/// The right to land a flight. Dropping it unlanded clears the flight away.
+/// The right to complete a flight, held by the task that fetches. Dropping it without completing removes
+/// the flight and wakes its waiters with [`WaitError::Aborted`].
 #[derive(Debug)]
-pub struct LeaderGuard<K: Eq + Hash + Clone, T> {
-    flights: SingleFlight<K, T>,
+pub struct LeaderGuard<K: Eq + Hash + Clone, S, T> {
+    flights: SingleFlight<K, S, T>,
     key: K,
-    id: u64,
-    publish: watch::Sender<Option<T>>,
+    handle: FlightHandle,
+    progress: watch::Sender<Progress<S, T>>,
 }
 
-/// How a request came by its flight.
+/// A request's part in the flight it got.
 #[derive(Debug)]
-pub enum Join<K: Eq + Hash + Clone, T> {
-    /// Somebody else's flight was under way.
-    Waiter(Waiter<T>),
-    /// A new one; whoever holds the guard must fetch.
-    Leader(Waiter<T>, LeaderGuard<K, T>, SharedPriority),
+pub enum Join<K: Eq + Hash + Clone, S, T> {
+    /// Another request had started it.
+    Waiter(Waiter<S, T>),
+    /// This request started it and has to fetch.
+    Leader(Waiter<S, T>, LeaderGuard<K, S, T>),
 }
 
-impl<K, T> Clone for SingleFlight<K, T> {
+impl<K, S, T> Clone for SingleFlight<K, S, T> {
     fn clone(&self) -> Self {
         Self {
             table: Arc::clone(&self.table),
@@ -68,7 +98,7 @@ impl<K, T> Clone for SingleFlight<K, T> {
     }
 }
 
-impl<K, T> Default for SingleFlight<K, T> {
+impl<K, S, T> Default for SingleFlight<K, S, T> {
     fn default() -> Self {
         Self {
             table: Arc::new(Mutex::new(FlightTable {
@@ -79,213 +109,303 @@ impl<K, T> Default for SingleFlight<K, T> {
     }
 }
 
-impl<K: Eq + Hash + Clone, T: Clone> SingleFlight<K, T> {
-    /// Joins the current flight for `key`, or starts one, unless `landed` finds that one has just
-    /// landed: it is asked while no flight can land, so no result is missed between look and start.
-    /// A flight is as urgent as the most urgent who waits for it.
+impl<K: Eq + Hash + Clone, S: Clone, T: Clone> SingleFlight<K, S, T> {
+    /// Joins the current flight of `key` and raises it to `priority`, or starts one, unless `instead`
+    /// returns a value to use in place of a flight.
+    ///
+    /// # Errors
+    /// The value that `instead` returned.
     pub fn join<L>(
         &self,
         key: &K,
         priority: Priority,
-        landed: impl FnOnce() -> Option<L>,
-    ) -> Result<Join<K, T>, L> {
+        instead: impl FnOnce() -> Option<L>,
+    ) -> Result<Join<K, S, T>, L> {
         let mut table = self.table.lock();
         if let Some(flight) = table.current.get(key) {
-            flight.urgency.raise(priority);
-            return Ok(Join::Waiter(Waiter(flight.result.clone())));
+            flight.handle.priority.raise(priority);
+            return Ok(Join::Waiter(Waiter(flight.progress.subscribe())));
         }
-        if let Some(landed) = landed() {
-            return Err(landed);
+        // Asked under the lock: a flight that completed after the caller's lookup has stored its result by
+        // now, and none can complete before the new flight stands in the table.
+        if let Some(instead) = instead() {
+            return Err(instead);
         }
-        let (publish, result) = watch::channel(None);
+        let (progress, receiver) = watch::channel(Progress::Pending);
         table.last_id += 1;
-        let id = table.last_id;
-        let urgency = SharedPriority::new(priority);
+        let handle = FlightHandle {
+            id: table.last_id,
+            priority: SharedPriority::new(priority),
+        };
         let flight = Flight {
-            id,
-            urgency: urgency.clone(),
-            result: result.clone(),
+            handle: handle.clone(),
+            progress: progress.clone(),
         };
         table.current.insert(key.clone(), flight);
         let leader = LeaderGuard {
             flights: self.clone(),
             key: key.clone(),
-            id,
-            publish,
+            handle,
+            progress,
         };
-        Ok(Join::Leader(Waiter(result), leader, urgency))
+        Ok(Join::Leader(Waiter(receiver), leader))
     }
 
-    /// Grounds the flights of `keys` and runs `change` while none can land: nothing that departed
-    /// before is stored after it.
+    /// Detaches the flights of `keys` and runs `change` under the lock that storing a result takes, so that
+    /// nothing fetched before the change is stored after it.
     pub fn detach<R>(&self, keys: &[K], change: impl FnOnce() -> R) -> R {
         let mut table = self.table.lock();
         for key in keys {
-            table.current.remove(key);
+            if let Some(flight) = table.current.remove(key) {
+                flight.withdraw_stale();
+            }
         }
         change()
     }
 
-    /// Grounds every flight and runs `change` while none can land.
+    /// Detaches every flight and runs `change` under the same lock; see [`Self::detach`].
     pub fn detach_all<R>(&self, change: impl FnOnce() -> R) -> R {
         let mut table = self.table.lock();
-        table.current.clear();
+        for (_, flight) in table.current.drain() {
+            flight.withdraw_stale();
+        }
         change()
     }
 
-    /// Runs `change` while nothing can land, if the flight that is as urgent as this is still current.
-    pub fn while_current(&self, key: &K, urgency: &SharedPriority, change: impl FnOnce()) {
+    /// Offers the waiters of `flight` the stale value that `store` returns, if that flight is still
+    /// current; `store` runs under the lock, and not at all for a detached flight.
+    pub fn offer_stale(&self, key: &K, flight: &FlightHandle, store: impl FnOnce() -> S) {
         let table = self.table.lock();
-        let current = table.current.get(key);
-        if current.is_some_and(|flight| flight.urgency.is(urgency)) {
-            change();
+        if table.is_current(key, flight.id)
+            && let Some(current) = table.current.get(key)
+        {
+            // Published under the lock: `complete` takes it before it publishes, so a stale value never
+            // overwrites a result.
+            current
+                .progress
+                .send_replace(Progress::StaleAvailable(store()));
         }
     }
 
-    /// Whether a flight for `key` is under way.
+    /// Returns whether `key` has a current flight.
     #[must_use]
     pub fn is_in_flight(&self, key: &K) -> bool {
         self.table.lock().current.contains_key(key)
     }
 }
 
-impl<K: Eq + Hash + Clone, T: Clone> LeaderGuard<K, T> {
-    /// Lands: `store` runs only if the flight is still current, and before anyone hears of the result.
+impl<S, T> Flight<S, T> {
+    /// Takes back a stale value, which the invalidation that detaches this flight has just forbidden.
+    fn withdraw_stale(&self) {
+        self.progress.send_if_modified(|progress| {
+            let was_offered = matches!(progress, Progress::StaleAvailable(_));
+            if was_offered {
+                *progress = Progress::Pending;
+            }
+            was_offered
+        });
+    }
+}
+
+impl<K: Eq + Hash + Clone, S, T> LeaderGuard<K, S, T> {
+    /// Returns the flight's identity and priority.
+    #[must_use]
+    pub fn handle(&self) -> FlightHandle {
+        self.handle.clone()
+    }
+
+    /// Publishes the result to all waiters. `store` runs first, and only if the flight is still current.
     pub fn complete(self, result: T, store: impl FnOnce(&T)) {
         let mut table = self.flights.table.lock();
-        if table
-            .current
-            .get(&self.key)
-            .is_some_and(|flight| flight.id == self.id)
-        {
+        if table.is_current(&self.key, self.handle.id) {
             store(&result);
             table.current.remove(&self.key);
         }
+        // Published after the removal, so that a waiter that wakes and asks again starts a flight of its own
+        // instead of joining this one; and without the lock, for waking takes time.
         drop(table);
-        self.publish.send_replace(Some(result));
+        self.progress.send_replace(Progress::Done(result));
     }
 }
 
-impl<K: Eq + Hash + Clone, T> Drop for LeaderGuard<K, T> {
+impl<K: Eq + Hash + Clone, S, T> Drop for LeaderGuard<K, S, T> {
     fn drop(&mut self) {
+        // A completed or detached flight is no longer in the table; a successor of the same key has another
+        // id and must stay. Removing the flight drops the table's sender, and with this guard's own the last
+        // one: that is how waiters notice.
         let mut table = self.flights.table.lock();
-        if table
-            .current
-            .get(&self.key)
-            .is_some_and(|flight| flight.id == self.id)
-        {
+        if table.is_current(&self.key, self.handle.id) {
             table.current.remove(&self.key);
         }
     }
 }
 
-impl<T: Clone> Waiter<T> {
-    /// Waits for the result, without a deadline of its own. Safe to drop at any time.
+impl<K: Eq + Hash, S, T> FlightTable<K, S, T> {
+    fn is_current(&self, key: &K, id: u64) -> bool {
+        self.current
+            .get(key)
+            .is_some_and(|flight| flight.handle.id == id)
+    }
+}
+
+impl<S, T: Clone> Waiter<S, T> {
+    /// Waits for the result. `deadline` maps the stale value on offer, if any, to the end of waiting, and is
+    /// asked again on each change. Cancel-safe.
     ///
     /// # Errors
-    /// [`Aborted`] when the flight will never land.
-    pub async fn wait(mut self) -> Result<T, Aborted> {
-        let landed = self
-            .0
-            .wait_for(Option::is_some)
-            .await
-            .map_err(|_| Aborted)?;
-        landed.clone().ok_or(Aborted)
+    /// [`WaitError::TimedOut`] at the deadline, [`WaitError::Aborted`] when no result can come.
+    pub async fn wait_until(
+        mut self,
+        deadline: impl Fn(Option<&S>) -> Instant,
+    ) -> Result<T, WaitError> {
+        loop {
+            let until = match &*self.0.borrow_and_update() {
+                Progress::Done(result) => return Ok(result.clone()),
+                Progress::StaleAvailable(stale) => deadline(Some(stale)),
+                Progress::Pending => deadline(None),
+            };
+            tokio::select! {
+                // A result that is there wins over a deadline that has passed.
+                biased;
+                changed = self.0.changed() => changed.map_err(|_| WaitError::Aborted)?,
+                () = sleep_until(until) => return Err(WaitError::TimedOut),
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
-    fn start(flights: &SingleFlight<u8, u32>) -> (Waiter<u32>, LeaderGuard<u8, u32>) {
-        match flights.join(&1, Priority::Miss, || None::<()>) {
-            Ok(Join::Leader(waiter, leader, _)) => (waiter, leader),
-            other => panic!("{other:?}"),
+    type Flights = SingleFlight<u8, &'static str, u32>;
+
+    fn join(flights: &Flights) -> Join<u8, &'static str, u32> {
+        flights.join(&1, Priority::Miss, || None::<()>).unwrap()
+    }
+
+    fn lead(
+        flights: &Flights,
+    ) -> (
+        Waiter<&'static str, u32>,
+        LeaderGuard<u8, &'static str, u32>,
+    ) {
+        match join(flights) {
+            Join::Leader(waiter, leader) => (waiter, leader),
+            Join::Waiter(_) => panic!("a flight is in progress"),
         }
     }
 
-    fn join(flights: &SingleFlight<u8, u32>) -> Waiter<u32> {
-        match flights.join(&1, Priority::Miss, || None::<()>) {
-            Ok(Join::Waiter(waiter)) => waiter,
-            other => panic!("{other:?}"),
-        }
+    async fn wait(waiter: Waiter<&'static str, u32>) -> Result<u32, WaitError> {
+        let end = Instant::now() + Duration::from_secs(10);
+        waiter.wait_until(|_| end).await
     }
 
     #[tokio::test]
-    async fn all_who_ask_share_one_flight() {
-        let flights = SingleFlight::default();
-        let (first, leader) = start(&flights);
-        let second = join(&flights);
+    async fn all_requests_share_one_flight() {
+        let flights = Flights::default();
+        let (first, leader) = lead(&flights);
+        let Join::Waiter(second) = join(&flights) else {
+            panic!("a second flight")
+        };
         let mut stored = 0;
         leader.complete(7, |value| stored = *value);
         assert_eq!(
-            (first.wait().await, second.wait().await, stored),
+            (wait(first).await, wait(second).await, stored),
             (Ok(7), Ok(7), 7)
         );
         assert!(!flights.is_in_flight(&1));
     }
 
     #[tokio::test]
-    async fn a_grounded_flight_is_heard_but_never_stored() {
-        let flights = SingleFlight::default();
-        let (old, detached) = start(&flights);
+    async fn a_detached_flight_answers_its_waiters_and_is_never_stored() {
+        let flights = Flights::default();
+        let (old, detached) = lead(&flights);
         flights.detach(&[1], || ());
-        let (new, leader) = start(&flights);
+        let (new, leader) = lead(&flights);
         detached.complete(1, |_| panic!("stored after the invalidation"));
         assert!(flights.is_in_flight(&1));
         let mut stored = 0;
         leader.complete(2, |value| stored = *value);
         assert_eq!(
-            (old.wait().await, new.wait().await, stored),
+            (wait(old).await, wait(new).await, stored),
             (Ok(1), Ok(2), 2)
         );
     }
 
     #[tokio::test]
-    async fn a_lost_flight_is_cleared_away() {
-        let flights = SingleFlight::default();
-        let (waiter, leader) = start(&flights);
+    async fn an_aborted_flight_is_removed_and_wakes_its_waiters() {
+        let flights = Flights::default();
+        let (waiter, leader) = lead(&flights);
         drop(leader);
-        assert_eq!(waiter.wait().await, Err(Aborted));
+        assert_eq!(wait(waiter).await, Err(WaitError::Aborted));
         assert!(!flights.is_in_flight(&1));
-    }
-
-    #[test]
-    fn a_landing_between_look_and_start_is_noticed() {
-        let flights: SingleFlight<u8, u32> = SingleFlight::default();
-        assert_eq!(
-            flights.join(&1, Priority::Miss, || Some("landed")).err(),
-            Some("landed")
-        );
-        assert!(!flights.is_in_flight(&1));
-    }
-
-    #[test]
-    fn a_change_is_made_while_its_own_flight_is_current_and_never_later() {
-        let flights: SingleFlight<u8, u32> = SingleFlight::default();
-        let lead = || match flights.join(&1, Priority::Miss, || None::<()>) {
-            Ok(Join::Leader(_, leader, urgency)) => (leader, urgency),
-            other => panic!("{other:?}"),
-        };
-        let is_made = |key, urgency: &SharedPriority| {
-            let mut made = false;
-            flights.while_current(key, urgency, || made = true);
-            made
-        };
-        let (detached, first) = lead();
-        assert!(is_made(&1, &first));
-        assert!(!is_made(&2, &first), "another key's flight");
+        let (waiter, detached) = lead(&flights);
         flights.detach_all(|| ());
-        assert!(!is_made(&1, &first));
-        let (leader, second) = lead();
-        assert!(!is_made(&1, &first) && is_made(&1, &second));
         drop(detached);
-        assert!(
-            is_made(&1, &second),
-            "a detached flight clears no other away"
-        );
+        assert_eq!(wait(waiter).await, Err(WaitError::Aborted));
+    }
+
+    #[test]
+    fn a_result_between_lookup_and_start_is_noticed() {
+        let flights = Flights::default();
+        let joined = flights.join(&1, Priority::Miss, || Some("stored"));
+        assert_eq!(joined.err(), Some("stored"));
+        assert!(!flights.is_in_flight(&1));
+    }
+
+    #[test]
+    fn a_stale_value_is_stored_only_while_its_own_flight_is_current() {
+        let flights = Flights::default();
+        let is_stored = |key, flight: &FlightHandle| {
+            let mut stored = false;
+            flights.offer_stale(key, flight, || {
+                stored = true;
+                "old"
+            });
+            stored
+        };
+        let (_waiter, detached) = lead(&flights);
+        let first = detached.handle();
+        assert!(is_stored(&1, &first));
+        assert!(!is_stored(&2, &first), "another key's flight");
+        flights.detach_all(|| ());
+        assert!(!is_stored(&1, &first));
+        let (_waiter, leader) = lead(&flights);
+        let second = leader.handle();
+        assert!(!is_stored(&1, &first) && is_stored(&1, &second));
+        drop(detached);
+        assert!(is_stored(&1, &second), "a detached flight removes no other");
         leader.complete(1, |_| ());
-        assert!(!is_made(&1, &second));
+        assert!(!is_stored(&1, &second));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stale_value_shortens_the_wait_until_an_invalidation_withdraws_it() {
+        let begin = Instant::now();
+        let deadline = move |stale: Option<&&str>| {
+            begin + Duration::from_secs(if stale.is_some() { 1 } else { 3 })
+        };
+        for (withdrawn, seconds) in [(false, 1), (true, 3)] {
+            let flights = Flights::default();
+            let (waiter, leader) = lead(&flights);
+            flights.offer_stale(&1, &leader.handle(), || "old");
+            if withdrawn {
+                flights.detach(&[1], || ());
+            }
+            let waited = waiter.wait_until(deadline).await;
+            assert_eq!(waited, Err(WaitError::TimedOut));
+            assert_eq!(begin.elapsed().as_secs(), seconds);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_result_that_is_there_wins_over_the_deadline() {
+        let flights = Flights::default();
+        let (waiter, leader) = lead(&flights);
+        leader.complete(5, |_| ());
+        assert_eq!(waiter.wait_until(|_| Instant::now()).await, Ok(5));
     }
 }

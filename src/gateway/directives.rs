@@ -1,4 +1,4 @@
-//! What freshness a client asks for (RFC 9111 §5.2.1), and what that makes of what is known.
+//! The freshness that a client asks for (RFC 9111 §5.2.1), and the decision how to answer a lookup.
 
 use std::time::Duration;
 
@@ -7,40 +7,75 @@ use tokio::time::Instant;
 
 use crate::auth::{Permission, Principal};
 use crate::cache::{Entry, Freshness, LookupResult, Negative};
+use crate::observability::outcome::Outcome;
+use crate::priority::Priority;
+use crate::response::CacheStatus;
 
-/// The origin is asked anew for one key at most this often, whatever clients ask for.
+/// Shortest time between two fetches of one key that clients force, whatever their directives say.
 pub(super) const FORCED_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The `Cache-Control` directives of a request that count. Others are ignored.
+/// The `Cache-Control` directives of a request that count; others are ignored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct RequestDirectives {
-    /// `no-cache` is a `max-age` of nothing.
+    /// Greatest age of an answer; `no-cache` is a `max-age` of zero.
     max_age: Option<Duration>,
     min_fresh: Option<Duration>,
     pub(super) only_if_cached: bool,
 }
 
-/// How to answer with what is known.
-#[derive(Debug)]
+/// A way to answer a GetImage, given the result of its lookup.
+#[derive(Debug, Clone, Copy)]
 pub(super) enum ServeDecision<'a> {
-    /// With a fresh entry.
+    /// Serves a fresh entry.
     Hit(&'a Entry),
-    /// With a stale one, fetching it again behind the client's back.
+    /// Serves a stale entry and refreshes it in the background.
     Stale(&'a Entry),
-    /// With the origin's "no".
+    /// Serves the origin's negative answer.
     Negative(&'a Negative),
-    /// By fetching, because there is nothing to answer with.
-    Fetch,
-    /// By fetching, because the client wants newer than what there is.
-    Refresh,
-    /// Not with it: who asks may not see what is held. How long its fetch took.
+    /// Fetches.
+    Fetch(FetchReason),
+    /// Denies an entry that the client may not view, after the time its fetch took.
     Deny(Duration),
-    /// Not at all: the client wants nothing fetched.
+    /// Answers 504, for a client that wants nothing fetched.
     NotCached,
 }
 
+/// Reason for a fetch that a request waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FetchReason {
+    /// Nothing cached may be served.
+    Miss,
+    /// Nothing cached may be served, and the client's directives bound the age of a parent's copy, too.
+    MissNoCache,
+    /// The client wants a newer answer than the cached one.
+    Refresh,
+}
+
+impl FetchReason {
+    /// Outcome and `Cache-Status` of the request that starts the fetch.
+    pub(super) const fn outcome(self) -> (Outcome, CacheStatus) {
+        match self {
+            Self::Miss | Self::MissNoCache => (Outcome::Miss, CacheStatus::Stored),
+            Self::Refresh => (Outcome::Refresh, CacheStatus::Forced),
+        }
+    }
+
+    /// Priority of the fetch for a request that waits for this image alone.
+    pub(super) const fn priority(self) -> Priority {
+        match self {
+            Self::Miss | Self::MissNoCache => Priority::Miss,
+            Self::Refresh => Priority::Forced,
+        }
+    }
+
+    /// Returns whether a parent gateway is to ask the origin instead of its own cache.
+    pub(super) const fn bypasses_parent(self) -> bool {
+        matches!(self, Self::MissNoCache | Self::Refresh)
+    }
+}
+
 impl RequestDirectives {
-    /// What a client asks for, if it may ask for more than an answer.
+    /// Reads the directives of a client that was granted `refresh`; those of any other count as none.
     pub(super) fn parse(headers: &HeaderMap, principal: &Principal) -> Self {
         let mut directives = Self::default();
         if !principal.may(Permission::Refresh) {
@@ -74,24 +109,26 @@ impl RequestDirectives {
         }
     }
 
-    /// How to answer who `sees` what. An image too old to serve is fetched before it is judged; any
-    /// other is judged first, so that nothing is fetched for who may not see it.
+    /// Decides how to answer a client that `may_view` some entries.
+    ///
+    /// An entry too old to be served is fetched before it is authorized, for its fields may have changed.
+    /// Any other is authorized first, so that a client causes no fetch of an image hidden from it.
     pub(super) fn decide(
         self,
         known: &LookupResult,
         now: Instant,
-        sees: impl FnOnce(&Entry) -> bool,
+        may_view: impl FnOnce(&Entry) -> bool,
     ) -> ServeDecision<'_> {
         match known {
             LookupResult::Image(entry, freshness)
-                if *freshness != Freshness::StaleIfError && !sees(entry) =>
+                if *freshness != Freshness::StaleIfError && !may_view(entry) =>
             {
-                self.unless_forbidden(ServeDecision::Deny(entry.took()))
+                self.unless_only_if_cached(ServeDecision::Deny(entry.took()))
             }
             LookupResult::Image(entry, freshness)
                 if self.wants_newer(entry, now) && *freshness != Freshness::StaleIfError =>
             {
-                self.unless_forbidden(ServeDecision::Refresh)
+                self.unless_only_if_cached(ServeDecision::Fetch(FetchReason::Refresh))
             }
             LookupResult::Image(entry, Freshness::Fresh) => ServeDecision::Hit(entry),
             LookupResult::Image(entry, Freshness::StaleWhileRevalidate) => {
@@ -100,26 +137,29 @@ impl RequestDirectives {
             LookupResult::Negative(negative) => {
                 let age = now.saturating_duration_since(negative.sent);
                 if self.wants_newer_than(age, age) {
-                    self.unless_forbidden(ServeDecision::Refresh)
+                    self.unless_only_if_cached(ServeDecision::Fetch(FetchReason::Refresh))
                 } else {
                     ServeDecision::Negative(negative)
                 }
             }
             LookupResult::Image(_, Freshness::StaleIfError | Freshness::Expired)
-            | LookupResult::Miss => self.unless_forbidden(ServeDecision::Fetch),
+            | LookupResult::Miss => self.unless_only_if_cached(ServeDecision::Fetch(self.miss())),
         }
     }
 
-    /// Whether it asks for an answer of a certain age.
-    pub(super) const fn is_for_newer(self) -> bool {
-        self.max_age.is_some() || self.min_fresh.is_some()
+    const fn miss(self) -> FetchReason {
+        if self.max_age.is_some() || self.min_fresh.is_some() {
+            FetchReason::MissNoCache
+        } else {
+            FetchReason::Miss
+        }
     }
 
-    fn unless_forbidden(self, plan: ServeDecision<'_>) -> ServeDecision<'_> {
+    fn unless_only_if_cached(self, decision: ServeDecision<'_>) -> ServeDecision<'_> {
         if self.only_if_cached {
             ServeDecision::NotCached
         } else {
-            plan
+            decision
         }
     }
 
@@ -131,7 +171,7 @@ impl RequestDirectives {
         too_short || self.wants_newer_than(age, held)
     }
 
-    /// Of this age, and asked for so long ago.
+    /// Judges an answer of this age that has been in memory for `held`.
     fn wants_newer_than(self, age: Duration, held: Duration) -> bool {
         self.max_age
             .is_some_and(|most| age > most && held >= FORCED_INTERVAL)
@@ -183,7 +223,10 @@ mod tests {
             plan("max-stale=9, no-transform", 60),
             ServeDecision::Stale(_)
         ));
-        assert!(matches!(plan("", 121), ServeDecision::Fetch));
+        assert!(matches!(
+            plan("", 121),
+            ServeDecision::Fetch(FetchReason::Miss)
+        ));
     }
 
     #[test]
@@ -197,7 +240,10 @@ mod tests {
             "max-age=\"1\"",
         ] {
             assert!(
-                matches!(plan(directives, 2), ServeDecision::Refresh),
+                matches!(
+                    plan(directives, 2),
+                    ServeDecision::Fetch(FetchReason::Refresh)
+                ),
                 "{directives}"
             );
             assert!(
@@ -211,7 +257,7 @@ mod tests {
         ));
         assert!(matches!(
             plan("no-cache, max-age=100", 10),
-            ServeDecision::Refresh
+            ServeDecision::Fetch(FetchReason::Refresh)
         ));
     }
 
@@ -219,7 +265,7 @@ mod tests {
     fn a_parents_answer_is_as_old_as_it_says_and_asked_for_once_a_second() {
         assert!(matches!(
             plan_of("max-age=40", 1, Some(40)),
-            ServeDecision::Refresh
+            ServeDecision::Fetch(FetchReason::Refresh)
         ));
         assert!(matches!(
             plan_of("max-age=42", 1, Some(40)),
@@ -235,7 +281,7 @@ mod tests {
         ));
         assert!(matches!(
             plan_of("min-fresh=20", 1, Some(45)),
-            ServeDecision::Refresh
+            ServeDecision::Fetch(FetchReason::Refresh)
         ));
     }
 

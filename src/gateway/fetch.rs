@@ -1,345 +1,250 @@
-//! The roads of GetImage that lead to the origin.
+//! GetImage by a fetch: joins or starts the image's flight, waits for it, and falls back on a stale image.
 
-use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
+use super::Gateway;
+use super::context::FetchContext;
+use super::directives::FetchReason;
 use super::render::Render;
-use super::tiered_fetch::{self, TieredFetch};
-use super::{FetchContext, Gateway, ingest};
-use crate::api::{Call, ImageKey, OriginError};
+use super::tiered_fetch::TieredFetch;
+use crate::api::ImageKey;
 use crate::auth::Hidden;
-use crate::cache::flight::Aborted;
-use crate::cache::{CachedAnswer, Fetch, FetchResult, Freshness, LookupResult, Waiter};
+use crate::cache::flight::{FlightHandle, WaitError};
+use crate::cache::{CachedAnswer, Entry, Fetch, FetchResult, LookupResult};
 use crate::observability::logging::Condition;
 use crate::observability::outcome::Outcome;
 use crate::observability::traces::SpanGuard;
-use crate::priority::{Priority, SharedPriority};
+use crate::priority::Priority;
 use crate::response::{CacheStatus, Error};
 use crate::upstream::{Propagation, UpstreamError};
 
-/// Why a request fetches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum FetchReason {
-    /// There is nothing to answer with.
-    Miss,
-    /// The same, and the client wants none that a parent has had for long either.
-    MissNoCache,
-    /// The client wants newer than what there is.
-    Refresh,
+/// One request's fetch of an image.
+struct ImageFetch<'a> {
+    gateway: &'a Gateway,
+    key: &'a ImageKey,
+    /// The lookup that led here.
+    lookup: &'a LookupResult,
+    reason: FetchReason,
+    propagation: Propagation,
+    context: FetchContext<'a>,
+    /// End of waiting for the result.
+    deadline: Instant,
+    /// End of waiting once a stale image could be served instead.
+    stale_deadline: Instant,
 }
 
-impl FetchReason {
-    const fn outcome(self) -> (Outcome, CacheStatus) {
-        match self {
-            Self::Miss | Self::MissNoCache => (Outcome::Miss, CacheStatus::Stored),
-            Self::Refresh => (Outcome::Refresh, CacheStatus::Forced),
-        }
-    }
-
-    /// Whether a parent is to ask the origin too.
-    pub(super) const fn bypasses_parent(self) -> bool {
-        matches!(self, Self::MissNoCache | Self::Refresh)
-    }
+/// An answer that a fetch brought, and how this request came by it.
+struct Fetched {
+    answer: CachedAnswer,
+    outcome: Outcome,
+    status: CacheStatus,
 }
 
-/// The span of asking the origin for an image.
+/// Reason why a fetch brought no answer.
+enum NotFetched {
+    /// The client has no token to start a fetch with, until this time has passed.
+    RateLimited(Duration),
+    /// The fetch failed or took too long.
+    Failed(UpstreamError),
+    /// The fetch that this request had joined was refused for a reason that concerns its leader alone.
+    LeaderRefused(UpstreamError),
+    /// The fetch's task panicked.
+    Aborted(WaitError),
+}
+
+/// Name of the span of a fetch.
 const FETCH: &str = "cache.fetch";
 
 impl Gateway {
-    /// Fetches, or waits for who is fetching; a stale image stands in for an origin that fails or is slow.
-    pub(super) async fn fetch<M: Render>(
+    /// Fetches an image, or waits for the flight that does. A stale image stands in for an origin that
+    /// fails or is slow.
+    pub(super) async fn fetch<R: Render>(
         &self,
         key: &ImageKey,
-        known: LookupResult,
-        cause: FetchReason,
+        lookup: &LookupResult,
+        reason: FetchReason,
+        propagation: Propagation,
         context: FetchContext<'_>,
-        render: &M,
-    ) -> Result<M::Output, Error> {
-        let propagation = Propagation {
-            no_cache: cause.bypasses_parent(),
-            ..self.parts.upstream.propagation(context.headers)?
+        render: &R,
+    ) -> Result<R::Output, Error> {
+        let _slot = context.terms.slot.acquire(self)?;
+        let fetch = ImageFetch::new(self, key, lookup, reason, propagation, context);
+        let mut result = fetch.run().await;
+        // A leader of lower priority may be shed, and one that came in a loop refused, where this request
+        // would not be. So it tries once more, then as the leader if nobody else has become one.
+        if let Err(NotFetched::LeaderRefused(_)) = result {
+            result = fetch.run().await;
         }
-        .by(context.principal.name());
-        let _waiting = render.permit(self)?;
-        let now = Instant::now();
-        let deadline = match &known {
-            LookupResult::Image(entry, _) if context.principal.may_view(&entry.ownership) => {
-                now + self.config.wait_with_stale.0
+        match result {
+            Ok(fetched) => fetch.answer(&fetched, render).await,
+            Err(NotFetched::RateLimited(wait)) => self.over_limit(key, context, render, wait),
+            Err(NotFetched::Failed(error) | NotFetched::LeaderRefused(error)) => {
+                self.stand_in(key, context, render, error)
             }
-            // Who may not see what is held waits as if nothing were.
-            LookupResult::Image(..) | LookupResult::Negative(_) | LookupResult::Miss => {
-                render.deadline(now + self.config.wait.0)
-            }
-        };
-        let mut tried = false;
-        loop {
-            let start = |urgency| {
-                let propagation = propagation.clone();
-                self.call(
-                    key,
-                    &known,
-                    Some(cause),
-                    urgency,
-                    propagation,
-                    context.trace.span(FETCH),
-                )
-            };
-            let admit = || render.charge(context.principal);
-            let coalesced = (Outcome::Coalesced, CacheStatus::Collapsed);
-            let fetch = self
-                .parts
-                .cache
-                .fetch(key, &known, render.priority(cause), admit, start);
-            let (waiter, (outcome, status), _wait) = match fetch {
-                Fetch::Started(waiter) => (waiter, cause.outcome(), SpanGuard::none()),
-                Fetch::Joined(waiter) => (waiter, coalesced, context.trace.wait_for(key)),
-                Fetch::AlreadyCached(arrived) => {
-                    let shown = self.show_in_time(&arrived, context, render, coalesced, deadline);
-                    return shown.await;
-                }
-                Fetch::RateLimited(wait) => return self.over_budget(key, context, render, wait),
-            };
-            let error = match self.arrival(waiter, key, context, deadline).await {
-                Some(Ok(Ok(arrived))) => {
-                    let how = (outcome, status);
-                    return self
-                        .show_in_time(&arrived, context, render, how, deadline)
-                        .await;
-                }
-                Some(Ok(Err(error))) => error,
-                Some(Err(aborted)) => {
-                    let metrics = &self.parts.metrics;
-                    let conditions = &metrics.conditions;
-                    conditions.occurred(Condition::Panics, "fetch", || aborted.to_string());
-                    metrics.panics.inc();
-                    return Err(Error::Internal);
-                }
-                None => UpstreamError::Timeout,
-            };
-            // What was refused to a less urgent fetch, or to one that came another way, need not be refused to this one.
-            let again = error.is_the_starters() && outcome == Outcome::Coalesced;
-            if !again || std::mem::replace(&mut tried, true) {
-                return self.stand_in(key, context, render, error);
+            Err(NotFetched::Aborted(error)) => {
+                let metrics = &self.parts.metrics;
+                let conditions = &metrics.conditions;
+                conditions.occurred(Condition::Panics, "fetch", || error.to_string());
+                metrics.panics.inc();
+                Err(Error::Internal)
             }
         }
     }
 
-    /// What a fetch brings by the deadline; sooner, where what the fleet holds has been lent meanwhile
-    /// and could be shown instead.
-    async fn arrival(
-        &self,
-        waiter: Waiter<FetchResult<UpstreamError>>,
-        key: &ImageKey,
-        context: FetchContext<'_>,
-        deadline: Instant,
-    ) -> Option<Result<FetchResult<UpstreamError>, Aborted>> {
-        let mut arrival = pin!(waiter.wait());
-        if self.parts.shared.is_some() {
-            let soon = deadline.min(Instant::now() + self.config.wait_with_stale.0);
-            if let Ok(arrived) = timeout_at(soon, &mut arrival).await {
-                return Some(arrived);
-            }
-            let known = self.parts.cache.look_up(key, Instant::now());
-            if matches!(known, LookupResult::Image(entry, _) if context.principal.may_view(&entry.ownership))
-            {
-                return None;
-            }
-        }
-        timeout_at(deadline, arrival).await.ok()
-    }
-
-    /// As [`Self::show`]; what is not shown takes the time that its fetch took, wherever it came from.
-    async fn show_in_time<M: Render>(
-        &self,
-        landed: &CachedAnswer,
-        context: FetchContext<'_>,
-        render: &M,
-        how: (Outcome, CacheStatus),
-        deadline: Instant,
-    ) -> Result<M::Output, Error> {
-        let shown = self.show(landed, context, render, how);
-        if matches!(shown, Err(Error::ImageNotFound { .. })) {
-            sleep_until((context.at + landed.took()).min(deadline)).await;
-        }
-        shown
-    }
-
-    /// Answers with what has landed, if it may be shown.
-    fn show<M: Render>(
-        &self,
-        landed: &CachedAnswer,
-        context: FetchContext<'_>,
-        render: &M,
-        (outcome, status): (Outcome, CacheStatus),
-    ) -> Result<M::Output, Error> {
-        match landed {
-            CachedAnswer::Image(entry) => {
-                let seen = context.principal.authorize(entry);
-                let seen = seen.map_err(|Hidden| self.unseen(Outcome::Denied))?;
-                let age = entry.age(Instant::now());
-                Ok(render.image(seen, age, outcome, status))
-            }
-            CachedAnswer::Negative(negative) if context.principal.is_anonymous() => {
-                Ok(render.negative(negative, outcome, status))
-            }
-            CachedAnswer::Negative(_) => Err(self.unseen(outcome)),
-        }
-    }
-
-    /// Answers with an older image where the error permits it. What is held is looked up anew: it may
-    /// have been purged or written to while this request waited. Who may not see it hears of the
-    /// error, as for an image that is not there.
-    fn stand_in<M: Render>(
-        &self,
-        key: &ImageKey,
-        context: FetchContext<'_>,
-        render: &M,
-        error: UpstreamError,
-    ) -> Result<M::Output, Error> {
-        let now = Instant::now();
-        match self.parts.cache.look_up(key, now) {
-            LookupResult::Image(entry, _) if error.permits_stale() => {
-                let seen = context.principal.authorize(&entry);
-                let seen = seen.map_err(|Hidden| Error::from(error))?;
-                let age = seen.entry().age(now);
-                Ok(self.serve_held(render, seen, Outcome::Stale, CacheStatus::OriginError, age))
-            }
-            _ => Err(error.into()),
-        }
-    }
-
-    /// Answers with what is held, however old, for want of a token to fetch with.
-    fn over_budget<M: Render>(
-        &self,
-        key: &ImageKey,
-        context: FetchContext<'_>,
-        render: &M,
-        wait: Duration,
-    ) -> Result<M::Output, Error> {
-        let now = Instant::now();
-        let LookupResult::Image(entry, freshness) = self.parts.cache.look_up(key, now) else {
-            return Err(Error::RateLimited(wait));
-        };
-        let seen = context.principal.authorize(&entry);
-        let seen = seen.map_err(|Hidden| Error::RateLimited(wait))?;
-        let (outcome, status): (_, fn(i64) -> _) = match freshness {
-            Freshness::Fresh => (Outcome::Hit, CacheStatus::Hit),
-            _ => (Outcome::Stale, CacheStatus::OverBudget),
-        };
-        let age = seen.entry().age(now);
-        Ok(self.serve_held(render, seen, outcome, status, age))
-    }
-
-    /// Says from memory that there is no such image, at the price of a miss and in the time one took:
-    /// an image that may not be seen is told from one that is not there by neither.
-    pub(super) async fn deny<M: Render>(
-        &self,
-        context: FetchContext<'_>,
-        render: &M,
-        outcome: Outcome,
-        took: Duration,
-    ) -> Error {
-        if let Err(wait) = render.charge(context.principal) {
-            return Error::RateLimited(wait);
-        }
-        let Ok(_waiting) = render.permit(self) else {
-            return Error::Overloaded;
-        };
-        sleep(took.min(self.config.wait.0)).await;
-        self.unseen(outcome)
-    }
-
-    /// Fetches again in the background, once a second at most, and not on behalf of a request that came in a circle.
+    /// Starts a fetch in the background, at most once a second for an entry.
     pub(super) fn revalidate(
         &self,
         key: &ImageKey,
-        seen: &LookupResult,
+        lookup: &LookupResult,
+        propagation: Propagation,
         context: FetchContext<'_>,
     ) {
-        let Ok(propagation) = self.parts.upstream.propagation(context.headers) else {
-            return;
-        };
-        if matches!(seen, LookupResult::Image(entry, _) if !entry.begin_refresh(Instant::now())) {
+        if matches!(lookup, LookupResult::Image(entry, _) if !entry.begin_refresh(Instant::now())) {
             return;
         }
         let propagation = propagation.by(context.principal.name());
-        let fetch = self.parts.cache.fetch(
+        let start = |flight| {
+            let span = context.trace.linked_root(FETCH);
+            TieredFetch::new(&self.parts, key, lookup, None, flight, propagation, span).run()
+        };
+        let cache = &self.parts.cache;
+        drop(cache.fetch(key, lookup, Priority::Background, || Ok(()), start));
+    }
+}
+
+impl<'a> ImageFetch<'a> {
+    fn new(
+        gateway: &'a Gateway,
+        key: &'a ImageKey,
+        lookup: &'a LookupResult,
+        reason: FetchReason,
+        propagation: Propagation,
+        context: FetchContext<'a>,
+    ) -> Self {
+        let (config, now) = (&gateway.config, Instant::now());
+        let stale_wait = now + config.wait_with_stale.0;
+        let deadline = match lookup {
+            LookupResult::Image(entry, _) if context.principal.may_view(&entry.ownership) => {
+                stale_wait
+            }
+            // A hidden image must not shorten the wait, for that would reveal it.
+            LookupResult::Image(..) | LookupResult::Negative(_) | LookupResult::Miss => {
+                let deadline = context.terms.deadline;
+                deadline.unwrap_or(now + config.wait.0)
+            }
+        };
+        let propagation = Propagation {
+            no_cache: reason.bypasses_parent(),
+            ..propagation
+        };
+        Self {
+            gateway,
             key,
-            seen,
-            Priority::Background,
-            || Ok(()),
-            |urgency| {
-                self.call(
-                    key,
-                    seen,
-                    None,
-                    urgency,
-                    propagation,
-                    context.trace.linked_root(FETCH),
-                )
-            },
-        );
-        drop(fetch);
+            lookup,
+            reason,
+            propagation: propagation.by(context.principal.name()),
+            context,
+            deadline,
+            stale_deadline: deadline.min(stale_wait),
+        }
     }
 
-    /// The fetch itself: what the fleet has, or one call, and what it means for the cache. Without a
-    /// cause nobody waits for it.
-    fn call(
+    /// Joins or starts the flight and waits for its result.
+    async fn run(&self) -> Result<Fetched, NotFetched> {
+        let coalesced = (Outcome::Coalesced, CacheStatus::Collapsed);
+        // The span of waiting lasts until the end of this function.
+        let (waiter, (outcome, status), _span) = match self.join() {
+            Fetch::Started(waiter) => (waiter, self.reason.outcome(), SpanGuard::none()),
+            Fetch::Joined(waiter) => (waiter, coalesced, self.context.trace.wait_for(self.key)),
+            Fetch::AlreadyCached(answer) => return Ok(Fetched::new(answer, coalesced)),
+            Fetch::RateLimited(wait) => return Err(NotFetched::RateLimited(wait)),
+        };
+        match waiter.wait_until(|stale| self.deadline(stale)).await {
+            Ok(Ok(answer)) => Ok(Fetched::new(answer, (outcome, status))),
+            Ok(Err(error)) if error.is_the_starters() && outcome == Outcome::Coalesced => {
+                Err(NotFetched::LeaderRefused(error))
+            }
+            Ok(Err(error)) => Err(NotFetched::Failed(error)),
+            Err(WaitError::TimedOut) => Err(NotFetched::Failed(UpstreamError::Timeout)),
+            Err(WaitError::Aborted) => Err(NotFetched::Aborted(WaitError::Aborted)),
+        }
+    }
+
+    fn join(&self) -> Fetch<UpstreamError> {
+        let terms = self.context.terms;
+        let priority = self.reason.priority().min(terms.max_priority);
+        let admit = || terms.charge.pay(self.context.principal);
+        let cache = &self.gateway.parts.cache;
+        cache.fetch(self.key, self.lookup, priority, admit, |flight| {
+            self.start(flight)
+        })
+    }
+
+    fn start(
         &self,
-        key: &ImageKey,
-        seen: &LookupResult,
-        cause: Option<FetchReason>,
-        urgency: SharedPriority,
-        propagation: Propagation,
-        span: SpanGuard,
+        flight: FlightHandle,
     ) -> impl Future<Output = FetchResult<UpstreamError>> + Send + use<> {
-        let (upstream, cache, metrics) = (
-            Arc::clone(&self.parts.upstream),
-            Arc::clone(&self.parts.cache),
-            Arc::clone(&self.parts.metrics),
-        );
-        let key = key.clone();
-        span.set("image.id", || key.image.as_str().to_owned());
-        span.set("verbose", || key.verbose);
-        let shared = self.parts.shared.as_ref();
-        let tiers = TieredFetch {
-            shared: shared.cloned(),
-            cache: Arc::clone(&cache),
-            deadline: upstream.deadline(),
-            key: key.clone(),
-            urgency: urgency.clone(),
-            oldest: shared
-                .and_then(|shared| tiered_fetch::oldest(shared, seen, cause, Instant::now())),
-            span: shared.map_or_else(SpanGuard::none, |_| span.span("cache.shared")),
-        };
-        let held = match seen {
-            LookupResult::Image(entry, _) => Some(Arc::clone(entry)),
-            LookupResult::Negative(_) | LookupResult::Miss => None,
-        };
-        let ask = async move {
-            let _link = span.publish_link(&key);
-            let call = Call::get_image(key.clone());
-            let answer = upstream
-                .send(&call, Bytes::new(), &urgency, &propagation, &span)
-                .await
-                .inspect_err(|_| span.fail("nothing was fetched"))?;
-            if ingest::names_another_image(&key.image, held.as_deref(), &answer) {
-                return Err(UpstreamError::Unreadable(OriginError::default()));
+        let propagation = self.propagation.clone();
+        let span = self.context.trace.span(FETCH);
+        let (parts, reason) = (&self.gateway.parts, Some(self.reason));
+        TieredFetch::new(
+            parts,
+            self.key,
+            self.lookup,
+            reason,
+            flight,
+            propagation,
+            span,
+        )
+        .run()
+    }
+
+    /// Returns the end of waiting, which an image on offer advances only for a client that may view it.
+    fn deadline(&self, stale: Option<&Arc<Entry>>) -> Instant {
+        match stale {
+            Some(entry) if self.context.principal.may_view(&entry.ownership) => self.stale_deadline,
+            Some(_) | None => self.deadline,
+        }
+    }
+
+    /// Answers with a fetched image, or denies it after the time that its fetch took: an answer that was
+    /// joined or cached a moment ago must not come sooner than a real fetch.
+    async fn answer<R: Render>(&self, fetched: &Fetched, render: &R) -> Result<R::Output, Error> {
+        let answer = self.authorize(fetched, render);
+        if matches!(answer, Err(Error::ImageNotFound { .. })) {
+            let end = self.context.at + fetched.answer.took();
+            sleep_until(end.min(self.deadline)).await;
+        }
+        answer
+    }
+
+    fn authorize<R: Render>(&self, fetched: &Fetched, render: &R) -> Result<R::Output, Error> {
+        let (principal, outcome) = (self.context.principal, fetched.outcome);
+        match &fetched.answer {
+            CachedAnswer::Image(entry) => {
+                let image = principal
+                    .authorize(entry)
+                    .map_err(|Hidden| self.gateway.unseen(Outcome::Denied))?;
+                let age = entry.age(Instant::now());
+                Ok(render.image(image, age, outcome, fetched.status))
             }
-            let policy = cache.policy();
-            let landed = ingest::ingest(answer, key.verbose, &policy);
-            if let CachedAnswer::Image(entry) = &landed
-                && policy.ignores(entry.directives())
-            {
-                metrics.origin_directives_ignored.inc();
+            CachedAnswer::Negative(negative) if principal.is_anonymous() => {
+                Ok(render.negative(negative, outcome, fetched.status))
             }
-            Ok(landed)
-        };
-        tiers.fetch(ask)
+            CachedAnswer::Negative(_) => Err(self.gateway.unseen(outcome)),
+        }
+    }
+}
+
+impl Fetched {
+    const fn new(answer: CachedAnswer, (outcome, status): (Outcome, CacheStatus)) -> Self {
+        Self {
+            answer,
+            outcome,
+            status,
+        }
     }
 }

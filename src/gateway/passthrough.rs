@@ -7,11 +7,11 @@ use http_body::Body as HttpBody;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::time::timeout;
 
+use super::context::{FetchTerms, RequestContext};
 use super::directives::RequestDirectives;
-use super::render::Single;
-use super::{BoxError, Gateway, RequestContext, ingest, search};
-use crate::api::{Call, ImageFields, ImageId, ImageKey, Malformed, Operation, check_keys};
-use crate::auth::Grant;
+use super::render::NoOutput;
+use super::{BoxError, Gateway, ingest, search};
+use crate::api::{Call, ImageId, ImageKey, Malformed, Operation, check_keys};
 use crate::cache::{PurgeMode, PurgeTarget};
 use crate::observability::outcome::Outcome;
 use crate::priority::{Priority, SharedPriority};
@@ -32,7 +32,7 @@ impl Gateway {
         let grant = context.principal.grant();
         if let Some(grant) = grant {
             match (&image, &call.operation) {
-                (Some(image), _) => self.authorize_image(image, context).await?,
+                (Some(image), _) => self.authorize_view(image, context).await?,
                 (None, Operation::ListImages) => call.query = search::admit(grant, call.query)?,
                 (None, _) => search::admit_labels(grant, &call.query)?,
             }
@@ -84,7 +84,10 @@ impl Gateway {
             .map_err(Error::RateLimited)?;
         if let Some(grant) = context.principal.grant() {
             match call.operation.image() {
-                Some(image) => self.authorize_current(image, grant, context).await?,
+                Some(image) => {
+                    let authorized = self.authorize_image(image, grant, context).await;
+                    authorized.map_err(|refusal| refusal.into_error(self))?;
+                }
                 None => self.authorize_addition(grant, &body, context).await?,
             }
         }
@@ -134,8 +137,8 @@ impl Gateway {
         }
     }
 
-    /// Lets on only who would be shown this image; fetched if need be.
-    async fn authorize_image(
+    /// Checks that the client may view an image, as a GetImage would, and fetches it if need be.
+    async fn authorize_view(
         &self,
         image: &ImageId,
         context: &RequestContext<'_>,
@@ -144,42 +147,10 @@ impl Gateway {
             image: image.clone(),
             verbose: false,
         };
-        self.get_image(
-            &key,
-            RequestDirectives::default(),
-            context.fetch_context(),
-            &Single(context.head, context.id),
-        )
-        .await
-        .map(drop)
-    }
-
-    /// Judges AddImage on the workspace its body names, and on the image, should it name one that there
-    /// is already.
-    async fn authorize_addition(
-        &self,
-        grant: &Grant,
-        body: &[u8],
-        context: &RequestContext<'_>,
-    ) -> Result<(), Error> {
-        let fields = ImageFields::parse(body)
-            .map_err(|_| Malformed::new("the body must be one JSON object"))?;
-        let workspace = fields.ownership.workspace.as_deref();
-        if !workspace.map_or_else(
-            || grant.workspaces == crate::auth::Allowed::All,
-            |id| grant.workspaces.contains(id),
-        ) {
-            return Err(Error::Forbidden(
-                "this client adds images to its own workspaces alone: name one as WorkspaceId",
-            ));
-        }
-        let Some(image) = ingest::chosen_id(body)? else {
-            return Ok(());
-        };
-        match self.authorize_current(&image, grant, context).await {
-            Err(Error::ImageNotFound { outcome, .. }) if outcome != Outcome::Denied => Ok(()),
-            judged => judged,
-        }
+        let terms = FetchTerms::single();
+        let fetch_context = context.fetch_context(&terms);
+        self.get_image(&key, RequestDirectives::default(), fetch_context, &NoOutput)
+            .await
     }
 
     pub(super) async fn collect<B>(&self, body: B) -> Result<Bytes, Error>

@@ -20,10 +20,11 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use super::context::{FetchContext, FetchTerms, RequestContext};
 use super::directives::{RequestDirectives, ServeDecision};
 use super::render::Batch;
 use super::request_id::RequestId;
-use super::{BoxError, FetchContext, Gateway, RequestContext, panicked};
+use super::{BoxError, Gateway};
 use crate::api::{Action, ImageKey, ResolveRequest};
 use crate::auth::Principal;
 use crate::body::{Body, LineWriter, NDJSON, line_stream};
@@ -117,8 +118,8 @@ impl Gateway {
             principal: context.principal.clone(),
             trace: context.trace.clone(),
             via: via(&context.head.headers),
-            request_id: *context.id,
-            peer: context.peer.clone(),
+            request_id: context.exchange.id,
+            peer: context.exchange.peer.clone(),
             deadline: Instant::now() + self.resolve.deadline.0,
         };
         let order = self.order_images(&request);
@@ -173,7 +174,7 @@ impl Gateway {
             match written.await {
                 Ok(Some(())) => {}
                 Ok(None) => tracing::debug!("a client left in the middle of a Resolve"),
-                Err(_) => panicked(&gateway.parts.metrics),
+                Err(_) => gateway.parts.metrics.panics.inc(),
             }
         });
         Ok(response::resolved(Body::Lines(lines), outcome))
@@ -211,19 +212,17 @@ impl Gateway {
     /// Looks which images can be told at once: they go before those that are waited for. One that may
     /// not be seen is among the latter, whose time it takes too.
     fn order_images(&self, request: &ResolveJob) -> ResolveOrder {
-        let context = request.fetch_context();
+        let (principal, now) = (&request.principal, Instant::now());
         let (mut places, mut later) = (Vec::new(), Vec::new());
         let mut outcome = Outcome::Hit;
         for (place, key) in request.wanted.keys().iter().enumerate() {
-            let known = self.parts.cache.look_up(key, context.at);
-            let sees = |entry: &crate::cache::Entry| context.principal.may_view(&entry.ownership);
-            match RequestDirectives::default().decide(&known, context.at, sees) {
+            let known = self.parts.cache.look_up(key, now);
+            let sees = |entry: &crate::cache::Entry| principal.may_view(&entry.ownership);
+            match RequestDirectives::default().decide(&known, now, sees) {
                 ServeDecision::Hit(_) | ServeDecision::Stale(_) => places.push(place),
-                ServeDecision::Negative(_) if context.principal.is_anonymous() => {
-                    places.push(place)
-                }
+                ServeDecision::Negative(_) if principal.is_anonymous() => places.push(place),
                 ServeDecision::Negative(_) | ServeDecision::Deny(_) => later.push(place),
-                ServeDecision::Fetch | ServeDecision::Refresh | ServeDecision::NotCached => {
+                ServeDecision::Fetch(_) | ServeDecision::NotCached => {
                     outcome = Outcome::Miss;
                     later.push(place);
                 }
@@ -236,7 +235,7 @@ impl Gateway {
     /// What becomes of one image by the deadline. What is only kept waiting behind more urgent calls is
     /// tried again.
     async fn resolve_one(&self, key: &ImageKey, request: &ResolveJob) -> ResolveResult {
-        let render = Batch::until(request.deadline);
+        let terms = FetchTerms::batch(request.deadline);
         let mut pause = FIRST_PAUSE;
         loop {
             if Instant::now() >= request.deadline {
@@ -245,8 +244,8 @@ impl Gateway {
             let found = self.get_image(
                 key,
                 RequestDirectives::default(),
-                request.fetch_context(),
-                &render,
+                request.fetch_context(&terms),
+                &Batch,
             );
             let error = match timeout_at(request.deadline, found).await {
                 Ok(Ok(resolved)) => return resolved,
@@ -293,8 +292,9 @@ impl Gateway {
 }
 
 impl ResolveJob {
-    fn fetch_context(&self) -> FetchContext<'_> {
+    fn fetch_context<'a>(&'a self, terms: &'a FetchTerms) -> FetchContext<'a> {
         FetchContext {
+            terms,
             principal: &self.principal,
             at: Instant::now(),
             trace: &self.trace,

@@ -1,99 +1,160 @@
-//! Behind memory: what the fleet shares, and behind that the origin.
+//! The fetch of one flight: from the shared cache if the fleet has the image, else from the origin.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
-use super::directives::FORCED_INTERVAL;
-use super::fetch::FetchReason;
-use crate::api::{ImageKey, OriginError};
+use super::directives::{FORCED_INTERVAL, FetchReason};
+use super::{GatewayParts, ingest};
+use crate::api::{Call, ImageKey, OriginError};
+use crate::cache::flight::FlightHandle;
 use crate::cache::{Cache, CachedAnswer, Entry, FetchResult, LookupResult, Policy};
+use crate::observability::metrics::Metrics;
 use crate::observability::traces::SpanGuard;
-use crate::priority::SharedPriority;
 use crate::shared_cache::{FailureMarker, Lease, Lookup, SharedCache};
-use crate::upstream::{ParentFault, Throttle, UpstreamError};
+use crate::upstream::{ParentFault, Propagation, Throttle, Upstream, UpstreamError};
 
-/// The road of one fetch.
+/// A fetch that outlives the request that started it: it owns all that it needs.
 pub(super) struct TieredFetch {
-    pub(super) shared: Option<Arc<SharedCache>>,
-    pub(super) cache: Arc<Cache<UpstreamError>>,
-    /// For all of it.
-    pub(super) deadline: Duration,
-    pub(super) key: ImageKey,
-    pub(super) urgency: SharedPriority,
-    /// Nothing older than this will do.
-    pub(super) oldest: Option<Duration>,
-    /// The span of asking what the fleet has.
-    pub(super) span: SpanGuard,
+    shared: Option<Arc<SharedCache>>,
+    cache: Arc<Cache<UpstreamError>>,
+    upstream: Arc<Upstream>,
+    metrics: Arc<Metrics>,
+    key: ImageKey,
+    flight: FlightHandle,
+    propagation: Propagation,
+    /// Greatest age of an answer from the shared cache that will do; `None` for any fresh one.
+    max_age: Option<Duration>,
+    /// The image in memory when the fetch began, which a foreign answer must not replace.
+    cached: Option<Arc<Entry>>,
+    span: SpanGuard,
 }
 
 impl TieredFetch {
-    /// Takes what the fleet has, or asks, for the fleet where that can be.
-    pub(super) async fn fetch(
-        mut self,
-        ask: impl Future<Output = FetchResult<UpstreamError>>,
-    ) -> FetchResult<UpstreamError> {
+    /// Prepares a fetch of `key` after `lookup`; without a `reason`, no request waits for it.
+    pub(super) fn new(
+        parts: &GatewayParts,
+        key: &ImageKey,
+        lookup: &LookupResult,
+        reason: Option<FetchReason>,
+        flight: FlightHandle,
+        propagation: Propagation,
+        span: SpanGuard,
+    ) -> Self {
+        span.set("image.id", || key.image.as_str().to_owned());
+        span.set("verbose", || key.verbose);
+        let shared = parts.shared.as_deref();
+        let cached = match lookup {
+            LookupResult::Image(entry, _) => Some(Arc::clone(entry)),
+            LookupResult::Negative(_) | LookupResult::Miss => None,
+        };
+        Self {
+            shared: parts.shared.clone(),
+            cache: Arc::clone(&parts.cache),
+            upstream: Arc::clone(&parts.upstream),
+            metrics: Arc::clone(&parts.metrics),
+            key: key.clone(),
+            flight,
+            propagation,
+            max_age: shared.and_then(|shared| max_age(shared, lookup, reason, Instant::now())),
+            cached,
+            span,
+        }
+    }
+
+    /// Fetches, within the deadline of one call to the origin for both tiers together.
+    pub(super) async fn run(mut self) -> FetchResult<UpstreamError> {
         let Some(shared) = self.shared.take() else {
-            return ask.await;
+            return self.fetch_origin().await;
         };
-        let until = Instant::now() + self.deadline;
-        let ask = async {
-            timeout_at(until, ask)
-                .await
-                .unwrap_or(Err(UpstreamError::Timeout))
-        };
+        let deadline = Instant::now() + self.upstream.deadline();
         let policy = self.cache.policy();
-        let offer_stale =
-            |entry: &Arc<Entry>| self.cache.offer_stale(&self.key, &self.urgency, entry);
-        let lookup = shared.get_or_lease(&self.key, self.oldest, &policy, offer_stale);
-        let Ok(lookup) = timeout_at(until, lookup).await else {
+        let Ok(lookup) = timeout_at(deadline, self.look_up_shared(&shared, &policy)).await else {
             return Err(UpstreamError::Timeout);
         };
-        self.span.set("result", || lookup.as_str());
-        self.span = SpanGuard::none();
+        let from_origin = async {
+            let fetched = timeout_at(deadline, self.fetch_origin()).await;
+            fetched.unwrap_or(Err(UpstreamError::Timeout))
+        };
         match lookup {
-            Lookup::Hit(landed) => Ok(landed),
+            Lookup::Hit(answer) => Ok(answer),
             Lookup::RecentFailure(failure) => Err(failure.into()),
             Lookup::Unavailable(unconfirmed) => {
-                let fetched = ask.await;
-                self.leave(shared, unconfirmed, &fetched);
-                fetched
+                let result = from_origin.await;
+                self.clean_up(shared, unconfirmed, &result);
+                result
             }
             Lookup::Leased(lease) => {
-                let fetched = shared.keep(&lease, ask).await;
-                self.hand_over(shared, lease, fetched.clone(), policy);
-                fetched
+                let result = shared.keep(&lease, from_origin).await;
+                self.publish(shared, lease, result.clone(), policy);
+                result
             }
         }
     }
 
-    /// Tells the fleet what came of a fetch, while who waits here is answered.
-    fn hand_over(
+    async fn look_up_shared(&self, shared: &SharedCache, policy: &Policy) -> Lookup {
+        let span = self.span.span("cache.shared");
+        let offer_stale = |entry: &Arc<Entry>| {
+            self.cache.offer_stale(&self.key, &self.flight, entry);
+        };
+        let lookup = shared.get_or_lease(&self.key, self.max_age, policy, offer_stale);
+        let lookup = lookup.await;
+        span.set("result", || lookup.as_str());
+        lookup
+    }
+
+    async fn fetch_origin(&self) -> FetchResult<UpstreamError> {
+        let (key, span) = (&self.key, &self.span);
+        let _link = span.publish_link(key);
+        let call = Call::get_image(key.clone());
+        let (priority, propagation) = (&self.flight.priority, &self.propagation);
+        let answer = self
+            .upstream
+            .send(&call, Bytes::new(), priority, propagation, span)
+            .await
+            .inspect_err(|_| span.fail("nothing was fetched"))?;
+        if ingest::names_another_image(&key.image, self.cached.as_deref(), &answer) {
+            return Err(UpstreamError::Unreadable(OriginError::default()));
+        }
+        let policy = self.cache.policy();
+        let answer = ingest::ingest(answer, key.verbose, &policy);
+        if let CachedAnswer::Image(entry) = &answer
+            && policy.ignores(entry.directives())
+        {
+            self.metrics.origin_directives_ignored.inc();
+        }
+        Ok(answer)
+    }
+
+    /// Writes the result to the shared cache and gives the lease back, in a task: waiters need not wait
+    /// for that.
+    fn publish(
         &self,
         shared: Arc<SharedCache>,
         lease: Lease,
-        fetched: FetchResult<UpstreamError>,
+        result: FetchResult<UpstreamError>,
         policy: Arc<Policy>,
     ) {
         self.cache.tasks().spawn(async move {
-            match &fetched {
-                Ok(landed) if is_storable(landed) => shared.put(&lease, landed, &policy).await,
+            match &result {
+                Ok(answer) if is_storable(answer) => shared.put(&lease, answer, &policy).await,
                 Ok(_) => shared.release(&lease, None).await,
-                Err(error) => shared.release(&lease, failure(error)).await,
+                Err(error) => shared.release(&lease, failure_marker(error)).await,
             }
         });
     }
 
-    /// Gives back a lease that may have been given, and takes away what the origin says there is not.
-    fn leave(
+    /// Gives back a lease whose grant got lost on the way, and erases an image that the origin says does
+    /// not exist: without a lease nothing else would remove it from the shared cache.
+    fn clean_up(
         &self,
         shared: Arc<SharedCache>,
         unconfirmed: Option<Lease>,
-        fetched: &FetchResult<UpstreamError>,
+        result: &FetchResult<UpstreamError>,
     ) {
-        let is_gone = matches!(fetched, Ok(CachedAnswer::Negative(_)));
+        let is_gone = matches!(result, Ok(CachedAnswer::Negative(_)));
         if unconfirmed.is_none() && !is_gone {
             return;
         }
@@ -109,31 +170,31 @@ impl TieredFetch {
     }
 }
 
-/// The greatest age of what is newer than what was seen, and new enough for who asks.
-pub(super) fn oldest(
+/// Returns the greatest age of an answer that is newer than the lookup's and satisfies the client.
+fn max_age(
     shared: &SharedCache,
-    seen: &LookupResult,
-    cause: Option<FetchReason>,
+    lookup: &LookupResult,
+    reason: Option<FetchReason>,
     now: Instant,
 ) -> Option<Duration> {
-    let newer = seen
+    let newer = lookup
         .sent()
         .map(|sent| shared.newer_than(now.saturating_duration_since(sent)));
-    let forced = cause
+    let forced = reason
         .is_some_and(FetchReason::bypasses_parent)
         .then_some(FORCED_INTERVAL);
     newer.into_iter().chain(forced).min()
 }
 
-fn is_storable(landed: &CachedAnswer) -> bool {
-    match landed {
+fn is_storable(answer: &CachedAnswer) -> bool {
+    match answer {
         CachedAnswer::Image(entry) => entry.storable,
         CachedAnswer::Negative(_) => true,
     }
 }
 
-/// What other replicas should know of an error: what another would only meet again.
-fn failure(error: &UpstreamError) -> Option<FailureMarker> {
+/// Returns the marker of an error that another replica would only meet again; `None` for an error of this one's own.
+fn failure_marker(error: &UpstreamError) -> Option<FailureMarker> {
     match error {
         UpstreamError::Timeout | UpstreamError::Parent(ParentFault::Timeout, _) => {
             Some(FailureMarker::Timeout)

@@ -1,9 +1,9 @@
-//! Who may write an image: judged on the image as the origin has it now.
+//! Authorization of a write, by the image as the origin has it now.
 //!
-//! A cached copy may be PUBLIC while the image has become somebody's own. So a write is authorized on a
-//! GetImage of its own that is sent after the write arrived: no cache, shared fetch, negative entry or
-//! interval between forced refreshes comes before it, and nothing of it is stored. Behind a parent gateway
-//! the request says `no-cache`, and what the parent tells of the answer's age decides.
+//! A cached copy may be PUBLIC while the image has become private. So a write is authorized by a GetImage of
+//! its own, sent after the write arrived: no cache, shared fetch, negative entry or interval between forced
+//! refreshes answers it, and nothing of it is stored. A parent gateway gets the request with `no-cache`, and
+//! its answer counts only if its `Age` shows that the origin was asked after the write arrived.
 
 use std::time::Duration;
 
@@ -11,9 +11,10 @@ use bytes::Bytes;
 use http::header::AGE;
 use tokio::time::{Instant, sleep};
 
-use super::{Gateway, RequestContext};
-use crate::api::{Call, ImageId, ImageKey};
-use crate::auth::Grant;
+use super::context::RequestContext;
+use super::{Gateway, ingest};
+use crate::api::{Call, ImageFields, ImageId, ImageKey, Malformed};
+use crate::auth::{Allowed, Grant};
 use crate::cache::Parent;
 use crate::observability::outcome::Outcome;
 use crate::priority::{Priority, SharedPriority};
@@ -28,52 +29,104 @@ const PAUSE: Duration = Duration::from_millis(1100);
 const REMEDY: &str = "the parent gateway answers from memory, on which no write is authorized: its operator can grant \
      refresh to this gateway's key";
 
+/// Reason why an image may not be written.
+pub(super) enum WriteRefusal {
+    /// The image exists, and the client may not view it.
+    Hidden,
+    /// The origin has no such image.
+    Missing,
+    /// The origin's answer is not known, or too old to tell.
+    Unknown(Error),
+}
+
 impl Gateway {
-    /// Lets on only who may see the image as it is now.
+    /// Authorizes a write of an image by its fields as the origin has them now.
     ///
     /// # Errors
-    /// [`Error::ImageNotFound`] for an image that is not there or may not be seen, alike in time and price.
-    pub(super) async fn authorize_current(
+    /// [`WriteRefusal::Hidden`] and [`WriteRefusal::Missing`], alike in time and price.
+    pub(super) async fn authorize_image(
         &self,
         image: &ImageId,
         grant: &Grant,
         context: &RequestContext<'_>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), WriteRefusal> {
         let call = Call::get_image(ImageKey {
             image: image.clone(),
             verbose: false,
         });
+        let upstream = &self.parts.upstream;
+        let propagation = upstream.propagation(&context.head.headers);
         let propagation = Propagation {
             no_cache: true,
-            ..self.parts.upstream.propagation(&context.head.headers)?
+            ..propagation.map_err(|found| WriteRefusal::Unknown(found.into()))?
         };
-        let urgency = SharedPriority::new(Priority::Miss);
+        let priority = SharedPriority::new(Priority::Miss);
         let mut attempt = 1;
         loop {
-            let sending = self.parts.upstream.send(
-                &call,
-                Bytes::new(),
-                &urgency,
-                &propagation,
-                context.trace,
-            );
-            let answer = sending.await?;
-            match judge(&answer, grant, context.at, attempt) {
+            let sending =
+                upstream.send(&call, Bytes::new(), &priority, &propagation, context.trace);
+            let answer = sending
+                .await
+                .map_err(|error| WriteRefusal::Unknown(error.into()))?;
+            match judge(&answer, grant, context.exchange.at, attempt) {
                 WriteAccess::Granted => return Ok(()),
-                WriteAccess::Denied(outcome) => return Err(self.unseen(outcome)),
-                WriteAccess::Unknown if attempt == ATTEMPTS => return Err(unusable(&answer)),
+                WriteAccess::Hidden => return Err(WriteRefusal::Hidden),
+                WriteAccess::Missing => return Err(WriteRefusal::Missing),
+                WriteAccess::Unknown if attempt == ATTEMPTS => {
+                    return Err(WriteRefusal::Unknown(unusable(&answer)));
+                }
                 WriteAccess::Unknown => sleep(PAUSE).await,
             }
             attempt += 1;
         }
     }
+
+    /// Authorizes an AddImage: by the workspace that its body names, and by the image if it names one that
+    /// exists.
+    pub(super) async fn authorize_addition(
+        &self,
+        grant: &Grant,
+        body: &[u8],
+        context: &RequestContext<'_>,
+    ) -> Result<(), Error> {
+        let fields = ImageFields::parse(body)
+            .map_err(|_| Malformed::new("the body must be one JSON object"))?;
+        let workspace = fields.ownership.workspace.as_deref();
+        if !workspace.map_or_else(
+            || grant.workspaces == Allowed::All,
+            |id| grant.workspaces.contains(id),
+        ) {
+            return Err(Error::Forbidden(
+                "this client adds images to its own workspaces alone: name one as WorkspaceId",
+            ));
+        }
+        let Some(image) = ingest::chosen_id(body)? else {
+            return Ok(());
+        };
+        match self.authorize_image(&image, grant, context).await {
+            Ok(()) | Err(WriteRefusal::Missing) => Ok(()),
+            Err(refusal) => Err(refusal.into_error(self)),
+        }
+    }
 }
 
-/// What an answer says about a client's access.
+impl WriteRefusal {
+    /// Returns the client's error: one 404 for a hidden and a missing image.
+    pub(super) fn into_error(self, gateway: &Gateway) -> Error {
+        match self {
+            Self::Hidden => gateway.unseen(Outcome::Denied),
+            Self::Missing => gateway.unseen(Outcome::Passthrough),
+            Self::Unknown(error) => error,
+        }
+    }
+}
+
+/// Meaning of the origin's answer for a write.
 #[derive(Debug, PartialEq, Eq)]
 enum WriteAccess {
     Granted,
-    Denied(Outcome),
+    Hidden,
+    Missing,
     /// The answer may be from before the write.
     Unknown,
 }
@@ -92,19 +145,17 @@ fn judge(
         AnswerKind::Success(fields) if grant.allows_viewing(&fields.ownership) => {
             WriteAccess::Granted
         }
-        AnswerKind::Success(_) if is_sure => WriteAccess::Denied(Outcome::Denied),
+        AnswerKind::Success(_) if is_sure => WriteAccess::Hidden,
         // The first request made the parent ask at the latest a second later.
-        AnswerKind::NotFound(_) | AnswerKind::Forbidden(_) if is_sure => {
-            WriteAccess::Denied(Outcome::Passthrough)
-        }
+        AnswerKind::NotFound(_) | AnswerKind::Forbidden(_) if is_sure => WriteAccess::Missing,
         AnswerKind::Success(_) | AnswerKind::NotFound(_) | AnswerKind::Forbidden(_) => {
             WriteAccess::Unknown
         }
     }
 }
 
-/// Whether the origin gave this image in answer to a request that was sent after `arrival`. A parent's `Age`
-/// counts whole seconds from when it sent its own request.
+/// Returns whether the origin gave this image to a request that was sent after `arrival`. A parent's `Age`
+/// counts whole seconds from its own request.
 fn is_from_after(arrival: Instant, answer: &upstream::OriginAnswer) -> bool {
     if answer.from == UpstreamKind::Api {
         return true;
@@ -117,7 +168,7 @@ fn is_from_after(arrival: Instant, answer: &upstream::OriginAnswer) -> bool {
     (is_its_own && age.is_zero()) || answer.sent.checked_sub(oldest) >= Some(arrival)
 }
 
-/// Says why a parent's answer authorizes nothing.
+/// Returns the error for a parent that never gave an answer from after the write.
 fn unusable(answer: &upstream::OriginAnswer) -> Error {
     if answer
         .reply
@@ -222,9 +273,9 @@ mod tests {
         let missing = || AnswerKind::NotFound(OriginError::parse(404, b"{}"));
         for (from, attempt) in [(UpstreamKind::Api, 1), (UpstreamKind::Gateway, 2)] {
             let hidden = judge(from, image(Accessibility::Private), attempt);
-            assert_eq!(hidden, WriteAccess::Denied(Outcome::Denied));
+            assert_eq!(hidden, WriteAccess::Hidden);
             let missing = judge(from, missing(), attempt);
-            assert_eq!(missing, WriteAccess::Denied(Outcome::Passthrough));
+            assert_eq!(missing, WriteAccess::Missing);
         }
         for kind in [image(Accessibility::Private), missing()] {
             assert_eq!(judge(UpstreamKind::Gateway, kind, 1), WriteAccess::Unknown);

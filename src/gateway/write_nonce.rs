@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 
-use super::{Gateway, RequestContext};
+use super::Gateway;
+use super::context::RequestContext;
 use crate::auth::AuthError;
 use crate::response::Error;
 use crate::shared_cache::WriteNonce;

@@ -39,7 +39,7 @@ struct Flying {
     number: usize,
     carries: u32,
     bring: oneshot::Sender<CachedAnswer>,
-    waiter: Waiter<FetchResult<&'static str>>,
+    waiter: FetchWaiter<&'static str>,
 }
 
 #[derive(Debug, Clone)]
@@ -108,7 +108,7 @@ async fn run(steps: Vec<Step>) {
                     waiter,
                 } = flying.remove(which.index(flying.len()));
                 bring.send(image(&format!("{{\"v\":{carries}}}"))).unwrap();
-                assert!(waiter.wait().await.unwrap().is_ok());
+                assert!(result_of(waiter).await.unwrap().is_ok());
                 model.land(number, carries);
             }
             Step::Write => {

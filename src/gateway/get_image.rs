@@ -1,0 +1,134 @@
+//! GetImage: the lookup in memory, and the decision what to do with its result.
+
+use std::time::Duration;
+
+use super::Gateway;
+use super::context::FetchContext;
+use super::directives::{RequestDirectives, ServeDecision};
+use super::render::Render;
+use crate::api::ImageKey;
+use crate::auth::{Hidden, Visible};
+use crate::cache::{Entry, LookupResult, freshness};
+use crate::observability::outcome::Outcome;
+use crate::response::{CacheStatus, Error};
+
+impl Gateway {
+    /// Answers with an image: from memory if it may be served, else by a fetch.
+    ///
+    /// # Errors
+    /// [`Error::ImageNotFound`] for a missing and a hidden image alike.
+    pub(super) async fn get_image<R: Render>(
+        &self,
+        key: &ImageKey,
+        directives: RequestDirectives,
+        context: FetchContext<'_>,
+        render: &R,
+    ) -> Result<R::Output, Error> {
+        let (now, principal) = (context.at, context.principal);
+        let lookup = self.parts.cache.look_up(key, now);
+        let may_view = |entry: &Entry| principal.may_view(&entry.ownership);
+        let decision = directives.decide(&lookup, now, may_view);
+        if let ServeDecision::Hit(entry) = decision {
+            return self.serve_hit(key, &lookup, entry, context, render);
+        }
+        // A hit ends a forwarding loop. Any other result of a lookup is refused alike in one, so that the
+        // refusal does not reveal what is cached.
+        let propagation = self.parts.upstream.propagation(context.headers)?;
+        match decision {
+            ServeDecision::Hit(_) | ServeDecision::NotCached => Err(Error::NotCached),
+            ServeDecision::Stale(entry) => {
+                let image = principal
+                    .authorize(entry)
+                    .map_err(|Hidden| Error::Internal)?;
+                self.revalidate(key, &lookup, propagation, context);
+                let status = CacheStatus::Revalidating;
+                Ok(self.serve_cached(render, image, Outcome::Stale, status, entry.age(now)))
+            }
+            ServeDecision::Negative(negative) if principal.is_anonymous() => {
+                Ok(render.negative(negative, Outcome::Negative, CacheStatus::Negative))
+            }
+            // As for a hidden image, for which `decide` returns `NotCached`.
+            ServeDecision::Negative(_) if directives.only_if_cached => Err(Error::NotCached),
+            ServeDecision::Negative(negative) => {
+                Err(Box::pin(self.deny(context, Outcome::Negative, negative.took)).await)
+            }
+            ServeDecision::Deny(took) => {
+                Err(Box::pin(self.deny(context, Outcome::Denied, took)).await)
+            }
+            ServeDecision::Fetch(reason) => {
+                Box::pin(self.fetch(key, &lookup, reason, propagation, context, render)).await
+            }
+        }
+    }
+
+    /// Serves a fresh entry; near the end of its ttl some requests refresh it early, in the background.
+    fn serve_hit<R: Render>(
+        &self,
+        key: &ImageKey,
+        lookup: &LookupResult,
+        entry: &Entry,
+        context: FetchContext<'_>,
+        render: &R,
+    ) -> Result<R::Output, Error> {
+        let now = context.at;
+        let image = context
+            .principal
+            .authorize(entry)
+            .map_err(|Hidden| Error::Internal)?;
+        let (resident, fresh_for) = (entry.resident_time(now), entry.fresh_for());
+        if freshness::refresh_early(resident, fresh_for, entry.took(), fastrand::f64)
+            && let Ok(propagation) = self.parts.upstream.propagation(context.headers)
+        {
+            self.revalidate(key, lookup, propagation, context);
+        }
+        let age = entry.age(now);
+        Ok(self.serve_cached(render, image, Outcome::Hit, CacheStatus::Hit, age))
+    }
+
+    /// Renders an entry from memory and observes its age.
+    pub(super) fn serve_cached<R: Render>(
+        &self,
+        render: &R,
+        image: Visible<'_>,
+        outcome: Outcome,
+        status: fn(i64) -> CacheStatus,
+        age: Duration,
+    ) -> R::Output {
+        let ttl = image.entry().ttl();
+        self.parts.metrics.cache_age.observe(age.as_secs_f64());
+        render.image(image, age, outcome, status(seconds_left(ttl, age)))
+    }
+
+    /// Returns the one 404 that a hidden and a missing image get; `outcome` is for metrics and records.
+    pub(super) fn unseen(&self, outcome: Outcome) -> Error {
+        Error::ImageNotFound {
+            outcome,
+            code: self.not_found_code.clone(),
+        }
+    }
+}
+
+/// Returns the ttl less the age in whole seconds, as `Age` counts them; negative from the end of the ttl on.
+fn seconds_left(ttl: Duration, age: Duration) -> i64 {
+    let whole = |span: Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
+    let left = whole(ttl) - whole(age);
+    if age < ttl { left.max(0) } else { left.min(-1) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_stale_answer_says_that_time_is_left() {
+        let left = |ttl, age| seconds_left(Duration::from_millis(ttl), Duration::from_millis(age));
+        assert_eq!(
+            [left(123_900, 0), left(1_500, 600), left(1_900, 1_899)],
+            [123, 1, 0]
+        );
+        assert_eq!(
+            [left(1_000, 1_000), left(1_000, 1_001), left(1_000, 3_500)],
+            [-1, -1, -2]
+        );
+    }
+}
