@@ -1,14 +1,14 @@
-//! What the origin answered, kept as long as each answer's own times say is safe.
+//! The cache in memory: answers of the origin, each kept as long as its own times allow.
 //!
-//! Two stores, so that ids nobody has made up evict nothing that somebody needs:
+//! Two stores, so that requests for made-up ids evict no image:
 //!
-//! - **images**, by [`ImageKey`], bounded by bytes; an entry goes through fresh → stale while
-//!   revalidate → stale if error → expired, always judged against `now`, never by eviction;
-//! - **negatives**, by [`ImageId`], bounded by count: the origin's authoritative "no such image" and
-//!   "not yours", a few seconds each.
+//! - **images**, by [`ImageKey`], bounded by bytes; an entry goes fresh → stale while revalidate →
+//!   stale if error → expired, judged by its age at each lookup and never by eviction;
+//! - **negatives**, by [`ImageId`], bounded by count: the origin's authoritative "not found" and
+//!   "forbidden", for a few seconds each.
 //!
-//! A fetch is handed in by the caller: nothing here can reach the network. [`flight`] sees to it that
-//! one key is fetched once, and that nothing fetched before an invalidation is stored after it.
+//! The caller passes in the fetch: nothing here reaches the network. [`flight`] ensures that one key is
+//! fetched once at a time, and that nothing fetched before an invalidation is stored after it.
 
 pub(crate) mod byte_reader;
 mod config;
@@ -17,6 +17,7 @@ pub mod explain;
 pub mod flight;
 pub mod freshness;
 mod images;
+mod lookup;
 mod negative;
 pub mod parent;
 mod purge;
@@ -27,6 +28,7 @@ mod stale_before;
 pub use config::Config;
 pub use entry::{Entry, FetchedImage};
 pub use freshness::{Freshness, Policy};
+pub use lookup::{CachedAnswer, Fetch, FetchResult, FetchWaiter, LookupResult};
 pub use negative::{Negative, NegativeKind};
 pub use parent::Parent;
 pub use purge::{PurgeMode, PurgeTarget};
@@ -45,93 +47,12 @@ use crate::api::{ImageId, ImageKey};
 use crate::observability::logging::Condition;
 use crate::observability::metrics::{CacheStore, Metrics};
 use crate::priority::Priority;
-use flight::{FlightHandle, Join, SingleFlight, Waiter};
+use flight::{FlightHandle, Join, SingleFlight};
 use images::Images;
 use snapshot::Journal;
 use stale_before::StaleBefore;
 
-/// What a fetch brought, or why it brought nothing.
-pub type FetchResult<E> = Result<CachedAnswer, E>;
-
-/// A request's place at the fetch of an image; the stale value on offer is an older copy of it.
-pub type FetchWaiter<E> = Waiter<Arc<Entry>, FetchResult<E>>;
-
-/// An authoritative answer of the origin.
-#[derive(Debug, Clone)]
-pub enum CachedAnswer {
-    /// The image.
-    Image(Arc<Entry>),
-    /// A "no".
-    Negative(Arc<Negative>),
-}
-
-impl CachedAnswer {
-    /// How long its fetch took.
-    #[must_use]
-    pub fn took(&self) -> Duration {
-        match self {
-            Self::Image(entry) => entry.took(),
-            Self::Negative(negative) => negative.took,
-        }
-    }
-}
-
-/// What the cache knows of a key.
-#[derive(Debug, Clone)]
-pub enum LookupResult {
-    /// An image, with what it is worth now; never [`Freshness::Expired`].
-    Image(Arc<Entry>, Freshness),
-    /// A "no" that still holds.
-    Negative(Arc<Negative>),
-    /// Nothing to answer with.
-    Miss,
-}
-
-impl LookupResult {
-    /// When the request that brought this was sent.
-    pub(crate) fn sent(&self) -> Option<Instant> {
-        match self {
-            Self::Image(entry, _) => Some(entry.sent),
-            Self::Negative(negative) => Some(negative.sent),
-            Self::Miss => None,
-        }
-    }
-
-    /// Whether this is the very thing that was seen. Times do not tell: what a parent hands on twice is as old both times.
-    fn is(&self, seen: &Self) -> bool {
-        match (self, seen) {
-            (Self::Image(entry, _), Self::Image(seen, _)) => Arc::ptr_eq(entry, seen),
-            (Self::Negative(negative), Self::Negative(seen)) => Arc::ptr_eq(negative, seen),
-            (Self::Miss, Self::Miss) => true,
-            (Self::Image(..) | Self::Negative(_) | Self::Miss, _) => false,
-        }
-    }
-
-    /// This, if it is good to answer with and has landed since that was seen.
-    fn if_newer_than(self, seen: &Self) -> Option<CachedAnswer> {
-        match self {
-            known if known.is(seen) => None,
-            Self::Image(entry, Freshness::Fresh) => Some(CachedAnswer::Image(entry)),
-            Self::Negative(negative) => Some(CachedAnswer::Negative(negative)),
-            Self::Image(..) | Self::Miss => None,
-        }
-    }
-}
-
-/// How a request came by a fetch.
-#[derive(Debug)]
-pub enum Fetch<E> {
-    /// This request caused it.
-    Started(FetchWaiter<E>),
-    /// It was under way.
-    Joined(FetchWaiter<E>),
-    /// It landed a moment ago.
-    AlreadyCached(CachedAnswer),
-    /// It would have to be started, and this request may not; how long to wait until it may.
-    RateLimited(Duration),
-}
-
-/// The cache. `E` is the error a fetch may end in.
+/// The cache of one origin's answers; `E` is the error that a fetch may end in.
 #[derive(Debug)]
 pub struct Cache<E: Clone + Send + Sync + 'static> {
     images: Images,
@@ -143,12 +64,12 @@ pub struct Cache<E: Clone + Send + Sync + 'static> {
     max_bytes: u64,
     metrics: Arc<Metrics>,
     stale_before: StaleBefore,
-    /// Where orders to forget are written, if a snapshot could bring back what they are about.
+    /// Journal of invalidations, set once if a snapshot could bring back what they remove.
     journal: OnceLock<Arc<Journal>>,
 }
 
 impl<E: Clone + Send + Sync + 'static> Cache<E> {
-    /// An empty cache. Fetches run as tasks of `tasks`, whose owner waits for them at shutdown.
+    /// Creates an empty cache. Fetches run as tasks of `tasks`, whose owner waits for them at shutdown.
     #[must_use]
     pub fn new(config: &Config, policy: Policy, metrics: Arc<Metrics>, tasks: TaskTracker) -> Self {
         let evictions = Arc::clone(&metrics);
@@ -172,25 +93,26 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
         }
     }
 
-    /// Where what must be finished runs, once begun.
+    /// Returns the tracker for tasks that must finish before the process ends.
     #[must_use]
     pub const fn tasks(&self) -> &TaskTracker {
         &self.tasks
     }
 
-    /// The freshness policy in force.
+    /// Returns the freshness policy in force.
     #[must_use]
     pub fn policy(&self) -> Arc<Policy> {
         self.policy.load_full()
     }
 
-    /// Puts another policy in force. What is held keeps the ttl it has; how long it serves after that,
-    /// and what is fetched from now on, goes by the new one.
+    /// Replaces the policy. Stored entries keep their ttl; their stale windows, and the ttl of entries
+    /// fetched from now on, follow the new policy.
     pub fn set_policy(&self, policy: Policy) {
         self.policy.store(Arc::new(policy));
     }
 
-    /// What is known of a key. An image goes before a "no": a later "no" has removed it.
+    /// Looks up a key. An image takes precedence over a negative answer, because storing a later negative
+    /// answer removes the image.
     #[must_use]
     pub fn look_up(&self, key: &ImageKey, now: Instant) -> LookupResult {
         let policy = self.policy.load();
@@ -289,8 +211,8 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
         });
     }
 
-    /// What was asked for before this is no longer fresh, however young: an order to forget it may
-    /// have been missed. `None` trusts everything again.
+    /// Makes every answer to a request sent before `time` at most stale, because an invalidation of it may
+    /// have been missed. `None` lifts that.
     pub fn set_stale_before(&self, time: Option<Instant>) {
         self.stale_before.set(time);
     }
@@ -305,7 +227,7 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
         }
     }
 
-    /// An id that suddenly names another object may do so again: it gets the shortest ttl.
+    /// Shortens the ttl to `freshness.min` if the id named another object before: it may change again soon.
     fn same_object_or_young(&self, key: &ImageKey, entry: &Arc<Entry>) -> Arc<Entry> {
         let replaced = self
             .images
@@ -329,8 +251,8 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
             .count() as u64
     }
 
-    /// Forgets both variants of an image and its "no", and grounds what is under way for it. To be
-    /// called after a write, whatever came of it.
+    /// Removes both variants of an image and its negative answer, and detaches its fetches. Called after a
+    /// write whatever its outcome, for a write that timed out may have been carried out.
     pub fn invalidate(&self, image: &ImageId) -> u64 {
         self.flights.detach(&ImageKey::variants(image), || {
             self.negatives.invalidate(image);
@@ -338,13 +260,13 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
         })
     }
 
-    /// What the latest fetch of a key ended in, if it failed and is remembered.
+    /// Returns the error of the latest fetch of a key, if that failed; bounded by `cache.max_negative` keys.
     #[must_use]
     pub fn last_failure(&self, key: &ImageKey) -> Option<E> {
         self.failures.get(key)
     }
 
-    /// Brings the gauges up to date that nothing else moves.
+    /// Updates the gauges of the stores, before they are scraped.
     pub fn export(&self) {
         let (usage, entries) = (self.usage(), &self.metrics.cache_entries);
         let whole = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
@@ -356,7 +278,7 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
         self.metrics.cache_max_bytes.set(whole(usage.max_bytes));
     }
 
-    /// How full the stores are now.
+    /// Returns the fill of the stores, after all due evictions.
     #[must_use]
     pub fn usage(&self) -> Usage {
         let (entries, bytes) = self.images.usage();
@@ -370,16 +292,16 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
     }
 }
 
-/// How full the stores are; the `cache` object of `/status`.
+/// Fill of the stores; the `cache` object of `/status`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Usage {
-    /// Images held.
+    /// Number of images.
     pub entries: u64,
-    /// Negative answers held.
+    /// Number of negative answers.
     pub negative_entries: u64,
-    /// What the images weigh.
+    /// Weight of the images, in bytes.
     pub bytes: u64,
-    /// What they may weigh.
+    /// Greatest weight of the images, in bytes.
     pub max_bytes: u64,
 }
 

@@ -1,10 +1,10 @@
-//! Taking bytes apart without trusting a length among them.
+//! A reader of binary formats that trusts no length it reads: it never allocates and never reads past the end.
 
-/// There are fewer bytes than were asked for.
+/// Error of a read beyond the last byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct UnexpectedEnd;
 
-/// What is left of some bytes.
+/// The bytes that have not been read yet.
 pub(crate) struct ByteReader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> ByteReader<'a> {
@@ -20,13 +20,13 @@ impl<'a> ByteReader<'a> {
         Ok(*taken)
     }
 
-    /// Bytes after a length of one byte.
+    /// Reads bytes that follow a length of one byte.
     pub(crate) fn text8(&mut self) -> Result<&'a [u8], UnexpectedEnd> {
         let [length] = self.array()?;
         self.take(usize::from(length))
     }
 
-    /// Bytes after a length of two bytes.
+    /// Reads bytes that follow a little-endian length of two bytes.
     pub(crate) fn text16(&mut self) -> Result<&'a [u8], UnexpectedEnd> {
         let length = u16::from_le_bytes(self.array()?);
         self.take(usize::from(length))

@@ -35,7 +35,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Whether the snapshot, if there is to be one, has a file's name in a folder that is there.
+    /// Returns whether `snapshot`, if set, names a file in an existing folder.
     #[must_use]
     pub fn snapshot_has_a_place(&self) -> bool {
         let has_a_place =

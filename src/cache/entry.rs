@@ -1,5 +1,6 @@
-//! An image as it is held.
+//! A stored image: its body, and the values that decide how long it is kept.
 
+mod fetched;
 mod packed_parent;
 mod packed_text;
 mod refresh;
@@ -12,6 +13,8 @@ use http::HeaderValue;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+pub(super) use self::fetched::EarlierDecision;
+pub use self::fetched::FetchedImage;
 use self::packed_parent::PackedParent;
 use self::packed_text::PackedText;
 use self::refresh::LastRefresh;
@@ -19,40 +22,17 @@ use super::freshness::{Decision, Directives, Evidence, Freshness, Policy};
 use super::parent::{GRACE, Parent};
 use crate::api::{ImageFields, Ownership, parse_timestamp};
 
-/// An answer as it arrived, with what its worth is measured on.
-#[derive(Debug, Clone)]
-pub struct FetchedImage {
-    /// The body.
-    pub body: Bytes,
-    /// What it says.
-    pub fields: ImageFields,
-    /// The origin's id of the answer, for `x-acs-request-id`, where it gave one.
-    pub request_id: Option<HeaderValue>,
-    /// When its request was sent; age counts from here.
-    pub sent: Instant,
-    /// How long it took to come.
-    pub took: Duration,
-    /// Our clock when it came.
-    pub received: Timestamp,
-    /// The origin's `Date`.
-    pub date: Option<Timestamp>,
-    /// The origin's `Cache-Control`, empty for none.
-    pub cache_control: String,
-    /// What the parent gateway that sent it says of its copy, where one did.
-    pub parent: Option<Parent>,
-}
-
-/// A stored image: its body byte for byte, and why it is kept for how long.
+/// A stored image: its body byte for byte, and the reasons for its ttl.
 ///
-/// A million of them may be held, so each is packed: its texts share one allocation of their exact
-/// length, times are whole milliseconds, and what only an explanation needs is read out of the body
-/// again.
+/// A cache may hold a million of them, so each is packed: body and request id share one allocation of their
+/// exact length, times are whole milliseconds, and values that only an explanation needs are parsed from the
+/// body again.
 #[derive(Debug, Clone)]
 pub struct Entry {
     texts: PackedText,
-    /// Whose it is.
+    /// The owner, by which every response is authorized.
     pub ownership: Ownership,
-    /// When its request was sent; where it came from a parent, that much earlier as it was old there.
+    /// Time at which its request was sent; earlier by the age of a parent's copy, for an answer of a parent.
     pub sent: Instant,
     incarnation: u64,
     /// In milliseconds since 1970.
@@ -69,16 +49,16 @@ pub struct Entry {
     no_store: bool,
     no_cache: bool,
     verbose: bool,
-    /// Purged softly: kept only for when the origin fails.
+    /// Purged softly: served only while the origin fails.
     pub purged: bool,
-    /// Came from a snapshot: it was not there to hear of changes, so it is never fresh.
+    /// Restored from a snapshot: it may have missed an invalidation, so it is never fresh.
     pub restored: bool,
-    /// Whether the policy of its time let it be kept.
+    /// The policy in force when it was fetched allowed storing it.
     pub storable: bool,
 }
 
 impl Entry {
-    /// Makes an entry of an answer. `draw` is uniform in `0.0..1.0`, and kept to 32 bits.
+    /// Creates an entry from a fetched answer. `draw` is uniform in `0.0..1.0`, and kept to 32 bits.
     #[must_use]
     pub fn new(arrival: FetchedImage, verbose: bool, policy: &Policy, draw: f64) -> Self {
         let answered = Evidence::date(arrival.date, arrival.received);
@@ -95,8 +75,8 @@ impl Entry {
         Self::decided(arrival, &evidence, policy)
     }
 
-    /// The same answer, read again from where it was saved, never with a longer ttl than it had. What was decided on are
-    /// its own date, directives and draw; the date and `Cache-Control` of `arrival` count for nothing.
+    /// Creates an entry from a stored record, never with a longer ttl than it had. The record's own date,
+    /// directives and draw decide; `date` and `cache_control` of `arrival` are ignored.
     #[must_use]
     pub(super) fn restored(
         arrival: FetchedImage,
@@ -159,31 +139,31 @@ impl Entry {
         }
     }
 
-    /// The body.
+    /// Returns the body, without copying it.
     #[must_use]
     pub fn body(&self) -> Bytes {
         self.texts.body()
     }
 
-    /// The origin's id of this answer.
+    /// Returns the origin's id of this answer.
     #[must_use]
     pub fn request_id(&self) -> Option<HeaderValue> {
         self.texts.request_id()
     }
 
-    /// How long it is fresh from `sent`, in whole milliseconds; 49 days at most.
+    /// Returns the ttl, counted from `sent`, in whole milliseconds; at most 49 days.
     #[must_use]
     pub const fn ttl(&self) -> Duration {
         Duration::from_millis(self.ttl as u64)
     }
 
-    /// How long the fetch took, in whole microseconds; 71 minutes at most.
+    /// Returns the time that the fetch took, in whole microseconds; at most 71 minutes.
     #[must_use]
     pub const fn took(&self) -> Duration {
         Duration::from_micros(self.took as u64)
     }
 
-    /// The origin's own directives.
+    /// Returns the origin's own directives, with `max-age` in whole seconds.
     #[must_use]
     pub fn directives(&self) -> Directives {
         Directives {
@@ -193,23 +173,23 @@ impl Entry {
         }
     }
 
-    /// The time of the answer, in whole milliseconds.
+    /// Returns the time of the answer, in whole milliseconds.
     pub(super) fn date(&self) -> Timestamp {
         Timestamp::from_millisecond(self.date).unwrap_or_default()
     }
 
-    /// What its jitter was drawn from.
+    /// Returns the random number that the ttl's jitter came from.
     pub(super) fn draw(&self) -> f64 {
         self.draw.share()
     }
 
-    /// What the parent said of it that handed it on.
+    /// Returns the parent gateway's statements about its copy.
     #[must_use]
     pub fn parent(&self) -> Option<Parent> {
         self.parent.unpacked()
     }
 
-    /// What the ttl was decided on. Reads the body.
+    /// Returns the evidence for the ttl. Parses the body again, so it is not for the hit path.
     #[must_use]
     pub fn evidence(&self) -> Evidence {
         // It was an object when it was stored.
@@ -221,27 +201,29 @@ impl Entry {
         }
     }
 
-    /// Time since its request was sent, to the parent's origin where it came from a parent.
+    /// Returns the time since its request was sent; for a parent's answer, since the parent's own request.
     #[must_use]
     pub fn age(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.sent)
     }
 
-    /// Time since this gateway asked for it.
+    /// Returns the time since this gateway sent its request, whatever the age at a parent (RFC 9111's resident
+    /// time).
     #[must_use]
     pub fn resident_time(&self, now: Instant) -> Duration {
         self.age(now).saturating_sub(self.parent.age())
     }
 
-    /// Takes the right to refresh this in the background. It is given once a second at most, counted from when the
-    /// entry itself was asked for, so that neither a ttl of zero nor refreshes that fail ask the origin more often.
+    /// Takes the right to refresh this entry in the background. It is granted at most once a second, counted
+    /// from the entry's own request, so that neither a ttl of zero nor failing refreshes send the origin more
+    /// requests.
     #[must_use]
     pub fn begin_refresh(&self, now: Instant) -> bool {
         self.last_refresh.begin(self.resident_time(now))
     }
 
-    /// How long it is fresh, of the time that this gateway holds it: what was left of its ttl, but where it came from
-    /// a parent at least [`GRACE`] from its arrival.
+    /// Returns the part of the resident time in which the entry is fresh: the rest of its ttl, and for an answer
+    /// of a parent at least [`GRACE`] from its arrival.
     #[must_use]
     pub fn fresh_for(&self) -> Duration {
         let left = self.ttl().saturating_sub(self.parent.age());
@@ -252,7 +234,7 @@ impl Entry {
         }
     }
 
-    /// What it is worth now. The grace of what a parent had only stale lengthens no window.
+    /// Returns the freshness at `now`. The grace of a parent's stale copy extends no other window.
     #[must_use]
     pub fn freshness(&self, policy: &Policy, now: Instant) -> Freshness {
         match policy.judge(self.age(now), self.ttl()) {
@@ -269,14 +251,14 @@ impl Entry {
         }
     }
 
-    /// Whether the other answer is about the same object: same GmtCreateTime, same ImageUri. An id
-    /// that names another object has been removed and made again.
+    /// Returns whether both entries describe the same object: same GmtCreateTime, same ImageUri. An id that
+    /// names another object was removed and created again.
     #[must_use]
     pub const fn is_same_object(&self, other: &Self) -> bool {
         self.incarnation == other.incarnation
     }
 
-    /// The same, fresh for at most `ttl`.
+    /// Returns a copy that is fresh for at most `ttl`.
     #[must_use]
     pub fn shortened(&self, ttl: Duration) -> Self {
         Self {
@@ -285,7 +267,7 @@ impl Entry {
         }
     }
 
-    /// The same, kept only for when the origin fails.
+    /// Returns a copy that is served only while the origin fails.
     #[must_use]
     pub fn softly_purged(&self) -> Self {
         Self {
@@ -294,28 +276,11 @@ impl Entry {
         }
     }
 
-    /// The bytes it costs to hold: its texts and what lies around them.
+    /// Returns the memory that the entry takes, in bytes: its texts and the structures around them.
     #[must_use]
     pub fn weight(&self) -> u32 {
         saturating(allocated(self.texts.len()).saturating_add(OVERHEAD))
     }
-}
-
-/// What was decided about an answer before it was saved.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct EarlierDecision {
-    /// Whether the answer carries labels.
-    pub(super) verbose: bool,
-    /// Its ttl.
-    pub(super) ttl: Duration,
-    /// Whether it was purged softly.
-    pub(super) purged: bool,
-    /// Whether it missed what was said of it since.
-    pub(super) restored: bool,
-    /// See [`Evidence`], as are the next two.
-    pub(super) date: Timestamp,
-    pub(super) directives: Directives,
-    pub(super) draw: f64,
 }
 
 fn evidence(
@@ -336,7 +301,7 @@ fn evidence(
     }
 }
 
-/// A draw from `0.0..1.0`, to 32 bits.
+/// A random share of `0.0..1.0`, to 32 bits.
 #[derive(Debug, Clone, Copy)]
 struct JitterDraw(u32);
 
@@ -352,12 +317,12 @@ impl JitterDraw {
     }
 }
 
-/// As much of a figure as 32 bits hold.
+/// Converts a number to 32 bits, at most `u32::MAX`.
 fn saturating(figure: impl TryInto<u32>) -> u32 {
     figure.try_into().unwrap_or(u32::MAX)
 }
 
-/// What the allocator takes for so many bytes: it has four sizes between a power of two and the next.
+/// Returns the size class of an allocation: the allocator has four between a power of two and the next.
 const fn allocated(bytes: usize) -> usize {
     let step = bytes.next_power_of_two() / 8;
     if step < 16 {
@@ -367,8 +332,7 @@ const fn allocated(bytes: usize) -> usize {
     }
 }
 
-/// What an entry costs beside its texts: itself, its key, and the cache's books; `tests/memory.rs`
-/// measures it.
+/// Memory of an entry besides its texts: itself, its key and moka's structures; `tests/memory.rs` measures it.
 const OVERHEAD: usize = 566;
 
 #[cfg(test)]

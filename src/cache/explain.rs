@@ -1,5 +1,5 @@
-//! Why an answer is kept as long as it is, in words and figures. The command `ttl` and the admin
-//! listener tell it from the same evidence with the same policy as the cache decides on.
+//! Explanations of a ttl in words and figures, for the command `ttl` and the admin listener. They use the
+//! evidence and the policy that the cache itself decides on.
 
 use std::time::Duration;
 
@@ -12,18 +12,18 @@ use crate::units::HumanDuration;
 /// A ttl and the reasons for it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Explanation {
-    /// The steps.
+    /// The ttl and the steps to it.
     pub decision: Decision,
-    /// How long after the ttl it serves while it is fetched again.
+    /// Time after the ttl in which the answer is served while it is fetched again.
     pub stale_while_revalidate: Duration,
-    /// How long after the ttl it serves while the origin fails.
+    /// Time after the ttl in which the answer is served while the origin fails.
     pub stale_if_error: Duration,
-    /// One sentence a step.
+    /// The explanation, one sentence for each step.
     pub text: String,
 }
 
 impl Explanation {
-    /// Explains what the policy makes of the evidence.
+    /// Explains the policy's decision on the evidence.
     #[must_use]
     pub fn new(policy: &Policy, evidence: &Evidence) -> Self {
         let decision = policy.decide(evidence);
@@ -119,7 +119,7 @@ fn bounds(policy: &Policy, evidence: &Evidence, decision: &Decision) -> String {
     }
 }
 
-/// A duration to the second, for a person.
+/// Formats a duration to the second, for a person.
 fn words(duration: Duration) -> String {
     let days = duration.as_secs() / 86_400;
     if days > 2 {
@@ -129,7 +129,7 @@ fn words(duration: Duration) -> String {
     }
 }
 
-/// Whole seconds since 1970 as the API writes times.
+/// Formats a time to the second, as the API writes times; `None` beyond the calendar's end.
 #[must_use]
 pub fn wall(time: Timestamp, after: Duration) -> Option<String> {
     Some(

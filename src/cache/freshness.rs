@@ -1,4 +1,4 @@
-//! How long an answer may be kept, and what it is worth after that.
+//! The ttl of an answer, and its use after that.
 //!
 //! An image that has not changed for long is unlikely to change soon, so an answer's ttl is a share
 //! of its quiet time (RFC 9111 §4.2.2 calls this heuristic freshness):
@@ -92,7 +92,7 @@ impl Default for Policy {
     }
 }
 
-/// What a ttl is decided on.
+/// The values that a ttl is decided on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Evidence {
     /// `GmtModifiedTime`, where readable.
@@ -101,18 +101,18 @@ pub struct Evidence {
     pub created: Option<Timestamp>,
     /// The time of the answer: see [`Evidence::date`].
     pub date: Timestamp,
-    /// Whether the answer carries labels.
+    /// The answer includes labels.
     pub verbose: bool,
     /// The origin's own directives.
     pub directives: Directives,
     /// Uniform in `0.0..1.0`.
     pub draw: f64,
-    /// What the parent gateway said of its copy that handed it on.
+    /// The parent gateway's statements about the copy that it sent.
     pub parent: Option<Parent>,
 }
 
 impl Evidence {
-    /// The time to measure quiet against: the origin's if it is within 15 minutes of ours, else ours.
+    /// Returns the time to measure quiet against: the origin's if it is within 15 minutes of ours, else ours.
     #[must_use]
     pub fn date(origin: Option<Timestamp>, ours: Timestamp) -> Timestamp {
         origin
@@ -126,14 +126,14 @@ impl Evidence {
 pub struct Directives {
     /// `s-maxage`, else `max-age`; where the former is zero, a positive `max-age` beside it.
     pub max_age: Option<Duration>,
-    /// `no-store` was there.
+    /// `no-store` was present.
     pub no_store: bool,
-    /// `no-cache` was there, or an age of zero counts, which says the same: an answer that is stale at once.
+    /// `no-cache` was present, or an age of zero, which means the same: an answer that is stale at once.
     pub no_cache: bool,
 }
 
 impl Directives {
-    /// Reads a `Cache-Control` value; unknown directives are passed over.
+    /// Parses a `Cache-Control` value; unknown directives are ignored.
     #[must_use]
     pub fn parse(value: &str) -> Self {
         let (mut found, mut shared) = (Self::default(), None);
@@ -165,7 +165,7 @@ impl Directives {
     }
 }
 
-/// What a ttl came from.
+/// Origin of a ttl.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TtlSource {
     /// A share of the quiet time.
@@ -179,7 +179,7 @@ pub enum TtlSource {
 }
 
 impl TtlSource {
-    /// As `GET /entries/{id}` spells it.
+    /// Returns the spelling of `GET /entries/{id}`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -196,21 +196,21 @@ impl TtlSource {
 pub struct Decision {
     /// Time since the image last changed; negative when that lies ahead.
     pub quiet: Option<SignedDuration>,
-    /// Before the bounds.
+    /// The ttl before the bounds.
     pub base: Duration,
-    /// What decided.
+    /// The rule that decided.
     pub source: TtlSource,
     /// The longest ttl of this variant.
     pub ceiling: Duration,
-    /// What the bounded ttl was multiplied by.
+    /// Factor that the bounded ttl was multiplied by.
     pub jitter: f64,
-    /// How long the answer is fresh, from when its request was sent.
+    /// Time that the answer is fresh, counted from when its request was sent.
     pub ttl: Duration,
-    /// Whether it may be kept at all.
+    /// The answer may be stored.
     pub storable: bool,
 }
 
-/// What an answer of some age is worth.
+/// Use that an answer of some age may be put to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Freshness {
     /// Younger than its ttl.
@@ -224,7 +224,7 @@ pub enum Freshness {
 }
 
 impl Policy {
-    /// Decides a ttl.
+    /// Decides the ttl of an answer. Pure: the same evidence always gives the same decision.
     #[must_use]
     pub fn decide(&self, evidence: &Evidence) -> Decision {
         let ceiling = if evidence.verbose {
@@ -269,7 +269,7 @@ impl Policy {
         }
     }
 
-    /// The longest ttl the origin's directives allow.
+    /// Returns the longest ttl that the origin's directives allow.
     fn allowance(&self, directives: &Directives) -> Duration {
         match self.origin_cache_control {
             OriginCacheControl::Ignore => Duration::MAX,
@@ -283,21 +283,21 @@ impl Policy {
         }
     }
 
-    /// Whether the origin's wish not to keep its answer is overruled.
+    /// Returns whether the origin's wish not to store its answer is overruled.
     #[must_use]
     pub const fn ignores(&self, directives: Directives) -> bool {
         (directives.no_store || directives.no_cache)
             && !matches!(self.origin_cache_control, OriginCacheControl::Respect)
     }
 
-    /// How long after its ttl an answer serves while it is fetched again.
+    /// Returns the time after its ttl in which an answer is served while it is fetched again.
     #[must_use]
     pub fn stale_while_revalidate(&self, ttl: Duration) -> Duration {
         ttl.max(self.stale_while_revalidate_min.0)
             .min(self.stale_while_revalidate_max.0)
     }
 
-    /// What an answer of this age and ttl is worth.
+    /// Returns the freshness of an answer of this age and ttl.
     #[must_use]
     pub fn judge(&self, age: Duration, ttl: Duration) -> Freshness {
         let stale = age.saturating_sub(ttl);
@@ -313,10 +313,10 @@ impl Policy {
     }
 }
 
-/// Whether to fetch a fresh answer again before it expires (XFetch, Vattani et al. 2015).
+/// Decides whether to fetch a fresh answer again before it expires (XFetch, Vattani et al. 2015).
 ///
-/// `fetched_in` is how long the last fetch took; `draw` is uniform in `0.0..1.0` and asked for only
-/// when the answer is close enough to its end. The lead is `min(max(fetched_in, 2 % ttl) * -ln U, 30 % ttl)`.
+/// `fetched_in` is the time that the last fetch took; `draw` is uniform in `0.0..1.0` and called only when the
+/// answer is close to its end. The lead is `min(max(fetched_in, 2 % ttl) * -ln U, 30 % ttl)`.
 pub fn refresh_early(
     age: Duration,
     ttl: Duration,

@@ -1,11 +1,13 @@
-//! The images by key: moka, and in front of it those that were read slots.
+//! The image store: moka, and in front of it the images that were read lately.
 //!
-//! moka notes every read for its eviction policy, which costs more than all else a hit needs of the
-//! cache. So most reads of an image that is asked for often end here, and moka hears of a sample.
+//! moka records every read for its eviction policy, which costs more than all else that a hit needs of the
+//! cache: a queue that all readers share. While moka is the store behind it, this front is what keeps a hit
+//! free of shared writes: most reads of a popular image end here, and moka sees a sample of them, which its
+//! policy needs.
 //!
-//! A slot holds an image only weakly, so that it keeps nothing that moka has given back, and with the version that the
-//! slot had when the image was read. Every change of a key gives its slot a new version after moka has
-//! the change: whoever sees the change done sees no older image.
+//! A slot holds an image only weakly, so that it keeps nothing alive that moka has evicted, together with
+//! the version that the slot had when the image was read. Every change of a key advances its slot's version
+//! after moka has the change: a reader that starts after a change is done sees no older image.
 
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,8 +22,8 @@ use crate::api::ImageKey;
 
 /// Slots for images that were read slots; two keys may share one.
 const SLOTS: usize = 4096;
-/// One read in so many goes to moka, though a slot would answer it; and one in so many takes a slot
-/// from another key.
+/// One read in so many goes to moka although a slot could answer it, and one in so many takes a slot from
+/// another key.
 const SAMPLE: u8 = 16;
 
 /// The image store, bounded by the entries' weight.
@@ -39,7 +41,7 @@ struct ReadSlot {
     read: ArcSwapOption<RecentRead>,
 }
 
-/// An image as it was read from moka.
+/// An image as a read of moka returned it.
 #[derive(Debug)]
 struct RecentRead {
     version: u64,
@@ -48,8 +50,8 @@ struct RecentRead {
 }
 
 impl Images {
-    /// An empty store of so many bytes. `evicted` hears of each entry that leaves, but for those that
-    /// are replaced.
+    /// Creates an empty store of so many bytes. `evicted` is called for each entry that leaves, except for
+    /// one that is replaced.
     pub(super) fn new(
         max_bytes: u64,
         evicted: impl Fn(RemovalCause) + Send + Sync + 'static,
@@ -73,20 +75,26 @@ impl Images {
         }
     }
 
-    /// The image of a key.
+    /// Returns the image of a key, from its slot or from moka.
     pub(super) fn get(&self, key: &ImageKey) -> Option<Arc<Entry>> {
         let slot = self.slot(key);
+        // The version is loaded before the image, here and before the read of moka below: a change in between
+        // makes the pair look outdated, never an old image look current. Acquire pairs with the Release in
+        // `changed`, so that a reader that sees the new version also sees moka's change.
         let version = slot.version.load(Ordering::Acquire);
         let read = slot.read.load();
         let current = read.as_ref().filter(|read| read.version == version);
         let sampled = fastrand::u8(..SAMPLE) == 0;
         match current {
             Some(read) if read.key == *key => {
+                // The upgrade fails once moka has evicted the entry and its last reader is done.
                 if !sampled && let Some(entry) = read.entry.upgrade() {
                     return Some(entry);
                 }
                 self.store.get(key)
             }
+            // Another key's slot changes hands only on a sampled read, or two popular keys that share it would
+            // allocate on every read.
             Some(_) if !sampled => self.store.get(key),
             _ => {
                 let entry = self.store.get(key)?;
@@ -100,31 +108,33 @@ impl Images {
         }
     }
 
-    /// Holds an image, instead of the one that was held under its key.
+    /// Stores an image and replaces any earlier one of its key.
     pub(super) fn insert(&self, key: ImageKey, entry: Arc<Entry>) {
         let slot = self.slot(&key);
         self.store.insert(key, entry);
+        // After moka: a reader between the two may still get the old image, and stores it in the slot with the
+        // old version, which the next line makes worthless.
         self.changed(slot);
     }
 
-    /// Holds no image of this key any more; tells whether it held one.
+    /// Removes the image of a key and returns whether there was one.
     pub(super) fn remove(&self, key: &ImageKey) -> bool {
         let held = self.store.remove(key).is_some();
         self.changed(self.slot(key));
         held
     }
 
-    /// Every image that is held, in no order.
+    /// Iterates over all images in no order; entries that change meanwhile may be seen or not.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Arc<ImageKey>, Arc<Entry>)> + '_ {
         self.store.iter()
     }
 
-    /// Grows with each change.
+    /// Returns the number of insertions and removals so far.
     pub(super) fn changes(&self) -> u64 {
         self.changes.load(Ordering::Acquire)
     }
 
-    /// How many are held, and what they weigh, when all that is due has been evicted.
+    /// Returns the number of images and their weight, after all due evictions.
     pub(super) fn usage(&self) -> (u64, u64) {
         self.store.run_pending_tasks();
         (self.store.entry_count(), self.store.weighted_size())

@@ -1,4 +1,4 @@
-//! The origin's "no" about one image, as it is held.
+//! Negative caching: the origin's authoritative refusals of one image.
 
 use std::time::Duration;
 
@@ -8,32 +8,32 @@ use tokio::time::Instant;
 use super::freshness::Policy;
 use crate::api::OriginError;
 
-/// An authoritative "no" about one image.
+/// The origin's statement that an image does not exist, or not for the central credential.
 #[derive(Debug, Clone)]
 pub struct Negative {
-    /// What the origin answered.
+    /// The origin's error, passed on to anonymous clients.
     pub error: OriginError,
-    /// Which kind of no.
+    /// Decides the ttl.
     pub kind: NegativeKind,
-    /// When its request was sent.
+    /// Time at which its request was sent; age counts from here.
     pub sent: Instant,
-    /// How long the fetch took.
+    /// Time that the fetch took, which a denial from memory takes, too.
     pub took: Duration,
-    /// Wall-clock time it was received.
+    /// Wall-clock time of arrival.
     pub received: Timestamp,
 }
 
-/// Which kind of no.
+/// Kind of a negative answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NegativeKind {
-    /// There is no such image.
+    /// The origin knows no such image.
     NotFound,
-    /// The central credential may not see it.
+    /// The central credential may not view it.
     Forbidden,
 }
 
 impl Negative {
-    /// How long it is kept.
+    /// Returns its time to live: `freshness.not_found` or `freshness.forbidden`.
     #[must_use]
     pub const fn ttl(&self, policy: &Policy) -> Duration {
         match self.kind {
@@ -42,7 +42,7 @@ impl Negative {
         }
     }
 
-    /// Whether it still holds.
+    /// Returns whether it is younger than its ttl.
     #[must_use]
     pub fn is_fresh(&self, policy: &Policy, now: Instant) -> bool {
         now.saturating_duration_since(self.sent) < self.ttl(policy)

@@ -1,45 +1,46 @@
-//! What a parent gateway says of the copy that it hands on: how old it is, and how long it is good for there.
+//! A parent gateway's statements about its copy: its age, and the time it stays fresh there.
 //!
-//! `Age` (RFC 9111 §5.1) moves the time of an answer back to when the parent asked for it, so that its age here is its
-//! true one. `Cache-Status` (RFC 9211) bounds its ttl: nothing is fresh here for longer than it is there.
+//! `Age` (RFC 9111 §5.1) moves the request time of an answer back to the parent's own request, so that its age
+//! here is its true one. `Cache-Status` (RFC 9211) bounds its ttl: nothing is fresh here for longer than at the
+//! parent.
 
 use std::time::Duration;
 
-/// No answer is believed to be older.
+/// Greatest age that is believed of an answer.
 pub const MAX_AGE: Duration = Duration::from_secs(31 * 24 * 3600);
-/// What a parent hands on is fresh here for at least this long from its arrival, so that one that has only a stale
-/// answer is not asked again for each request.
+/// Shortest time that a parent's answer is fresh here from its arrival, so that a parent that has only a stale
+/// copy does not get every request.
 pub const GRACE: Duration = Duration::from_secs(1);
-/// Who speaks in a member of `Cache-Status`.
+/// Name of this program in a member of `Cache-Status`.
 const NAME: &str = "pai-image-gateway";
 
-/// What a parent says of its copy.
+/// A parent's statements about its copy.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Parent {
-    /// How old it was when the parent handed it on, in whole seconds; at most [`MAX_AGE`].
+    /// Age of the copy when the parent sent it, in whole seconds; at most [`MAX_AGE`].
     pub age: Duration,
-    /// Its ttl there, in whole seconds, where the parent answered from memory. As much as its age, where it is stale
-    /// for another reason than its age.
+    /// Ttl of the copy at the parent, in whole seconds, if the parent answered from memory. Equal to its age if
+    /// it is stale for another reason than its age.
     pub ttl: Option<Duration>,
-    /// Why the parent had no newer one.
+    /// Reason why the parent sent no newer copy.
     pub detail: Option<Detail>,
 }
 
-/// Why a parent answers with what it holds though it is stale.
+/// Reason why a parent serves a stale copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Detail {
-    /// It fetches it again meanwhile.
+    /// It refreshes the copy in the background.
     Revalidating,
-    /// The origin failed.
+    /// Its origin failed.
     OriginError,
-    /// This gateway has used up its misses there.
+    /// This gateway has used up its miss limit there.
     OverBudget,
 }
 
 impl Detail {
     const ALL: [Self; 3] = [Self::Revalidating, Self::OriginError, Self::OverBudget];
 
-    /// The word in `Cache-Status`.
+    /// Returns the value of `detail` in `Cache-Status`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -51,7 +52,7 @@ impl Detail {
 }
 
 impl Parent {
-    /// Reads both headers of an answer. What cannot be read counts as not there, and no `Age` as none.
+    /// Parses both headers of an answer. Unreadable values count as absent, and an absent `Age` as zero.
     #[must_use]
     pub fn read(age: &str, cache_status: &str) -> Self {
         let age = read_age(age).min(MAX_AGE);
@@ -83,7 +84,7 @@ impl Parent {
         }
     }
 
-    /// What was left of its ttl when it was handed on, in seconds; below zero where it was stale.
+    /// Returns the rest of the copy's ttl when the parent sent it, in seconds; negative for a stale one.
     #[must_use]
     pub fn left(&self) -> Option<i64> {
         let whole = |span: Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
@@ -91,7 +92,7 @@ impl Parent {
     }
 }
 
-/// The ttl of what is so old, and of which so many seconds are left.
+/// Returns the ttl of a copy of this age that has so many seconds left.
 fn ttl(age: Duration, left: i64) -> Duration {
     let span = Duration::from_secs(left.unsigned_abs());
     if left < 0 {
@@ -101,7 +102,7 @@ fn ttl(age: Duration, left: i64) -> Duration {
     }
 }
 
-/// The first of the ages given, as RFC 9111 §5.1 asks of a list.
+/// Parses the first age of a list, as RFC 9111 §5.1 asks.
 fn read_age(text: &str) -> Duration {
     let first = text.split(',').next().unwrap_or("").trim();
     let is_number = !first.is_empty() && first.bytes().all(|byte| byte.is_ascii_digit());
@@ -114,7 +115,7 @@ fn read_age(text: &str) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// The parameters of the last member that a gateway of this kind wrote: the one nearest to here.
+/// Returns the parameters of the last member that a gateway of this kind wrote: that of the nearest one.
 fn own_member(cache_status: &str) -> Option<Vec<&str>> {
     let members = cache_status.split(',').map(|member| {
         let mut parts = member.split(';').map(str::trim);

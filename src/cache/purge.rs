@@ -1,41 +1,43 @@
-//! Forgetting on order.
+//! Purges: removal of entries on an operator's order, or because the origin no longer has the image.
 
 use std::sync::Arc;
 
 use super::{Cache, Entry};
 use crate::api::{ImageId, ImageKey};
 
-/// What a purge is about.
+/// The entries that a purge concerns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PurgeTarget {
-    /// One image, both variants.
+    /// Both variants of one image, and its negative answer.
     Image(ImageId),
-    /// Every image of a workspace.
+    /// All images of a workspace, by its id.
     Workspace(String),
-    /// Everything.
+    /// All images and negative answers.
     All,
 }
 
-/// What a purge leaves behind.
+/// Effect of a purge on the entries it concerns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PurgeMode {
-    /// Nothing.
+    /// Removes them.
     Hard,
-    /// Images stay for when the origin fails.
+    /// Keeps images for stale-if-error alone.
     Soft,
 }
 
 impl<E: Clone + Send + Sync + 'static> Cache<E> {
-    /// Purges, tells how many entries that met, and sees to it that no restart brings them back. To
-    /// be waited for before the order is answered; begun, it is finished, whoever waits.
+    /// Purges memory and journals that, so that no restart brings an entry back; returns the number of
+    /// entries. Awaited before the purge is acknowledged.
     pub async fn purge_durably(&self, target: &PurgeTarget, mode: PurgeMode) -> u64 {
         let purged = self.purge(target, mode);
         self.journal(target, mode).await;
         purged
     }
 
-    /// Forgets an image that the origin says is gone, if a snapshot could bring it back, before anybody
-    /// hears that. What a detached flight brought may cost a newer image here, never more.
+    /// Removes and journals an image that the origin no longer has, if a snapshot could bring it back.
+    ///
+    /// Runs before the negative answer is published. A detached flight may remove a newer image this way,
+    /// which costs one fetch.
     pub(super) async fn forget_gone(&self, image: &ImageId) {
         if self.journal.get().is_some() && self.remove_variants(image) > 0 {
             let image = PurgeTarget::Image(image.clone());
@@ -43,8 +45,8 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
         }
     }
 
-    /// Writes an order that has been carried out beside the snapshot, where there is one. A failure is
-    /// the journal's own to handle.
+    /// Appends a purge that has been carried out to the journal, if there is one. The journal handles a
+    /// failure itself, by removing the snapshot.
     pub async fn journal(&self, target: &PurgeTarget, mode: PurgeMode) {
         let Some(journal) = self.journal.get().map(Arc::clone) else {
             return;
@@ -56,7 +58,7 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
         }
     }
 
-    /// Purges memory alone, and tells how many entries that met.
+    /// Purges memory alone and returns the number of entries; see [`Self::purge_durably`].
     pub fn purge(&self, target: &PurgeTarget, mode: PurgeMode) -> u64 {
         match (target, mode) {
             (PurgeTarget::Image(image), PurgeMode::Hard) => self.invalidate(image),

@@ -1,13 +1,13 @@
-//! An image as bytes, for wherever it outlives this process: the snapshot and the shared tier. Functions
-//! of values; integers are little-endian.
+//! The binary form of an image, for the places where it outlives this process: the snapshot and the shared
+//! cache. Pure functions; integers are little-endian.
 //!
 //! ```text
 //! image = id:text8 flags:u8 request_id:text16 sent:time took:u64 ttl:u64 date:time max_age:u64 draw:f64 body
 //! time  = seconds:i64 nanoseconds:i32     took, ttl: nanoseconds     max_age: seconds
 //! ```
 //!
-//! The body is the rest. What is read out of it (times, workspace, which object it is) is not kept a
-//! second time.
+//! The body is the rest. Values that can be parsed from it (times, workspace, identity) are not written a second
+//! time.
 
 use std::io;
 use std::time::Duration;
@@ -23,13 +23,13 @@ use super::entry::{EarlierDecision, Entry, FetchedImage};
 use super::freshness::{Directives, Freshness, Policy};
 use crate::api::{ImageFields, ImageId, ImageKey};
 
-/// One image.
+/// An image in the form in which it is written.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ImageRecord {
     pub(crate) key: ImageKey,
     pub(crate) body: Bytes,
     pub(crate) request_id: Option<HeaderValue>,
-    /// When its request was sent, by a clock that whoever reads it knows, too.
+    /// Time at which its request was sent, by a clock that the reader shares with the writer.
     pub(crate) sent: Timestamp,
     pub(crate) took: Duration,
     pub(crate) ttl: Duration,
@@ -39,7 +39,7 @@ pub(crate) struct ImageRecord {
     pub(crate) draw: f64,
 }
 
-/// Why bytes are no image.
+/// Reason why bytes are not an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum InvalidRecord {
     #[error("lengths contradict each other")]
@@ -56,17 +56,17 @@ impl From<UnexpectedEnd> for InvalidRecord {
     }
 }
 
-/// What becomes of an image that is read again.
+/// Place that a record was read from, which decides whether it can be fresh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RecordSource {
-    /// It missed what was said of it meanwhile, so it is never fresh.
+    /// A file of an earlier run: invalidations since then are unknown, so the entry is never fresh.
     Snapshot,
-    /// It is as good as when it was written.
+    /// The shared cache, which keeps up with invalidations: the entry is as fresh as when it was written.
     Shared,
 }
 
 impl ImageRecord {
-    /// An entry, sent when the other clock showed `sent`.
+    /// Creates the record of an entry, whose request was sent when the shared clock showed `sent`.
     pub(crate) fn of(key: &ImageKey, entry: &Entry, sent: Timestamp) -> Self {
         Self {
             key: key.clone(),
@@ -82,10 +82,10 @@ impl ImageRecord {
         }
     }
 
-    /// All of it but its body.
+    /// Appends everything but the body to `bytes`.
     ///
     /// # Errors
-    /// When something is too long for its length field.
+    /// A text that is too long for its length field.
     pub(crate) fn encode_head(&self, bytes: &mut Vec<u8>) -> io::Result<()> {
         let id = self.key.image.as_str();
         let request_id = self.request_id.as_ref();
@@ -114,10 +114,10 @@ impl ImageRecord {
         Ok(())
     }
 
-    /// Reads one again.
+    /// Parses a record.
     ///
     /// # Errors
-    /// [`InvalidRecord`], the first that is found.
+    /// [`InvalidRecord`], for the first fault.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, InvalidRecord> {
         let mut reader = ByteReader(bytes);
         let image = ImageId::parse(text(reader.text8()?)?).map_err(|_| InvalidRecord::Value)?;
@@ -154,8 +154,8 @@ impl ImageRecord {
         })
     }
 
-    /// The entry again, sent at `sent` by this process's clock, unless it is of no more use: expired,
-    /// or not to be kept under the policy of now. Its ttl is never longer than it was.
+    /// Turns the record into an entry whose request was sent at `sent` by this process's clock. Returns `None`
+    /// for one that is expired or that the policy in force does not store. The ttl never grows.
     pub(crate) fn into_entry(
         self,
         policy: &Policy,
@@ -189,7 +189,7 @@ impl ImageRecord {
     }
 }
 
-/// The start of a SHA-256 over all of these, one behind the other.
+/// Returns the first `N` bytes of the SHA-256 over the concatenated parts.
 pub(crate) fn sum<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
     let mut context = Context::new(&SHA256);
     for part in parts {

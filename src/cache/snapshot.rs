@@ -1,19 +1,19 @@
-//! What is held, kept on disk for the next start.
+//! The snapshot of the cache on disk, for the next start.
 //!
-//! A restart loses nothing that a stale answer could still be worth: a snapshot is written every
-//! [`snapshot_interval`](super::Config::snapshot_interval) and at the end, whole or not at all, and
-//! read at the next start. What came from it is never fresh: its first request is answered with it and
-//! fetches it again, and it stands in for an origin that is down.
+//! A restart loses nothing that a stale answer is worth: a snapshot is written every
+//! [`snapshot_interval`](super::Config::snapshot_interval) and at shutdown, whole or not at all, and read at the
+//! next start. A restored entry is never fresh: its first request is served from it and refreshes it, and it
+//! stands in for an origin that is down.
 //!
 //! Beside the snapshot `S` lie
 //!
-//! - `S.journal`: orders to forget since then, each on disk before it is answered (`snapshot/journal.rs`);
-//! - `S.lock`: held by the one process that uses them;
-//! - `S.draft`, `S.journal.draft`: what is being written.
+//! - `S.journal`: invalidations since then, each on disk before it is acknowledged (`snapshot/journal.rs`);
+//! - `S.lock`: locked by the one process that uses these files;
+//! - `S.draft`, `S.journal.draft`: files that are being written.
 //!
-//! All are mode 0600. A snapshot that this user alone cannot have written, that is damaged, of another
-//! version, of another origin, or without the journal of its own generation is refused: a line in the
-//! log says so and the gateway starts cold. Nothing here fails a request.
+//! All have mode 0600. A snapshot is refused if another user could have written it, if it is damaged, of another
+//! version or another origin, or without the journal of its own generation: the log says so and the gateway
+//! starts cold. No fault here fails a request.
 
 mod format;
 mod journal;
@@ -41,10 +41,10 @@ use crate::observability::logging::Condition;
 use crate::private_file::{AtomicFile, beside};
 use format::{SnapshotHeader, encode};
 
-/// How long a stop waits for the last snapshot.
+/// Time that a shutdown waits for the last snapshot.
 const LAST_WRITE: Duration = Duration::from_secs(10);
 
-/// Keeps the snapshot of one cache.
+/// Writes the snapshots of one cache, and owns their files.
 #[derive(Debug)]
 pub struct SnapshotWriter<E: Clone + Send + Sync + 'static> {
     cache: Arc<Cache<E>>,
@@ -52,16 +52,16 @@ pub struct SnapshotWriter<E: Clone + Send + Sync + 'static> {
     path: PathBuf,
     origin: String,
     interval: Duration,
-    /// [`Cache::changes`] as the last snapshot found it; held while one is written.
+    /// [`Cache::changes`] at the last snapshot; locked while one is written.
     written: tokio::sync::Mutex<u64>,
     lock: Mutex<Option<File>>,
 }
 
 impl<E: Clone + Send + Sync + 'static> SnapshotWriter<E> {
-    /// Fills the cache from the snapshot that the settings name, as far as it can be trusted, and from
-    /// then on journals what is purged. `None` where they name none or another process uses it.
+    /// Fills the cache from the configured snapshot, if that can be trusted, and journals purges from then on.
+    /// Returns `None` if none is configured or another process uses it.
     ///
-    /// To be called before the cache is used, with whose answers it will hold.
+    /// Called before the cache is used; `origin` is the host whose answers it will hold.
     pub async fn open(config: &Config, origin: &str, cache: &Arc<Cache<E>>) -> Option<Arc<Self>> {
         let path = PathBuf::from(config.snapshot.as_ref()?);
         let (interval, origin) = (config.snapshot_interval.0, origin.to_owned());
@@ -99,7 +99,7 @@ impl<E: Clone + Send + Sync + 'static> SnapshotWriter<E> {
         }))
     }
 
-    /// Writes a snapshot now and then, until told to stop.
+    /// Writes a snapshot every interval, until `stop`.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut ticks = interval(self.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -110,7 +110,7 @@ impl<E: Clone + Send + Sync + 'static> SnapshotWriter<E> {
         }
     }
 
-    /// Writes the last snapshot and lets go of the files.
+    /// Writes the last snapshot and releases the files.
     pub async fn close(self: Arc<Self>) {
         match timeout(LAST_WRITE, self.write()).await {
             Ok(()) => drop(self.lock.lock().take()),
@@ -121,33 +121,33 @@ impl<E: Clone + Send + Sync + 'static> SnapshotWriter<E> {
         }
     }
 
-    /// Writes a snapshot if anything has changed since the last. Never two at once: whoever stops
-    /// waiting leaves the lock to the writing itself.
+    /// Writes a snapshot if anything has changed since the last. Never writes two at once: a caller that stops
+    /// waiting leaves the lock to the task that writes.
     pub async fn write(self: &Arc<Self>) {
-        let keeper = Arc::clone(self);
+        let writer = Arc::clone(self);
         let writing = tokio::spawn(async move {
-            let mut written = keeper.written.lock().await;
-            let changes = keeper.cache.images.changes();
+            let mut written = writer.written.lock().await;
+            let changes = writer.cache.images.changes();
             if *written == changes {
                 return;
             }
-            let writer = Arc::clone(&keeper);
-            let result = spawn_blocking(move || writer.write_blocking()).await;
+            let blocking = Arc::clone(&writer);
+            let result = spawn_blocking(move || blocking.write_blocking()).await;
             let result = result.unwrap_or_else(|error| Err(io::Error::other(error)));
-            keeper.cache.metrics.snapshot.wrote(&result);
+            writer.cache.metrics.snapshot.wrote(&result);
             match result {
                 Ok(images) => {
                     *written = changes;
-                    let conditions = &keeper.cache.metrics.conditions;
+                    let conditions = &writer.cache.metrics.conditions;
                     conditions.recovered(Condition::SnapshotFails, "snapshot");
-                    tracing::debug!(snapshot = %keeper.path.display(), images, "snapshot written");
+                    tracing::debug!(snapshot = %writer.path.display(), images, "snapshot written");
                 }
                 Err(error) => {
-                    let conditions = &keeper.cache.metrics.conditions;
+                    let conditions = &writer.cache.metrics.conditions;
                     conditions.occurred(Condition::SnapshotFails, "snapshot", || {
                         format!(
                             "{}: {error}; the one before it, if any, stays",
-                            keeper.path.display()
+                            writer.path.display()
                         )
                     });
                 }
@@ -174,7 +174,7 @@ impl<E: Clone + Send + Sync + 'static> SnapshotWriter<E> {
     }
 }
 
-/// Takes the files of a snapshot for this process.
+/// Locks the files of a snapshot for this process, until the returned file is closed.
 fn lock(snapshot: &Path) -> io::Result<File> {
     let file = File::options()
         .create(true)

@@ -1,7 +1,7 @@
-//! The body of a request that was refused before it was read.
+//! Reading of the body of a refused request.
 //!
-//! A connection that is closed on top of bytes that nobody read is reset, and a reset takes the response with it: the
-//! client sees a broken connection instead of the refusal. So a small body is read and thrown away first.
+//! Closing a connection with unread bytes resets it, and a reset destroys the response on its way: the client
+//! sees a broken connection instead of the refusal. So a small body is read and discarded first.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use http_body::Body as HttpBody;
 use http_body_util::BodyExt;
 use tokio::time::timeout;
 
-/// Bytes that are thrown away; a client that sends more has to stop.
+/// Bytes that are read at most; beyond that the connection is reset.
 const LONGEST: usize = 64 << 10;
-/// Time for them to come.
+/// Time that reading may take.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Reads a body to its end, as far as both limits go. Whoever waits for `100 Continue` has not sent any.
+/// Reads a body to its end, within both limits. A client that waits for `100 Continue` has sent none.
 pub(super) async fn discard<B>(body: &mut B, head: &Parts)
 where
     B: HttpBody<Data = Bytes> + Unpin,

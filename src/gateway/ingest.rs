@@ -1,4 +1,4 @@
-//! What an answer of the origin means for the cache, and which images a write is about.
+//! Conversion of the origin's answers for the cache, and the images that a write concerns.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::cache::{CachedAnswer, Entry, FetchedImage, Negative, NegativeKind, Pa
 use crate::response::{CACHE_STATUS, X_ACS_REQUEST_ID};
 use crate::upstream::{self, AnswerKind, UpstreamKind};
 
-/// What an answer to GetImage means for the cache.
+/// Converts an answer to GetImage into the form in which it is stored.
 pub(super) fn ingest(
     answer: upstream::OriginAnswer,
     verbose: bool,
@@ -64,7 +64,7 @@ pub(super) fn ingest(
     )))
 }
 
-/// Returns whether an answer names another image than the one asked for, and than the copy that is held: that copy stays.
+/// Returns whether an answer names neither the requested image nor the one in memory, which then stays.
 pub(super) fn names_another_image(
     asked: &ImageId,
     held: Option<&Entry>,
@@ -78,7 +78,8 @@ pub(super) fn names_another_image(
         && ImageFields::parse(&held.body()).is_ok_and(|held| held.image != fields.image)
 }
 
-/// The id that the body of an AddImage chooses. What two parsers could read differently is refused.
+/// Returns the id that the body of an AddImage chooses. An ambiguous body, which two parsers could read
+/// differently, is an error.
 pub(super) fn chosen_id(body: &[u8]) -> Result<Option<ImageId>, Malformed> {
     #[derive(Deserialize)]
     struct Chosen {
@@ -90,8 +91,8 @@ pub(super) fn chosen_id(body: &[u8]) -> Result<Option<ImageId>, Malformed> {
     chosen.image.as_deref().map(ImageId::parse).transpose()
 }
 
-/// The images a write may have changed: the one in its path, else those named by what was sent
-/// (AddImage may choose its id) and by what was answered.
+/// Returns the images that a write may have changed: the one in its path, else those named by the request's body
+/// (AddImage may choose its id) and by the reply.
 pub(super) fn images_written(operation: &Operation, sent: &[u8], answered: &[u8]) -> Vec<ImageId> {
     match operation.image() {
         Some(image) => vec![image.clone()],

@@ -1,4 +1,4 @@
-//! Operations that are handed to the origin and back.
+//! Operations that pass through to the origin: lists and writes, none of which is cached.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::shared_cache;
 use crate::upstream::{self, AnswerKind, UpstreamError};
 
 impl Gateway {
-    /// Asks the origin to search, within what the client may see.
+    /// Sends a list to the origin, restricted to the images that the client may view. It costs one miss.
     pub(super) async fn read(
         &self,
         mut call: Call,
@@ -60,9 +60,11 @@ impl Gateway {
         Ok(response::passthrough(reply))
     }
 
-    /// Passes a write on, in a task of its own: once begun it is finished and its image forgotten,
-    /// whatever comes of it and whoever still waits. The image must be one that the client may see as
-    /// the origin has it now. A write costs one miss, however it ends.
+    /// Sends a write to the origin, in a task of its own: once begun, it finishes and invalidates its image,
+    /// whatever its result and even if the client disconnects.
+    ///
+    /// The client must be able to view the image as the origin has it now. A write costs one miss, however it
+    /// ends.
     pub(super) async fn write<B>(
         &self,
         call: Call,
@@ -117,8 +119,8 @@ impl Gateway {
             .map(response::passthrough)
     }
 
-    /// What the origin answered; that it does not show the one image that was asked about is said as
-    /// for any other that is not seen.
+    /// Returns the origin's reply. If it denies the one image that the request names, an authenticated client
+    /// gets the same 404 as for any other hidden image.
     fn passed(
         &self,
         answer: Result<upstream::OriginAnswer, UpstreamError>,
@@ -172,7 +174,7 @@ impl Gateway {
     }
 }
 
-/// The one image whose labels are asked for, if it is about one.
+/// Returns the image whose labels a request lists; `None` for a search over labels.
 fn labelled_image(call: &Call) -> Result<Option<ImageId>, Error> {
     if call.operation != Operation::ListImageLabels {
         return Ok(None);

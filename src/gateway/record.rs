@@ -1,4 +1,4 @@
-//! What is written down of a request that was answered.
+//! Records of answered requests: the audit log, the access log and the request's span.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::observability::outcome::Outcome;
 use crate::observability::traces::Trace;
 
 impl Gateway {
-    /// Writes down what was answered, wherever that is wanted: in the audit where clients sign in.
+    /// Writes a record to the logs that are configured, and annotates the request's span.
     pub(super) fn record(&self, record: &AccessRecord<'_>, span: &Trace, took: Duration) {
         if let Some(audit) = self.audit() {
             audit.record(record);
@@ -20,14 +20,14 @@ impl Gateway {
         annotate(record, span);
     }
 
-    /// The audit of requests, which has a record of a client's name or none.
+    /// Returns the audit log, if clients are authenticated: a record without a client's name has no use there.
     pub(super) fn audit(&self) -> Option<&AuditWriter> {
         let audit = self.parts.audit.as_deref();
         audit.filter(|_| self.parts.auth.is_required())
     }
 }
 
-/// Tells the request's own span how it was answered.
+/// Sets the attributes of the request's span.
 fn annotate(record: &AccessRecord<'_>, span: &Trace) {
     let response = record.response;
     span.set("operation", || record.action.as_str());

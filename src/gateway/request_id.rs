@@ -1,9 +1,9 @@
-//! The gateway's own id of an answer.
+//! The gateway's own id of a response.
 
 use bytes::Bytes;
 use http::HeaderValue;
 
-/// A random id in the API's form, `5A14FA81-DD4E-4F3B-8B1A-6343FE44B941`.
+/// A random id in the API's form, `5A14FA81-DD4E-4F3B-8B1A-6343FE44B941`, without an allocation.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RequestId([u8; 36]);
 

@@ -1,11 +1,11 @@
-//! Resolve: many images in one go, each by the road of a GetImage for it.
+//! Resolve: many images in one request, each looked up and fetched as by a GetImage.
 //!
 //! ```text
-//! read the body → is it the signed one? → what is held is told at once
-//!                                       → the rest in request, so many at a time, until the deadline
+//! read the body → check its signature → cached images first
+//!                                     → fetches, `concurrency` at a time, until the deadline
 //! ```
 //!
-//! A fetch belongs to nobody: who leaves, or runs out of time, leaves it to fill the cache.
+//! A fetch belongs to no request: if the client disconnects or the deadline passes, it still fills the cache.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -61,25 +61,25 @@ impl Default for Config {
     }
 }
 
-/// A request for many images, understood.
+/// A parsed Resolve, with all that its images need; it outlives the request's head and body.
 struct ResolveJob {
     wanted: ResolveRequest,
     principal: Principal,
     trace: Trace,
-    /// The request's `Via`.
+    /// The request's `Via`, which every fetch passes on to a parent gateway.
     via: HeaderMap,
     request_id: RequestId,
     peer: Peer,
     deadline: Instant,
 }
 
-/// The images of an order in the order in which they are looked for, and whether any must be fetched.
+/// The order in which the images of a Resolve are handled, and the outcome of the whole request.
 struct ResolveOrder {
     places: Vec<usize>,
     outcome: Outcome,
 }
 
-/// What becomes of an order's images, as it becomes known.
+/// The results of a Resolve's images, in the order in which they become known.
 struct ResolvedImages<'a> {
     gateway: &'a Gateway,
     request: &'a ResolveJob,
@@ -88,19 +88,19 @@ struct ResolvedImages<'a> {
     room: usize,
 }
 
-/// One image's way to its result.
+/// A future of one image's result, with the image's index in the request.
 type ResolveFuture<'a> = Pin<Box<dyn Future<Output = (usize, ResolveResult)> + Send + 'a>>;
 
-/// The first pause before an image is tried again; the next are twice as long each, up to the last.
+/// First pause before an image is tried again; each next one is twice as long, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
-/// A response that grows is charged in steps of so many bytes.
+/// Bytes by which the charge for a growing response is raised.
 const STEP: usize = 4 << 10;
-/// How long a client may take over one line of the answer.
+/// Time that a client may take to read one line of the response.
 const TAKEN_WITHIN: Duration = Duration::from_secs(30);
 
 impl Gateway {
-    /// Answers what became of each image; as lines, where the client takes them.
+    /// Answers with the result of each image: as lines if the client accepts NDJSON, else as one document.
     pub(super) async fn resolve<B>(
         &self,
         body: B,
@@ -130,8 +130,8 @@ impl Gateway {
         }
     }
 
-    /// Charges the response while it grows, so that many of them together stay within the budget before
-    /// one is sent.
+    /// Collects all results. The response is charged while it grows, so that many of them at once stay within
+    /// the budget before the first is sent.
     async fn respond_whole(
         &self,
         request: &ResolveJob,
@@ -158,7 +158,7 @@ impl Gateway {
         Ok(response::resolved(body, outcome))
     }
 
-    /// Begins the answer; a task of its own goes on with it, in the request's place in the line.
+    /// Starts a response of lines, which a task completes; the task keeps the request's slot.
     fn respond_lines(
         &self,
         request: ResolveJob,
@@ -180,7 +180,7 @@ impl Gateway {
         Ok(response::resolved(Body::Lines(lines), outcome))
     }
 
-    /// Writes a line for each image and one that adds them up; `None` when nobody takes them any more.
+    /// Writes a line for each image and a last one with the counts; `None` if the client stops reading.
     async fn write_lines(
         &self,
         request: &ResolveJob,
@@ -209,8 +209,8 @@ impl Gateway {
         timeout(TAKEN_WITHIN, last).await.ok()?.ok()
     }
 
-    /// Looks which images can be told at once: they go before those that are waited for. One that may
-    /// not be seen is among the latter, whose time it takes too.
+    /// Orders the images: those that can be served from memory first. A hidden image is not among them, for
+    /// denying it takes the time of its fetch.
     fn order_images(&self, request: &ResolveJob) -> ResolveOrder {
         let (principal, now) = (&request.principal, Instant::now());
         let (mut places, mut later) = (Vec::new(), Vec::new());
@@ -232,8 +232,8 @@ impl Gateway {
         ResolveOrder { places, outcome }
     }
 
-    /// What becomes of one image by the deadline. What is only kept waiting behind more urgent calls is
-    /// tried again.
+    /// Returns the result of one image by the deadline. A fetch that was only shed in favour of more urgent
+    /// ones, or rate-limited, is tried again.
     async fn resolve_one(&self, key: &ImageKey, request: &ResolveJob) -> ResolveResult {
         let terms = FetchTerms::batch(request.deadline);
         let mut pause = FIRST_PAUSE;
@@ -274,7 +274,7 @@ impl Gateway {
         }
     }
 
-    /// Says so of one image; a denial is written down as if the image had been asked for alone.
+    /// Turns an error into an image's result. A denial is recorded in the audit log, as for a GetImage.
     fn failed(&self, key: &ImageKey, error: &Error, request: &ResolveJob) -> ResolveResult {
         if let (Some(audit), Outcome::Denied) = (self.audit(), error.outcome()) {
             audit.record(&AccessRecord {
@@ -315,7 +315,7 @@ impl<'a> ResolvedImages<'a> {
         }
     }
 
-    /// The next image of which it is known, by its place. Nothing is lost when this is dropped.
+    /// Returns the next result and its image's index in the request. Cancel-safe.
     async fn next(&mut self) -> Option<(usize, ResolveResult)> {
         while self.under_way.len() < self.gateway.resolve.concurrency as usize
             && let Some(place) = self.next.next()

@@ -1,16 +1,16 @@
 //! Searches: ListImages, and ListImageLabels without an ImageId.
 //!
-//! A search is authorized before it is sent, by the request and the client's grant alone. Whether it is
-//! answered therefore tells nothing about images that the client may not see, and neither does
-//! `TotalCount`, which the origin counts over all that a search finds:
+//! A search is authorized before it is sent, by the request and the client's grant alone. So the answer reveals
+//! nothing about hidden images, and neither does `TotalCount`, which the origin counts over all that a search
+//! finds:
 //!
-//! 1. a client that sees everything the search can find gets the page as it came;
-//! 2. a client that sees PUBLIC images alone in a workspace it holds has `Accessibility=PUBLIC` added;
+//! 1. a client that may view everything the search can find gets the page as it came;
+//! 2. a client that may view only PUBLIC images, in a workspace it holds, has `Accessibility=PUBLIC` added;
 //! 3. a search for official images (`Labels` with `system.official=true`) needs only `official`;
 //! 4. any other search is 403, whatever it would find.
 //!
-//! No page is filtered. An item that the client may not see shows that the origin does not search as its
-//! documentation says, so the page is an invalid response.
+//! No page is filtered. A hidden image on a page shows that the origin does not search as documented, so the
+//! page is an invalid response.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -60,7 +60,7 @@ pub(super) fn admit_labels(grant: &Grant, query: &Query) -> Result<(), Error> {
     }
 }
 
-/// Checks that each item of a page may be seen.
+/// Checks that the client may view each item of a page.
 ///
 /// # Errors
 /// [`UpstreamError::Unreadable`] if one may not, or if two parsers could read the page differently.
@@ -78,7 +78,7 @@ pub(super) fn check(page: &[u8], grant: &Grant) -> Result<(), UpstreamError> {
     }
 }
 
-/// Whether a client sees every image that matches.
+/// Returns whether the client may view every image that matches.
 fn sees_all(grant: &Grant, workspace: Option<&str>, accessibility: Option<&str>) -> bool {
     let private = accessibility == Some("PUBLIC") || grant.users == Allowed::All;
     match workspace {
@@ -90,8 +90,8 @@ fn sees_all(grant: &Grant, workspace: Option<&str>, accessibility: Option<&str>)
     }
 }
 
-/// Whether every image found is labelled official. Labels are `Key=Value,Key=Value`, all of which must
-/// match; the key given twice could be read either way.
+/// Returns whether the search finds only images labelled official. Labels are `Key=Value,Key=Value` and must all
+/// match; a repeated key counts as not official, because it could be read either way.
 fn is_for_official(query: &Query) -> bool {
     let labels = query.value("Labels").unwrap_or("").split(',');
     let named = labels.filter(|label| {
@@ -101,7 +101,7 @@ fn is_for_official(query: &Query) -> bool {
     named.eq(["system.official=true"])
 }
 
-/// The items of a page, if it is one object with one list of them.
+/// Returns the items of a page, if it is one object with one list of them.
 fn images(page: &[u8]) -> Option<Vec<&RawValue>> {
     let mut json = serde_json::Deserializer::from_slice(page);
     let images = json.deserialize_map(ImagesVisitor).ok()?;

@@ -21,9 +21,9 @@ use crate::priority::{Priority, SharedPriority};
 use crate::response::{CACHE_STATUS, Error};
 use crate::upstream::{self, AnswerKind, Propagation, UpstreamError, UpstreamKind};
 
-/// Number of times a parent is asked: it refreshes an image at most once a second, and shares its fetches.
+/// Number of requests to a parent, which refreshes an image at most once a second and shares its fetches.
 const ATTEMPTS: u32 = 3;
-/// Longer than a parent's interval between forced refreshes of one image.
+/// Pause between them, longer than a parent's interval between forced refreshes of one image.
 const PAUSE: Duration = Duration::from_millis(1100);
 
 const REMEDY: &str = "the parent gateway answers from memory, on which no write is authorized: its operator can grant \
@@ -131,8 +131,8 @@ enum WriteAccess {
     Unknown,
 }
 
-/// Judges an answer to the `attempt`-th request. A parent's first denial is never believed: a not-found has
-/// no age, and an image that is hidden must not be denied sooner than one that is missing.
+/// Judges the answer to request number `attempt`. A parent's first denial is never believed: a not-found has no
+/// age, and denying a hidden image sooner than a missing one would reveal it.
 fn judge(
     answer: &upstream::OriginAnswer,
     grant: &Grant,

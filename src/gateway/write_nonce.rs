@@ -1,4 +1,4 @@
-//! Each signed write goes to the origin at most once.
+//! Replay protection of signed writes: each goes to the origin at most once.
 
 use jiff::Timestamp;
 
@@ -9,11 +9,11 @@ use crate::response::Error;
 use crate::shared_cache::WriteNonce;
 
 impl Gateway {
-    /// Records the nonce of a signed write, on disk and for the fleet, right before it is sent. A write
-    /// without a signature is vouched for by its connection, and has none.
+    /// Records the nonce of a signed write, on disk and for all replicas, right before the write is sent. An
+    /// unsigned write has none: its connection authenticates it.
     ///
-    /// With a shared tier its record decides, and without an answer from there no write is sent: the one
-    /// exception to its loss being a miss.
+    /// With a shared cache its record decides, and without a reply from there no write is sent. This is the one
+    /// case in which the loss of the shared cache is not treated as a miss.
     pub(super) async fn claim_write(&self, context: &RequestContext<'_>) -> Result<(), Error> {
         let Some(proof) = context.write else {
             return Ok(());

@@ -1,11 +1,12 @@
-//! Which images are asked for most, lately: a bounded estimate, cheap enough for every hit.
+//! An estimate of the most requested images of the last minutes, bounded in memory and cheap enough for every
+//! hit.
 //!
-//! - While there is little traffic, every request is counted; beyond `BUSY_RATE` one of `BUSY_ONE_IN`,
-//!   drawn by chance and counted for all of them.
-//! - Who would have to wait for another thread's counting is not counted.
+//! - Every request is counted while there is little traffic; beyond `BUSY_RATE` one of `BUSY_ONE_IN`, drawn
+//!   at random and counted for all of them.
+//! - A request that would have to wait for another thread's counting is not counted.
 //! - A request counts half as much after each [`HALF_LIFE`], so that old ones are forgotten.
 //!
-//! It holds valid ids and numbers, nothing else of a request.
+//! It stores valid ids and numbers, nothing else of a request.
 
 mod sketch;
 
@@ -18,15 +19,14 @@ use tokio::time::Instant;
 use crate::api::ImageId;
 use sketch::Sketch;
 
-/// After so long a request counts half.
+/// Time after which a request counts half.
 pub const HALF_LIFE: Duration = Duration::from_secs(60);
-/// One of so many requests is looked at while there is much traffic.
+/// One of so many requests is counted while there is much traffic.
 const BUSY_ONE_IN: u32 = 16;
-/// More than so many requests a second are much traffic: a sample of the latest minutes then still has
-/// hundreds.
+/// Requests a second beyond which traffic is sampled: a sample of the latest minutes then still has hundreds.
 const BUSY_RATE: f64 = 100.0;
 
-/// The images asked for most, lately.
+/// Estimate of the most requested images.
 #[derive(Debug)]
 pub struct TopImages {
     one_in: AtomicU32,
@@ -36,9 +36,9 @@ pub struct TopImages {
 /// An image and the estimate of its requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RankedImage {
-    /// Which image.
+    /// Id of the image.
     pub image: ImageId,
-    /// About how many requests for it there were, the older ones counting less.
+    /// Estimated number of requests, in which older ones count less.
     pub requests: u64,
 }
 
@@ -52,7 +52,7 @@ impl TopImages {
         }
     }
 
-    /// Counts a request for this image, perhaps. Never waits.
+    /// Counts a request for this image, or skips it. Never waits.
     pub fn record(&self, image: &ImageId, now: Instant) {
         let one_in = self.one_in.load(Ordering::Relaxed);
         if fastrand::u32(..one_in) == 0 {
@@ -60,13 +60,13 @@ impl TopImages {
         }
     }
 
-    /// The images asked for most, the first of them first.
+    /// Returns the most requested images, the first of them first.
     #[must_use]
     pub fn top(&self, images: usize, now: Instant) -> Vec<RankedImage> {
         self.sketch.lock().top(images, now)
     }
 
-    /// One of how many requests is looked at now.
+    /// Returns the sampling rate: one in so many requests is counted now.
     #[must_use]
     pub fn one_in(&self) -> u32 {
         self.one_in.load(Ordering::Relaxed)

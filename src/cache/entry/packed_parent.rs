@@ -1,21 +1,21 @@
-//! What a parent said of an entry, in eight bytes: a million entries are held, and few have a parent.
+//! A parent gateway's statements about an entry, in eight bytes: of a million entries, few have a parent.
 
 use std::time::Duration;
 
 use super::saturating;
 use crate::cache::parent::{Detail, Parent};
 
-/// A [`Parent`], or none.
+/// A [`Parent`], or none, packed into two words.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PackedParent {
-    /// In seconds, and above them which detail; [`Self::AGE`] holds any age that is believed.
+    /// Age in seconds, and the detail in the bits above; [`Self::AGE`] holds any age up to the bound.
     age_and_detail: u32,
-    /// In seconds; [`UNSAID`] for one that was not said.
+    /// Ttl in seconds; [`UNSAID`] if the parent stated none.
     ttl: u32,
 }
 
 impl PackedParent {
-    /// No parent.
+    /// The value for an answer of the API itself.
     pub(super) const NONE: Self = Self {
         age_and_detail: UNSAID,
         ttl: UNSAID,
@@ -42,7 +42,7 @@ impl PackedParent {
         self.age_and_detail != UNSAID
     }
 
-    /// How old the parent's copy was; nothing where there is no parent.
+    /// Returns the age of the parent's copy; zero without a parent.
     pub(super) const fn age(self) -> Duration {
         let seconds = if self.is_some() {
             self.age_and_detail & Self::AGE

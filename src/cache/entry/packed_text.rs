@@ -1,22 +1,23 @@
-//! The texts of an entry, in one allocation of their exact length.
+//! Body and request id of an entry, in one allocation of their exact length.
 
 use bytes::Bytes;
 use http::HeaderValue;
 
 use super::saturating;
 
-/// A body, and the origin's request id: within the body, where it holds it, or else behind it.
+/// A body and the origin's request id: a range of the body if the body contains it, else the bytes behind it.
 #[derive(Debug, Clone)]
 pub(super) struct PackedText {
     text: Bytes,
     body_length: u32,
     request_id_at: u32,
-    /// 0 for no id.
+    /// Length of the id; 0 without one.
     request_id_length: u32,
 }
 
 impl PackedText {
-    /// A copy: what arrives may be a small part of a large buffer, and would keep all of it.
+    /// Copies both: an answer that arrives may be a small part of a large buffer, and would keep all of it
+    /// alive.
     pub(super) fn of(body: &Bytes, request_id: Option<&HeaderValue>) -> Self {
         let id = request_id.map_or(&b""[..], HeaderValue::as_bytes);
         let within = memchr::memmem::find(body, id);
@@ -44,7 +45,7 @@ impl PackedText {
         HeaderValue::from_maybe_shared(id).ok()
     }
 
-    /// The bytes of both.
+    /// Returns the number of bytes of both.
     pub(super) const fn len(&self) -> usize {
         self.text.len()
     }

@@ -1,15 +1,16 @@
-//! When an entry was last refreshed in the background.
+//! The time of an entry's latest background refresh, in two bytes.
 
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-/// Unit of the times kept here. Two bytes of them keep an entry as small as it was.
+/// Unit of the stored times. Sixteen bits of it keep an entry at its size.
 const UNIT: Duration = Duration::from_millis(100);
-/// Units between two background refreshes of one entry: more than a second, whatever is lost by rounding down.
+/// Units between two background refreshes of one entry: more than a second, even after rounding down.
 const INTERVAL: u16 = 11;
 
-/// Start of an entry's latest background refresh, in units since the entry was asked for; 0 before the first, since
-/// the entry's own fetch was one. The count starts anew every 109 minutes, when a refresh may wait for a second in vain.
+/// Start of an entry's latest background refresh, in units since the entry's request; 0 before the first, for
+/// the entry's own fetch was one. The count wraps every 109 minutes, when one refresh may be put off by a
+/// second.
 #[derive(Debug, Default)]
 pub(super) struct LastRefresh(AtomicU16);
 
@@ -20,8 +21,8 @@ impl Clone for LastRefresh {
 }
 
 impl LastRefresh {
-    /// Begins a refresh of what is held for so long, unless one began less than a second ago. Of two threads that
-    /// ask at once, one may.
+    /// Begins a refresh of an entry of this resident time, unless one began less than a second ago. Of two
+    /// threads that call at once, one gets `true`.
     pub(super) fn begin(&self, held: Duration) -> bool {
         let units = held.as_millis() / UNIT.as_millis();
         let now = (units % (1 << u16::BITS)) as u16;

@@ -1,8 +1,8 @@
-//! The bytes of a snapshot, as functions of values. Integers are little-endian.
+//! The binary form of a snapshot, as pure functions. Integers are little-endian.
 //!
 //! ```text
 //! snapshot = magic[8] version:u32 generation:u64 journalled:u64 origin:text16 count:u32 image* sha256[32]
-//! image    = length:u32 what `cache/record.rs` says
+//! image    = length:u32 record (`cache/record.rs`)
 //! ```
 //!
 //! The SHA-256 is over everything before it.
@@ -17,18 +17,18 @@ use crate::cache::record::{ImageRecord, InvalidRecord};
 const MAGIC: &[u8; 8] = b"PAISNAP\n";
 const VERSION: u32 = 1;
 
-/// What a snapshot belongs to.
+/// Identity of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SnapshotHeader {
-    /// Which journal goes with it.
+    /// Generation of the journal that belongs to it.
     pub(super) generation: u64,
-    /// How many orders of that journal it has already carried out.
+    /// Number of the journal's invalidations that it includes already.
     pub(super) journalled: u64,
-    /// Whose answers it holds.
+    /// Host of the origin whose answers it holds.
     pub(super) origin: String,
 }
 
-/// Why bytes are no snapshot.
+/// Reason why bytes are not a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum SnapshotError {
     #[error("it is no snapshot")]
@@ -54,7 +54,7 @@ impl From<UnexpectedEnd> for SnapshotError {
 /// Writes a snapshot.
 ///
 /// # Errors
-/// What the writer says, or that something is too large for its length field.
+/// The writer's, or a value that is too long for its length field.
 pub(super) fn encode(
     head: &SnapshotHeader,
     images: impl ExactSizeIterator<Item = ImageRecord>,
@@ -84,10 +84,10 @@ pub(super) fn encode(
     out.write_all(sum.finish().as_ref())
 }
 
-/// Reads a snapshot. Allocates no more than a few times what it is given.
+/// Parses a snapshot. Allocates no more than a few times the length of `bytes`.
 ///
 /// # Errors
-/// [`SnapshotError`], the first that is found.
+/// [`SnapshotError`], for the first fault.
 pub(super) fn decode(bytes: &[u8]) -> Result<(SnapshotHeader, Vec<ImageRecord>), SnapshotError> {
     let mut reader = ByteReader(bytes);
     if reader.array().ok() != Some(*MAGIC) {
@@ -131,7 +131,7 @@ fn length<T: TryFrom<usize>>(length: usize) -> io::Result<T> {
     T::try_from(length).map_err(|_| io::Error::other("too long for a snapshot"))
 }
 
-/// Writes, and sums what it wrote.
+/// A writer that hashes its output.
 struct HashingWriter<W> {
     out: W,
     sum: Context,

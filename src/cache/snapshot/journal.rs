@@ -1,10 +1,9 @@
-//! What was ordered to be forgotten since the last snapshot, so that no restart brings it back.
+//! The journal of invalidations since the last snapshot, so that no restart brings a removed image back.
 //!
-//! An order is carried out in memory first, then written here, then answered. The origin's word that
-//! an image is gone counts as an order. A snapshot notes how many orders were here before it looked at
-//! memory; those it has carried out, those after it are replayed over it. The journal keeps them all
-//! until that snapshot is in place, and a crash before it is shortened does no harm: the number tells
-//! which to pass over.
+//! An invalidation is carried out in memory first, then written here, then acknowledged; a "not found" of the
+//! origin counts as one. A snapshot states the number of invalidations that were journalled before it read
+//! memory: it includes those, and the later ones are replayed over it. The journal keeps all of them until that
+//! snapshot is in place, and a crash before it is shortened does no harm, for the numbers tell which to skip.
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
@@ -13,13 +12,13 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::journal_format::{JournalContents, decode, encode_head, encode_invalidation};
+use super::journal_format::{ReadJournal, decode, encode_head, encode_invalidation};
 use crate::cache::purge::{PurgeMode, PurgeTarget};
 use crate::observability::logging::Condition;
 use crate::observability::metrics::Metrics;
 use crate::private_file::{AtomicFile, beside, read_private, remove};
 
-/// The journal of one snapshot. Everything here blocks.
+/// The journal of one snapshot. All methods block on the disk.
 #[derive(Debug)]
 pub(in crate::cache) struct Journal {
     snapshot: PathBuf,
@@ -30,18 +29,18 @@ pub(in crate::cache) struct Journal {
 
 #[derive(Debug)]
 struct JournalState {
-    /// Positioned at `length`; nothing after a failure that left the file in doubt.
+    /// The file, positioned at `length`; `None` after a failure that left its content in doubt.
     file: Option<File>,
-    /// Bytes of whole orders, head included.
+    /// Bytes of whole invalidations, head included.
     length: u64,
     generation: u64,
-    /// Number of the next order.
+    /// Number of the next invalidation.
     next: u64,
-    /// Orders that could not be written.
+    /// Number of invalidations that could not be written.
     lost: u64,
 }
 
-/// A place in the journal: all orders before it have been carried out in memory.
+/// A position in the journal: all invalidations before it have been carried out in memory.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Checkpoint {
     pub(super) generation: u64,
@@ -50,18 +49,18 @@ pub(super) struct Checkpoint {
     lost: u64,
 }
 
-/// Orders arrived that are written nowhere, so what was about to become the snapshot may hold what
-/// they forbid.
-const JOURNAL_LOST: &str = "an order was lost while it was written";
+/// Error of a commit: an invalidation since the checkpoint was written nowhere, so the new snapshot may hold an
+/// image that it removes.
+const JOURNAL_LOST: &str = "an invalidation could not be journalled while the snapshot was written";
 
-/// Where the journal of a snapshot is.
+/// Returns the path of a snapshot's journal.
 pub(super) fn path(snapshot: &Path) -> PathBuf {
     beside(snapshot, ".journal")
 }
 
 impl Journal {
-    /// Goes on with the journal that was read, cutting off an unfinished order.
-    pub(super) fn resume(snapshot: &Path, read: &JournalContents, metrics: Arc<Metrics>) -> Self {
+    /// Continues a journal that was read, and truncates an unfinished invalidation at its end.
+    pub(super) fn resume(snapshot: &Path, read: &ReadJournal, metrics: Arc<Metrics>) -> Self {
         let state = JournalState {
             file: None,
             length: read.length as u64,
@@ -80,7 +79,7 @@ impl Journal {
         journal
     }
 
-    /// Begins a journal that no earlier snapshot goes with.
+    /// Begins an empty journal under a new random generation, which no earlier snapshot has.
     pub(super) fn begin(snapshot: &Path, metrics: Arc<Metrics>) -> Self {
         let state = JournalState {
             file: None,
@@ -107,8 +106,8 @@ impl Journal {
         }
     }
 
-    /// Writes an order down to the disk. Where that fails, removes the snapshot: without the order
-    /// it must never be read.
+    /// Writes an invalidation to the disk and syncs it. On failure removes the snapshot: without the
+    /// invalidation it must never be read.
     pub(in crate::cache) fn append(&self, target: &PurgeTarget, mode: PurgeMode) {
         let mut state = self.state.lock();
         let appended = state.append(target, mode);
@@ -134,7 +133,7 @@ impl Journal {
         }
     }
 
-    /// A place to measure a snapshot against, to be taken before memory is looked at.
+    /// Returns the position to compare a snapshot with. Taken before memory is read.
     pub(super) fn checkpoint(&self) -> Checkpoint {
         let state = self.state.lock();
         Checkpoint {
@@ -145,8 +144,8 @@ impl Journal {
         }
     }
 
-    /// Puts a snapshot in place that was begun at `checkpoint`, and drops the orders before it. No order
-    /// comes between.
+    /// Puts the snapshot that was begun at `checkpoint` in place, and drops the invalidations before it. Holds
+    /// the lock, so that no invalidation comes between the two.
     pub(super) fn commit(&self, checkpoint: &Checkpoint, snapshot: AtomicFile) -> io::Result<()> {
         let mut state = self.state.lock();
         if state.lost != checkpoint.lost {
@@ -154,7 +153,7 @@ impl Journal {
         }
         snapshot.persist()?;
         if let Err(error) = self.rewrite_from(&mut state, checkpoint) {
-            // The orders that stay are known to be in the snapshot, by their numbers.
+            // The numbers of the invalidations that stay say that the snapshot includes them.
             tracing::warn!(journal = %self.path.display(), %error, "the journal could not be shortened");
         }
         Ok(())
@@ -179,7 +178,7 @@ impl Journal {
         self.rewrite(state, checkpoint.next, tail)
     }
 
-    /// Makes the journal hold these orders alone, numbered from `first`.
+    /// Replaces the journal by these invalidations, numbered from `first`.
     fn rewrite(
         &self,
         state: &mut JournalState,
@@ -204,7 +203,7 @@ impl Journal {
 impl JournalState {
     fn append(&mut self, target: &PurgeTarget, mode: PurgeMode) -> io::Result<()> {
         let bytes = encode_invalidation(self.generation, self.next, target, mode)
-            .ok_or_else(|| io::Error::other("the order is too long"))?;
+            .ok_or_else(|| io::Error::other("the invalidation is too long"))?;
         let file = self
             .file
             .as_mut()
@@ -221,25 +220,25 @@ impl JournalState {
     }
 }
 
-/// Ends a file here, and goes on writing here.
+/// Truncates a file, and positions it at its new end.
 fn truncate_at(mut file: &File, length: u64) -> io::Result<()> {
     file.set_len(length)?;
     file.seek(SeekFrom::Start(length))?;
     file.sync_data()
 }
 
-/// Bytes of a journal without orders.
+/// Length in bytes of a journal without invalidations.
 const HEAD: u64 = super::journal_format::LENGTH as u64;
 
 /// Reads the journal of a snapshot.
 ///
 /// # Errors
-/// In words, for whoever reads the log.
-pub(super) fn read(snapshot: &Path) -> Result<JournalContents, String> {
+/// The reason in words, for the log.
+pub(super) fn read(snapshot: &Path) -> Result<ReadJournal, String> {
     let bytes = read_private(&path(snapshot), LIMIT)
         .map_err(|error| format!("its journal is not read: {error}"))?;
     decode(&bytes).map_err(|error| error.to_string())
 }
 
-/// More orders than anybody gives between two snapshots.
+/// Greatest length of a journal that is read, in bytes; far more than purges between two snapshots fill.
 const LIMIT: u64 = 1 << 30;

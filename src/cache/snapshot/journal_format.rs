@@ -1,13 +1,13 @@
-//! The bytes of a journal, as functions of values. Integers are little-endian.
+//! The binary form of a journal, as pure functions. Integers are little-endian.
 //!
 //! ```text
-//! journal = magic[8] version:u32 generation:u64 first:u64 sum[8] order*
-//! order   = length:u32 !length:u32 content sum[8]        content = mode:u8 target:u8 name
+//! journal = magic[8] version:u32 generation:u64 first:u64 sum[8] invalidation*
+//! invalidation = length:u32 !length:u32 content sum[8]        content = mode:u8 target:u8 name
 //! ```
 //!
-//! A sum is the start of a SHA-256 over the generation, the order's number and what it protects, so
-//! that an order is only read in its own place. A journal may end within an order: that one was never
-//! answered. Any other fault makes the whole journal unreadable, because what follows is unknown.
+//! A sum is the start of a SHA-256 over the generation, the invalidation's number and the bytes it protects, so
+//! that an invalidation is valid only in its own place. A journal may end within an invalidation, which was
+//! never acknowledged. Any other fault makes the whole journal unreadable, because the rest is unknown.
 
 use crate::api::ImageId;
 use crate::cache::byte_reader::{ByteReader, UnexpectedEnd};
@@ -16,29 +16,29 @@ use crate::cache::record;
 
 const MAGIC: &[u8; 8] = b"PAIJRNL\n";
 const VERSION: u32 = 1;
-/// Longer than the longest name an order can have.
+/// Greatest length of a content in bytes, beyond that of the longest name.
 const MAX_CONTENT: u32 = 1 << 20;
 
 /// A journal as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct JournalContents {
-    /// Which snapshots it goes with.
+pub(super) struct ReadJournal {
+    /// Generation of the snapshots that it belongs to.
     pub(super) generation: u64,
-    /// The number of its first order; those before it are in the snapshot.
+    /// Number of its first invalidation; those before it are in the snapshot.
     pub(super) first: u64,
     pub(super) invalidations: Vec<(PurgeTarget, PurgeMode)>,
-    /// Where its last whole order ends.
+    /// Length in bytes up to the end of its last whole invalidation.
     pub(super) length: usize,
 }
 
-impl JournalContents {
-    /// The number of the order that comes next.
+impl ReadJournal {
+    /// Returns the number of the invalidation that comes next.
     pub(super) const fn next(&self) -> u64 {
         self.first.saturating_add(self.invalidations.len() as u64)
     }
 }
 
-/// The journal cannot be relied on.
+/// Error of a journal with a fault other than an unfinished end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("its journal is damaged")]
 pub(super) struct JournalDamaged;
@@ -49,7 +49,7 @@ impl From<UnexpectedEnd> for JournalDamaged {
     }
 }
 
-/// What a journal starts with.
+/// Encodes the start of a journal.
 pub(super) fn encode_head(generation: u64, first: u64) -> Vec<u8> {
     let mut bytes = Vec::from(MAGIC);
     bytes.extend(VERSION.to_le_bytes());
@@ -60,7 +60,7 @@ pub(super) fn encode_head(generation: u64, first: u64) -> Vec<u8> {
     bytes
 }
 
-/// One order, as number `number`. `None` for a name that no order can have.
+/// Encodes an invalidation as number `number`; `None` for a name that is too long.
 pub(super) fn encode_invalidation(
     generation: u64,
     number: u64,
@@ -88,11 +88,11 @@ pub(super) fn encode_invalidation(
     Some(bytes)
 }
 
-/// Reads a journal.
+/// Parses a journal.
 ///
 /// # Errors
-/// [`JournalDamaged`] unless it is whole up to an unfinished last order.
-pub(super) fn decode(bytes: &[u8]) -> Result<JournalContents, JournalDamaged> {
+/// [`JournalDamaged`] unless it is whole up to an unfinished last invalidation.
+pub(super) fn decode(bytes: &[u8]) -> Result<ReadJournal, JournalDamaged> {
     let mut reader = ByteReader(bytes);
     let head = reader.take(HEAD)?;
     let mut fields = ByteReader(head);
@@ -103,7 +103,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<JournalContents, JournalDamaged> {
     if !sound || reader.array() != Ok(sum(generation, first, head)) {
         return Err(JournalDamaged);
     }
-    let mut found = JournalContents {
+    let mut found = ReadJournal {
         generation,
         first,
         invalidations: Vec::new(),
@@ -119,10 +119,10 @@ pub(super) fn decode(bytes: &[u8]) -> Result<JournalContents, JournalDamaged> {
     Ok(found)
 }
 
-/// A content and its sum.
+/// A content and its sum, not yet compared.
 type Sealed<'a> = (&'a [u8], &'a [u8; SUM]);
 
-/// The next order's content and sum; nothing at the end or where it breaks off.
+/// Reads the next content and its sum; `None` at the end of the journal, or within an unfinished invalidation.
 fn whole_invalidation<'a>(
     reader: &mut ByteReader<'a>,
 ) -> Result<Option<Sealed<'a>>, JournalDamaged> {
@@ -163,5 +163,5 @@ fn sum(generation: u64, number: u64, content: &[u8]) -> [u8; SUM] {
 
 const SUM: usize = 8;
 const HEAD: usize = 8 + 4 + 8 + 8;
-/// Bytes of a journal without orders.
+/// Length in bytes of a journal without invalidations.
 pub(super) const LENGTH: usize = HEAD + SUM;

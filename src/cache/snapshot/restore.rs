@@ -1,4 +1,4 @@
-//! From memory to what is saved, and back.
+//! Conversion between entries and records of a snapshot, and the restoring of a cache.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,18 +9,18 @@ use tokio::time::Instant;
 
 use super::format::{SnapshotHeader, decode};
 use super::journal::{self, Journal};
-use super::journal_format::JournalContents;
+use super::journal_format::ReadJournal;
 use crate::api::ImageKey;
 use crate::cache::entry::Entry;
 use crate::cache::record::{ImageRecord, RecordSource};
 use crate::cache::{Cache, Policy};
 use crate::private_file::{PrivateFileError, read_private};
 
-/// An image that was asked for so much later than now is one whose age nobody knows.
+/// Greatest difference by which an image may lie in the future, for clocks that were corrected meanwhile.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
 
-/// What an image is in a snapshot. Its time is told by how old it is now, so that a wall clock that
-/// was set right meanwhile makes no image older or younger.
+/// Creates the record of an entry. Its request time is derived from its age now, so that a correction of the
+/// wall clock since then makes no image older or younger.
 pub(super) fn to_record(
     key: &ImageKey,
     entry: &Entry,
@@ -31,8 +31,8 @@ pub(super) fn to_record(
     ImageRecord::of(key, entry, wall.checked_sub(age).unwrap_or(Timestamp::MIN))
 }
 
-/// The image again, unless it is of no more use: expired, from a future that no clock's correction
-/// explains (a little ahead counts as just sent), or not to be kept under the policy of now.
+/// Turns a record into an entry. Returns `None` if it is expired, further in the future than a corrected clock
+/// explains (a little ahead counts as just sent), or not stored by the policy in force.
 pub(super) fn restore_entry(
     record: ImageRecord,
     policy: &Policy,
@@ -47,8 +47,8 @@ pub(super) fn restore_entry(
     record.into_entry(policy, sent, now, RecordSource::Snapshot)
 }
 
-/// Fills an empty cache from a snapshot and its journal, and returns the journal to go on with. Logs
-/// what came of it; a snapshot that cannot be trusted leaves the cache empty.
+/// Fills an empty cache from a snapshot and its journal, logs the result, and returns the journal to continue. A
+/// snapshot that cannot be trusted leaves the cache empty.
 pub(super) fn restore<E: Clone + Send + Sync + 'static>(
     path: &Path,
     origin: &str,
@@ -91,9 +91,9 @@ fn fill<E: Clone + Send + Sync + 'static>(cache: &Cache<E>, images: Vec<ImageRec
     }
 }
 
-type Read = (SnapshotHeader, Vec<ImageRecord>, JournalContents);
+type Read = (SnapshotHeader, Vec<ImageRecord>, ReadJournal);
 
-/// Reads both files, and refuses in words; `None` where there is no snapshot.
+/// Reads both files. The error is the reason for a refusal; `None` if there is no snapshot.
 fn read(path: &Path, origin: &str, limit: u64) -> Result<Read, Option<String>> {
     let bytes = read_private(path, limit).map_err(|error| match error {
         PrivateFileError::Missing => None,

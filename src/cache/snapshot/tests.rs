@@ -104,7 +104,7 @@ type TestCache = Arc<Cache<&'static str>>;
 struct Run {
     folder: TempDir,
     cache: TestCache,
-    keeper: Arc<SnapshotWriter<&'static str>>,
+    writer: Arc<SnapshotWriter<&'static str>>,
 }
 
 impl Run {
@@ -120,17 +120,17 @@ impl Run {
         let metrics = Arc::new(Metrics::new());
         let policy = Policy::default();
         let cache = Arc::new(Cache::new(&config, policy, metrics, TaskTracker::new()));
-        let keeper = SnapshotWriter::open(&config, origin, &cache).await.unwrap();
+        let writer = SnapshotWriter::open(&config, origin, &cache).await.unwrap();
         Self {
             folder,
             cache,
-            keeper,
+            writer,
         }
     }
 
     /// Ends without a last snapshot, as a kill does, and starts again.
     async fn killed(self) -> Self {
-        drop((self.cache, self.keeper));
+        drop((self.cache, self.writer));
         Self::over(self.folder, "origin").await
     }
 
@@ -179,7 +179,7 @@ async fn what_was_held_is_held_again_but_what_was_purged_is_not() {
     let run = Run::first().await;
     run.put("a");
     run.put("b");
-    run.keeper.write().await;
+    run.writer.write().await;
     run.purge("a").await;
     let run = run.killed().await;
     assert!(!run.holds("a") && run.holds("b"));
@@ -187,7 +187,7 @@ async fn what_was_held_is_held_again_but_what_was_purged_is_not() {
     let run = run.killed().await;
     assert!(!run.holds("a") && run.holds("b"));
     run.put("a");
-    run.keeper.write().await;
+    run.writer.write().await;
     let run = run.killed().await;
     assert!(run.holds("a") && run.holds("b"));
 }
@@ -197,7 +197,7 @@ async fn what_a_parent_handed_on_is_as_old_after_a_restart_and_has_no_longer_ttl
     let run = Run::first().await;
     let parent = Parent::read("40", "pai-image-gateway; hit; ttl=10");
     run.put_from("a", Some(parent));
-    run.keeper.write().await;
+    run.writer.write().await;
     let run = run.killed().await;
     let (key, now) = (saved("a", Duration::ZERO).key, Instant::now());
     let LookupResult::Image(entry, freshness) = run.cache.look_up(&key, now) else {
@@ -215,7 +215,7 @@ async fn an_order_that_came_while_a_snapshot_was_written_is_kept() {
     run.put("b");
     run.purge("b").await;
     run.put("b");
-    let checkpoint = run.keeper.journal.checkpoint();
+    let checkpoint = run.writer.journal.checkpoint();
     let images = [saved("a", Duration::ZERO), saved("b", Duration::ZERO)];
     let head = SnapshotHeader {
         generation: checkpoint.generation,
@@ -225,7 +225,7 @@ async fn an_order_that_came_while_a_snapshot_was_written_is_kept() {
     let draft = AtomicFile::write(&run.file("s"), |out| encode(&head, images.into_iter(), out));
     run.purge("a").await;
     let unshortened = fs::read(run.file("s.journal")).unwrap();
-    run.keeper
+    run.writer
         .journal
         .commit(&checkpoint, draft.unwrap())
         .unwrap();
@@ -242,21 +242,21 @@ async fn an_order_that_came_while_a_snapshot_was_written_is_kept() {
 async fn an_order_that_cannot_be_journalled_costs_the_snapshot() {
     let run = Run::first().await;
     run.put("a");
-    run.keeper.write().await;
+    run.writer.write().await;
     // Nothing can be written to it any more, nor a new one be made.
     fs::create_dir(run.file("s.journal.draft")).unwrap();
     fs::remove_file(run.file("s.journal")).unwrap();
     let run = run.killed().await;
     assert!(!run.holds("a"), "restored without its journal");
     run.put("b");
-    let checkpoint = run.keeper.journal.checkpoint();
+    let checkpoint = run.writer.journal.checkpoint();
     let draft = AtomicFile::write(&run.file("s"), |out| {
         encode(&head(), std::iter::empty(), out)
     });
     run.purge("a").await;
     assert!(!run.file("s").exists());
     assert!(
-        run.keeper
+        run.writer
             .journal
             .commit(&checkpoint, draft.unwrap())
             .is_err()
@@ -268,13 +268,13 @@ async fn an_order_that_cannot_be_journalled_costs_the_snapshot() {
 async fn another_origins_answers_are_refused() {
     let run = Run::first().await;
     run.put("a");
-    run.keeper.write().await;
+    run.writer.write().await;
     let Run {
         folder,
         cache,
-        keeper,
+        writer,
     } = run;
-    drop((cache, keeper));
+    drop((cache, writer));
     let run = Run::over(folder, "elsewhere").await;
     assert!(!run.holds("a"));
 }
@@ -282,14 +282,14 @@ async fn another_origins_answers_are_refused() {
 #[tokio::test]
 async fn nothing_is_written_when_nothing_changed_and_two_never_share_a_file() {
     let run = Run::first().await;
-    run.keeper.write().await;
+    run.writer.write().await;
     assert!(!run.file("s").exists());
     run.put("a");
-    run.keeper.write().await;
+    run.writer.write().await;
     let mode = fs::metadata(run.file("s")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     fs::remove_file(run.file("s")).unwrap();
-    run.keeper.write().await;
+    run.writer.write().await;
     assert!(!run.file("s").exists());
     let config = Config {
         snapshot: Some(run.file("s").to_str().unwrap().to_owned()),

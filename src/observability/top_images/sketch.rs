@@ -1,9 +1,9 @@
 //! Counts of a stream's most frequent images in bounded memory: Space-Saving (Metwally, Agrawal,
 //! El Abbadi, 2005), with counts that decay.
 //!
-//! So many images have a count of their own. One more takes the place of the least counted and
-//! inherits its count, so that who is really frequent is never kept out; what was inherited is
-//! remembered and not told. Instead of every count shrinking as time goes by, what is added grows.
+//! A bounded number of images have a count of their own. One more replaces the least counted and inherits its
+//! count, so that a frequent image is never kept out; the inherited part is remembered and not reported. Counts
+//! decay by growing the weight of new requests instead of shrinking every count.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,9 +13,9 @@ use tokio::time::Instant;
 use super::RankedImage;
 use crate::api::ImageId;
 
-/// Images counted at once: whatever makes up more than 1/128 of the stream is among them.
+/// Number of images counted at once: any that makes up more than 1/128 of the stream is among them.
 const CAPACITY: usize = 128;
-/// Beyond it, counts are scaled back, far from where f64 would lose single requests.
+/// Weight beyond which counts are scaled back, far below where f64 would lose single requests.
 const MAX_WEIGHT: f64 = 1e6;
 
 /// The counts of the most frequent images.
@@ -24,14 +24,14 @@ pub(super) struct Sketch {
     half_life: Duration,
     counts: HashMap<ImageId, Count, foldhash::fast::RandomState>,
     total: f64,
-    /// When a request weighed 1.
+    /// Time at which a request has the weight 1.
     since: Instant,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Count {
     all: f64,
-    /// The part of it that other images brought together.
+    /// The part of it that replaced images brought.
     inherited: f64,
 }
 
@@ -45,7 +45,7 @@ impl Sketch {
         }
     }
 
-    /// Counts so many requests for one image, and tells how many there were for all lately.
+    /// Counts requests for one image, and returns the decayed number for all images.
     pub(super) fn count(&mut self, image: &ImageId, requests: f64, now: Instant) -> f64 {
         let mut weight = self.weight(now);
         if weight > MAX_WEIGHT {
@@ -61,7 +61,7 @@ impl Sketch {
         self.total / weight
     }
 
-    /// The most frequent, the first of them first; none that counts for less than half a request.
+    /// Returns the most frequent images, the first of them first; none that counts for less than half a request.
     pub(super) fn top(&self, images: usize, now: Instant) -> Vec<RankedImage> {
         let weight = self.weight(now);
         let ranked = self.counts.iter().map(|(image, count)| RankedImage {
@@ -93,7 +93,7 @@ impl Sketch {
         self.counts.insert(image.clone(), Count { all, inherited });
     }
 
-    /// What a request of now weighs against one of `since`.
+    /// Returns the weight of a request now, relative to one at `since`.
     fn weight(&self, now: Instant) -> f64 {
         let half_lives =
             now.saturating_duration_since(self.since).as_secs_f64() / self.half_life.as_secs_f64();
