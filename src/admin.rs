@@ -1,35 +1,30 @@
-//! The admin listener: probes, metrics, status, its page, purge and explain.
+//! The admin listener: probes, metrics, status and its page, purge, and the explanation of an entry.
 //!
-//! Probes never touch the origin. Everything but probes, metrics and the page, which has no data of its
-//! own, needs the token where one is set,
-//! and refuses what a browser could be tricked into: a foreign `Origin`, a `Host` that is a name
-//! somebody else controls, a POST that is not JSON.
+//! Probes never call the origin. Probes, metrics and the page, which holds no data of its own, are open. Everything
+//! else needs the token where one is set, and refuses requests that a browser could be tricked into: a foreign
+//! `Origin`, a `Host` that is somebody else's name, a POST that is not JSON.
 
+mod access;
 pub mod client;
+mod config;
 mod entries;
 mod health;
 mod page;
 mod purge;
 mod status;
 
+pub use config::{Config, ObserveConfig};
 pub use health::Health;
 
-use std::fs;
-use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use aws_lc_rs::constant_time::verify_slices_are_equal;
-use http::header::{
-    ACCEPT_ENCODING, ALLOW, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, ORIGIN, VARY,
-};
+use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, VARY};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use schemars::JsonSchema;
-use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize};
+use secrecy::SecretString;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
@@ -39,98 +34,44 @@ use crate::body::Body;
 use crate::cache::Cache;
 use crate::credentials::CredentialProvider;
 use crate::observability::audit::AuditWriter;
-use crate::observability::logging::Condition;
 use crate::observability::metrics::{Encoding, Exposition, Metrics};
 use crate::observability::top_images::TopImages;
 use crate::peer::Peer;
-use crate::server::{Address, Service};
+use crate::server::Service;
 use crate::shared_cache::SharedCache;
 use crate::upstream::{Upstream, UpstreamError};
 
-/// The `[admin]` settings.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// IP address and port; port 0 takes a free one.
-    pub address: String,
-    /// Path of a Unix socket to listen on instead.
-    pub unix: Option<String>,
-    /// File with the bearer token that the admin pages need.
-    pub token_file: Option<String>,
-}
-
-/// The `[observe]` settings.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct ObserveConfig {
-    /// IP address and port of a listener with probes and metrics alone.
-    pub address: Option<String>,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            address: "127.0.0.1:9901".to_owned(),
-            unix: None,
-            token_file: None,
-        }
-    }
-}
-
-impl Config {
-    /// Where to listen; `None` for an address that is none.
-    #[must_use]
-    pub fn listener(&self) -> Option<Address> {
-        Address::parse(&self.address, self.unix.as_deref(), 0o600)
-    }
-
-    /// The token to ask for.
-    ///
-    /// # Errors
-    /// When its file cannot be read or is empty.
-    pub fn token(&self) -> io::Result<Option<SecretString>> {
-        let Some(path) = &self.token_file else {
-            return Ok(None);
-        };
-        let text = fs::read_to_string(path)?;
-        match text.trim() {
-            "" => Err(io::Error::other("the token file is empty")),
-            token => Ok(Some(SecretString::from(token))),
-        }
-    }
-}
-
-/// What the listeners beside the data port show.
+/// The parts of the gateway that the admin and observe listeners show or change.
 pub struct Admin {
-    /// When the gateway started.
+    /// Start of the gateway, for `uptime_seconds`.
     pub started: Instant,
-    /// Where purges and refused tokens are written down.
+    /// The audit of purges and refused tokens; `None` when it is off.
     pub audit: Option<Arc<AuditWriter>>,
-    /// Who may ask the data port.
+    /// The authentication of the data port; where it is on, the admin pages need a token.
     pub auth: Arc<Authenticator>,
-    /// Whether the gateway lives, is ready, has started.
+    /// State of the probes.
     pub health: Arc<Health>,
-    /// What is counted.
+    /// The metrics, for `/metrics` and `/status`.
     pub metrics: Arc<Metrics>,
-    /// Which images are asked for most.
+    /// The images requested most, for `/status`.
     pub top_images: Arc<TopImages>,
-    /// What is cached.
+    /// The cache, to explain and to purge.
     pub cache: Arc<Cache<UpstreamError>>,
-    /// What the fleet shares, if it does.
+    /// The shared cache, which a purge reaches too; `None` when it is off.
     pub shared: Option<Arc<SharedCache>>,
-    /// Where the origin is asked.
+    /// The client of the origin, for its breakers, quota and recent errors.
     pub upstream: Arc<Upstream>,
-    /// What is signed with.
+    /// The credential that signs calls to the origin, without which the gateway is not ready.
     pub credentials: Arc<CredentialProvider>,
-    /// Addresses that are listened on, by name.
+    /// Addresses of the listeners, by name, as `/status` shows them.
     pub listening: Value,
     /// The effective settings, in TOML.
     pub settings: Arc<ArcSwap<String>>,
-    /// Asked for by everything but probes, metrics and the page.
+    /// Bearer token for everything but probes, metrics and the page; `None` when none is set.
     pub token: Option<SecretString>,
 }
 
-/// The same with probes and metrics alone.
+/// The observe listener: probes and metrics alone, for a network that must not reach the other pages.
 pub struct Observe(pub Arc<Admin>);
 
 impl Service for Observe {
@@ -184,7 +125,7 @@ impl Service for Admin {
 }
 
 impl Admin {
-    /// Pages for everybody: probes and metrics.
+    /// Answers the open paths: probes and metrics; `None` for any other path.
     fn open(&self, method: &Method, path: &str, headers: &HeaderMap) -> Option<Response<Body>> {
         let page = match path {
             "/livez" => text(StatusCode::OK, PLAIN, "alive\n".to_owned()),
@@ -200,7 +141,7 @@ impl Admin {
         })
     }
 
-    /// The metrics as they are now, compressed where the scraper takes that.
+    /// Renders the metrics, compressed if the scraper accepts gzip. Gauges that parts do not keep are set first.
     fn exposition(&self, headers: &HeaderMap) -> Response<Body> {
         self.cache.export();
         self.upstream.export();
@@ -232,83 +173,11 @@ impl Admin {
             ),
         }
     }
-
-    /// Refuses what a page of another site, or a name that another controls, makes a browser ask.
-    fn refuse_foreign(&self, headers: &HeaderMap) -> Result<(), AdminRefusal> {
-        let host = header(headers, &HOST).unwrap_or("");
-        let is_foreign = |origin: &str| {
-            let site = origin.split_once("://");
-            site.is_none_or(|(_, site)| site != host)
-        };
-        if header(headers, &ORIGIN).is_some_and(is_foreign) {
-            return Err((
-                StatusCode::FORBIDDEN,
-                "a page of another site may not ask this",
-            ));
-        }
-        if self.token.is_none() && !is_local_host(host) {
-            return Err((StatusCode::FORBIDDEN, "ask by IP address or as localhost"));
-        }
-        Ok(())
-    }
-
-    fn admit(&self, headers: &HeaderMap) -> Result<(), AdminRefusal> {
-        match &self.token {
-            None if self.auth.is_required() => Err((
-                StatusCode::FORBIDDEN,
-                "where clients sign in this needs the admin token: set admin.token_file",
-            )),
-            None => Ok(()),
-            Some(token) => {
-                let given = header(headers, &AUTHORIZATION)
-                    .and_then(|value| value.strip_prefix("Bearer "))
-                    .unwrap_or("");
-                verify_slices_are_equal(given.as_bytes(), token.expose_secret().as_bytes()).map_err(
-                    |_| {
-                        (
-                            StatusCode::UNAUTHORIZED,
-                            "the admin token is missing or wrong",
-                        )
-                    },
-                )
-            }
-        }
-    }
 }
 
-impl Admin {
-    /// Counts a refusal, and writes it down in log and audit.
-    fn record_refusal(&self, peer: &Peer, status: StatusCode, reason: &'static str) {
-        self.metrics.admin_refused.inc();
-        let conditions = &self.metrics.conditions;
-        conditions.occurred(Condition::AdminTokenRefused, "admin", || {
-            format!("{reason} (peer {peer})")
-        });
-        if let Some(audit) = &self.audit {
-            let is_token = status == StatusCode::UNAUTHORIZED;
-            audit.record_admin_refusal(peer, if is_token { "token" } else { "forbidden" });
-        }
-    }
-}
-
-/// A status, and the reason that goes with it.
-type AdminRefusal = (StatusCode, &'static str);
-
+/// Returns the value of a header, if it is text.
 fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
-}
-
-/// Whether a Host is an IP address or `localhost`: names can be made to point here by others.
-fn is_local_host(host: &str) -> bool {
-    let name = host.rsplit_once(':').map_or(
-        host,
-        |(name, port)| if port.ends_with(']') { host } else { name },
-    );
-    name == "localhost"
-        || name
-            .trim_matches(['[', ']'])
-            .parse::<std::net::IpAddr>()
-            .is_ok()
 }
 
 const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -344,32 +213,4 @@ fn method_not_allowed(methods: &'static str) -> Response<Body> {
         .headers_mut()
         .insert(ALLOW, HeaderValue::from_static(methods));
     response
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_that_others_control_are_not_ours() {
-        for host in [
-            "127.0.0.1:9901",
-            "localhost:9901",
-            "localhost",
-            "[::1]:9901",
-            "[::1]",
-            "10.1.2.3:1",
-        ] {
-            assert!(is_local_host(host), "{host}");
-        }
-        for host in [
-            "",
-            "evil.example",
-            "evil.example:9901",
-            "127.0.0.1.evil.example",
-            "localhost.evil:1",
-        ] {
-            assert!(!is_local_host(host), "{host}");
-        }
-    }
 }

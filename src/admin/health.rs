@@ -1,10 +1,11 @@
-//! What the probes say.
+//! State of the probes `/livez`, `/readyz` and `/startupz`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::credentials::CredentialProvider;
 
-/// Whether the gateway should get traffic. Readiness falls only by our own doing, never by the origin's.
+/// Readiness of the gateway. It falls only with the gateway's own state, a stop or a missing credential, never with
+/// the origin's: a load balancer that took every replica out would lose the stale copies too.
 #[derive(Debug, Default)]
 pub struct Health {
     started: AtomicBool,
@@ -12,15 +13,15 @@ pub struct Health {
 }
 
 impl Health {
-    /// From now on it is not ready.
+    /// Makes the gateway not ready, so that load balancers send no more requests while it drains.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
-    /// Whether it should get traffic, or why not.
+    /// Checks that the gateway can take traffic.
     ///
     /// # Errors
-    /// The reason.
+    /// The reason, as the probe's body.
     pub fn readiness(&self, credentials: &CredentialProvider) -> Result<(), &'static str> {
         if self.stopping.load(Ordering::Relaxed) {
             return Err("stopping");
@@ -32,10 +33,10 @@ impl Health {
         Ok(())
     }
 
-    /// Whether it has been ready once.
+    /// Checks that the gateway has been ready at least once.
     ///
     /// # Errors
-    /// Why it has not.
+    /// The reason why it has not.
     pub fn startup(&self, credentials: &CredentialProvider) -> Result<(), &'static str> {
         if self.started.load(Ordering::Relaxed) {
             Ok(())

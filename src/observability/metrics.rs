@@ -16,7 +16,7 @@
 //!
 //! Sums that hold, and are tested:
 //!
-//! - `requests_total` is counted once per answer, whatever the road; its sum over outcomes equals the
+//! - `requests_total` is counted once per answer, of every outcome; its sum over outcomes equals the
 //!   count of `request_duration_seconds`;
 //! - `upstream_requests_total` is counted once per attempt that was sent; it and `upstream_resends_total`
 //!   together are the requests that the origin saw.
@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use moka::notification::RemovalCause;
 use parking_lot::Mutex;
-use prometheus::{Gauge, Histogram, IntCounter, IntGauge, Registry};
+use prometheus::{Gauge, IntCounter, IntGauge, Registry};
 
 use crate::api::Action;
 use crate::observability::logging::Conditions;
@@ -45,6 +45,7 @@ mod process;
 mod register;
 mod shared;
 mod snapshot;
+mod totals;
 mod traces;
 
 pub use client::ClientMetrics;
@@ -63,7 +64,7 @@ pub use shared::{SharedMetrics, SharedOperation, SharedResult};
 pub use snapshot::SnapshotMetrics;
 pub use traces::{ExportResult, SpanFate, TraceMetrics};
 
-/// The shortest latency that a histogram tells apart, in seconds.
+/// The lowest bound of the latency histograms, in seconds: shorter latencies are not told apart.
 pub const SHORTEST_LATENCY: f64 = LATENCY_BUCKETS[0];
 
 /// From the latency of hits to the longest deadline.
@@ -90,7 +91,7 @@ const FAILURES: [CallResult; 5] = [
 metrics! {
     /// Every metric of one gateway, in a registry of its own.
     pub struct Metrics {
-        /// What is scraped.
+        /// The registry that a scrape renders.
         registry: Registry,
         /// Answered requests.
         requests: Counters<(Action, Outcome)> = "requests_total",
@@ -184,7 +185,7 @@ metrics! {
 }
 
 impl Metrics {
-    /// Registers everything that is always on.
+    /// Creates a registry and registers every metric of a part that cannot be switched off.
     #[must_use]
     pub fn new() -> Self {
         let group = MetricSpec {
@@ -236,25 +237,25 @@ impl Metrics {
         ]);
     }
 
-    /// The metrics of the listener of this name.
+    /// Returns the metrics of the listener of this name.
     #[must_use]
     pub fn listener(&self, name: &'static str) -> ListenerMetrics {
         ListenerMetrics::new(self, name)
     }
 
-    /// Counts changes of this part's files.
+    /// Returns the counters of changes of this part's files.
     #[must_use]
     pub fn reloads(&self, part: &'static str) -> ReloadMetrics {
         ReloadMetrics::new(&self.reloads, part, self.conditions.clone())
     }
 
-    /// The metrics of the client of this name, which comes from the operator's file.
+    /// Returns the metrics of the client of this name, which comes from the operator's file, never from a request.
     #[must_use]
     pub fn client(&self, name: &str) -> ClientMetrics {
         ClientMetrics::new(self, name)
     }
 
-    /// Drops the counters of a client that is none any more.
+    /// Drops the counters of a client that the operator has removed.
     pub fn forget_client(&self, name: &str) {
         client::forget(&self.client_requests, name);
     }
@@ -268,7 +269,7 @@ impl Metrics {
         self.nonces_dropped.expose();
     }
 
-    /// Counts one request whose sender was not let in.
+    /// Counts one request whose authentication was refused, by reason.
     pub fn authentication_refused(&self, reason: &'static str) {
         self.sign_ins_refused.with_label_values(&[reason]).inc();
     }
@@ -328,45 +329,7 @@ impl Metrics {
         }
     }
 
-    /// Answers so far by outcome, for one operation or all.
-    #[must_use]
-    pub fn requests(&self, only: Option<Action>) -> [u64; OUTCOMES] {
-        let chosen = || {
-            Action::ALL
-                .into_iter()
-                .filter(move |action| only.is_none_or(|only| only == *action))
-        };
-        Outcome::ALL.map(|outcome| {
-            chosen()
-                .filter_map(|action| self.requests.get((action, outcome)))
-                .map(IntCounter::get)
-                .sum()
-        })
-    }
-
-    /// Attempts so far by result, over all operations.
-    #[must_use]
-    pub fn upstream_requests(&self) -> [u64; RESULTS] {
-        CallResult::ALL.map(|result| {
-            Action::ALL
-                .into_iter()
-                .filter_map(|action| self.upstream_requests.get((action, result)))
-                .map(IntCounter::get)
-                .sum()
-        })
-    }
-
-    /// GetImage's latency histograms, of the outcomes that there have been.
-    pub fn latencies(&self) -> impl Iterator<Item = (Outcome, &Histogram)> {
-        Outcome::ALL.into_iter().filter_map(|outcome| {
-            let histogram = self
-                .request_durations
-                .get((TimedOperation::GetImage, outcome))?;
-            Some((outcome, histogram))
-        })
-    }
-
-    /// The exposition, in Prometheus' text format 0.0.4.
+    /// Renders every exposed metric in Prometheus' text format 0.0.4, with the process's own as they are now.
     #[must_use]
     pub fn render(&self) -> String {
         process::update(&self.process);
