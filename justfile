@@ -14,11 +14,12 @@ check:
 fmt:
     cargo fmt --all
 
-# Check format, lints and prose as continuous integration does.
+# Check format, lints, prose and sizes as continuous integration does.
 lint:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets --locked -- -D warnings
     .ci/check-words
+    .ci/check-sizes
 
 # Run unit and integration tests; `just test NAME` runs those whose path contains NAME.
 test *name:
