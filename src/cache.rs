@@ -186,7 +186,7 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
         match result {
             Ok(CachedAnswer::Image(entry)) => {
                 self.negatives.invalidate(&key.image);
-                self.keep(key, entry);
+                self.store_image(key, entry);
             }
             Ok(CachedAnswer::Negative(negative)) => {
                 self.remove_variants(&key.image);
@@ -217,10 +217,10 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
         self.stale_before.set(time);
     }
 
-    fn keep(&self, key: &ImageKey, entry: &Arc<Entry>) {
+    fn store_image(&self, key: &ImageKey, entry: &Arc<Entry>) {
         if entry.storable {
             self.images
-                .insert(key.clone(), self.same_object_or_young(key, entry));
+                .insert(key.clone(), self.shorten_if_replaced(key, entry));
             self.metrics.cache_ttl.observe(entry.ttl().as_secs_f64());
         } else {
             self.images.remove(key);
@@ -228,7 +228,7 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
     }
 
     /// Shortens the ttl to `freshness.min` if the id named another object before: it may change again soon.
-    fn same_object_or_young(&self, key: &ImageKey, entry: &Arc<Entry>) -> Arc<Entry> {
+    fn shorten_if_replaced(&self, key: &ImageKey, entry: &Arc<Entry>) -> Arc<Entry> {
         let replaced = self
             .images
             .get(key)

@@ -85,7 +85,7 @@ pub struct Gateway {
     /// An audit, an access log or traces need the details of each request.
     records_access: bool,
     /// Slots of requests that wait for a fetch, the origin or a body.
-    waiting: Arc<Semaphore>,
+    slots: Arc<Semaphore>,
     /// For tasks that outlive the call that started them.
     me: Weak<Self>,
 }
@@ -139,7 +139,7 @@ impl Gateway {
             records_access: (parts.audit.is_some() && parts.auth.is_required())
                 || parts.access.is_some()
                 || parts.traces.is_some(),
-            waiting: Arc::new(Semaphore::new(max_in_flight as usize)),
+            slots: Arc::new(Semaphore::new(max_in_flight as usize)),
             me: Weak::clone(me),
             parts,
         })
@@ -196,7 +196,7 @@ impl Gateway {
     /// # Errors
     /// [`Error::Overloaded`] if all are taken.
     fn acquire_slot(&self) -> Result<SemaphorePermit<'_>, Error> {
-        self.waiting.try_acquire().map_err(|_| Error::Overloaded)
+        self.slots.try_acquire().map_err(|_| Error::Overloaded)
     }
 }
 

@@ -61,7 +61,7 @@ pub struct Policy {
     pub origin_cache_control: OriginCacheControl,
 }
 
-/// What the origin's `Cache-Control` counts.
+/// Effect of the origin's `Cache-Control` on the ttl.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OriginCacheControl {

@@ -66,7 +66,7 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
                 let keys = ImageKey::variants(image);
                 self.flights.detach(&keys, || {
                     self.negatives.invalidate(image);
-                    keys.iter().filter(|key| self.soften(key)).count() as u64
+                    keys.iter().filter(|key| self.purge_softly(key)).count() as u64
                 })
             }
             (PurgeTarget::Workspace(_) | PurgeTarget::All, _) => self
@@ -93,12 +93,12 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
         }
         let purged = keys.iter().filter(|key| match mode {
             PurgeMode::Hard => self.images.remove(key),
-            PurgeMode::Soft => self.soften(key),
+            PurgeMode::Soft => self.purge_softly(key),
         });
         purged.count() as u64
     }
 
-    fn soften(&self, key: &ImageKey) -> bool {
+    fn purge_softly(&self, key: &ImageKey) -> bool {
         let Some(entry) = self.images.get(key) else {
             return false;
         };

@@ -164,7 +164,7 @@ impl<'a> ImageFetch<'a> {
         };
         match waiter.wait_until(|stale| self.deadline(stale)).await {
             Ok(Ok(answer)) => Ok(Fetched::new(answer, (outcome, status))),
-            Ok(Err(error)) if error.is_the_starters() && outcome == Outcome::Coalesced => {
+            Ok(Err(error)) if error.is_about_leader() && outcome == Outcome::Coalesced => {
                 Err(NotFetched::LeaderRefused(error))
             }
             Ok(Err(error)) => Err(NotFetched::Failed(error)),

@@ -84,7 +84,7 @@ struct ResolvedImages<'a> {
     gateway: &'a Gateway,
     request: &'a ResolveJob,
     next: std::vec::IntoIter<usize>,
-    under_way: FuturesUnordered<ResolveFuture<'a>>,
+    in_progress: FuturesUnordered<ResolveFuture<'a>>,
     room: usize,
 }
 
@@ -95,9 +95,9 @@ type ResolveFuture<'a> = Pin<Box<dyn Future<Output = (usize, ResolveResult)> + S
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 /// Bytes by which the charge for a growing response is raised.
-const STEP: usize = 4 << 10;
+const CHARGE_STEP: usize = 4 << 10;
 /// Time that a client may take to read one line of the response.
-const TAKEN_WITHIN: Duration = Duration::from_secs(30);
+const LINE_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Gateway {
     /// Answers with the result of each image: as lines if the client accepts NDJSON, else as one document.
@@ -109,7 +109,7 @@ impl Gateway {
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send,
     {
-        let waiting = self.waiting.clone().try_acquire_owned();
+        let waiting = self.slots.clone().try_acquire_owned();
         let waiting = waiting.map_err(|_| Error::Overloaded)?;
         let body = self.collect(body).await?;
         context.proof.check(&body)?;
@@ -143,7 +143,7 @@ impl Gateway {
         let mut known = Vec::with_capacity(request.wanted.keys().len());
         while let Some(result) = results.next().await {
             bytes += result.1.max_len();
-            if !charge.grow_to(bytes.next_multiple_of(STEP), budget) {
+            if !charge.grow_to(bytes.next_multiple_of(CHARGE_STEP), budget) {
                 return Err(Error::Overloaded);
             }
             known.push(result);
@@ -202,11 +202,11 @@ impl Gateway {
             let key = request.wanted.keys().get(place)?;
             let line = resolved.line(&key.image, Instant::now());
             let charge = self.parts.budget.charge(line.len());
-            let line = timeout(TAKEN_WITHIN, charge).await.ok()??.attach(line);
-            timeout(TAKEN_WITHIN, to.write(line)).await.ok()?.ok()?;
+            let line = timeout(LINE_TIMEOUT, charge).await.ok()??.attach(line);
+            timeout(LINE_TIMEOUT, to.write(line)).await.ok()?.ok()?;
         }
         let last = to.finish(tally.line(request.request_id.as_str()));
-        timeout(TAKEN_WITHIN, last).await.ok()?.ok()
+        timeout(LINE_TIMEOUT, last).await.ok()?.ok()
     }
 
     /// Orders the images: those that can be served from memory first. A hidden image is not among them, for
@@ -310,23 +310,23 @@ impl<'a> ResolvedImages<'a> {
             gateway,
             request,
             next: places.into_iter(),
-            under_way: FuturesUnordered::new(),
+            in_progress: FuturesUnordered::new(),
             room,
         }
     }
 
     /// Returns the next result and its image's index in the request. Cancel-safe.
     async fn next(&mut self) -> Option<(usize, ResolveResult)> {
-        while self.under_way.len() < self.gateway.resolve.concurrency as usize
+        while self.in_progress.len() < self.gateway.resolve.concurrency as usize
             && let Some(place) = self.next.next()
         {
             let (gateway, request) = (self.gateway, self.request);
             let key = request.wanted.keys().get(place)?;
-            self.under_way.push(Box::pin(async move {
+            self.in_progress.push(Box::pin(async move {
                 (place, gateway.resolve_one(key, request).await)
             }));
         }
-        let (place, resolved) = self.under_way.next().await?;
+        let (place, resolved) = self.in_progress.next().await?;
         Some((place, resolved.fit_into(&mut self.room)))
     }
 }

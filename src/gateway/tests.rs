@@ -309,9 +309,9 @@ async fn who_takes_no_lines_is_given_up() {
     let response = world.gateway.handle(request, &Peer::default()).await;
     assert_eq!(response.status(), StatusCode::OK);
     tokio::time::sleep(Duration::from_secs(20)).await;
-    assert_eq!(world.gateway.waiting.available_permits(), 99);
+    assert_eq!(world.gateway.slots.available_permits(), 99);
     tokio::time::sleep(Duration::from_secs(20)).await;
-    assert_eq!(world.gateway.waiting.available_permits(), 100);
+    assert_eq!(world.gateway.slots.available_permits(), 100);
     assert!(world.calls.load(Ordering::SeqCst) < 100);
     assert!(response.into_body().collect().await.is_err());
 }

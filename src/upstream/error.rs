@@ -156,7 +156,7 @@ impl UpstreamError {
     /// Returns whether the error is about the request that began the fetch rather than about the image. A request
     /// that joined the fetch may then begin its own.
     #[must_use]
-    pub const fn is_the_starters(&self) -> bool {
+    pub const fn is_about_leader(&self) -> bool {
         matches!(self, Self::Overloaded | Self::Parent(ParentFault::Loop, _))
     }
 }
