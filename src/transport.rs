@@ -5,6 +5,7 @@
 //! - [`Proxy`] tunnels each connection, where the settings name one.
 //! - [`connection`](self) observes the bytes of a connection, to recognize one that the server had closed while idle.
 //! - [`Reply`] is a whole response, decoded within bounds.
+//! - [`DirectClient`] is a single connection without a pool, for the commands.
 //!
 //! Responses are parsed as leniently as the vendor's SDKs parse them (white space before a colon, folded lines,
 //! invalid header lines, up to [`MAX_HEADERS`] headers), but never where two parsers could disagree on where a response
@@ -13,6 +14,7 @@
 mod connection;
 mod connector;
 mod decode;
+mod direct;
 mod error;
 mod framing;
 mod proxy;
@@ -20,10 +22,11 @@ mod reply;
 mod tls;
 
 pub use connection::Connection;
+pub use direct::{DirectClient, Endpoint, ServerIdentity};
 pub use error::{BuildError, ConnectError, TransportError};
 pub use proxy::{InvalidProxy, Proxy};
 pub use reply::Reply;
-pub(crate) use tls::{roots, tls, trust};
+pub(crate) use tls::{roots, trust};
 
 use std::time::Duration;
 

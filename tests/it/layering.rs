@@ -27,7 +27,7 @@ const ALLOWED: &str = "
     credentials: clock environment error_chain observability transport units
     shared_cache: breaker cache error_chain observability transport units
     upstream: breaker clock credentials environment error_chain observability priority transport units
-    admin: auth body cache credentials observability peer server shared_cache units upstream
+    admin: auth body cache credentials observability peer server shared_cache transport units upstream
     response: auth body cache observability transport upstream
     gateway: auth body cache observability peer priority response server shared_cache transport units upstream
     config: admin auth bounded_read cache credentials gateway observability reload server shared_cache transport units upstream

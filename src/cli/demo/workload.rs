@@ -6,16 +6,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use http::header::{CACHE_CONTROL, HOST};
 use http::{HeaderMap, Request};
-use http_body_util::{BodyExt, Empty};
-use hyper::body::Bytes;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
+use http_body_util::{BodyExt, Full};
 use indicatif::{ProgressBar, ProgressStyle};
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::emulator::{Emulator, Store};
+use crate::transport::{DirectClient, Endpoint};
 
 /// Clients of the gang start, which all connect at once.
 pub(super) const GANG: u32 = 2_000;
@@ -172,22 +169,16 @@ impl<'a> Workload<'a> {
 
 /// Keep-alive HTTP/1.1 connection to the gateway; its task ends when this is dropped.
 struct LoadClient {
-    sender: SendRequest<Empty<Bytes>>,
+    connection: DirectClient,
     host: String,
-    _connection: JoinSet<()>,
 }
 
 impl LoadClient {
     async fn connect(gateway: SocketAddr) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(gateway).await?;
-        stream.set_nodelay(true)?;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        let mut owner = JoinSet::new();
-        owner.spawn(async move { drop(connection.await) });
+        let endpoint = Endpoint::Tcp(gateway.ip().to_string(), gateway.port());
         Ok(Self {
-            sender,
+            connection: DirectClient::connect(&endpoint, None).await?,
             host: gateway.to_string(),
-            _connection: owner,
         })
     }
 
@@ -200,11 +191,7 @@ impl LoadClient {
         if !cache_control.is_empty() {
             request = request.header(CACHE_CONTROL, cache_control);
         }
-        self.sender.ready().await?;
-        let response = self
-            .sender
-            .send_request(request.body(Empty::new())?)
-            .await?;
+        let response = self.connection.send(request.body(Full::default())?).await?;
         let (head, body) = response.into_parts();
         let text = String::from_utf8(body.collect().await?.to_bytes().into())?;
         ensure!(

@@ -1,7 +1,6 @@
 //! One Resolve request on a connection of its own, whose response is read line by line as it comes.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail, ensure};
@@ -10,22 +9,16 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
-use rustls::pki_types::ServerName;
 use secrecy::ExposeSecret as _;
 use serde::Deserialize;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
-use super::target::{ClientCredential, DataEndpoint, EndpointAddress, TlsEndpoint};
+use super::target::{ClientCredential, DataEndpoint};
 use crate::api::{self, Operation, Query};
 use crate::body::NDJSON;
 use crate::signing::{self, UnsignedRequest};
-use crate::transport;
+use crate::transport::DirectClient;
 
 /// Result of one image: one line of the response.
 #[derive(Debug, Deserialize)]
@@ -58,10 +51,6 @@ struct ErrorFields {
     message: String,
 }
 
-trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
-
 /// Time for the connection, the TLS handshake included.
 const CONNECT: Duration = Duration::from_secs(5);
 /// Time from the request to the head of the response, or to the whole of an error response.
@@ -83,49 +72,20 @@ pub(super) async fn resolve_images(
     body: String,
     each: impl FnMut(ImageResult<'_>, &[u8]) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let stream = timeout(CONNECT, connect(server))
+    let connecting = DirectClient::connect(&server.place, server.tls.as_ref());
+    let mut client = timeout(CONNECT, connecting)
         .await
         .map_err(|_| anyhow!("no connection within {CONNECT:?}"))??;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let request = request(server, credential, body.into())?;
-    let exchange = async {
-        let response = timeout(HEAD, sender.send_request(request))
-            .await
-            .map_err(|_| anyhow!("no answer within {HEAD:?}"))??;
-        let (head, body) = response.into_parts();
-        if head.status == StatusCode::OK {
-            read(body, each).await
-        } else {
-            refused(head.status, body).await
-        }
-    };
-    // The connection's own future must be polled for the exchange to make progress. When the gateway closes, it ends
-    // first, and the rest of the response is then read from what has arrived.
-    let mut exchange = std::pin::pin!(exchange);
-    tokio::select! {
-        biased;
-        answer = &mut exchange => answer,
-        ended = connection => {
-            ended?;
-            exchange.await
-        }
+    let response = timeout(HEAD, client.send(request))
+        .await
+        .map_err(|_| anyhow!("no answer within {HEAD:?}"))??;
+    let (head, body) = response.into_parts();
+    if head.status == StatusCode::OK {
+        read(body, each).await
+    } else {
+        refused(head.status, body).await
     }
-}
-
-/// Connects by TCP or a Unix socket, and by TLS where the endpoint is `https`.
-async fn connect(server: &DataEndpoint) -> anyhow::Result<Box<dyn Io>> {
-    let stream = match &server.place {
-        EndpointAddress::Unix(path) => return Ok(Box::new(UnixStream::connect(path).await?)),
-        EndpointAddress::Tcp(name, port) => TcpStream::connect((name.as_str(), *port)).await?,
-    };
-    stream.set_nodelay(true)?;
-    let Some(TlsEndpoint { name, ca_file }) = &server.tls else {
-        return Ok(Box::new(stream));
-    };
-    let config = transport::tls(ca_file.as_deref())?;
-    let name = ServerName::try_from(name.clone())?;
-    let connector = TlsConnector::from(Arc::new(config));
-    Ok(Box::new(connector.connect(name, stream).await?))
 }
 
 /// Builds the request, signed by ACS3 with a key, or with a bearer token, or without either.

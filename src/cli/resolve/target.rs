@@ -12,6 +12,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use crate::config::Settings;
 use crate::server::Address;
 use crate::signing::Credentials;
+use crate::transport::{Endpoint, ServerIdentity};
 
 #[derive(Debug, Args)]
 pub(super) struct Target {
@@ -45,24 +46,10 @@ pub(super) struct CredentialArgs {
 /// Data port of a gateway, as the command connects to it.
 #[derive(Debug)]
 pub(super) struct DataEndpoint {
-    pub(super) place: EndpointAddress,
+    pub(super) place: Endpoint,
     /// Value of the `Host` header, which the signature covers.
     pub(super) host: String,
-    pub(super) tls: Option<TlsEndpoint>,
-}
-
-/// Address to connect to: a name or IP address with a port, or the path of a Unix socket.
-#[derive(Debug)]
-pub(super) enum EndpointAddress {
-    Tcp(String, u16),
-    Unix(PathBuf),
-}
-
-/// Name that the certificate must have, and the roots that may have issued it.
-#[derive(Debug)]
-pub(super) struct TlsEndpoint {
-    pub(super) name: String,
-    pub(super) ca_file: Option<String>,
+    pub(super) tls: Option<ServerIdentity>,
 }
 
 /// Credential of the client. It does not implement `Debug`, since it holds secrets.
@@ -117,12 +104,12 @@ impl Target {
         let port = authority
             .port_u16()
             .unwrap_or(if is_tls { 443 } else { 80 });
-        let tls = is_tls.then(|| TlsEndpoint {
+        let tls = is_tls.then(|| ServerIdentity {
             name: name.clone(),
             ca_file: self.ca_file.clone(),
         });
         Ok(DataEndpoint {
-            place: EndpointAddress::Tcp(name, port),
+            place: Endpoint::Tcp(name, port),
             host: authority.to_string(),
             tls,
         })
@@ -133,10 +120,10 @@ impl DataEndpoint {
     fn plain(address: Address) -> Self {
         let (place, host) = match address {
             Address::Tcp(address) => (
-                EndpointAddress::Tcp(address.ip().to_string(), address.port()),
+                Endpoint::Tcp(address.ip().to_string(), address.port()),
                 address.to_string(),
             ),
-            Address::Unix(path, _) => (EndpointAddress::Unix(path), "localhost".to_owned()),
+            Address::Unix(path, _) => (Endpoint::Unix(path), "localhost".to_owned()),
         };
         Self {
             place,
@@ -148,8 +135,8 @@ impl DataEndpoint {
     /// Tells whether the connection is private: a Unix socket, loopback or TLS.
     fn is_private(&self) -> bool {
         match &self.place {
-            EndpointAddress::Unix(_) => true,
-            EndpointAddress::Tcp(name, _) => {
+            Endpoint::Unix(_) => true,
+            Endpoint::Tcp(name, _) => {
                 let is_loopback = |ip: std::net::IpAddr| ip.is_loopback();
                 self.tls.is_some() || name == "localhost" || name.parse().is_ok_and(is_loopback)
             }
@@ -160,8 +147,8 @@ impl DataEndpoint {
 impl fmt::Display for DataEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
-            EndpointAddress::Unix(path) => write!(f, "unix:{}", path.display()),
-            EndpointAddress::Tcp(..) => f.write_str(&self.host),
+            Endpoint::Unix(path) => write!(f, "unix:{}", path.display()),
+            Endpoint::Tcp(..) => f.write_str(&self.host),
         }
     }
 }
@@ -217,13 +204,11 @@ mod tests {
     #[test]
     fn a_url_names_a_port_and_nothing_else() {
         let server = at("https://gateway.example").unwrap();
-        assert!(
-            matches!(&server.place, EndpointAddress::Tcp(name, 443) if name == "gateway.example")
-        );
+        assert!(matches!(&server.place, Endpoint::Tcp(name, 443) if name == "gateway.example"));
         assert_eq!(server.host, "gateway.example");
         assert!(server.is_private());
         let server = at("http://[::1]:8080/").unwrap();
-        assert!(matches!(&server.place, EndpointAddress::Tcp(name, 8080) if name == "::1"));
+        assert!(matches!(&server.place, Endpoint::Tcp(name, 8080) if name == "::1"));
         assert!(server.is_private() && server.tls.is_none());
         assert!(!at("http://gateway.example:8080").unwrap().is_private());
         for bad in [
