@@ -27,8 +27,6 @@ mod report;
 mod request;
 mod retry;
 mod span;
-#[cfg(test)]
-mod testing;
 pub mod via;
 
 pub use admission::OperationStatus;
@@ -197,3 +195,6 @@ impl Upstream {
         }
     }
 }
+
+#[cfg(test)]
+mod testing;
