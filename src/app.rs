@@ -2,9 +2,9 @@
 //! names every part.
 //!
 //! 1. The sockets are bound, so that a taken port is reported before anything else happens.
-//! 2. [`Parts`] are built. Nothing runs yet, so an error leaves nothing behind.
-//! 3. [`Background`] tasks run: reloads, the invalidation log, the credential, snapshots.
-//! 4. [`Listeners`] accept connections.
+//! 2. `Parts` are built. Nothing runs yet, so an error leaves nothing behind.
+//! 3. `Background` tasks run: reloads, the invalidation log, the credential, snapshots.
+//! 4. `Listeners` accept connections.
 //!
 //! [`App::stop`] goes the other way.
 
