@@ -287,7 +287,7 @@ fn sources() -> Vec<Source> {
 
 /// Drops the module of unit tests at the end, and every line that is a comment.
 fn code_of(text: &str) -> String {
-    let code = text.split("#[cfg(test)]\nmod ").next().unwrap();
+    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
     let lines = code
         .lines()
         .filter(|line| !line.trim_start().starts_with("//"));
