@@ -195,7 +195,7 @@ impl Simulation {
     }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 enum Step {
     Fetch(u8),
     OtherInvalidates(u8),
