@@ -64,6 +64,7 @@ impl Upstream {
         if matches!(kind, AnswerKind::Success(_)) {
             log.recovered(Condition::OriginThrottles, operation);
             log.recovered(Condition::CredentialRefused, "");
+            log.recovered(Condition::AccountRefused, "");
         }
     }
 
@@ -91,6 +92,9 @@ impl Upstream {
             | UpstreamError::Unreadable(error)
             | UpstreamError::Parent(_, error) => {
                 log.occurred(Condition::OriginFails, operation, || detail(error));
+            }
+            UpstreamError::Refused(error) if self.classifier.is_about_account(error) => {
+                log.occurred(Condition::AccountRefused, "", || detail(error));
             }
             UpstreamError::Refused(_) => log.recovered(Condition::OriginFails, operation),
             UpstreamError::Transport(error) if error.is_unreadable() => {

@@ -186,7 +186,12 @@ pub(crate) fn troubles() -> Vec<Trouble> {
         Trouble {
             // Five complaints about each image, and then its own pause.
             load: 8 * LOADED as u64 + HELD_LOAD,
-            ..always("overdue account", refusal(400, "OverdueAccount"), EACH, &[])
+            ..always(
+                "overdue account",
+                refusal(400, "OverdueAccount"),
+                EACH,
+                &["account_refused"],
+            )
         },
     ]
 }

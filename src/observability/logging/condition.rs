@@ -105,6 +105,12 @@ conditions! {
         remedy: "check the key's state and its RAM policy, and the credentials settings: pai-image-gateway check",
         ended: "the origin accepts the credential again",
     }
+    /// Answers of the origin that refuse the account as a whole: overdue, or not activated.
+    AccountRefused = "account_refused", Error, RECOVERY {
+        began: "the origin refuses the account",
+        remedy: "settle the account's bill or activate PAI; upstream.account_codes lists the Codes that say so",
+        ended: "the origin accepts the account again",
+    }
     /// Failed attempts to obtain or renew a credential; the last good one serves until it expires.
     CredentialMissing = "credential_missing", Error, RECOVERY {
         began: "the credential cannot be obtained",
