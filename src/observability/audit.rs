@@ -52,7 +52,7 @@ const MAX_QUEUED_BYTES: usize = 4 << 20;
 /// Refused sign-ins and admin tokens that are written each second; the next record says how many were not.
 const MAX_REFUSALS_PER_SECOND: u32 = 20;
 
-/// Where requests are noted.
+/// Writer of audit records: to standard output, standard error or a file, from a thread of its own.
 #[derive(Debug)]
 pub struct AuditWriter {
     lines: LineQueue,
@@ -102,7 +102,7 @@ pub struct PurgeRecord {
     pub image_id: Option<String>,
     /// The workspace, if one was named.
     pub workspace_id: Option<String>,
-    /// Whether images were kept for when the origin fails.
+    /// Soft: the images are kept for the time when the origin fails.
     pub soft: bool,
     /// Entries removed here.
     pub purged: u64,
@@ -146,10 +146,10 @@ struct AdminLine<'a> {
 const ADMIN: &str = "admin";
 
 impl AuditWriter {
-    /// Opens what is written to; `None` for `off`.
+    /// Opens the output and starts its thread; `None` for `off`.
     ///
     /// # Errors
-    /// When the file cannot be opened for appending, or there can be no more threads.
+    /// When the file cannot be opened for appending, or the operating system refuses another thread.
     pub fn open(config: &Config, metrics: Arc<Metrics>) -> io::Result<Option<Self>> {
         let lines = match config.to.as_str() {
             "off" => return Ok(None),
@@ -212,12 +212,12 @@ impl AuditWriter {
         });
     }
 
-    /// Blocks until everything is written, at most for `timeout`.
+    /// Blocks until every queued record is written or lost, at most for `timeout`.
     pub fn flush(&self, timeout: Duration) {
         self.lines.flush(timeout);
     }
 
-    /// Whether one more refusal is written, and how many were not since the last.
+    /// Admits one more refusal, with the number of those omitted since the last one; `None` over the limit.
     fn admit_refusal(&self) -> Option<u64> {
         self.refusals.lock().admit(Instant::now())
     }

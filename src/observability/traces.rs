@@ -1,17 +1,17 @@
 //! Traces: a client's `traceparent` in, spans out to a collector by OTLP over HTTP.
 //!
-//! Off, there are none, and a request pays for a look at an `Option`. On, a request pays if it is
-//! sampled: by the flag of its `traceparent` where its sender has signed in, else by chance. A hit is
-//! one span; a miss tells its steps:
+//! When they are off, a request costs one look at an `Option`. When they are on, a request is recorded if it is
+//! sampled: by the flag of its `traceparent` if its sender is authenticated, else by chance. A hit is one span; a
+//! miss has a span for each step:
 //!
 //! ```text
-//! request ─┬─ cache.fetch ── upstream.attempt (each) ─┬─ queue      until it was this call's turn
+//! request ─┬─ cache.fetch ── upstream.attempt (each) ─┬─ queue      until this call may be sent
 //!          │                                          ├─ sign
 //!          │                                          └─ exchange   connect, send, read the answer
-//!          └─ flight.wait, linked to the cache.fetch of who came first
+//!          └─ flight.wait, linked to the cache.fetch of the first request
 //! ```
 //!
-//! A refresh behind a client's back is a trace of its own, linked to the request that asked for it. No
+//! A refresh in the background is a trace of its own, linked to the request that asked for it. No
 //! request waits for a collector: spans wait in a bounded queue for a thread that sends them, and what
 //! cannot be queued or sent is counted and lost.
 
@@ -40,10 +40,10 @@ use crate::observability::metrics::Metrics;
 use crate::transport::BuildError;
 use span::SharedTracer;
 
-/// The longest that a stop waits for the last spans to be sent.
+/// Longest wait of a stop for the last spans to be exported.
 const LONGEST_STOP: Duration = Duration::from_secs(2);
 
-/// Begins traces.
+/// Entry point of tracing: decides which requests are traced, and begins their spans.
 #[derive(Debug)]
 pub struct Traces {
     sample_rate: f64,
@@ -51,23 +51,23 @@ pub struct Traces {
     provider: Option<SdkTracerProvider>,
 }
 
-/// Traces cannot be sent as the settings say.
+/// Error of the settings or of OpenTelemetry's variables: traces cannot be sent.
 #[derive(Debug, thiserror::Error)]
 pub enum TracesError {
     /// The client towards the collector cannot be made.
     #[error(transparent)]
     Client(#[from] BuildError),
-    /// A variable of OpenTelemetry's own says what cannot be done.
+    /// A variable of OpenTelemetry's own has a value that the exporter does not support.
     #[error(transparent)]
     Exporter(#[from] ExporterBuildError),
 }
 
 impl Traces {
-    /// Starts the thread that sends spans; `None` where there is neither a collector nor anything to
-    /// hand on. To be called on the runtime that is to send.
+    /// Starts the thread that exports spans; `None` without a collector and with nothing to forward. To be called on
+    /// the runtime that sends.
     ///
     /// # Errors
-    /// [`TracesError`]; a collector that is not there is no error.
+    /// [`TracesError`]. A collector that does not answer is no error: it may come later.
     pub fn open(
         config: &Config,
         environment: &Environment,
@@ -98,8 +98,8 @@ impl Traces {
         }))
     }
 
-    /// Begins the span of a request whose sender is known: within the trace that its `traceparent`
-    /// names and by its flag, else by chance. One that cannot be read counts as none.
+    /// Begins the span of an authenticated request: within the trace of its `traceparent` and by that one's flag, else
+    /// by chance. A malformed `traceparent` counts as none.
     pub fn continue_or_sample(&self, headers: &HeaderMap, at: Instant) -> SpanGuard {
         match traceparent::read(headers) {
             Some(context) => SpanGuard::root(&self.shared, context, request_span(at)),
@@ -107,7 +107,7 @@ impl Traces {
         }
     }
 
-    /// Begins the span of a request by chance alone: what a stranger sends does not fill a collector.
+    /// Begins the span of a request by chance alone, so that a stranger's `traceparent` cannot fill the collector.
     pub fn sample(&self, at: Instant) -> SpanGuard {
         if self.shared.is_recording() && fastrand::f64() < self.sample_rate {
             SpanGuard::new_root(&self.shared, request_span(at))
@@ -116,7 +116,7 @@ impl Traces {
         }
     }
 
-    /// Sends what is still there, for at most two seconds. Spans that end later are lost.
+    /// Exports the queued spans, for at most two seconds. Spans that end later are lost.
     pub async fn stop(&self) {
         let Some(provider) = self.provider.clone() else {
             return;
@@ -145,7 +145,7 @@ fn request_span(at: Instant) -> SpanBuilder {
         .with_start_time(SystemTime::now() - at.elapsed())
 }
 
-/// Who sends the spans; `OTEL_RESOURCE_ATTRIBUTES` may add to it.
+/// Returns the resource that all spans carry: service name and version, and what `OTEL_RESOURCE_ATTRIBUTES` adds.
 fn resource(config: &Config, environment: &Environment) -> Resource {
     let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
     let resource = Resource::builder().with_attribute(version);

@@ -1,4 +1,4 @@
-//! The file that the audit is appended to.
+//! The file that audit records are appended to, reopened after a log rotation.
 
 use std::fs::{File, Metadata, OpenOptions, metadata};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::observability::logging::{LineSink, WritePosition};
 
-/// A file that is opened anew where log rotation has moved it away or put another in its place.
+/// A file that is reopened when log rotation has moved it away or put another in its place; checked for each batch.
 pub(super) struct AppendFile {
     path: PathBuf,
     file: File,
@@ -15,7 +15,7 @@ pub(super) struct AppendFile {
 }
 
 impl AppendFile {
-    /// Opens it, or makes it, for its owner alone.
+    /// Opens the file for appending, or creates it with mode 0600: records name clients and images.
     pub(super) fn open(path: impl AsRef<Path>) -> io::Result<Self> {
         let path = path.as_ref();
         Ok(Self {
@@ -44,7 +44,7 @@ fn append_to(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// Whether a file ends within a line, as one does whose writer ran out of disk or was killed.
+/// Returns true for a file that ends within a line, because its writer ran out of disk or was killed.
 fn ends_within_a_line(file: &mut File) -> bool {
     let is_empty = |metadata: Metadata| !metadata.is_file() || metadata.len() == 0;
     if file.metadata().map_or(true, is_empty) {

@@ -1,8 +1,8 @@
-//! So many records a second, as a value; the rest is counted.
+//! A limit of records per second, as a value: a stranger must not fill the disk by being refused.
 
 use std::time::{Duration, Instant};
 
-/// Admits up to a limit within each second.
+/// Admits up to a limit of records within each second, and counts the omitted ones for the next record.
 #[derive(Debug)]
 pub(super) struct RefusalLimit {
     limit: u32,
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_not_admitted_is_told_by_the_next() {
+    fn the_next_record_counts_the_omitted_ones() {
         let start = Instant::now();
         let mut rate = RefusalLimit::new(2);
         let admitted: Vec<_> = (0..5).map(|_| rate.admit(start)).collect();

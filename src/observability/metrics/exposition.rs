@@ -1,4 +1,4 @@
-//! What a scrape gets: the text, compressed where the scraper takes that.
+//! The body of a scrape: the text of the metrics, compressed by gzip if the scraper accepts that.
 
 use std::io::{self, Write};
 
@@ -10,12 +10,12 @@ use prometheus::{Registry, TextEncoder};
 /// for more than 40 ms.
 const LONGEST_COMPRESSED: usize = 4 << 20;
 
-/// The bytes of one scrape.
+/// The body of one answer to `GET /metrics`, with its encoding.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Exposition {
     /// The body.
     pub body: Vec<u8>,
-    /// How it is encoded.
+    /// The encoding of the body, for the header `Content-Encoding`.
     pub encoding: Encoding,
 }
 
@@ -45,7 +45,7 @@ impl Encoding {
     }
 }
 
-/// Tells whether the parameters have `q=0`, or a weight that is no number.
+/// Returns true when the parameters have `q=0`, or a weight that is no number.
 fn is_excluded(parameters: &str) -> bool {
     parameters.split(';').any(|parameter| {
         let weight = parameter.trim().strip_prefix("q=");
@@ -76,7 +76,7 @@ fn gzip(text: &[u8]) -> io::Result<Vec<u8>> {
     encoder.finish()
 }
 
-/// The text of everything that is registered.
+/// Renders everything that is registered, in Prometheus' text format.
 pub(super) fn render(registry: &Registry) -> String {
     let mut text = String::new();
     if let Err(error) = TextEncoder::new().encode_utf8(&registry.gather(), &mut text) {

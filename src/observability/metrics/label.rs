@@ -1,8 +1,9 @@
 //! Labels: a name, and the values that it may have.
 //!
 //! A [`ClosedLabel`] has the values of an enum, so a family of closed labels finds a child by index. An
-//! open label has values that only the operator's files or the network tell, such as a client's name;
-//! its family finds a child by text, which costs a hash and a lock. No value ever comes from a request.
+//! open label has values that come from the operator's files, such as a client's name; its family finds a
+//! child by text, which costs a hash and a lock. No value ever comes from a request, so that no client can
+//! grow the number of series.
 
 use strum::{EnumCount, IntoStaticStr, VariantArray};
 
@@ -179,7 +180,7 @@ open_labels! {
     BuildVersion => "version", "this build's";
 }
 
-/// An operation as durations tell it: GetImage by itself, the others together.
+/// Operation as a label of durations: GetImage by itself, the others together, to bound the number of histograms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum TimedOperation {
@@ -204,7 +205,7 @@ pub enum HoldReason {
     Quota,
 }
 
-/// Whose quota; the `scope` label.
+/// Scope of a quota of the account; the label `scope`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum QuotaScope {

@@ -13,10 +13,10 @@ use crate::observability::logging::Conditions;
 /// Anything that a field of `metrics!` may be: a metric, a family, a group, or one of them that is
 /// registered on first use.
 pub trait Metric: Sized {
-    /// Makes it and registers it.
+    /// Creates it and registers it, unless it is registered on first use.
     fn register(registry: &Registry, spec: MetricSpec) -> Self;
 
-    /// Adds what docs/metrics.md says of it.
+    /// Adds its description, or those of its group, for docs/metrics.md.
     fn describe(spec: MetricSpec, into: &mut Vec<MetricDescription>);
 }
 
@@ -27,7 +27,7 @@ pub struct MetricSpec {
     pub name: &'static str,
     /// The doc comment, with the space before its first word.
     pub doc: &'static str,
-    /// Whether every child is exposed at 0 from the start.
+    /// Exposes every child of a family at 0 from the start.
     pub at_zero: bool,
 }
 
@@ -38,7 +38,7 @@ impl MetricSpec {
     }
 }
 
-/// What docs/metrics.md says of one metric.
+/// Description of one metric, for docs/metrics.md.
 #[derive(Debug)]
 pub struct MetricDescription {
     /// The full name.
@@ -66,9 +66,8 @@ impl MetricDescription {
     }
 }
 
-/// A metric or group of a part that may be switched off: registered when the part first touches it, so
-/// that nothing is exposed of a part that is off. A part touches it at its start, by
-/// [`OnFirstUse::expose`], so that its counters begin at 0.
+/// A metric or group of a part that may be switched off. It is registered on first use, so that a part that is off
+/// exposes nothing; a part that is on calls [`OnFirstUse::expose`] at its start, so that its counters begin at 0.
 #[derive(Debug)]
 pub struct OnFirstUse<T> {
     registry: Registry,
@@ -77,12 +76,12 @@ pub struct OnFirstUse<T> {
 }
 
 impl<T: Metric> OnFirstUse<T> {
-    /// Exposes it from now on.
+    /// Registers it, unless it is registered already.
     pub fn expose(&self) {
         let _: &T = self;
     }
 
-    /// It, if it is exposed.
+    /// Returns the metric, if it has been exposed.
     pub fn get(&self) -> Option<&T> {
         self.made.get()
     }
@@ -165,7 +164,7 @@ impl Metric for Registry {
     fn describe(_: MetricSpec, _: &mut Vec<MetricDescription>) {}
 }
 
-/// The log's memory of troubles goes wherever the metrics do, and is not exposed.
+/// The log's episodes go wherever the metrics do, because both are reported from the same places; not exposed.
 impl Metric for Conditions {
     fn register(_: &Registry, _: MetricSpec) -> Self {
         Self::default()

@@ -1,4 +1,4 @@
-//! What is counted about the tier that a fleet shares.
+//! Metrics of the shared cache: the commands sent to its server, and the state of the invalidation log.
 
 use prometheus::{IntCounter, IntGauge};
 use strum::{EnumCount, IntoStaticStr, VariantArray};
@@ -8,37 +8,37 @@ use super::label::closed_labels;
 use super::register::metrics;
 use crate::observability::outcome::named_variants;
 
-/// What is asked of the shared tier.
+/// Command to the shared cache; the label `operation`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum SharedOperation {
-    /// To read an image, or to become the one who fetches it.
+    /// Reads an image, or takes the lease to fetch it.
     Get,
-    /// To store what was fetched.
+    /// Stores a fetched image, under the lease.
     Put,
-    /// To keep the lease of a fetch that takes its time.
+    /// Extends the lease of a fetch that takes long.
     Renew,
-    /// To give a lease back without an answer.
+    /// Gives a lease back without a value.
     Release,
-    /// To tell every replica what to forget.
+    /// Appends an invalidation to the log that every replica reads.
     Invalidate,
-    /// To read what others were told.
+    /// Reads the invalidation log.
     Orders,
-    /// To record the nonce of a write.
+    /// Records the nonce of a write, so that no replica accepts it again.
     Nonce,
 }
 
-/// What came of it.
+/// Result of a command; the label `result`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum SharedResult {
     /// Done.
     Ok,
-    /// The image was there.
+    /// The image was cached.
     Hit,
-    /// It was not, and this replica fetches it.
+    /// The image was not cached, and this replica holds the lease to fetch it.
     Miss,
-    /// It was not, and another replica fetches it.
+    /// The image was not cached, and another replica holds the lease.
     Wait,
     /// Another replica has just failed to fetch it.
     Failed,
@@ -48,15 +48,15 @@ pub enum SharedResult {
     Version,
     /// Its value is damaged.
     Corrupt,
-    /// Its value was ordered to be forgotten, or is too old by this replica's settings.
+    /// The value was invalidated, or is too old by this replica's settings.
     Outdated,
-    /// Not done: the lease is another's by now, or was taken away by an order to forget.
+    /// The lease expired and is another's, or an invalidation took it away; nothing was stored.
     Overtaken,
     /// No reply in time.
     Timeout,
     /// The connection broke, or the server refused.
     Error,
-    /// Not asked: there is no connection, or it has failed too often.
+    /// The command was not sent: there is no connection, or the breaker is open.
     Skipped,
 }
 
@@ -86,7 +86,7 @@ impl SharedMetrics {
         self.requests.of((operation, result)).inc();
     }
 
-    /// How often, by operation and result; only what happened.
+    /// Iterates over the counts by operation and result, without zeros.
     pub fn requests(&self) -> impl Iterator<Item = (SharedOperation, SharedResult, u64)> {
         SharedOperation::ALL.into_iter().flat_map(move |operation| {
             SharedResult::ALL.into_iter().filter_map(move |result| {

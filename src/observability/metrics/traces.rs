@@ -23,7 +23,7 @@ metrics! {
     }
 }
 
-/// How a sending of spans to the collector ended; the `result` label.
+/// Result of one export of spans to the collector; the label `result`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum ExportResult {
@@ -37,25 +37,25 @@ pub enum ExportResult {
     Transport,
 }
 
-/// What became of a span; the `result` label.
+/// Fate of a finished span; the label `result`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum SpanFate {
     /// The collector has it.
     Exported,
-    /// It was in a sending that failed.
+    /// It was in an export that failed.
     Lost,
     /// There was no room for it in the queue.
     Dropped,
 }
 
 impl TraceMetrics {
-    /// Counts one sending.
+    /// Counts one export.
     pub fn sent(&self, result: ExportResult) {
         self.exports.of(result).inc();
     }
 
-    /// Counts spans that have met their fate.
+    /// Counts spans by their fate; every span that ended is counted once.
     pub fn ended(&self, fate: SpanFate, spans: u64) {
         self.spans.of(fate).inc_by(spans);
     }

@@ -46,14 +46,14 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Whether the endpoint can be sent to. It holds no user and no query: a secret would be seen
-    /// wherever settings are shown.
+    /// Returns true for an endpoint that is an http:// or https:// URL without user and query: a secret in it would be
+    /// shown wherever settings are.
     #[must_use]
     pub fn is_endpoint_sound(&self) -> bool {
         self.endpoint.as_deref().is_none_or(is_sound)
     }
 
-    /// The setting, the variable or the usual name; `None` where `OTEL_RESOURCE_ATTRIBUTES` has one.
+    /// Returns the service name by setting, variable or default; `None` if `OTEL_RESOURCE_ATTRIBUTES` sets it.
     pub(super) fn service_name(&self, environment: &Environment) -> Option<String> {
         let named = self
             .service
@@ -66,8 +66,8 @@ impl Config {
     }
 }
 
-/// Where spans are sent, if anywhere: to the setting, else to what OpenTelemetry's own variables say.
-/// One of those that cannot be used is warned of: it may be meant for another program.
+/// Returns the URL that spans are sent to: by the setting, else by OpenTelemetry's own variables; `None` for nowhere.
+/// A variable that cannot be used is logged and ignored, because it may be meant for another program.
 #[must_use]
 pub fn collector(config: &Config, environment: &Environment) -> Option<String> {
     if let Some(base) = &config.endpoint {

@@ -17,10 +17,10 @@ use super::{Config, TracesError};
 use crate::observability::metrics::{Metrics, SpanFate};
 use crate::transport::{self, Transport};
 
-/// Spans that are sent together: some 200 KiB.
+/// Spans of one export, which are some 200 KiB.
 const BATCH: usize = 512;
 
-/// Starts the thread.
+/// Starts the exporter's thread and returns the processor that queues spans for it.
 pub(super) fn processor(
     config: &Config,
     url: &str,
@@ -64,7 +64,7 @@ fn transport(config: &Config) -> Result<Transport, TracesError> {
         proxy: None,
         connect_timeout: config.timeout.0,
         idle_timeout: Duration::from_secs(20),
-        // An answer says next to nothing.
+        // An OTLP response holds at most a short error text.
         max_body: 64 << 10,
     };
     Ok(transport::build(&settings)?)
@@ -72,12 +72,12 @@ fn transport(config: &Config) -> Result<Transport, TracesError> {
 
 #[derive(Debug)]
 struct SpanQueue {
-    /// At least as many as are in the SDK's own queue, which does not tell what it drops.
+    /// Spans queued, counted here because the SDK's own queue does not say what it drops; never less than its length.
     waiting: AtomicUsize,
     metrics: Arc<Metrics>,
 }
 
-/// Queues spans for sending while there is room.
+/// Processor that queues spans while there is room, and counts those it drops.
 #[derive(Debug)]
 pub(super) struct CountingProcessor {
     batches: BatchSpanProcessor,
@@ -112,7 +112,7 @@ impl SpanProcessor for CountingProcessor {
     }
 }
 
-/// Counts what was sent and what was not.
+/// Exporter that counts the spans of each batch as exported or lost.
 #[derive(Debug)]
 struct CountingExporter {
     exporter: opentelemetry_otlp::SpanExporter,

@@ -1,7 +1,7 @@
-//! How spans travel: by our own transport, on the gateway's runtime.
+//! The HTTP client of the OTLP exporter, over the gateway's own transport and runtime.
 //!
 //! The SDK drives its exporter on a thread without a runtime. Whatever needs one would panic there, the
-//! thread would be gone, and every later span lost without a word. So nothing but a join handle is
+//! thread would be gone, and every later span lost without notice. So nothing but a join handle is
 //! awaited on that thread; the request, its timer and its connection live on the runtime.
 
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::observability::logging::Condition;
 use crate::observability::metrics::{ExportResult, Metrics};
 use crate::transport::Transport;
 
-/// Sends on the runtime it was made on.
+/// Client that sends each export as a task of the runtime on which it was created.
 #[derive(Debug)]
 pub(super) struct OtlpHttpClient {
     runtime: Handle,
@@ -31,7 +31,7 @@ pub(super) struct OtlpHttpClient {
 }
 
 impl OtlpHttpClient {
-    /// To be called on the runtime that is to send. A sending takes `timeout` at most.
+    /// Creates the client; to be called on the runtime that sends. An export takes `timeout` at most.
     pub(super) fn new(transport: Transport, timeout: Duration, metrics: Arc<Metrics>) -> Self {
         Self {
             runtime: Handle::current(),
@@ -41,7 +41,7 @@ impl OtlpHttpClient {
         }
     }
 
-    /// Counts a sending, and warns of one that failed, once a minute at most.
+    /// Counts an export, and logs a failed one, once a minute at most.
     fn report(&self, result: ExportResult, reason: &str) {
         self.metrics.traces.sent(result);
         if result == ExportResult::Ok {

@@ -1,4 +1,4 @@
-//! A step of a request, as a span; and where in a trace the next one belongs.
+//! Spans of a request, and the position in a trace at which the next span begins.
 
 use std::collections::HashMap;
 use std::ops::Deref;
@@ -15,16 +15,17 @@ use parking_lot::Mutex;
 use super::traceparent;
 use crate::api::ImageKey;
 
-/// Where in a trace something happens; nowhere for what is not traced, at the price of a look.
+/// Position in a trace, under which spans may begin. For a request that is not traced it is empty, and every method
+/// costs one look at an `Option`.
 #[derive(Debug, Clone, Default)]
 pub struct Trace(Option<Arc<SpanPosition>>);
 
-/// A step that began when this was made, and ends when it is dropped.
+/// A span that begins with this guard and ends when it is dropped.
 #[derive(Debug, Default)]
-#[must_use = "a step ends when it is dropped"]
+#[must_use = "the span ends when the guard is dropped"]
 pub struct SpanGuard(Trace);
 
-/// A fetch that others may link to while this lives.
+/// Registration of a fetch, to which the spans of its waiters link until this is dropped.
 #[derive(Debug)]
 pub struct PublishedLink {
     shared: Arc<SharedTracer>,
@@ -38,7 +39,7 @@ struct SpanPosition {
     context: Context,
 }
 
-/// What the traces of one gateway share.
+/// State that the traces of one gateway share.
 #[derive(Debug)]
 pub(super) struct SharedTracer {
     /// `None` where spans are not recorded, and a `traceparent` only handed on.
@@ -63,18 +64,18 @@ impl SharedTracer {
 }
 
 impl Trace {
-    /// Nowhere: steps from here are none.
+    /// Creates an empty position, at which nothing is recorded.
     #[must_use]
     pub const fn none() -> Self {
         Self(None)
     }
 
-    /// Begins a step below this one.
+    /// Begins a child span.
     pub fn span(&self, name: &'static str) -> SpanGuard {
         self.begin(|_| SpanBuilder::from_name(name))
     }
 
-    /// Begins a call to another service, the so many-th attempt at it.
+    /// Begins the span of one attempt at a call to another service, numbered from 1.
     pub fn attempt(&self, number: u32) -> SpanGuard {
         let attempt =
             self.begin(|_| SpanBuilder::from_name("upstream.attempt").with_kind(SpanKind::Client));
@@ -82,7 +83,7 @@ impl Trace {
         attempt
     }
 
-    /// Begins to wait for who already fetches this key.
+    /// Begins the span of a wait for another request's fetch of this key, linked to that fetch.
     pub fn wait_for(&self, key: &ImageKey) -> SpanGuard {
         self.begin(|position| {
             let fetch = position.shared.fetches.lock().get(key).cloned();
@@ -91,7 +92,7 @@ impl Trace {
         })
     }
 
-    /// Begins something that nobody waits for: a trace of its own, linked to this.
+    /// Begins a trace of its own, linked to this position, for work that the request does not wait for.
     pub fn linked_root(&self, name: &'static str) -> SpanGuard {
         let Some((position, _)) = self.recorded() else {
             return SpanGuard::none();
@@ -103,7 +104,7 @@ impl Trace {
         )
     }
 
-    /// Lets others who want this key link to this step, until what is returned is dropped.
+    /// Publishes this span as the fetch of the key, for waiters to link to, until the result is dropped.
     #[must_use]
     pub fn publish_link(&self, key: &ImageKey) -> Option<PublishedLink> {
         let (position, _) = self.recorded()?;
@@ -116,7 +117,7 @@ impl Trace {
         })
     }
 
-    /// Notes something about this step. Never a secret, a signature or a body.
+    /// Sets an attribute of the span; `value` is built only when it is recorded. Never a secret, signature or body.
     pub fn set<V: Into<Value>>(&self, key: &'static str, value: impl FnOnce() -> V) {
         if let Some((position, _)) = self.recorded() {
             let attribute = KeyValue::new(key, value().into());
@@ -124,21 +125,21 @@ impl Trace {
         }
     }
 
-    /// Notes that this step failed.
+    /// Marks the span as failed.
     pub fn fail(&self, reason: &'static str) {
         if let Some((position, _)) = self.recorded() {
             position.context.span().set_status(Status::error(reason));
         }
     }
 
-    /// Adds the `traceparent` of this position, where the settings let it go on.
+    /// Adds the `traceparent` of this position to the headers, if `traces.forward` is set.
     pub fn forward(&self, headers: &mut HeaderMap) {
         if let Some(position) = self.0.as_ref().filter(|position| position.shared.forward) {
             traceparent::write(&position.context, headers);
         }
     }
 
-    /// The trace's id, where it is recorded.
+    /// Returns the trace's id in hexadecimal, if it is recorded.
     #[must_use]
     pub fn id(&self) -> Option<String> {
         let (position, _) = self.recorded()?;
@@ -147,7 +148,7 @@ impl Trace {
 
     fn begin(&self, build: impl FnOnce(&SpanPosition) -> SpanBuilder) -> SpanGuard {
         let Some((position, tracer)) = self.recorded() else {
-            // A step that is not recorded still hands the traceparent on.
+            // A span that is not recorded still forwards the traceparent.
             return SpanGuard(self.clone());
         };
         let builder = build(position);
@@ -172,12 +173,12 @@ impl SpanPosition {
 }
 
 impl SpanGuard {
-    /// No step.
+    /// Creates a guard of no span.
     pub const fn none() -> Self {
         Self(Trace::none())
     }
 
-    /// Begins where another service has left off; records nothing if that did not either.
+    /// Begins a span under another service's; it is recorded only if the other one is sampled.
     pub(super) fn root(shared: &Arc<SharedTracer>, context: Context, builder: SpanBuilder) -> Self {
         if shared.forward || context.span().span_context().is_sampled() {
             let parent = Self::at(shared, context);
@@ -187,7 +188,7 @@ impl SpanGuard {
         }
     }
 
-    /// Begins a trace.
+    /// Begins a new trace, whose sampling the caller has decided.
     pub(super) fn new_root(shared: &Arc<SharedTracer>, builder: SpanBuilder) -> Self {
         let Some(tracer) = &shared.tracer else {
             return Self::none();

@@ -1,5 +1,5 @@
-//! The W3C's `traceparent`, in and out by the SDK's propagator; its `tracestate` neither way: it is
-//! other people's, and would go out with every span.
+//! The W3C's header `traceparent`, read and written by the SDK's propagator. `tracestate` is neither read nor written:
+//! it holds values of other vendors, and would leave with every span.
 
 use http::{HeaderMap, HeaderValue};
 use opentelemetry::Context;
@@ -9,7 +9,7 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 
 const TRACEPARENT: &str = "traceparent";
 
-/// The position in a trace that a request names; `None` for what cannot be read, and for two.
+/// Reads the position in a trace that a request names; `None` for a malformed value, and for more than one.
 pub(super) fn read(headers: &HeaderMap) -> Option<Context> {
     let mut values = headers.get_all(TRACEPARENT).iter();
     let one = values.next().filter(|_| values.next().is_none())?;
@@ -19,7 +19,7 @@ pub(super) fn read(headers: &HeaderMap) -> Option<Context> {
     context.has_active_span().then_some(context)
 }
 
-/// Names a position in a trace.
+/// Writes the position into the headers.
 pub(super) fn write(context: &Context, headers: &mut HeaderMap) {
     TraceContextPropagator::new().inject_context(context, &mut TraceparentHeaders(headers));
 }
