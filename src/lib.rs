@@ -31,12 +31,6 @@ pub mod transport;
 pub mod units;
 pub mod upstream;
 
-// The parts of the wing under their former paths, while others move.
-#[doc(hidden)]
-pub use observability::{
-    access_log as access, audit, logging as telemetry, metrics, outcome, top_images, traces,
-};
-
 pub use aliyun_auth as signing;
 pub use pai_api as api;
 #[cfg(feature = "emulator")]
