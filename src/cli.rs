@@ -2,8 +2,12 @@
 
 mod check;
 mod client;
+#[cfg(feature = "emulator")]
 mod demo;
+#[cfg(feature = "emulator")]
 mod emulate;
+#[cfg(not(feature = "emulator"))]
+mod no_emulator;
 mod resolve;
 mod serve;
 mod ttl;
@@ -54,13 +58,19 @@ Examples:
 Examples:
   pai-image-gateway demo
   pai-image-gateway demo --once")]
+    #[cfg(feature = "emulator")]
     Demo(demo::Demo),
     /// Run the emulated origin alone: it verifies signatures and answers like AIWorkSpace.
     #[command(after_help = "\
 Examples:
   pai-image-gateway emulate --listen 127.0.0.1:9100 --images 1000
   pai-image-gateway emulate --latency 40ms --quota 50 --faults faults.toml")]
+    #[cfg(feature = "emulator")]
     Emulate(emulate::Emulate),
+    /// Not in this build.
+    #[cfg(not(feature = "emulator"))]
+    #[command(hide = true, alias = "emulate")]
+    Demo(no_emulator::NoEmulator),
     /// Check the settings, the shared cache and the credential; print every problem at once.
     ///
     /// Exit code 0 if all is well, 2 otherwise.
@@ -189,7 +199,11 @@ impl Cli {
         let environment: Environment = std::env::vars().collect();
         let done = match self.command {
             Command::Serve(serve) => serve.run(&environment),
+            #[cfg(not(feature = "emulator"))]
+            Command::Demo(demo) => Ok(demo.run()),
+            #[cfg(feature = "emulator")]
             Command::Demo(demo) => demo.run(),
+            #[cfg(feature = "emulator")]
             Command::Emulate(emulate) => emulate.run(),
             Command::Check(check) => check.run(&environment),
             Command::Config(args) => args
