@@ -4,6 +4,7 @@ mod cache_status;
 mod error;
 mod resolve_result;
 mod seconds;
+mod wire;
 
 pub use cache_status::CacheStatus;
 pub use error::Error;
@@ -14,7 +15,7 @@ use std::time::Duration;
 use http::header::{AGE, ALLOW, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
-use crate::api::{ErrorBody, OriginError};
+use crate::api::ErrorBody;
 use crate::auth::Visible;
 use crate::body::Body;
 use crate::cache::{Negative, Parent};
@@ -23,6 +24,7 @@ use crate::observability::outcome::Outcome;
 use crate::transport::Reply;
 use crate::upstream::UpstreamError;
 use seconds::Seconds;
+use wire::{Wire, bounded_wait};
 
 /// An answer as values; it becomes headers and bytes when nothing can change it any more.
 #[derive(Debug)]
@@ -128,9 +130,15 @@ pub fn negative(
     outcome: Outcome,
     status: CacheStatus,
 ) -> Answer {
+    let error = &negative.error;
     Answer {
         cache_status: Some(status),
-        ..origin_error(&negative.error, request_id, host, outcome)
+        ..from_wire(
+            Wire::of_origin(error, outcome),
+            &error.request_id,
+            request_id,
+            host,
+        )
     }
 }
 
@@ -145,81 +153,50 @@ pub fn passthrough(reply: Reply) -> Answer {
     }
 }
 
-/// Says that there is no such image: the one template for an image that is not there, that the origin
-/// does not show, and that this client may not see. Nothing in it tells which.
-fn image_not_found(outcome: Outcome, code: &str, request_id: &str, host: &str) -> Answer {
-    let body = ErrorBody {
-        request_id,
-        host_id: host,
-        code,
-        message: IMAGE_NOT_FOUND,
-    };
-    Answer {
-        cache_status: Some(CacheStatus::Undisclosed),
-        ..Answer::new(outcome, StatusCode::NOT_FOUND, body.to_json())
-    }
-}
-
 /// Answers with what became of many images.
 #[must_use]
 pub fn resolved(body: impl Into<Body>, outcome: Outcome) -> Answer {
     Answer::new(outcome, StatusCode::OK, body)
 }
 
-/// Answers with an error in the API's shape. `request_id` is the gateway's own.
+/// Returns an error in the API's shape, with the gateway's id for this response. An error of the origin keeps the
+/// origin's own id, which the vendor's support asks for.
 #[must_use]
 pub fn failure(error: &Error, request_id: &str, host: &str) -> Answer {
-    if let Error::ImageNotFound { outcome, code } = error {
-        return image_not_found(*outcome, code, request_id, host);
-    }
-    if let Error::Origin(error) | Error::Upstream(UpstreamError::Refused(error)) = error {
-        return origin_error(error, request_id, host, Outcome::Passthrough);
-    }
-    let error::Shape {
-        status,
-        code,
-        retry_after,
-        allow,
-    } = error.shape();
-    let message = error.message();
-    let body = ErrorBody {
-        request_id,
-        host_id: host,
-        code: &code,
-        message: &message,
+    let origin_id = match error {
+        Error::Origin(error) | Error::Upstream(UpstreamError::Refused(error)) => &error.request_id,
+        _ => "",
     };
+    // A missing and a hidden image must look alike, so neither says whether the cache was asked.
+    let is_hidden = matches!(error, Error::ImageNotFound { .. });
     Answer {
-        retry_after: retry_after.map(|wait| error::bounded(wait, fastrand::f64())),
-        allow,
-        ..Answer::new(error.outcome(), status, body.to_json())
+        cache_status: is_hidden.then_some(CacheStatus::Undisclosed),
+        ..from_wire(error.wire(), origin_id, request_id, host)
     }
 }
 
-/// The origin's complaint, less what must not leave. Its own RequestId stays: the vendor asks for it.
-/// Without one it is ours.
-fn origin_error(error: &OriginError, ours: &str, host: &str, outcome: Outcome) -> Answer {
-    let OriginError {
-        status,
-        code,
-        message,
-        request_id: theirs,
-    } = error;
-    let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::BAD_GATEWAY);
+fn from_wire(wire: Wire<'_>, origin_id: &str, request_id: &str, host: &str) -> Answer {
     let body = ErrorBody {
-        request_id: if theirs.is_empty() { ours } else { theirs },
+        request_id: if origin_id.is_empty() {
+            request_id
+        } else {
+            origin_id
+        },
         host_id: host,
-        code,
-        message,
+        code: wire.code,
+        message: &wire.message,
     };
-    let told = (!theirs.is_empty()).then(|| HeaderValue::from_str(theirs).ok());
+    let origin_id = (!origin_id.is_empty()).then(|| HeaderValue::from_str(origin_id).ok());
     Answer {
-        origin_request_id: told.flatten(),
-        ..Answer::new(outcome, status, body.to_json())
+        origin_request_id: origin_id.flatten(),
+        retry_after: wire
+            .retry_after
+            .map(|wait| bounded_wait(wait, fastrand::f64())),
+        allow: wire.allow,
+        ..Answer::new(wire.outcome, wire.status, body.to_json())
     }
 }
 
-/// What is said of an image that is not shown, whatever the reason.
-const IMAGE_NOT_FOUND: &str = "The specified image does not exist.";
 /// Texts of `Age`.
 static AGES: Seconds = Seconds::new("");
 

@@ -8,7 +8,7 @@ use strum::{IntoStaticStr, VariantNames};
 #[strum(serialize_all = "snake_case")]
 pub enum AuthError {
     /// The request has no credential.
-    #[error("AccessKeyId is mandatory for this action.")]
+    #[error("the request has no credential")]
     NoCredential,
     /// The credential has a form that this gateway does not support.
     #[error("the credential is not of a form that this gateway takes: {0}")]
@@ -17,27 +17,25 @@ pub enum AuthError {
     #[error("the signature does not cover a header that it must cover, once: {0}")]
     Unsigned(&'static str),
     /// This gateway has not issued the key, token or certificate name.
-    #[error("Specified access key is not found.")]
+    #[error("this gateway has not issued the key")]
     UnknownKey,
     /// The key is one of the cloud itself; this gateway accepts only keys that its operator issued.
-    #[error("Specified access key is not found.")]
+    #[error("the key is one of the cloud itself, not of this gateway")]
     CloudKey,
     /// The date differs from the gateway's clock by more than 15 minutes.
-    #[error("Specified time stamp or date value is expired.")]
+    #[error("the date differs from the gateway's clock by more than 15 minutes")]
     Expired,
     /// The date has another form.
-    #[error("Specified time stamp or date value is not well formatted.")]
+    #[error("the date is unreadable")]
     BadDate,
     /// The request is for another version of the API.
-    #[error("Specified parameter Version is not valid.")]
+    #[error("the request is for another version of the API")]
     Version,
     /// `x-acs-action` and the path name different operations.
     #[error("x-acs-action names another operation than the path")]
     Action,
     /// The signature belongs to another request or to another key.
-    #[error(
-        "Specified signature is not matched with our calculation: check the AccessKeySecret, and that nothing on the way changes the request."
-    )]
+    #[error("the signature belongs to another request or to another key")]
     #[strum(serialize = "signature")]
     Mismatch,
     /// The request has an ROA v2 signature, and its query decodes to the same text as another query.
@@ -49,7 +47,7 @@ pub enum AuthError {
     #[error("the body is not the one that was signed: its hash differs from x-acs-content-sha256")]
     Body,
     /// An earlier request had the same nonce.
-    #[error("Specified signature nonce was used already.")]
+    #[error("an earlier request had the same nonce")]
     NonceUsed,
     /// A limit of remembered nonces leaves no space for one more write.
     #[error("too many requests in the last 30 minutes to tell a repeated write from a new one")]
@@ -60,10 +58,10 @@ pub enum AuthError {
     )]
     NotRecorded,
     /// The key requires a security token, and the request has none.
-    #[error("SecurityToken is mandatory for this action.")]
+    #[error("the key requires a security token")]
     NoToken,
     /// The security token is not the key's.
-    #[error("Specified SecurityToken is malformed.")]
+    #[error("the security token is not the key's")]
     WrongToken,
     /// The connection does not protect a bearer token or an unsigned body.
     #[error("{0}")]

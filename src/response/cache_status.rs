@@ -98,39 +98,44 @@ mod tests {
     }
 
     #[test]
-    fn cache_status_says_what_the_table_says() {
-        for (status, expected) in [
-            (CacheStatus::Hit(123), "pai-image-gateway; hit; ttl=123"),
+    fn the_documented_table_has_every_form() {
+        let page = include_str!("../../docs/cache-status.md");
+        for (status, form) in [
+            (CacheStatus::Hit(123), "hit; ttl=123"),
             (
                 CacheStatus::Revalidating(-5),
-                "pai-image-gateway; hit; ttl=-5; detail=revalidating",
+                "hit; ttl=-5; detail=revalidating",
             ),
             (
                 CacheStatus::OriginError(-500),
-                "pai-image-gateway; hit; ttl=-500; detail=origin-error",
+                "hit; ttl=-500; detail=origin-error",
             ),
             (
-                CacheStatus::Stored,
-                "pai-image-gateway; fwd=uri-miss; stored",
+                CacheStatus::OverBudget(-500),
+                "hit; ttl=-500; detail=over-budget",
             ),
-            (
-                CacheStatus::Collapsed,
-                "pai-image-gateway; fwd=uri-miss; collapsed",
-            ),
-            (
-                CacheStatus::Forced,
-                "pai-image-gateway; fwd=request; stored",
-            ),
-            (
-                CacheStatus::Negative,
-                "pai-image-gateway; hit; detail=not-found",
-            ),
-            (CacheStatus::Hit(0), "pai-image-gateway; hit; ttl=0"),
-            (CacheStatus::Hit(-1), "pai-image-gateway; hit; ttl=-1"),
-            (CacheStatus::Bypass, "pai-image-gateway; fwd=bypass"),
-            (CacheStatus::Undisclosed, "pai-image-gateway"),
+            (CacheStatus::Stored, "fwd=uri-miss; stored"),
+            (CacheStatus::Collapsed, "fwd=uri-miss; collapsed"),
+            (CacheStatus::Forced, "fwd=request; stored"),
+            (CacheStatus::Negative, "hit; detail=not-found"),
+            (CacheStatus::Bypass, "fwd=bypass"),
         ] {
-            assert_eq!(status.to_header(), expected);
+            assert_eq!(status.to_header(), format!("pai-image-gateway; {form}"));
+            assert!(
+                page.contains(&format!("| `{form}` |")),
+                "docs/cache-status.md lacks {form}"
+            );
+        }
+        assert_eq!(CacheStatus::Undisclosed.to_header(), "pai-image-gateway");
+    }
+
+    #[test]
+    fn a_ttl_counts_down_through_zero() {
+        for (ttl, expected) in [
+            (0, "pai-image-gateway; hit; ttl=0"),
+            (-1, "pai-image-gateway; hit; ttl=-1"),
+        ] {
+            assert_eq!(CacheStatus::Hit(ttl).to_header(), expected);
         }
     }
 }

@@ -5,11 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{Error, IMAGE_NOT_FOUND};
+use super::Error;
 use crate::api::{ImageId, OriginError};
 use crate::auth::Visible;
 use crate::cache::Negative;
-use crate::upstream::UpstreamError;
 
 /// What became of one image.
 #[derive(Debug, Clone)]
@@ -85,15 +84,11 @@ impl ResolveResult {
     /// The same as this error of a request for it alone.
     #[must_use]
     pub fn from_error(error: &Error) -> Self {
+        let wire = error.wire();
+        let text = ErrorText::new(wire.code, &wire.message);
         match error {
-            Error::ImageNotFound { code, .. } => Self::Missing {
-                text: ErrorText::new(code, IMAGE_NOT_FOUND),
-                age: None,
-            },
-            Error::Origin(error) | Error::Upstream(UpstreamError::Refused(error)) => {
-                Self::Failed(ErrorText::of(error))
-            }
-            error => Self::Failed(ErrorText::new(&error.shape().code, &error.message())),
+            Error::ImageNotFound { .. } => Self::Missing { text, age: None },
+            _ => Self::Failed(text),
         }
     }
 
