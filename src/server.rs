@@ -1,34 +1,30 @@
-//! The data port: accepting connections, and closing them without losing a request.
+//! A listener: it accepts connections, bounds them, and closes them without losing a request.
 
+mod config;
 mod connection_slots;
 mod framing;
 mod guard;
+mod http1;
 mod http2;
 mod listener;
 mod tls;
 mod write_timeout;
 
+pub use config::Config;
 pub use connection_slots::EvictionPolicy;
 pub use listener::{Address, BindError, BoundSocket, bind, bind_tcp, inherited};
 pub use tls::{Config as TlsConfig, Tls, TlsFileError, TlsFileErrors, read as read_tls};
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, StatusCode, header};
-use http_body::Body as _;
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use prometheus::IntGauge;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -39,78 +35,11 @@ use crate::body::{Body, Budget};
 use crate::observability::logging::Condition;
 use crate::observability::metrics::{HandshakeResult, ListenerMetrics};
 use crate::peer::Peer;
-use crate::units::{ByteSize, HumanDuration};
 use connection_slots::{ConnectionSlot, ConnectionSlots};
-use guard::{BodyLength, BufferLimits, ConnectionPhase, Guard, TimeLimits};
 use listener::SocketStream;
 use tls::HandshakeError;
 
-/// The `[listen]` settings.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// IP address and port; port 0 takes a free one.
-    pub address: String,
-    /// Path of a Unix socket to listen on instead.
-    pub unix: Option<String>,
-    /// The socket's permissions, in octal.
-    pub unix_mode: String,
-    /// Number of open connections; one more is answered 503 and closed, on a TLS port only closed.
-    pub max_connections: u32,
-    /// Number of requests that may wait at once; one more is answered 429. Hits do not wait.
-    pub max_in_flight: u32,
-    /// Connections that the kernel queues until they are accepted.
-    pub backlog: u32,
-    /// HTTP/2 requests open at once, over all connections; one more is refused and may be sent again.
-    pub max_streams: u32,
-    /// Bytes of responses that clients have not taken, over all connections; what does not fit is answered
-    /// 429.
-    pub max_buffered: ByteSize,
-    /// The same for one connection; a single response may be longer.
-    pub max_buffered_per_connection: ByteSize,
-    /// Bytes of the longest request head.
-    pub max_head: ByteSize,
-    /// Time for a request's head to arrive, from its first byte; also for the first byte of a connection.
-    pub head_timeout: HumanDuration,
-    /// Time after which an idle connection is closed. SDKs lose a request when it is short.
-    pub idle_timeout: HumanDuration,
-    /// Time after which a client that takes no byte of its response is closed.
-    pub write_timeout: HumanDuration,
-    /// Encryption; off unless its files are named.
-    pub tls: TlsConfig,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            address: "127.0.0.1:8080".to_owned(),
-            unix: None,
-            unix_mode: "0660".to_owned(),
-            max_connections: 20_000,
-            max_in_flight: 20_000,
-            backlog: 4096,
-            max_streams: 20_000,
-            max_buffered: ByteSize(64 << 20),
-            max_buffered_per_connection: ByteSize(8 << 20),
-            max_head: ByteSize(16 << 10),
-            head_timeout: HumanDuration::secs(5),
-            idle_timeout: HumanDuration::secs(75),
-            write_timeout: HumanDuration::secs(10),
-            tls: TlsConfig::default(),
-        }
-    }
-}
-
-impl Config {
-    /// Where to listen; `None` for an address that is none.
-    #[must_use]
-    pub fn address(&self) -> Option<Address> {
-        let mode = u32::from_str_radix(&self.unix_mode, 8).ok()?;
-        Address::parse(&self.address, self.unix.as_deref(), mode)
-    }
-}
-
-/// What answers requests.
+/// Handler of a server's requests.
 pub trait Service: Send + Sync + 'static {
     /// Answers one request; there is no error beyond an answer.
     fn answer(
@@ -133,12 +62,12 @@ pub trait Service: Send + Sync + 'static {
 #[derive(Debug, Clone, Copy)]
 pub struct Unauthenticated;
 
-/// ServerBounds that a server shares with others, or that depend on more than its settings.
+/// Bounds that a server shares with others, or that depend on more than its settings.
 #[derive(Debug)]
 pub struct ServerBounds {
-    /// Which connection makes room.
+    /// Rule for a newcomer when every slot is taken.
     pub policy: EvictionPolicy,
-    /// BufferLimits for responses that clients have not taken.
+    /// Memory for responses that clients have not taken.
     pub budget: Budget,
 }
 
@@ -159,9 +88,9 @@ pub struct Server<S> {
     close: CancellationToken,
 }
 
-/// Refusals written at once; beyond that a connection is closed without a word.
+/// Refusals written at once; beyond that a connection is closed without a response.
 const MAX_REFUSALS: usize = 64;
-/// How long busy clients get to hear `Connection: close` before idle connections are closed.
+/// Time in which busy clients receive `Connection: close` before idle connections are closed.
 const CLOSE_NOTICE: Duration = Duration::from_secs(1);
 /// Bytes of a response that TLS holds for a client that takes none: one record.
 const TLS_BUFFER: usize = 16 << 10;
@@ -169,7 +98,7 @@ const TLS_BUFFER: usize = 16 << 10;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 impl<S: Service> Server<S> {
-    /// A server of no connections yet; a plain one without `tls`. Beyond its connections it refuses.
+    /// Makes a server without connections; a plain one without `tls`. It refuses connections over its limit.
     #[must_use]
     pub fn new(
         service: Arc<S>,
@@ -185,7 +114,7 @@ impl<S: Service> Server<S> {
         Self::bounded(service, config, tls, metrics, bounds)
     }
 
-    /// The same within bounds of its own.
+    /// Makes a server within the given bounds.
     #[must_use]
     pub fn bounded(
         service: Arc<S>,
@@ -212,7 +141,7 @@ impl<S: Service> Server<S> {
         })
     }
 
-    /// Accepts until `stop`. Nothing here waits for a client, so that the next is never kept waiting.
+    /// Accepts connections until `stop`. It never waits for a client, so that none delays the next.
     pub async fn accept(self: Arc<Self>, bound: BoundSocket, stop: CancellationToken) {
         while let Some(accepted) = stop.run_until_cancelled(bound.accept()).await {
             let (stream, peer) = match accepted {
@@ -279,62 +208,17 @@ impl<S: Service> Server<S> {
         }
     }
 
-    /// Time in which a client takes at least one byte of what is sent.
+    /// Returns the time in which a client must take at least one byte of a response.
     fn write_limit(&self) -> Duration {
         self.config.write_timeout.0.min(self.config.idle_timeout.0)
     }
 
-    /// Cancelled when this connection must end.
+    /// Returns the token that is cancelled when this connection must end, by eviction or by [`drain`](Self::drain).
     fn close_token<'a>(&'a self, slot: &'a ConnectionSlot) -> &'a CancellationToken {
         slot.close_token().unwrap_or(&self.close)
     }
 
-    async fn http1(
-        &self,
-        stream: impl AsyncRead + AsyncWrite + Unpin,
-        peer: &Peer,
-        slot: &ConnectionSlot,
-    ) {
-        let limits = TimeLimits {
-            head: self.config.head_timeout.0,
-            idle: self.config.idle_timeout.0,
-            write: self.write_limit(),
-        };
-        let most = usize::try_from(self.config.max_buffered_per_connection.0);
-        let room = BufferLimits {
-            budget: self.budget.clone(),
-            most: most.unwrap_or(usize::MAX),
-        };
-        let guard = Guard::new(stream, limits, room);
-        let phase = guard.phase();
-        let service = service_fn(|request| self.answer(request, peer, slot, &phase));
-        let connection = http1::Builder::new()
-            .max_buf_size(usize::try_from(self.config.max_head.0).unwrap_or(usize::MAX))
-            // The guard does both time-outs, without a timer for each request.
-            .header_read_timeout(None)
-            // One buffer: to copy an image's few hundred bytes costs less than a second segment.
-            .writev(false)
-            .serve_connection(TokioIo::new(guard), service);
-        let mut connection = std::pin::pin!(connection);
-        let served = tokio::select! {
-            biased;
-            served = connection.as_mut() => served,
-            () = self.close_token(slot).cancelled() => {
-                if slot.is_evicted() {
-                    return;
-                }
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        };
-        if phase.was_tls_hello() {
-            self.report_tls_hello(peer);
-        } else if let Err(error) = served {
-            tracing::debug!(%error, "a connection ended early");
-        }
-    }
-
-    /// Counts a handshake without a connection, and reports it.
+    /// Counts a failed handshake, and reports it unless the client merely hung up.
     fn handshake_failed(&self, why: &HandshakeError, peer: &Peer) {
         self.metrics.count_handshake(why.result());
         match why.condition() {
@@ -355,40 +239,12 @@ impl<S: Service> Server<S> {
         conditions.occurred(Condition::TlsOnPlainPort, *name, || format!("peer {peer}"));
     }
 
-    /// The service's answer, and whether the request's head was refused.
+    /// Returns the service's response, and whether the request's head was refused.
     async fn respond(&self, request: Request<Incoming>, peer: &Peer) -> (Response<Body>, bool) {
         match framing::check(&request) {
             Ok(()) => (self.service.answer(request, peer).await, false),
             Err(why) => (self.service.refuse(request.into_parts().0, why, peer), true),
         }
-    }
-
-    async fn answer(
-        &self,
-        request: Request<Incoming>,
-        peer: &Peer,
-        slot: &ConnectionSlot,
-        phase: &ConnectionPhase,
-    ) -> Result<Response<Body>, Infallible> {
-        phase.request_begins(length_of(request.body()));
-        slot.request_begins();
-        let (mut response, is_refused) = self.respond(request, peer).await;
-        slot.request_ends(is_authenticated(&response));
-        if is_refused || self.closing.load(Ordering::Relaxed) {
-            response
-                .headers_mut()
-                .insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
-        match response.body_mut() {
-            Body::Whole(_) => phase.request_ends(),
-            body @ Body::Charged(..) => {
-                phase.reserve(body.take_charge());
-                phase.request_ends();
-            }
-            // Until its lines are made, the connection does not idle.
-            Body::Lines(lines) => lines.retain(phase.serving()),
-        }
-        Ok(response)
     }
 
     /// Answers a connection beyond the limit in the API's shape, without reading it. A handshake for
@@ -450,15 +306,7 @@ impl Drop for OpenConnectionGauge<'_> {
     }
 }
 
-fn length_of(body: &Incoming) -> BodyLength {
-    match body.size_hint().exact() {
-        _ if body.is_end_stream() => BodyLength::None,
-        Some(length) => BodyLength::Known(length),
-        None => BodyLength::Chunked,
-    }
-}
-
-/// Whether the request's sender was let in, as far as the service asks that.
+/// Returns whether the service accepted the request's sender; always, where it requires no authentication.
 fn is_authenticated(response: &Response<Body>) -> bool {
     response.extensions().get::<Unauthenticated>().is_none()
 }

@@ -1,4 +1,4 @@
-//! ConnectionSlots on a listener: the number of open connections, and the connection that makes room when all
+//! Slots for connections on a listener: the number of open connections, and the connection that makes room when all
 //! places are taken.
 //!
 //! - [`EvictionPolicy::RefuseNew`]: a newcomer is refused. For a port on which nobody signs in.
@@ -31,7 +31,7 @@ pub enum EvictionPolicy {
     LongestIdle,
 }
 
-/// ConnectionSlots of one listener.
+/// Slots of one listener.
 #[derive(Debug)]
 pub(super) struct ConnectionSlots {
     max: usize,
@@ -39,7 +39,7 @@ pub(super) struct ConnectionSlots {
     table: Mutex<SlotTable>,
 }
 
-/// ConnectionSlot of one connection; dropping it gives the place back.
+/// Slot of one connection; dropping it gives the slot back.
 #[derive(Debug)]
 pub(super) struct ConnectionSlot {
     slots: Arc<ConnectionSlots>,
@@ -136,7 +136,7 @@ impl ConnectionSlots {
         })
     }
 
-    /// PeerGroup whose share the peer counts toward; `None` for a peer without a share.
+    /// Returns the group whose share the peer counts toward; `None` for a peer without a share.
     fn group(&self, peer: &Peer) -> Option<PeerGroup> {
         match self.policy {
             EvictionPolicy::RefuseNew => None,

@@ -1,4 +1,4 @@
-//! A connection that does not wait for ever, and knows a TLS hello when it sees one.
+//! Time limits of an HTTP/1 connection, and detection of a TLS hello on a plain port.
 //!
 //! Between requests a connection may idle for long; once the first byte of a head is there, the rest
 //! must follow soon, and so must the first byte of all. These limits share one timer a connection, armed
@@ -31,7 +31,7 @@ const SERVING: u8 = 2;
 /// First byte of a TLS record that carries a handshake (RFC 8446 §5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
 
-/// Where a connection is between two requests; shared by its two ends, the socket and the service.
+/// Phase of a connection: idle, receiving a head, or serving. Shared by the socket's side and the service's.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ConnectionPhase(Arc<PhaseState>);
 
@@ -39,7 +39,7 @@ pub(super) struct ConnectionPhase(Arc<PhaseState>);
 struct PhaseState {
     phase: AtomicU8,
     body: AtomicU64,
-    /// Whether the request's head lay in the buffer before its predecessor was answered.
+    /// True if the request's head lay in the buffer before its predecessor was answered.
     pipelined: AtomicBool,
     tls_hello: AtomicBool,
     reserved: Mutex<Option<Charge>>,
@@ -49,6 +49,8 @@ struct PhaseState {
 impl ConnectionPhase {
     /// A whole head has come; this is the body that follows it.
     pub(super) fn request_begins(&self, body: BodyLength) {
+        // Relaxed is enough: both sides run in the connection's task. Only the guard of a streamed response is dropped
+        // elsewhere, by its writer, and to see that late merely postpones the idle limit to the timer's next look.
         let before = self.0.phase.swap(SERVING, Ordering::Relaxed);
         self.0.pipelined.store(before != HEAD, Ordering::Relaxed);
         self.0.body.store(body.to_bits(), Ordering::Relaxed);
@@ -61,6 +63,7 @@ impl ConnectionPhase {
 
     /// Keeps the room of its answer until all of it has been written.
     pub(super) fn reserve(&self, charge: Option<Charge>) {
+        // The flag spares the lock on each write of a small response, which reserves nothing.
         self.0
             .has_reserved
             .store(charge.is_some(), Ordering::Relaxed);
@@ -113,7 +116,7 @@ pub(super) struct TimeLimits {
     pub(super) write: Duration,
 }
 
-/// BufferLimits for what the client has not taken.
+/// Bounds on response bytes that the client has not taken.
 #[derive(Debug)]
 pub(super) struct BufferLimits {
     pub(super) budget: Budget,
@@ -231,6 +234,9 @@ impl<S> Guard<S> {
 
     /// Nothing to read: fails once the phase has lasted too long.
     fn poll_time_limit(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+        // The one timer is lazy: a request does not reset it, it only moves `since`. When the timer fires, the limit
+        // is computed from what the connection is doing now, and the timer is set again for the rest of it. A
+        // connection of many short requests thus touches the timer wheel once per limit, not once per request.
         loop {
             let phase = self.phase.0.phase.load(Ordering::Relaxed);
             let in_head = self.untouched || phase == HEAD || (phase == IDLE && self.excess() > 0);
@@ -241,11 +247,13 @@ impl<S> Guard<S> {
             };
             let due = self.since + limit;
             let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
+            // Only a head's short limit moves the timer forward; one that fires early is harmless.
             if timer.deadline() > due {
                 timer.as_mut().reset(due);
             }
             ready!(timer.as_mut().poll(context));
             let now = Instant::now();
+            // Serving has deadlines of its own; the idle time begins after it.
             if phase == SERVING {
                 self.since = now;
             } else if now >= due {

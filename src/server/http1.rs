@@ -1,0 +1,103 @@
+//! HTTP/1.1: one request after the other, under the [`Guard`]'s time limits.
+
+use std::convert::Infallible;
+use std::sync::atomic::Ordering;
+
+use http::{HeaderValue, Request, Response, header};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::connection_slots::ConnectionSlot;
+use super::guard::{BodyLength, BufferLimits, ConnectionPhase, Guard, TimeLimits};
+use super::{Server, Service, is_authenticated};
+use crate::body::Body;
+use crate::peer::Peer;
+
+impl<S: Service> Server<S> {
+    /// Serves one connection until it ends, is evicted, or is drained.
+    pub(super) async fn http1(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin,
+        peer: &Peer,
+        slot: &ConnectionSlot,
+    ) {
+        let limits = TimeLimits {
+            head: self.config.head_timeout.0,
+            idle: self.config.idle_timeout.0,
+            write: self.write_limit(),
+        };
+        let most = usize::try_from(self.config.max_buffered_per_connection.0);
+        let room = BufferLimits {
+            budget: self.budget.clone(),
+            most: most.unwrap_or(usize::MAX),
+        };
+        let guard = Guard::new(stream, limits, room);
+        let phase = guard.phase();
+        let service = service_fn(|request| self.answer(request, peer, slot, &phase));
+        let connection = http1::Builder::new()
+            .max_buf_size(usize::try_from(self.config.max_head.0).unwrap_or(usize::MAX))
+            // The guard does both time-outs, without a timer for each request.
+            .header_read_timeout(None)
+            // One buffer: to copy an image's few hundred bytes costs less than a second segment.
+            .writev(false)
+            .serve_connection(TokioIo::new(guard), service);
+        let mut connection = std::pin::pin!(connection);
+        let served = tokio::select! {
+            biased;
+            served = connection.as_mut() => served,
+            () = self.close_token(slot).cancelled() => {
+                if slot.is_evicted() {
+                    return;
+                }
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if phase.was_tls_hello() {
+            self.report_tls_hello(peer);
+        } else if let Err(error) = served {
+            tracing::debug!(%error, "a connection ended early");
+        }
+    }
+
+    /// Answers one request, and keeps the guard's phase and the connection's slot in step with it.
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        peer: &Peer,
+        slot: &ConnectionSlot,
+        phase: &ConnectionPhase,
+    ) -> Result<Response<Body>, Infallible> {
+        phase.request_begins(length_of(request.body()));
+        slot.request_begins();
+        let (mut response, is_refused) = self.respond(request, peer).await;
+        slot.request_ends(is_authenticated(&response));
+        if is_refused || self.closing.load(Ordering::Relaxed) {
+            response
+                .headers_mut()
+                .insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        match response.body_mut() {
+            Body::Whole(_) => phase.request_ends(),
+            body @ Body::Charged(..) => {
+                phase.reserve(body.take_charge());
+                phase.request_ends();
+            }
+            // Until its lines are made, the connection does not idle.
+            Body::Lines(lines) => lines.retain(phase.serving()),
+        }
+        Ok(response)
+    }
+}
+
+fn length_of(body: &Incoming) -> BodyLength {
+    match body.size_hint().exact() {
+        _ if body.is_end_stream() => BodyLength::None,
+        Some(length) => BodyLength::Known(length),
+        None => BodyLength::Chunked,
+    }
+}
