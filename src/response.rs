@@ -134,7 +134,7 @@ pub fn negative(
     Answer {
         cache_status: Some(status),
         ..from_wire(
-            Wire::of_origin(error, outcome),
+            &Wire::of_origin(error, outcome),
             &error.request_id,
             request_id,
             host,
@@ -171,11 +171,11 @@ pub fn failure(error: &Error, request_id: &str, host: &str) -> Answer {
     let is_hidden = matches!(error, Error::ImageNotFound { .. });
     Answer {
         cache_status: is_hidden.then_some(CacheStatus::Undisclosed),
-        ..from_wire(error.wire(), origin_id, request_id, host)
+        ..from_wire(&error.wire(), origin_id, request_id, host)
     }
 }
 
-fn from_wire(wire: Wire<'_>, origin_id: &str, request_id: &str, host: &str) -> Answer {
+fn from_wire(wire: &Wire<'_>, origin_id: &str, request_id: &str, host: &str) -> Answer {
     let body = ErrorBody {
         request_id: if origin_id.is_empty() {
             request_id
