@@ -1,4 +1,4 @@
-//! What an operation is refused with, in the API's own codes and words.
+//! Errors of the API, with its own codes and messages.
 
 use std::time::Duration;
 
@@ -6,16 +6,16 @@ use http::{HeaderName, HeaderValue, StatusCode};
 
 use pai_api::Malformed;
 
-/// A refusal.
+/// Error response of an operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ApiError {
     pub(super) status: StatusCode,
-    /// Empty for an error answer that names no Code.
+    /// Code of the error; empty for a response without one.
     pub(super) code: String,
     pub(super) message: String,
-    /// Headers beside the usual ones.
+    /// Headers in addition to the usual ones.
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
-    /// Whether the answer tells which permission was missing, and names the account.
+    /// True if the response names the missing permission and the account.
     pub(super) has_access_denied_detail: bool,
 }
 
@@ -44,7 +44,7 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, "InvalidParameter", message)
     }
 
-    /// A throttle; the SDKs read how long to wait from the header, in milliseconds.
+    /// Returns a throttling error; SDKs read the time to wait, in milliseconds, from the header.
     pub(super) fn throttled(status: StatusCode, code: &str, retry_after: Option<Duration>) -> Self {
         let mut error = Self::new(status, code, message_for(code));
         if let Some(wait) = retry_after {
@@ -62,7 +62,7 @@ impl From<Malformed> for ApiError {
     }
 }
 
-/// What the API says with a Code, as documented or recorded.
+/// Returns the API's message for a Code, as documented or recorded.
 pub(super) fn message_for(code: &str) -> &'static str {
     match code {
         "InvalidAccessKeyId.NotFound" => "Specified access key is not found.",

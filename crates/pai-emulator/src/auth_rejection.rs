@@ -1,4 +1,4 @@
-//! Why a request was not let in, and what it is told.
+//! Reasons for rejecting a request at authentication, and the response to each.
 
 use std::borrow::Cow;
 
@@ -9,14 +9,14 @@ use super::authenticator::{authorization, sha256};
 use aliyun_auth::{canonical_request, string_to_sign};
 use pai_api::Query;
 
-/// What was wrong with a request before anybody looked at what it asks.
+/// Reason why a request failed authentication, before its operation was looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AuthRejection {
     NoAuthorization,
     Unreadable,
-    /// A header that must be signed is absent; the Code that says so.
+    /// A header that must be signed is absent; holds the Code of the response.
     Missing(&'static str),
-    /// A header that must be signed is there, but unsigned or twice.
+    /// A header that must be signed is present, but unsigned or repeated.
     Unsigned,
     Version,
     DateFormat,
@@ -30,7 +30,7 @@ pub(super) enum AuthRejection {
 }
 
 impl AuthRejection {
-    /// The word it is counted by.
+    /// Returns the name under which the reason is counted.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::NoAuthorization => "no_authorization",
@@ -65,7 +65,7 @@ impl AuthRejection {
         }
     }
 
-    /// What the request is answered with.
+    /// Returns the error of the response.
     pub(super) fn to_api_error(self, head: &Parts, body: &[u8]) -> ApiError {
         let status = if self == Self::UnknownKey {
             StatusCode::NOT_FOUND
@@ -84,11 +84,11 @@ impl AuthRejection {
     }
 }
 
-/// The Code of a signature that is not right.
+/// Code of a wrong signature.
 pub(super) const SIGNATURE_DOES_NOT_MATCH: &str = "SignatureDoesNotMatch";
 
-/// What the origin says to a wrong signature. It quotes all that was signed, the caller's security
-/// token included: whoever relays it gives the token away.
+/// Returns the origin's message for a wrong signature. It quotes the signed request, the caller's security
+/// token included, so a proxy that relays the message leaks the token.
 pub(super) fn mismatch_message(head: &Parts, body: &[u8]) -> String {
     let signed = authorization(&head.headers).map_or("", |read| read.signed_headers);
     let headers = signed.split(';').flat_map(|name| {
@@ -113,7 +113,7 @@ mod tests {
     use super::super::harness::{Harness, get_image};
     use super::super::{Settings, Store};
 
-    /// Signs a genuine request, changes its headers, and says what it is answered.
+    /// Signs a valid request, changes its headers, and returns the response to it.
     async fn changed(settings: Settings, change: impl Fn(&mut HeaderMap)) -> (u16, String) {
         let harness = Harness::start(settings).await;
         let mut request = harness.signed(&get_image(&Store::id(0)));

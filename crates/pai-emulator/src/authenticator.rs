@@ -1,8 +1,8 @@
-//! Who is let in: every check the origin makes before it looks at what is asked.
+//! Authentication: every check that the origin makes before it looks at the operation.
 //!
-//! The order decides what a request with two faults hears: the form of the credential, the headers a
-//! signature must cover, version, date, key, token, body, signature, and last the nonce, so that a
-//! refused request uses up none.
+//! The order of the checks decides the error of a request with two faults: the form of the credential, the
+//! headers that a signature must cover, version, date, key, token, body, signature, and last the nonce, so
+//! that a rejected request uses up none.
 
 use std::time::Instant;
 
@@ -16,7 +16,7 @@ use super::nonces::Nonces;
 use aliyun_auth::{self as signing, Authorization, WINDOW_SECONDS};
 use pai_api as api;
 
-/// The one key that is known, and what it has signed of late.
+/// Verifies requests against the emulator's only access key, and remembers the nonces of recent ones.
 pub(super) struct Authenticator {
     access_key_id: String,
     secret: SecretString,
@@ -42,7 +42,7 @@ impl Authenticator {
         self.nonces.len()
     }
 
-    /// Lets a request in, or says why not.
+    /// Authenticates a request, or returns the reason for its rejection.
     pub(super) fn check(
         &self,
         head: &Parts,
@@ -119,7 +119,7 @@ pub(super) fn authorization(headers: &HeaderMap) -> Result<Authorization<'_>, Au
     Authorization::parse(text).map_err(|_| AuthRejection::Unreadable)
 }
 
-/// The values of the headers that a signature must cover, in the order of [`REQUIRED`].
+/// Returns the values of the headers that a signature must cover, in the order of [`REQUIRED`].
 fn required<'a>(
     headers: &'a HeaderMap,
     authorization: &Authorization<'_>,
@@ -148,7 +148,7 @@ fn signed_once<'a>(
 
 fn check_date(date: &str, now: Timestamp) -> Result<(), AuthRejection> {
     let read: Timestamp = date.parse().map_err(|_| AuthRejection::DateFormat)?;
-    // The parser takes many forms; the API has one.
+    // The parser accepts many forms of a date, the API only one.
     if read.strftime("%Y-%m-%dT%H:%M:%SZ").to_string() != date {
         return Err(AuthRejection::DateFormat);
     }

@@ -1,10 +1,10 @@
-//! `/emulator/…`: reading and steering a running emulator by HTTP, unsigned.
+//! Control routes under `/emulator/…`: unsigned requests that read and change a running emulator.
 //!
 //! - `GET counts`
 //! - `POST faults`: a JSON list that replaces the script
 //! - `GET images?limit=N`: ids
-//! - `POST images/{id}/touch`: a change by its owner
-//! - `PUT images/{id}`: the very bytes GetImage is to answer
+//! - `POST images/{id}/touch`: changes the image as its owner would
+//! - `PUT images/{id}`: sets the exact bytes of the GetImage response
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -20,7 +20,7 @@ use super::service::ApiService;
 use super::store::{ModifyError, Store};
 use pai_api::{ImageId, Query};
 
-/// What the paths of these routes begin with.
+/// Path prefix of the control routes.
 pub(super) const PREFIX: &str = "/emulator/";
 
 struct ControlError(StatusCode, String);

@@ -1,4 +1,4 @@
-//! What the emulator has been asked and has answered.
+//! Counters of requests, responses and faults.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,36 +8,36 @@ use serde::Serialize;
 
 use pai_api::Action;
 
-/// A snapshot of the counts since the start. Requests to `/emulator/…` are in none of them.
+/// Snapshot of the counts since the start. Requests to `/emulator/…` are in none of them.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Counts {
     /// Connections accepted.
     pub connections: u64,
-    /// Requests read to their end, whatever became of them.
+    /// Requests that were read completely, whatever the response.
     pub requests: u64,
-    /// Genuine requests by operation, as `x-acs-action` spells it.
+    /// Authenticated requests by operation, as `x-acs-action` spells it.
     pub operations: BTreeMap<String, u64>,
-    /// Requests refused before they were understood, by reason: `signature`, `clock`, `nonce`, …
+    /// Requests that failed authentication, by reason: `signature`, `clock`, `nonce`, …
     pub rejected: BTreeMap<String, u64>,
-    /// Answers made by Code, and `OK`. What a fault did to an answer afterwards is not seen here.
+    /// Responses by Code, successful ones as `OK`. They are counted before a fault changes them.
     pub codes: BTreeMap<String, u64>,
     /// Faults applied, by kind.
     pub faults: BTreeMap<String, u64>,
-    /// Nonces remembered.
+    /// Nonces in memory.
     pub nonces: u64,
-    /// Genuine GetImage requests by image, found or not, whatever the answer.
+    /// Authenticated GetImage requests by image, found or not, whatever the response.
     pub fetches: BTreeMap<String, u64>,
 }
 
 impl Counts {
-    /// How many genuine GetImage requests named this image.
+    /// Returns the number of authenticated GetImage requests for this image.
     #[must_use]
     pub fn fetches(&self, image: &str) -> u64 {
         self.fetches.get(image).copied().unwrap_or(0)
     }
 }
 
-/// The running counts.
+/// Counters that are updated while the emulator runs.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     connections: AtomicU64,
@@ -102,8 +102,8 @@ impl Counters {
     }
 }
 
-/// Counts by name. Names come from requests and scripts, so there is an end to them: the count of a
-/// name that finds no room goes to [`NamedCounts::OTHER`].
+/// Counts by name. Names come from requests and scripts, so their number is bounded: beyond the bound, the
+/// count of a new name goes to [`NamedCounts::OTHER`].
 #[derive(Debug, Default)]
 struct NamedCounts(Mutex<BTreeMap<String, u64>>);
 

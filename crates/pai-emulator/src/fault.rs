@@ -1,4 +1,4 @@
-//! What goes wrong on purpose: rules as data.
+//! Fault rules: failures that the emulator injects on purpose.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::api_error::{ApiError, message_for};
 use super::fault_spec::FaultSpec;
 use pai_api::Action;
 
-/// One rule: which requests something goes wrong with, how often, and what.
+/// Fault rule: the requests that it matches, how often it applies, and the failure.
 ///
 /// ```toml
 /// [[fault]]
@@ -20,48 +20,48 @@ use pai_api::Action;
 /// kind = "latency"
 /// ms = 200
 /// ```
-/// A request that was refused for its signature matches nothing.
+/// A request that failed authentication matches no rule.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "FaultSpec", into = "FaultSpec")]
 pub struct Fault {
-    /// Only this operation.
+    /// Operation to match; `None` matches any.
     pub operation: Option<Action>,
-    /// Only this image.
+    /// Image to match; `None` matches any, and requests without one.
     pub image: Option<String>,
-    /// How many matches pass unharmed first.
+    /// Number of matches that pass unchanged first.
     pub after: u64,
-    /// How many times it then applies; `None` is for ever.
+    /// Number of times that it then applies; `None` is without end.
     pub times: Option<u64>,
-    /// What goes wrong.
+    /// Failure to inject.
     pub kind: FaultKind,
 }
 
-/// What goes wrong. Where the operation is not refused it is performed, whatever becomes of the answer.
+/// Kind of failure. Kinds that do not reject the operation change its response after it was performed.
 #[derive(Debug, Clone, PartialEq)]
 pub enum FaultKind {
-    /// `latency { ms }`: the answer is held back this much longer.
+    /// `latency { ms }`: the response is delayed by this much more.
     Latency(Duration),
-    /// `status { status, code?, message?, headers?, access_denied_detail? }`: refused with this error.
+    /// `status { status, code?, message?, headers?, access_denied_detail? }`: rejected with this error.
     Status {
-        /// The status.
+        /// HTTP status of the error.
         status: StatusCode,
-        /// The Code; absent, the answer has none.
+        /// Code of the error; absent, the response has none.
         code: Option<String>,
-        /// The Message; absent, what the API says with this Code. With `SignatureDoesNotMatch` that
-        /// quotes all the caller signed.
+        /// Message of the error; absent, the API's message for this Code. With `SignatureDoesNotMatch` that
+        /// quotes the signed request.
         message: Option<String>,
-        /// More headers.
+        /// Additional headers.
         headers: HeaderMap,
-        /// Whether the answer has an `AccessDeniedDetail`, which names the account.
+        /// True if the response has an `AccessDeniedDetail`, which names the account.
         access_denied_detail: bool,
     },
-    /// `throttle { status?, code?, retry_after_ms? }`: refused with a throttle.
+    /// `throttle { status?, code?, retry_after_ms? }`: rejected as throttled.
     Throttle {
-        /// 400 unless it is named.
+        /// HTTP status; 400 by default.
         status: StatusCode,
-        /// `Throttling.User` unless it is named.
+        /// Code of the error; `Throttling.User` by default.
         code: String,
-        /// `x-acs-retry-after`; absent, there is none.
+        /// Value of `x-acs-retry-after`; absent, the response has no such header.
         retry_after: Option<Duration>,
     },
     /// `close_before`: the connection closes without a byte.
@@ -70,9 +70,9 @@ pub enum FaultKind {
     CloseMidBody,
     /// `garbage`: 200 with bytes that are neither JSON nor text.
     Garbage,
-    /// `stall { ms? }`: nothing comes for so long (60 s unless named), then the connection closes.
+    /// `stall { ms? }`: nothing is sent for this time (60 s by default), then the connection closes.
     Stall(Duration),
-    /// `gzip`: the body is compressed although nobody asked.
+    /// `gzip`: the body is compressed although the client did not ask for it.
     Gzip,
     /// `truncated`: half of the JSON, with a `Content-Length` that agrees.
     Truncated,
@@ -85,7 +85,7 @@ pub enum FaultKind {
 }
 
 impl Fault {
-    /// A rule for every request, for ever.
+    /// Returns a rule that applies to every request, without end.
     #[must_use]
     pub const fn always(kind: FaultKind) -> Self {
         Self {
@@ -104,10 +104,10 @@ impl Fault {
 }
 
 impl FaultKind {
-    /// How long a stall lasts unless a rule says otherwise.
+    /// Default duration of a stall.
     pub const STALL: Duration = Duration::from_secs(60);
 
-    /// The kind's name in a script.
+    /// Returns the kind's name in a script.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
         match self {
@@ -126,7 +126,7 @@ impl FaultKind {
         }
     }
 
-    /// What the operation is refused with, for the kinds that refuse it.
+    /// Returns the error of the kinds that reject the operation.
     pub(super) fn error(&self) -> Option<ApiError> {
         match self {
             Self::Status {

@@ -1,4 +1,4 @@
-//! A fault as it is written: flat, with every field optional until the kind is known.
+//! Serialized form of a fault: flat, with every field optional until the kind is known.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -60,7 +60,7 @@ impl TryFrom<FaultSpec> for Fault {
 }
 
 impl FaultSpec {
-    /// Moves the fields that the kind has out of the rule; what is left then does not belong there.
+    /// Moves the fields that the kind has out of the rule; a field that remains then is an error.
     fn take_kind(&mut self) -> Result<FaultKind, String> {
         Ok(match self.kind.as_str() {
             "latency" => FaultKind::Latency(self.take_ms()?.ok_or("a latency needs ms")?),

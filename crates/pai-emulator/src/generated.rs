@@ -1,4 +1,4 @@
-//! The images an emulator starts with: the same for the same index, but for their ages.
+//! Images that an emulator starts with. Apart from its age, an image depends on its index only.
 //!
 //! By `index % 4`: 0 an official image; 1 a PUBLIC image of workspace 15945; 2 a PUBLIC image of
 //! workspace 20817; 3 a PRIVATE image of workspace 15945.
@@ -13,7 +13,7 @@ const BODY_LEN: usize = 626;
 
 pub(super) const USER: &str = "155770209999998921";
 
-/// The id of the image with this index.
+/// Returns the id of the image with this index.
 pub(super) fn id(index: usize) -> String {
     const ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
     let mut rng = seeded_rng(index, 1);
@@ -24,7 +24,7 @@ pub(super) fn id(index: usize) -> String {
         .collect()
 }
 
-/// The image with this index: last changed between two minutes and four years ago.
+/// Generates the image with this index, last changed between two minutes and four years ago.
 pub(super) fn image(index: usize, now: Timestamp) -> Image {
     let mut rng = seeded_rng(index, 2);
     let modified = ago(now, seconds(&mut rng));
@@ -130,7 +130,7 @@ fn seeded_rng(index: usize, salt: u64) -> Rng {
     Rng::with_seed((index as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ salt)
 }
 
-/// Two minutes to four years, each doubling as likely as the next.
+/// Returns an age between two minutes and four years; each doubling is as likely as the next.
 fn seconds(rng: &mut Rng) -> i64 {
     let least = 120 << rng.u8(0..20);
     least + rng.i64(0..least)

@@ -1,4 +1,4 @@
-//! An emulator and a client that signs, for this part's own tests.
+//! Test harness of this crate: an emulator and a client that signs its requests.
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request};
@@ -26,7 +26,7 @@ pub(super) struct HarnessReply {
     pub(super) body: Bytes,
 }
 
-/// A GetImage without labels; its host is filled in when it is signed.
+/// Returns a GetImage request without labels; its host is filled in when it is signed.
 pub(super) fn get_image(image: &str) -> UnsignedRequest {
     UnsignedRequest {
         method: Method::GET,
@@ -163,7 +163,7 @@ impl HarnessReply {
         serde_json::from_slice(&self.body).unwrap()
     }
 
-    /// The error's Code; empty for an answer that is none.
+    /// Returns the error's Code; empty for a response that is no error.
     pub(super) fn code(&self) -> String {
         let body = self.json();
         body["Code"].as_str().unwrap_or("").to_owned()

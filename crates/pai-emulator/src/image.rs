@@ -1,52 +1,52 @@
-//! An image as the API describes it.
+//! Image and its fields, as the API defines them.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::clock;
 
-/// One image's fields, in the order they are answered.
+/// Fields of an image, in the order of the API's responses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Image {
-    /// When it was registered.
+    /// Time of its registration.
     #[serde(serialize_with = "milliseconds")]
     pub gmt_create_time: Timestamp,
-    /// When it last changed; labels change without it.
+    /// Time of its last change; a change of labels does not move it.
     #[serde(serialize_with = "milliseconds")]
     pub gmt_modified_time: Timestamp,
     /// Its name.
     pub name: String,
-    /// For a person; often several lines, often Chinese.
+    /// Free text for people; often several lines, often Chinese.
     pub description: String,
-    /// Where the image lies.
+    /// Registry address of the image.
     pub image_uri: String,
-    /// Who registered it.
+    /// User who registered it.
     pub user_id: String,
-    /// The account that user belongs to.
+    /// Account of that user.
     pub parent_user_id: String,
-    /// Its workspace; official images have none.
+    /// Workspace of the image; official images have none.
     pub workspace_id: Option<String>,
-    /// Who may see it.
+    /// Visibility of the image.
     pub accessibility: Accessibility,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
     /// `Import` or `Build`, or empty.
     pub source_type: String,
-    /// What it was made from, or empty.
+    /// Source that it was made from, or empty.
     pub source_id: String,
     /// Its id.
     pub image_id: String,
-    /// Null in every recorded answer.
+    /// Null in every recorded response.
     pub identity: Option<String>,
-    /// Null in every recorded answer.
+    /// Null in every recorded response.
     pub signature: Option<String>,
-    /// Answered only where `Verbose=true`.
+    /// Labels; part of a response only with `Verbose=true`.
     #[serde(skip)]
     pub labels: Vec<Label>,
 }
 
-/// A label of an image.
+/// Label of an image: a key and a value.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Label {
@@ -65,18 +65,18 @@ impl Label {
     }
 }
 
-/// Who may see an image.
+/// Visibility of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Accessibility {
-    /// The workspace, or everybody where there is none.
+    /// Visible in its workspace, or to everybody if it has none.
     Public,
-    /// Its creator.
+    /// Visible to its creator only.
     #[default]
     Private,
 }
 
-/// An image as it stands in an answer.
+/// Image as a response contains it.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct ImageView<'a> {

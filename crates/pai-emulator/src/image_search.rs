@@ -1,9 +1,9 @@
-//! ListImages: which images, in which order, which page.
+//! `ListImages`: filter, order and pagination.
 
 use super::image::{Accessibility, Image, Label};
 use pai_api::Query;
 
-/// A search as it was asked for.
+/// Parsed query of `ListImages`.
 #[derive(Debug)]
 pub(super) struct ImageSearch {
     workspace: Option<String>,
@@ -16,15 +16,15 @@ pub(super) struct ImageSearch {
     newest_first: bool,
     page_number: usize,
     page_size: usize,
-    /// Whether images are answered with their labels.
+    /// True if the response contains the images' labels.
     pub(super) verbose: bool,
 }
 
-/// One page of what was found.
+/// One page of the images found.
 #[derive(Debug)]
 pub(super) struct ImagePage {
     pub(super) images: Vec<Image>,
-    /// How many images were found on all pages.
+    /// Number of images on all pages.
     pub(super) total: usize,
 }
 
@@ -47,8 +47,8 @@ impl Default for ImageSearch {
 }
 
 impl ImageSearch {
-    /// Reads a query. An empty value is no condition; an unknown name or value is an error, with what
-    /// is wrong about it.
+    /// Parses a query. An empty value is no condition; an unknown name or value is an error whose text names
+    /// the parameter.
     pub(super) fn parse(query: &Query) -> Result<Self, String> {
         let mut search = Self::default();
         for (name, value) in query.pairs().filter(|(_, value)| !value.is_empty()) {
@@ -83,8 +83,8 @@ impl ImageSearch {
         Ok(())
     }
 
-    /// The page asked for, out of these images. Equal times are ordered by id, so that pages never
-    /// overlap.
+    /// Returns the requested page of these images. Images with equal times are ordered by id, so that pages
+    /// never overlap.
     pub(super) fn page<'a>(&self, images: impl Iterator<Item = &'a Image>) -> ImagePage {
         let mut found: Vec<&Image> = images.filter(|image| self.matches(image)).collect();
         found.sort_unstable_by_key(|image| (image.gmt_create_time, &image.image_id));
@@ -121,7 +121,7 @@ impl ImageSearch {
     }
 }
 
-/// Whether an image has every label wanted; the value `*` wants any value.
+/// Returns true if an image has every label of the query; the value `*` matches any value.
 pub(super) fn has_labels(image: &Image, wanted: &[Label]) -> bool {
     wanted.iter().all(|wanted| {
         image.labels.iter().any(|label| {
@@ -130,7 +130,7 @@ pub(super) fn has_labels(image: &Image, wanted: &[Label]) -> bool {
     })
 }
 
-/// Reads `Key=Value,Key=Value`.
+/// Parses `Key=Value,Key=Value`.
 pub(super) fn parse_labels(text: &str) -> Result<Vec<Label>, String> {
     let pairs = text.split(',').map(|pair| {
         let (key, value) = pair

@@ -1,4 +1,4 @@
-//! What is read off a request: its body, the host it asked and the operation it means.
+//! Reading of a request: its body, host and operation.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use super::api_error::ApiError;
 use super::inject::ConnectionClosed;
 use pai_api::{Call, RouteError};
 
-/// Reads a body; `None` for one that is too large, and [`ConnectionClosed`] for one that broke off or took too
-/// long, as nobody is there to be answered.
+/// Reads a body. Returns `None` for one that is too large, and [`ConnectionClosed`] for one that broke off or
+/// took too long, since no client is left to answer.
 pub(super) async fn read(body: Incoming) -> Result<Option<Bytes>, ConnectionClosed> {
     let body = Limited::new(body, MAX_BODY).collect();
     match tokio::time::timeout(BODY_DEADLINE, body).await {

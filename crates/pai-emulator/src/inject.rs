@@ -1,4 +1,4 @@
-//! What a fault does to an answer that was made.
+//! Injection of faults into finished responses.
 
 use std::io::Write;
 use std::time::Duration;
@@ -14,12 +14,12 @@ use http_body_util::{BodyExt, StreamBody};
 use super::fault::FaultKind;
 use super::response::{Body, OriginResponse};
 
-/// The connection is to be closed without an answer.
+/// Error that closes the connection without a response.
 #[derive(Debug, thiserror::Error)]
 #[error("the connection is closed on purpose")]
 pub(super) struct ConnectionClosed;
 
-/// Sends an answer, or what a fault makes of it, after `latency`.
+/// Sends a response, changed by its fault if there is one, after `latency`.
 pub(super) async fn send(
     answer: OriginResponse,
     fault: Option<FaultKind>,
@@ -43,7 +43,7 @@ pub(super) async fn send(
         FaultKind::WrongType => return Ok(replace_body(answer, WRONG_TYPE)),
         FaultKind::Truncated => return Ok(truncate(answer)),
         FaultKind::Gzip => return Ok(compress(answer)),
-        // The answer is the refusal already.
+        // The response already is the error.
         FaultKind::Status { .. } | FaultKind::Throttle { .. } => {}
     }
     Ok(answer.whole())
@@ -55,7 +55,7 @@ async fn pause(wait: Duration) {
     }
 }
 
-/// Half of the body under the `Content-Length` of all of it; then the connection fails.
+/// Sends half of the body under the `Content-Length` of all of it; then the connection fails.
 fn cut_mid_body(mut answer: OriginResponse) -> Response<Body> {
     let length = answer.body.len();
     answer

@@ -1,10 +1,10 @@
-//! ListImageLabels: which labels, of which images.
+//! `ListImageLabels`: selects labels, and the images that carry them.
 
 use super::image::{Image, Label};
 use super::image_search::{has_labels, parse_labels};
 use pai_api::Query;
 
-/// ListImageLabels as it was asked for.
+/// Parsed query of `ListImageLabels`.
 #[derive(Default)]
 pub(super) struct LabelSearch {
     pub(super) image: Option<String>,
@@ -22,7 +22,7 @@ impl LabelSearch {
                 "WorkspaceId" => search.workspace = Some(value.to_owned()),
                 "LabelFilter" => search.filter = parse_labels(value)?,
                 "LabelKeys" => search.keys = Some(value.split(',').map(str::to_owned).collect()),
-                // There is one region here.
+                // The emulator has a single region.
                 "Region" => {}
                 _ => return Err(format!("ListImageLabels has no parameter {name}")),
             }

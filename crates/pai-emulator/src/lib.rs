@@ -1,13 +1,13 @@
-//! An in-memory stand-in for the origin, which checks every request's signature.
+//! In-memory emulation of the origin that verifies every request's signature.
 //!
 //! The commands `emulate` and `demo`, the tests and the benchmarks run against it, so it answers as
 //! AIWorkSpace was recorded to answer, headers and error texts included. On one port it serves
 //! - the API's image operations, each request verified as ACS3-HMAC-SHA256 asks, and
 //! - `/emulator/…`, unsigned, to read its counts and to change its images and faults while it runs.
 //!
-//! An answer is made at once and then held back for [`Settings::latency`], so it can be out of date
-//! when it arrives. What fails on purpose is a list of [`Fault`]s. The control routes trust whoever
-//! can reach the port: it belongs on a loopback address.
+//! A response is made at once and then delayed by [`Settings::latency`], so it can be out of date when it
+//! arrives. A list of [`Fault`]s makes requests fail on purpose. The control routes have no authentication,
+//! so the port belongs on a loopback address.
 
 mod api_error;
 mod auth_rejection;
@@ -55,24 +55,24 @@ use tokio_util::task::TaskTracker;
 use listener::Listener;
 use service::ApiService;
 
-/// What an emulator listens on, whom it knows and how it behaves.
+/// Settings of an emulator: its address, its access key and its behaviour.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where to listen; port 0 takes a free one.
+    /// Address to listen on; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// The one access key it knows.
+    /// The only access key that it accepts.
     pub access_key_id: String,
     /// That key's secret.
     pub access_key_secret: SecretString,
-    /// The token every request must carry; `None` refuses requests that carry one.
+    /// Security token that every request must carry; with `None`, requests that carry one are rejected.
     pub security_token: Option<SecretString>,
-    /// How many generated images it starts with; [`Store::id`] names them.
+    /// Number of generated images that it starts with; [`Store::id`] returns their ids.
     pub images: usize,
-    /// How long each answer is held back.
+    /// Delay of each response.
     pub latency: Duration,
-    /// What goes wrong, first match first.
+    /// Faults to inject; the first rule that matches a request applies.
     pub faults: Vec<Fault>,
-    /// Requests a second before it throttles; `None` never throttles.
+    /// Requests per second beyond which it throttles; `None` never throttles.
     pub quota_per_second: Option<u32>,
 }
 
@@ -101,10 +101,10 @@ pub struct Emulator {
 }
 
 impl Emulator {
-    /// Listens and serves.
+    /// Binds the address and starts to serve.
     ///
     /// # Errors
-    /// When the address cannot be listened on.
+    /// Fails if the address cannot be bound.
     pub async fn start(settings: Settings) -> io::Result<Self> {
         let listener = Listener::bind(settings.listen)?;
         let address = listener.address()?;
@@ -119,13 +119,13 @@ impl Emulator {
         })
     }
 
-    /// Where it listens, with the port it was given.
+    /// Returns the address that it listens on, with the port that was chosen.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The images it holds, to be read and changed while it runs.
+    /// Returns the store of images, to read and change while the emulator runs.
     #[must_use]
     pub fn store(&self) -> &Store {
         self.service.store()
@@ -136,20 +136,20 @@ impl Emulator {
         self.service.script().replace(faults);
     }
 
-    /// What it has been asked and has answered so far.
+    /// Returns the counts of requests and responses so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.service.counts()
     }
 
-    /// How many genuine GetImage requests named this image, found or not, whatever the answer.
+    /// Returns the number of authenticated GetImage requests for this image, whatever the response.
     #[must_use]
     pub fn fetches(&self, image: &str) -> u64 {
         self.service.fetches(image)
     }
 
-    /// Sets its clock wrong by this much: the Date it answers with, the times it writes into images
-    /// and the clock it holds requests' dates against.
+    /// Shifts its clock by this much: the `Date` of responses, the times written into images, and the clock
+    /// that requests' dates are compared with.
     pub fn set_clock_offset(&self, offset: SignedDuration) {
         self.service.set_clock_offset(offset);
     }

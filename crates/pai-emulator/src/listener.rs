@@ -1,4 +1,4 @@
-//! The port and its connections.
+//! TCP listener of the emulator and its connections.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,17 +15,19 @@ use tokio_util::task::TaskTracker;
 
 use super::service::ApiService;
 
-/// A port that is listened on.
+/// Bound TCP port that accepts connections.
 pub(super) struct Listener {
     tcp: TcpListener,
 }
 
 impl Listener {
-    /// A gang of clients connects at once; what does not fit here waits a second for its next SYN.
+    /// Length of the accept queue. Thousands of clients may connect at once, and a connection that finds the
+    /// queue full waits a second before it sends its next SYN.
     const BACKLOG: u32 = 4096;
-    /// Beyond these, connections wait in the backlog.
+    /// Most open connections; further ones wait in the accept queue.
     const MAX_CONNECTIONS: usize = 20_000;
-    /// The origin closes what is idle for so long; hyper counts it with the time a head may take.
+    /// Idle time after which the origin closes a connection; hyper adds it to the time that a request's
+    /// head may take.
     const IDLE: Duration = Duration::from_secs(25);
 
     pub(super) fn bind(address: SocketAddr) -> io::Result<Self> {
@@ -60,7 +62,7 @@ impl Listener {
         }
     }
 
-    /// The next connection, once there is a slot for it.
+    /// Accepts the next connection, once there is a slot for it.
     async fn next(&self, slots: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
         let slot = Arc::clone(slots).acquire_owned().await;
         let slot = slot.expect("the semaphore is never closed");
@@ -86,7 +88,7 @@ async fn serve(stream: TcpStream, service: Arc<ApiService>, _slot: OwnedSemaphor
         .timer(TokioTimer::new())
         .header_read_timeout(Listener::IDLE)
         .serve_connection(TokioIo::new(stream), service);
-    // A peer that leaves and a connection that is closed on purpose both end here.
+    // Both a peer that disconnects and a connection that a fault closes end here.
     if let Err(error) = connection.await {
         tracing::debug!(%error, "the emulator's connection ended early");
     }

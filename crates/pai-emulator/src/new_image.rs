@@ -1,4 +1,4 @@
-//! An image as AddImage is asked for it.
+//! Request body of `AddImage`.
 
 use serde::Deserialize;
 
@@ -8,7 +8,7 @@ use super::image::{Accessibility, Image, Label};
 use super::store::Store;
 use pai_api::ImageId;
 
-/// The body of AddImage.
+/// Parsed body of `AddImage`.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct NewImage {
@@ -21,7 +21,7 @@ pub(super) struct NewImage {
     accessibility: Accessibility,
     #[serde(default)]
     labels: Vec<Label>,
-    /// In GB here, in bytes in every answer.
+    /// Size in GB; every response has it in bytes.
     #[serde(default)]
     size: u32,
     #[serde(default)]
@@ -33,7 +33,7 @@ pub(super) struct NewImage {
 }
 
 impl NewImage {
-    /// The image to store, registered now.
+    /// Returns the image to store, registered at the current time.
     pub(super) fn into_image(self, store: &Store) -> Result<Image, ApiError> {
         check_name(&self.name)?;
         let image_id = self.image_id.unwrap_or_else(|| {

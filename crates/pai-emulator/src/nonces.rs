@@ -1,4 +1,4 @@
-//! The nonces of the last 15 minutes, none of which may come again.
+//! Nonces of the last 15 minutes, none of which may be used again.
 
 use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 
 use aliyun_auth::WINDOW_SECONDS;
 
-/// What has been seen. It holds fingerprints of 16 bytes, so a long nonce costs what a short one does,
-/// and at most [`Nonces::CAPACITY`] of them: beyond that the oldest is forgotten.
+/// Set of recent nonces. It stores fingerprints of 16 bytes, so that a long nonce costs the same as a short
+/// one, and at most [`Nonces::CAPACITY`] of them: beyond that the oldest is removed.
 #[derive(Debug, Default)]
 pub(super) struct Nonces {
     seen: Mutex<SeenNonces>,
@@ -25,7 +25,7 @@ impl Nonces {
     const CAPACITY: usize = 1_000_000;
     const WINDOW: Duration = Duration::from_secs(WINDOW_SECONDS.unsigned_abs());
 
-    /// Notes a nonce; says whether it is new.
+    /// Records a nonce and returns true if it is new.
     pub(super) fn is_new(&self, nonce: &str, now: Instant) -> bool {
         let fingerprint = fingerprint(nonce);
         let mut seen = self.seen.lock();
@@ -37,14 +37,14 @@ impl Nonces {
         true
     }
 
-    /// How many are remembered.
+    /// Returns the number of nonces in memory.
     pub(super) fn len(&self) -> usize {
         self.seen.lock().by_age.len()
     }
 }
 
 impl SeenNonces {
-    /// Drops what is too old, and the oldest while there is no room for one more.
+    /// Removes nonces that are too old, and the oldest while there is no room for one more.
     fn forget(&mut self, now: Instant, capacity: usize) {
         while let Some((noted, oldest)) = self.by_age.front() {
             let expired = now.duration_since(*noted) > Nonces::WINDOW;

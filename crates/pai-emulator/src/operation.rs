@@ -1,4 +1,4 @@
-//! What each operation does to the store and answers.
+//! Operations: the effect of each on the store, and its response body.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use super::store::Store;
 use super::write;
 use pai_api::{Call, Operation, Query};
 
-/// Does what a call asks for and returns the answer's body.
+/// Performs a call and returns the response's body.
 pub(super) fn perform(
     store: &Store,
     call: &Call,
@@ -85,7 +85,7 @@ struct WriteResponse<'a> {
     image_id: Option<String>,
 }
 
-/// SDKs page through this by its only list: it must have no second one.
+/// Response body of a search. SDKs find the page by its only list, so there must be no second one.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct ImageList<'a, I> {

@@ -1,10 +1,10 @@
-//! How many requests a second the account may make.
+//! Limit on the account's requests per second.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// A limit counted in windows of one second.
+/// Rate limit that counts requests in windows of one second.
 #[derive(Debug)]
 pub(super) struct Quota {
     limit: u32,
@@ -17,14 +17,14 @@ struct QuotaWindow {
     taken: u32,
 }
 
-/// What a request was granted.
+/// Result of counting a request against the quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct QuotaGrant {
-    /// Whether the request is within the limit.
+    /// True if the request is within the limit.
     pub(super) allowed: bool,
     limit: u32,
     remain: u32,
-    /// How long the window still lasts.
+    /// Time until the window ends.
     pub(super) left: Duration,
 }
 
@@ -62,7 +62,7 @@ impl Quota {
 }
 
 impl QuotaGrant {
-    /// The value of `x-ratelimit-user-api`.
+    /// Returns the value of the header `x-ratelimit-user-api`.
     pub(super) fn header(&self) -> String {
         let left = self.left.as_millis();
         format!(

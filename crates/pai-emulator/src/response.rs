@@ -1,4 +1,4 @@
-//! An answer as the origin writes it: recorded headers, and one error shape.
+//! Responses in the origin's form: recorded headers, and one shape of errors.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
@@ -8,10 +8,10 @@ use serde::Serialize;
 
 use super::api_error::ApiError;
 
-/// A body that may break off, by a fault.
+/// Response body, which a fault can break off.
 pub(super) type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
-/// An answer, not yet on its way.
+/// Response that has not been sent yet.
 #[derive(Debug)]
 pub(super) struct OriginResponse {
     pub(super) status: StatusCode,
@@ -19,14 +19,14 @@ pub(super) struct OriginResponse {
     pub(super) body: Bytes,
 }
 
-/// What is particular to one request's answer, whatever it says.
+/// Fields of a response that depend on the request and not on the result.
 #[derive(Debug)]
 pub(super) struct ResponseMeta {
     pub(super) request_id: String,
-    /// The Host asked; errors repeat it.
+    /// Host of the request; errors repeat it.
     pub(super) host: String,
     pub(super) date: Timestamp,
-    /// What is left of the quota, where there is one.
+    /// Remainder of the quota, if there is one.
     pub(super) quota: Option<String>,
 }
 
@@ -100,13 +100,13 @@ impl ResponseMeta {
 }
 
 impl OriginResponse {
-    /// The answer as it should be sent.
+    /// Returns the response without a fault.
     pub(super) fn whole(self) -> Response<Body> {
         let body = Full::new(self.body.clone()).map_err(|never| match never {});
         self.with_body(body.boxed_unsync())
     }
 
-    /// The answer's head over another body.
+    /// Returns the response's head with another body.
     pub(super) fn with_body(self, body: Body) -> Response<Body> {
         let mut response = Response::new(body);
         *response.status_mut() = self.status;
@@ -115,7 +115,7 @@ impl OriginResponse {
     }
 }
 
-/// The error shape, in the order it was recorded in.
+/// Fields of an error, in the recorded order.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct ErrorBody<'a> {
@@ -129,7 +129,7 @@ struct ErrorBody<'a> {
     access_denied_detail: Option<AccessDeniedDetail>,
 }
 
-/// What a 403 may add. It names the central account, so no client may ever see it.
+/// Detail that a 403 may add. It names the central account, so the gateway must never relay it.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct AccessDeniedDetail {
@@ -156,7 +156,7 @@ impl Default for AccessDeniedDetail {
     }
 }
 
-/// An id as the API writes them: an upper-case UUID.
+/// Returns a new request id in the API's form, an upper-case UUID.
 pub(super) fn request_id() -> String {
     let [a, b, c, d, e] = [
         u64::from(fastrand::u32(..)),

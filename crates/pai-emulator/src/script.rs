@@ -1,4 +1,4 @@
-//! The faults in force, and how far each has got.
+//! Active faults, with the number of matches of each.
 
 use parking_lot::Mutex;
 use serde::Deserialize;
@@ -6,13 +6,13 @@ use serde::Deserialize;
 use super::fault::{Fault, FaultKind};
 use pai_api::Action;
 
-/// A list of faults, first match first. A rule that has applied as often as it may is passed over.
+/// List of faults; the first rule that matches applies. A rule that has applied `times` times is skipped.
 #[derive(Debug)]
 pub struct Script {
     steps: Mutex<Vec<ScriptStep>>,
 }
 
-/// A script that says something that cannot be meant; the text says what and where.
+/// Invalid script; the text names the problem and its place.
 #[derive(Debug, thiserror::Error)]
 pub enum ScriptError {
     /// Not TOML, or not `[[fault]]` tables of the known form.
@@ -31,7 +31,7 @@ struct ScriptStep {
 }
 
 impl Script {
-    /// Reads `[[fault]]` tables.
+    /// Parses `[[fault]]` tables.
     ///
     /// # Errors
     /// [`ScriptError::Toml`].
@@ -46,7 +46,7 @@ impl Script {
         Ok(fault)
     }
 
-    /// Reads a JSON list of the same tables.
+    /// Parses a JSON list of the same tables.
     ///
     /// # Errors
     /// [`ScriptError::Json`].
@@ -71,7 +71,7 @@ impl Script {
         *self.steps.lock() = steps.collect();
     }
 
-    /// What goes wrong with the next request, if anything.
+    /// Returns the fault to inject into the next request, if any.
     pub(super) fn next(&self, action: Action, image: Option<&str>) -> Option<FaultKind> {
         let mut steps = self.steps.lock();
         let mut matching = steps
@@ -82,7 +82,7 @@ impl Script {
 }
 
 impl ScriptStep {
-    /// Counts a match; the fault, where this match is one it applies to.
+    /// Counts a match and returns the fault if it applies to this match.
     fn take(&mut self) -> Option<FaultKind> {
         if self.passed < self.fault.after {
             self.passed += 1;

@@ -1,4 +1,4 @@
-//! One request's way: in at the authenticator, through quota and script, to the store, and out.
+//! Path of a request: authentication, quota, fault script, store, response.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ use super::script::Script;
 use super::store::Store;
 use pai_api::{Call, Operation};
 
-/// All that a connection shares with the others.
+/// State that all connections share.
 pub(super) struct ApiService {
     authenticator: Authenticator,
     store: Store,
@@ -81,7 +81,7 @@ impl ApiService {
         self.clock.set_offset(offset);
     }
 
-    /// Answers one request, or closes its connection.
+    /// Returns the response to one request, or closes its connection.
     pub(super) async fn serve(
         &self,
         request: Request<Incoming>,
@@ -142,7 +142,7 @@ impl ApiService {
         (outcome, fault)
     }
 
-    /// Everything that can be refused before an operation is looked at.
+    /// Runs the checks that precede the operation.
     fn admit(&self, head: &Parts, body: &[u8], meta: &mut ResponseMeta) -> Result<Call, ApiError> {
         self.authenticator
             .check(head, body, meta.date)
@@ -168,7 +168,7 @@ impl ApiService {
     }
 }
 
-/// Whether a fault answers a wrong signature in the API's own words.
+/// Returns true if a fault is a wrong signature with the API's own message.
 fn is_signature_mismatch(fault: Option<&FaultKind>) -> bool {
     matches!(
         fault,

@@ -1,4 +1,4 @@
-//! The images the emulator holds.
+//! Store of the emulator's images.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use super::generated;
 use super::image::Image;
 use super::image_search::{ImagePage, ImageSearch};
 
-/// Images by id, each either fields or bytes that a test stored as they are.
+/// Images by id, each either as fields or as the exact bytes that a test stored.
 #[derive(Debug)]
 pub struct Store {
     clock: Arc<Clock>,
     entries: RwLock<HashMap<String, StoredImage>>,
 }
 
-/// Why an image was not changed.
+/// Reason why an image was not changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ModifyError {
     /// There is no such image.
@@ -37,7 +37,7 @@ enum StoredImage {
 }
 
 impl Store {
-    /// How many images requests may add up to; [`Store::put`] is not bound by it.
+    /// Largest number of images that requests can reach by adding; [`Store::put`] ignores it.
     pub(super) const CAPACITY: usize = 1_000_000;
 
     pub(super) fn generate(images: usize, clock: Arc<Clock>) -> Self {
@@ -52,7 +52,7 @@ impl Store {
         }
     }
 
-    /// The id of the generated image with this index, the same in every emulator.
+    /// Returns the id of the generated image with this index, the same in every emulator.
     ///
     /// By `index % 4` the image is: 0 official; 1 PUBLIC in workspace 15945; 2 PUBLIC in workspace
     /// 20817; 3 PRIVATE in workspace 15945.
@@ -61,19 +61,19 @@ impl Store {
         generated::id(index)
     }
 
-    /// How many images there are.
+    /// Returns the number of images.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.read().len()
     }
 
-    /// Whether there are none.
+    /// Returns true if there are no images.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.read().is_empty()
     }
 
-    /// The ids, sorted, at most `limit`.
+    /// Returns at most `limit` ids, sorted.
     #[must_use]
     pub fn ids(&self, limit: usize) -> Vec<String> {
         let mut ids: Vec<String> = self.entries.read().keys().cloned().collect();
@@ -82,7 +82,7 @@ impl Store {
         ids
     }
 
-    /// An image's fields; `None` where there is none, or only bytes.
+    /// Returns an image's fields; `None` if there is no such image, or if it is stored as bytes.
     #[must_use]
     pub fn get(&self, image: &str) -> Option<Image> {
         match self.entries.read().get(image)? {
@@ -91,7 +91,7 @@ impl Store {
         }
     }
 
-    /// Stores an image under its own id, in place of what was there.
+    /// Stores an image under its own id and replaces an earlier one.
     pub fn put(&self, image: Image) {
         let id = image.image_id.clone();
         self.entries
@@ -99,20 +99,20 @@ impl Store {
             .insert(id, StoredImage::Fields(Box::new(image)));
     }
 
-    /// Stores the very bytes that GetImage answers for this id, whatever they are. Searches do not
-    /// find such an image, and of the writes only its removal works.
+    /// Stores the exact bytes of the GetImage response for this id. Searches do not find such an image, and
+    /// the only write that it accepts is its removal.
     pub fn put_raw(&self, image: &str, body: impl Into<Bytes>) {
         let entry = StoredImage::Raw(body.into());
         self.entries.write().insert(image.to_owned(), entry);
     }
 
-    /// Removes an image; says whether there was one.
+    /// Removes an image and returns true if there was one.
     pub fn remove(&self, image: &str) -> bool {
         self.entries.write().remove(image).is_some()
     }
 
-    /// Changes an image's description as its owner would: `GmtModifiedTime` moves to now, and is
-    /// returned.
+    /// Changes an image's description as its owner would, which moves `GmtModifiedTime` to the current time.
+    /// Returns that time.
     ///
     /// # Errors
     /// [`ModifyError`].
@@ -124,8 +124,8 @@ impl Store {
         })
     }
 
-    /// Changes an image and moves its `GmtModifiedTime`, which `change` sees moved already. It moves
-    /// by a millisecond at least, so that two changes are never the same one.
+    /// Moves the image's `GmtModifiedTime` and then calls `change`. The time moves by at least a millisecond,
+    /// so that two changes never have the same one.
     pub(super) fn modify<R>(
         &self,
         image: &str,
@@ -153,7 +153,7 @@ impl Store {
         }
     }
 
-    /// What GetImage answers.
+    /// Returns the body of the GetImage response.
     pub(super) fn body(&self, image: &str, request_id: &str, verbose: bool) -> Option<Bytes> {
         let entries = self.entries.read();
         let body = match entries.get(image)? {
@@ -173,7 +173,7 @@ impl Store {
         search.page(entries.values().filter_map(StoredImage::fields))
     }
 
-    /// Reads every image that has fields, in no order.
+    /// Visits every image that has fields, in no order.
     pub(super) fn visit(&self, visit: impl FnMut(&Image)) {
         let entries = self.entries.read();
         entries
@@ -182,7 +182,7 @@ impl Store {
             .for_each(visit);
     }
 
-    /// Adds an image unless `clashes` with one that is there; says whether it was added.
+    /// Adds an image unless `clashes` is true for a stored one; returns true if it was added.
     pub(super) fn add(&self, image: Image, clashes: impl Fn(&Image) -> bool) -> bool {
         let mut entries = self.entries.write();
         let id = image.image_id.clone();

@@ -1,4 +1,4 @@
-//! The operations that change images.
+//! Operations that change images.
 
 use http::StatusCode;
 use serde::Deserialize;
