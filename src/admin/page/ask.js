@@ -1,9 +1,10 @@
-// Asking the admin listener, with the token where there is one.
+// Requests to the admin listener, with the token if there is one.
 
-const PATIENCE = 5_000;
+/** Deadline of a request, in milliseconds. */
+const TIMEOUT = 5_000;
 const TOKEN = 'admin-token';
 
-/** The answer to who may not ask; whoever listens for `refused` on the document has heard already. */
+/** Error of a request with a missing or wrong token; the event `refused` was sent to the document before. */
 export class Refused extends Error {}
 
 let token = sessionStorage.getItem(TOKEN);
@@ -12,26 +13,26 @@ export function hasToken() {
   return token !== null;
 }
 
-/** Asks with this token from now on, in this tab; with none for `null`. */
+/** Sets the token of later requests in this tab; `null` removes it. */
 export function setToken(text) {
   token = text;
   if (text === null) sessionStorage.removeItem(TOKEN);
   else sessionStorage.setItem(TOKEN, text);
 }
 
-/** Asks this listener; the answer's JSON, with its `error` thrown where it is one. */
-export async function ask(path, order) {
+/** Sends a GET, or a POST of `payload`, and returns the response's JSON; throws its `error` if it fails. */
+export async function ask(path, payload) {
   const headers = new Headers();
   if (token) headers.set('Authorization', `Bearer ${token}`);
-  if (order) headers.set('Content-Type', 'application/json');
+  if (payload) headers.set('Content-Type', 'application/json');
   const response = await fetch(path, {
-    method: order ? 'POST' : 'GET',
-    body: order ? JSON.stringify(order) : undefined,
+    method: payload ? 'POST' : 'GET',
+    body: payload ? JSON.stringify(payload) : undefined,
     headers,
     cache: 'no-store',
     credentials: 'omit',
     redirect: 'error',
-    signal: AbortSignal.timeout(PATIENCE),
+    signal: AbortSignal.timeout(TIMEOUT),
   });
   const answer = await response.json();
   if (response.status === 401 || response.status === 403) {

@@ -1,10 +1,10 @@
-// Small charts of the last minutes, in SVG: a stack of areas or one line, a legend that tells the
+// Small charts of the last minutes, in SVG: a stack of areas or one line, and a legend that shows the
 // latest values, or those under the pointer.
 
 const SVG = 'http://www.w3.org/2000/svg';
 const HEIGHT = 148;
 const MARGIN = { left: 44, right: 8, top: 8, bottom: 20 };
-/** What a chart spans, in seconds: the shortest that holds all there is. */
+/** Time spans of a chart, in seconds: it takes the shortest that holds all points. */
 const SPANS = [60, 120, 300];
 export const LONGEST = SPANS.at(-1);
 
@@ -16,7 +16,7 @@ function draw(name, attributes, text) {
   return element;
 }
 
-/** The round number, 1, 2 or 5 times a power of ten, that is not below this one. */
+/** Returns the smallest round number, 1, 2 or 5 times a power of ten, that is not below this one. */
 function roundUp(number) {
   const power = 10 ** Math.floor(Math.log10(number));
   return [1, 2, 5, 10].map((factor) => factor * power).find((round) => round >= number * 0.999);
@@ -25,14 +25,14 @@ function roundUp(number) {
 export class Chart {
   /**
    * `series` are `{ name, className }`, the lowest of a stack first; `format` writes a value; `top`
-   * is the scale's end where it is fixed.
+   * is the upper end of the scale if it is fixed.
    */
   constructor(figure, series, { format, stacked = false, top = null, least = 1 }) {
     Object.assign(this, { figure, series, format, stacked, top, least });
     this.points = [];
     this.pointed = null;
     this.svg = draw('svg', { height: HEIGHT, role: 'img' });
-    // Without it the pointer would meet the chart only where something is drawn.
+    // Without this rectangle, pointer events would reach the chart only where something is drawn.
     this.ground = draw('rect', { width: '100%', height: HEIGHT, class: 'ground' });
     this.legend = document.createElement('ul');
     this.legend.className = 'legend';
@@ -43,7 +43,7 @@ export class Chart {
     new ResizeObserver(() => this.render()).observe(figure);
   }
 
-  /** Shows these points, `{ time, values }`, the oldest first; `null` is a value that is not known. */
+  /** Shows these points, `{ time, values }`, the oldest first; `null` stands for an unknown value. */
   show(points) {
     this.points = points;
     this.render();
@@ -65,14 +65,14 @@ export class Chart {
     const highest = this.top ?? roundUp(Math.max(this.least, ...this.points.map((point) => this.#height(point))));
     this.x = (time) => plot.right - ((end - time) / span) * (plot.right - plot.left);
     this.y = (value) => plot.bottom - (Math.min(value, highest) / highest) * (plot.bottom - plot.top);
-    const told = this.pointed ?? this.points.at(-1);
+    const described = this.pointed ?? this.points.at(-1);
     this.svg.replaceChildren(
       this.ground,
       ...this.#grid(plot, highest, span),
       ...(this.stacked ? this.#areas() : this.#lines()),
       ...this.#pointer(plot),
     );
-    this.#tell(told);
+    this.#describe(described);
   }
 
   #padding() {
@@ -162,22 +162,22 @@ export class Chart {
     swatch.className = `swatch ${className}`;
     const value = document.createElement('b');
     item.append(swatch, `${name} `, value);
-    // As it is stacked: the highest first.
+    // In the order of the stack: the highest first.
     this.legend.prepend(item);
     return { item, value };
   }
 
-  /** Series that have been zero all along are not in the legend, unless there is but one. */
-  #tell(point) {
-    const told = [];
+  /** Writes a point's values to the legend. It leaves out a series of zeros only, unless it is the only one. */
+  #describe(point) {
+    const parts = [];
     this.values.forEach(({ item, value }, index) => {
       const any = this.series.length === 1 || this.points.some(({ values }) => values[index] > 0);
       item.hidden = !any;
       value.textContent = this.format(point?.values[index] ?? null);
-      if (any) told.push(`${this.series[index].name} ${value.textContent}`);
+      if (any) parts.push(`${this.series[index].name} ${value.textContent}`);
     });
     const title = this.figure.querySelector('figcaption').textContent;
-    this.svg.setAttribute('aria-label', `${title}: ${told.join(', ') || 'nothing'}`);
-    this.legend.classList.toggle('idle', told.length === 0);
+    this.svg.setAttribute('aria-label', `${title}: ${parts.join(', ') || 'nothing'}`);
+    this.legend.classList.toggle('idle', parts.length === 0);
   }
 }

@@ -1,4 +1,4 @@
-// Short ways to the document. Text only ever goes in as text: ids, codes and messages are other people's.
+// DOM helpers. They insert strings only as text, never as HTML: ids, codes and messages are untrusted.
 
 export const at = (id) => document.getElementById(id);
 
@@ -12,7 +12,7 @@ export function element(name, { className, text, scope } = {}, ...children) {
   return made;
 }
 
-/** Sets a text, if it is another than before: a selection or a screen reader is not disturbed. */
+/** Sets an element's text only if it changed, so that a selection or a screen reader is not disturbed. */
 export function say(target, text) {
   if (target.textContent !== text) target.textContent = text;
 }

@@ -1,11 +1,11 @@
-// The last minutes, kept in this page alone, and their charts.
+// History of the last minutes, which only this page keeps, and its charts.
 
 import { Chart, LONGEST } from './chart.js';
 import { at } from './dom.js';
 import { NONE, percent, rate, sum } from './units.js';
 import { FROM_MEMORY, NO_LOOK_UP, OUTCOMES, RESULTS } from './words.js';
 
-/** The hit ratio of one second says little; that of these says more. */
+/** Period of the shown hit ratio, in seconds; the ratio of a single second varies too much. */
 export const RATIO_SECONDS = 10;
 
 const seriesOf = (names) => names.toReversed().map((name) => ({ name, className: `c-${name}` }));
@@ -29,12 +29,12 @@ const charts = {
 let last = null;
 let points = [];
 
-/** What went on up to the latest look; `undefined` after the first. */
+/** Returns the point of the latest poll; `undefined` after the first one. */
 export function latest() {
   return points.at(-1);
 }
 
-/** What went on between two looks, a second; `null` when the gateway was restarted between them. */
+/** Returns the rates per second between two polls; `null` if the gateway was restarted between them. */
 function between(before, after, seconds) {
   const rates = (key, names) =>
     Object.fromEntries(names.map((name) => [name, (key(after)[name] - key(before)[name]) / seconds]));
@@ -45,7 +45,7 @@ function between(before, after, seconds) {
   return { requests, results, seconds };
 }
 
-/** Keeps what a look showed; what was before a restart of the gateway is forgotten. */
+/** Adds the status of a poll to the history; a restart of the gateway clears the earlier points. */
 export function remember(status, time) {
   if (last) {
     const point = between(last.status, status, time - last.time);
@@ -56,7 +56,7 @@ export function remember(status, time) {
   last = { status, time };
 }
 
-/** The share answered from memory among the look-ups of the seconds up to this one. */
+/** Returns the hit ratio of the seconds up to this point; `null` if there were no look-ups. */
 export function ratioUpTo(point) {
   const lately = points.filter(({ time }) => time <= point.time && point.time - time < RATIO_SECONDS);
   const total = (names) => sum(lately.map(({ requests, seconds }) => sum(names.map((name) => requests[name])) * seconds));

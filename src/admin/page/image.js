@@ -1,4 +1,4 @@
-// One image: what is held of it, and why for how long.
+// One image: its cache entries, and the reasons for their ttl.
 
 import { Refused, ask } from './ask.js';
 import { at, element } from './dom.js';
@@ -15,7 +15,7 @@ at('look-id').addEventListener('input', () => {
   at('look-purge').hidden = true;
 });
 
-/** Shows what is held of this image. */
+/** Shows the cache entries of this image. */
 export async function lookUp(id) {
   at('look-id').value = id;
   at('look-purge').hidden = true;
@@ -40,32 +40,32 @@ export function isImageId(text) {
   return /^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$/.test(text);
 }
 
-function variant(held) {
-  const state = element('span', { className: 'pill', text: held.state });
-  state.dataset.state = STATES[held.state] ?? 'unknown';
-  const title = element('h3', { text: held.verbose ? 'With labels ' : 'Without labels ' }, state);
+function variant(entry) {
+  const state = element('span', { className: 'pill', text: entry.state });
+  state.dataset.state = STATES[entry.state] ?? 'unknown';
+  const title = element('h3', { text: entry.verbose ? 'With labels ' : 'Without labels ' }, state);
   const card = element('article', { className: 'variant' }, title);
-  card.dataset.verbose = held.verbose;
-  if (held.ttl_seconds !== undefined) {
+  card.dataset.verbose = entry.verbose;
+  if (entry.ttl_seconds !== undefined) {
     const age = element('meter');
-    Object.assign(age, { min: 0, max: Math.max(held.ttl_seconds, 1), value: Math.min(held.age_seconds, held.ttl_seconds) });
+    Object.assign(age, { min: 0, max: Math.max(entry.ttl_seconds, 1), value: Math.min(entry.age_seconds, entry.ttl_seconds) });
     age.setAttribute('aria-label', 'Age within its ttl');
     card.append(age);
   }
-  card.append(element('p', { className: 'explanation', text: held.explanation }));
+  card.append(element('p', { className: 'explanation', text: entry.explanation }));
   const facts = [
-    ['age', held.age_seconds, span],
-    ['ttl', held.ttl_seconds, span],
-    ['fresh until', held.fresh_until, moment],
-    ['stale until', held.stale_until, moment],
-    ['stored', held.stored_at, moment],
-    ['changed', held.gmt_modified, moment],
-    ['quiet for', held.quiet_seconds, span],
-    ['base', held.base_seconds, span],
-    ['ceiling', held.ceiling_seconds, span],
-    ['jitter', held.jitter, (factor) => `× ${factor.toFixed(3)}`],
-    ['by', held.source, String],
-    ['last fetch', held.last_result, String],
+    ['age', entry.age_seconds, span],
+    ['ttl', entry.ttl_seconds, span],
+    ['fresh until', entry.fresh_until, moment],
+    ['stale until', entry.stale_until, moment],
+    ['stored', entry.stored_at, moment],
+    ['changed', entry.gmt_modified, moment],
+    ['quiet for', entry.quiet_seconds, span],
+    ['base', entry.base_seconds, span],
+    ['ceiling', entry.ceiling_seconds, span],
+    ['jitter', entry.jitter, (factor) => `× ${factor.toFixed(3)}`],
+    ['by', entry.source, String],
+    ['last fetch', entry.last_result, String],
   ];
   const known = facts.filter(([, value]) => value !== undefined && value !== null);
   const list = element('dl', { className: 'facts' });

@@ -1,4 +1,4 @@
-// The status page: asks /status once a second while it is looked at, and shows what changed.
+// The status page: polls /status once a second while it is visible, and updates the figures.
 
 import { Refused, ask, hasToken, setToken } from './ask.js';
 import { at, element, say } from './dom.js';
@@ -14,7 +14,7 @@ const PERIOD_AFTER_FAILURE = 3_000;
 let polling = false;
 let timer = null;
 
-/** Looks once, and again in a second. A page that nobody looks at asks nothing. */
+/** Polls once, and again in a second. A hidden page does not poll. */
 async function poll() {
   clearTimeout(timer);
   if (polling || document.hidden) return;
@@ -59,7 +59,7 @@ function askForToken(reason) {
 at('token-form').addEventListener('submit', (event) => {
   event.preventDefault();
   const given = at('token').value.trim();
-  // What no header can carry is no token.
+  // A header can carry printable ASCII only.
   if (!/^[\x21-\x7e]+$/.test(given)) {
     askForToken('a token is printable and has no spaces');
     return;
@@ -74,7 +74,7 @@ function setReady(state, text) {
 }
 
 function show(status) {
-  // By its own clock: how long an answer was on the way does not matter.
+  // The gateway's own clock: the time that the response was on the way does not matter.
   const time = Date.parse(status.time) / 1_000;
   remember(status, time);
   setReady(status.ready ? 'good' : 'bad', status.ready ? 'ready' : 'not ready');
@@ -105,7 +105,7 @@ function showTraffic(status) {
   at('tile-stale').dataset.state = point?.requests.stale > 0 ? 'warn' : 'good';
 }
 
-/** A rate in large letters, its unit in small ones. */
+/** Shows a rate in large letters, with its unit in small ones. */
 function figure(id, perSecond) {
   if (perSecond === null) say(at(id), NONE);
   else at(id).replaceChildren(rate(perSecond), element('small', { text: ' /s' }));
@@ -116,12 +116,12 @@ function showOrigin({ breaker, in_flight: inFlight, operations }) {
   const worst = [breaker, ...each.map(([, operation]) => operation.breaker)].find((state) => state !== 'closed') ?? breaker;
   say(at('breaker'), worst);
   at('tile-breaker').dataset.state = breakerState(worst);
-  const held = each.flatMap(([name, operation]) => operation.held.map((reason) => `${name} ${reason}`));
-  say(at('in-flight'), [`${count(inFlight)} ${inFlight === 1 ? 'call' : 'calls'} in flight`, ...held].join(' · '));
+  const holds = each.flatMap(([name, operation]) => operation.held.map((reason) => `${name} ${reason}`));
+  say(at('in-flight'), [`${count(inFlight)} ${inFlight === 1 ? 'call' : 'calls'} in flight`, ...holds].join(' · '));
   const scopes = each.flatMap(([name, { quota }]) => Object.entries(quota).map(([scope, left]) => [`${name} ${scope}`, left]));
   say(at('quota'), scopes.length ? brief(Math.min(...scopes.map(([, left]) => left))) : NONE);
-  const told = scopes.map(([scope, left]) => `${scope} ${brief(left)}`).join(' · ');
-  say(at('quota-scope'), told || 'the origin names none');
+  const remaining = scopes.map(([scope, left]) => `${scope} ${brief(left)}`).join(' · ');
+  say(at('quota-scope'), remaining || 'the origin names none');
 }
 
 function showCache(cache) {

@@ -1,12 +1,12 @@
-// Forgetting what is held: asked what, then asked whether, then done.
+// Purge dialog: choose a target, confirm, purge.
 
 import { Refused, ask } from './ask.js';
 import { at, say } from './dom.js';
 import { NO_IMAGE_ID, isImageId, lookUp } from './image.js';
 import { count } from './units.js';
 
-/** What is to be purged, once it was asked about. */
-let order = null;
+/** Body of the purge request; `null` until the target is chosen. */
+let request = null;
 
 const scopes = document.querySelectorAll('input[name="scope"]');
 const chosenScope = () => [...scopes].find((radio) => radio.checked).value;
@@ -19,9 +19,9 @@ function openPurge(image) {
   at('purge').showModal();
 }
 
-/** The first step: what. */
+/** Shows the first step: the choice of a target. */
 function choose() {
-  order = null;
+  request = null;
   const scope = chosenScope();
   at('purge-what').hidden = false;
   at('purge-question').hidden = true;
@@ -32,13 +32,13 @@ function choose() {
   complain(null);
 }
 
-/** The second: is that what you want? */
+/** Checks the target and shows the second step: the confirmation. */
 function confirmPurge() {
   const [scope, target, soft] = [chosenScope(), at('purge-target').value.trim(), at('purge-soft').checked];
   if (scope === 'image' && !isImageId(target)) return complain(NO_IMAGE_ID);
   if (scope === 'workspace' && target === '') return complain('Name a WorkspaceId.');
-  order = { [scope]: scope === 'all' ? true : target };
-  if (soft) order.soft = true;
+  request = { [scope]: scope === 'all' ? true : target };
+  if (soft) request.soft = true;
   const what = { image: `image ${target}`, workspace: `every image of workspace ${target}`, all: 'everything that is held' }[scope];
   const then = soft
     ? 'It counts as stale: the next request fetches it again, and it still answers while the origin fails.'
@@ -55,7 +55,7 @@ function confirmPurge() {
 async function purge() {
   at('purge-go').disabled = true;
   try {
-    const { purged } = await ask('/purge', order);
+    const { purged } = await ask('/purge', request);
     at('purge').close();
     notifyOnce(`Purged: ${count(purged)} ${purged === 1 ? 'entry' : 'entries'}.`);
     const shown = at('look-id').value.trim();
@@ -82,10 +82,10 @@ at('open-purge').addEventListener('click', () => openPurge(''));
 at('look-purge').addEventListener('click', () => openPurge(at('look-id').value.trim()));
 at('purge-cancel').addEventListener('click', () => at('purge').close());
 document.addEventListener('refused', () => at('purge').close());
-at('purge').addEventListener('close', () => { order = null; });
+at('purge').addEventListener('close', () => { request = null; });
 scopes.forEach((radio) => radio.addEventListener('change', choose));
 at('purge-form').addEventListener('submit', (event) => {
   event.preventDefault();
-  if (order) purge();
+  if (request) purge();
   else confirmPurge();
 });

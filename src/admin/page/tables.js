@@ -1,4 +1,4 @@
-// Requests and calls by how they ended, the images asked for most, the origin's latest errors.
+// Tables: requests by outcome, calls by result, the most requested images, the origin's latest errors.
 
 import { at, element, say } from './dom.js';
 import { latest } from './history.js';
@@ -6,7 +6,7 @@ import { lookUp } from './image.js';
 import { NONE, brief, count, latency, moment, rate, span } from './units.js';
 import { OUTCOMES, RESULTS } from './words.js';
 
-/** Makes a row for each name, and returns how to set its cells. */
+/** Adds a row for each name, and returns a function that sets a row's cells. */
 function rows(body, names, cells) {
   const made = names.map((name) => {
     const swatch = element('span', { className: `swatch c-${name}` });
@@ -74,9 +74,9 @@ function topPlace() {
 let newestErrors = '';
 
 export function showErrors(errors) {
-  const told = JSON.stringify(errors);
-  if (told === newestErrors) return;
-  newestErrors = told;
+  const text = JSON.stringify(errors);
+  if (text === newestErrors) return;
+  newestErrors = text;
   at('errors-empty').hidden = errors.length > 0;
   at('errors-table').hidden = errors.length === 0;
   const cells = errors.map(({ time, operation, result, code, request_id: id }) => {

@@ -1,26 +1,26 @@
-// Numbers, sizes and times as a person reads them.
+// Formatting of numbers, sizes and times for people.
 
 export const NONE = '–';
 
 const whole = new Intl.NumberFormat('en', { maximumFractionDigits: 0 });
 const short = new Intl.NumberFormat('en', { notation: 'compact', maximumSignificantDigits: 3 });
 
-/** What these numbers come to. */
+/** Returns the sum of these numbers. */
 export function sum(numbers) {
   return numbers.reduce((total, number) => total + number, 0);
 }
 
-/** A count, all its digits. */
+/** Formats a count with all its digits. */
 export function count(number) {
   return whole.format(number);
 }
 
-/** A count in a narrow place: 1.2K. */
+/** Formats a count for a narrow place: 1.2K. */
 export function brief(number) {
   return number < 10_000 ? whole.format(number) : short.format(number);
 }
 
-/** Something a second. */
+/** Formats a rate per second. */
 export function rate(number) {
   if (number === null || number === undefined) return NONE;
   if (number === 0) return '0';
@@ -29,21 +29,21 @@ export function rate(number) {
   return brief(Math.round(number));
 }
 
-/** A share of one; 100 % is only what has no exception. */
+/** Formats a share between 0 and 1; only exactly 1 becomes 100 %. */
 export function percent(share) {
   if (share === null || share === undefined) return NONE;
   if (share === 1) return '100 %';
   return `${Math.min(share * 100, 99.99).toFixed(share > 0.99 ? 2 : 1)} %`;
 }
 
-/** Seconds of latency. */
+/** Formats a latency in seconds. */
 export function latency(seconds) {
   if (seconds < 0.001) return `${Math.round(seconds * 1e6)} µs`;
   if (seconds < 1) return `${(seconds * 1e3).toFixed(seconds < 0.01 ? 1 : 0)} ms`;
   return `${seconds.toFixed(2)} s`;
 }
 
-/** A span of seconds, by its two largest units. */
+/** Formats a span of seconds by its two largest units. */
 export function span(seconds) {
   const left = Math.max(0, Math.round(seconds));
   const parts = [
@@ -54,11 +54,11 @@ export function span(seconds) {
   ];
   const first = parts.findIndex(([amount]) => amount > 0);
   if (first < 0) return '0s';
-  const told = parts.slice(first, first + 2).filter(([amount]) => amount > 0);
-  return told.map(([amount, unit]) => `${amount}${unit}`).join(' ');
+  const largest = parts.slice(first, first + 2).filter(([amount]) => amount > 0);
+  return largest.map(([amount, unit]) => `${amount}${unit}`).join(' ');
 }
 
-/** Bytes, in powers of 1,024. */
+/** Formats bytes in powers of 1,024. */
 export function bytes(number) {
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
   let power = 0;
@@ -71,7 +71,7 @@ export function bytes(number) {
   return `${amount.toFixed(digits)} ${units[power]}`;
 }
 
-/** A moment, as a time of this day or with its date. */
+/** Formats a time, with its date unless it is today. */
 export function moment(text) {
   const time = new Date(text);
   if (Number.isNaN(time.getTime())) return text;

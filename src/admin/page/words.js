@@ -1,15 +1,15 @@
-// The words of the gateway's metrics, in the order they are shown.
+// Label values of the gateway's metrics, in the order in which the page shows them.
 
 export const OUTCOMES = ['hit', 'stale', 'coalesced', 'negative', 'miss', 'refresh', 'passthrough', 'denied', 'rejected', 'error'];
-/** Outcomes that cost no call of the request's own. */
+/** Outcomes that count as hits: the request made no upstream call of its own. */
 export const FROM_MEMORY = ['hit', 'stale', 'coalesced', 'negative'];
-/** Outcomes of which memory was not asked. */
+/** Outcomes of requests that did not look into the cache. */
 export const NO_LOOK_UP = ['denied', 'rejected', 'passthrough'];
 export const RESULTS = ['ok', 'not_found', 'forbidden', 'throttled', 'client_error', 'server_error', 'timeout', 'transport', 'credential'];
 
 const BREAKER = { closed: 'good', probing: 'warn', open: 'bad' };
 
-/** How good it is that the breaker stands there. */
+/** Returns the colour class of a breaker's state. */
 export function breakerState(word) {
   return BREAKER[word] ?? 'warn';
 }
