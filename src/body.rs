@@ -1,4 +1,4 @@
-//! An answer's body: whole in memory, or line by line as the lines become known.
+//! Response bodies: whole in memory, or streamed line by line as results arrive.
 
 mod budget;
 
@@ -17,18 +17,18 @@ use http_body_util::Full;
 use parking_lot::Mutex;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-/// An answer's body.
+/// Body of a response.
 #[derive(Debug)]
 pub enum Body {
-    /// In memory.
+    /// Whole in memory.
     Whole(Full<Bytes>),
-    /// In memory, with the room that it takes there.
+    /// Whole in memory, with its charge against the budget.
     Charged(Full<Bytes>, Charge),
-    /// As it comes.
+    /// Streamed line by line.
     Lines(LineStream),
 }
 
-/// Lines as their [`LineWriter`] makes them; it hears when this is dropped.
+/// Reading end of a streamed body. Dropping it closes its [`LineWriter`].
 #[derive(Debug)]
 pub struct LineStream {
     lines: Receiver<LineFrame>,
@@ -36,19 +36,19 @@ pub struct LineStream {
     retained: Retained,
 }
 
-/// Writes the lines of a body, no faster than they are taken. Unless it finishes them, the body breaks
-/// off, so that nobody takes a part for the whole.
+/// Writing end of a streamed body, which waits while the client does not read. If it is dropped without
+/// [`LineWriter::finish`], the body aborts, so that no client takes a part for the whole.
 #[derive(Debug)]
 pub struct LineWriter {
     lines: Sender<LineFrame>,
     retained: Retained,
 }
 
-/// Nobody reads the body any more.
+/// Error of writing to a body whose reading end was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReaderGone;
 
-/// The body ended before its last line.
+/// Error of a body that ended before its last line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the answer broke off")]
 pub struct BodyAborted;
@@ -59,7 +59,7 @@ enum LineFrame {
     Last(Bytes),
 }
 
-/// What is held while the lines are being made.
+/// Value that is kept alive until the last line is written, such as a permit.
 #[derive(Debug, Clone)]
 struct Retained(Arc<Mutex<RetainedState>>);
 
@@ -69,10 +69,10 @@ enum RetainedState {
     Finished,
 }
 
-/// LineStream that wait to be sent; who writes one more waits too.
+/// Number of lines that can wait to be sent; the writer of a further one waits.
 const QUEUED_LINES: usize = 16;
 
-/// A body that is yet to be written.
+/// Body with its media type, to put into a response.
 #[must_use]
 pub fn line_stream() -> (LineWriter, LineStream) {
     let (sender, receiver) = channel(QUEUED_LINES);
@@ -90,7 +90,7 @@ pub fn line_stream() -> (LineWriter, LineStream) {
 }
 
 impl Body {
-    /// What it is.
+    /// Returns the media type of the body.
     #[must_use]
     pub const fn content_type(&self) -> HeaderValue {
         match self {
@@ -99,13 +99,13 @@ impl Body {
         }
     }
 
-    /// A body with the room that was charged for it.
+    /// Returns a body with the charge that was already taken for it.
     #[must_use]
     pub fn charged(whole: Bytes, charge: Charge) -> Self {
         Self::Charged(Full::new(whole), charge)
     }
 
-    /// Length of a body that is large and has not been charged.
+    /// Returns the length of a body that is large and has not been charged.
     #[must_use]
     pub fn uncharged(&self) -> Option<usize> {
         let Self::Whole(whole) = self else {
@@ -124,7 +124,7 @@ impl Body {
         };
     }
 
-    /// Takes the charge, for whoever sends the body.
+    /// Removes the charge and returns it, for the task that sends the body.
     pub fn take_charge(&mut self) -> Option<Charge> {
         let empty = Self::Whole(Full::default());
         match mem::replace(self, empty) {
@@ -140,7 +140,7 @@ impl Body {
     }
 }
 
-/// The media type of lines of JSON.
+/// Media type of newline-delimited JSON.
 pub(crate) const NDJSON: &str = "application/x-ndjson";
 
 impl From<Bytes> for Body {
@@ -187,10 +187,10 @@ impl http_body::Body for Body {
 }
 
 impl LineStream {
-    /// Keeps something until the last line has been made or nobody wants it any more.
+    /// Keeps a value alive until the last line is written or the stream is dropped.
     pub fn retain(&self, retained: impl Any + Send) {
-        if let RetainedState::Pending(held) = &mut *self.retained.0.lock() {
-            *held = Some(Box::new(retained));
+        if let RetainedState::Pending(slot) = &mut *self.retained.0.lock() {
+            *slot = Some(Box::new(retained));
         }
     }
 
@@ -214,26 +214,26 @@ impl LineStream {
 }
 
 impl LineWriter {
-    /// Hands a line on, when there is room for it.
+    /// Sends a line, as soon as there is room for it.
     ///
     /// # Errors
-    /// [`ReaderGone`] when nobody reads any more.
+    /// [`ReaderGone`] if the stream was dropped.
     pub async fn write(&self, line: Bytes) -> Result<(), ReaderGone> {
         let sent = self.lines.send(LineFrame::Next(line)).await;
         sent.map_err(|_| ReaderGone)
     }
 
-    /// Lets go of what was held, and hands the last line on.
+    /// Drops the retained value, and sends the last line.
     ///
     /// # Errors
-    /// [`ReaderGone`] when nobody reads any more.
+    /// [`ReaderGone`] if the stream was dropped.
     pub async fn finish(self, line: Bytes) -> Result<(), ReaderGone> {
         self.retained.release();
         let sent = self.lines.send(LineFrame::Last(line)).await;
         sent.map_err(|_| ReaderGone)
     }
 
-    /// Until nobody reads any more.
+    /// Waits until the stream is dropped.
     pub async fn closed(&self) {
         self.lines.closed().await;
     }
@@ -242,7 +242,7 @@ impl LineWriter {
 impl Retained {
     fn release(&self) {
         let slot = mem::replace(&mut *self.0.lock(), RetainedState::Finished);
-        // Outside the lock, for its own drop may do anything.
+        // Dropped outside the lock, because its own drop may do anything.
         drop(slot);
     }
 }
@@ -318,7 +318,7 @@ mod tests {
         assert_eq!(Arc::strong_count(&held), 2);
         writer.finish("a\n".into()).await.unwrap();
         assert_eq!(Arc::strong_count(&held), 1);
-        // Too late to be held at all.
+        // After the last line, a value is dropped at once.
         lines.retain(Arc::clone(&held));
         assert_eq!(Arc::strong_count(&held), 1);
     }

@@ -71,7 +71,7 @@ pub struct ServerBounds {
     pub budget: Budget,
 }
 
-/// Serves connections until it is told to stop.
+/// Serves connections until it is stopped.
 #[derive(Debug)]
 pub struct Server<S> {
     service: Arc<S>,

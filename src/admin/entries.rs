@@ -1,4 +1,4 @@
-//! `GET /entries/{ImageId}`: what is held of an image, and why for how long.
+//! `GET /entries/{ImageId}`: the cache entries of an image, and the reasons for their ttl.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `GET /status`: what the gateway is doing, for a person or a script.
+//! `GET /status`: the state of the gateway as JSON, for people and scripts.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -11,7 +11,7 @@ use crate::observability::outcome::{CallResult, Outcome};
 use crate::observability::top_images::{HALF_LIFE, TopImages};
 use crate::upstream::Upstream;
 
-/// So many of the images asked for most are told.
+/// Number of the most requested images that `/status` lists.
 const TOP_IMAGES: usize = 20;
 
 impl Admin {

@@ -67,15 +67,15 @@ pub(super) fn ingest(
 /// Returns whether an answer names neither the requested image nor the one in memory, which then stays.
 pub(super) fn names_another_image(
     asked: &ImageId,
-    held: Option<&Entry>,
+    cached: Option<&Entry>,
     answer: &upstream::OriginAnswer,
 ) -> bool {
-    let (Some(held), AnswerKind::Success(fields)) = (held, &answer.kind) else {
+    let (Some(cached), AnswerKind::Success(fields)) = (cached, &answer.kind) else {
         return false;
     };
     let is_other = |named: &String| named != asked.as_str();
     fields.image.as_ref().is_some_and(is_other)
-        && ImageFields::parse(&held.body()).is_ok_and(|held| held.image != fields.image)
+        && ImageFields::parse(&cached.body()).is_ok_and(|cached| cached.image != fields.image)
 }
 
 /// Returns the id that the body of an AddImage chooses. An ambiguous body, which two parsers could read

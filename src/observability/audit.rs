@@ -153,7 +153,7 @@ impl AuditWriter {
     pub fn open(config: &Config, metrics: Arc<Metrics>) -> io::Result<Option<Self>> {
         let lines = match config.to.as_str() {
             "off" => return Ok(None),
-            // Not the buffered handle: what it held would be written at exit, however long that takes.
+            // Not the buffered handle: its buffer would be written at exit, however long that takes.
             "stdout" => {
                 let stdout = std::fs::File::from(io::stdout().as_fd().try_clone_to_owned()?);
                 start(stdout, config, &metrics)?

@@ -26,7 +26,7 @@ pub enum CacheStatus {
     Negative,
     /// Not a matter for the cache.
     Bypass,
-    /// Not to be told.
+    /// Not disclosed: the response has no `Cache-Status`.
     Undisclosed,
 }
 

@@ -10,42 +10,42 @@ use crate::api::{ImageId, OriginError};
 use crate::auth::Visible;
 use crate::cache::Negative;
 
-/// What became of one image.
+/// Result of looking up one image of a Resolve.
 #[derive(Debug, Clone)]
 pub enum ResolveResult {
-    /// Here it is.
+    /// The image was found and may be shown.
     Found {
-        /// Its body, byte for byte.
+        /// Body of the image, byte for byte.
         image: Bytes,
-        /// How old it is.
+        /// Age of the image.
         age: RunningAge,
     },
-    /// There is none, or none that may be seen.
+    /// The image does not exist, or is hidden from this client.
     Missing {
-        /// In what words.
+        /// Code and message for the client.
         text: ErrorText,
-        /// How old the "no" is, where that may be told.
+        /// Age of the negative answer, if the client may know it.
         age: Option<RunningAge>,
     },
-    /// It could not be told.
+    /// The lookup failed, with this error.
     Failed(ErrorText),
 }
 
-/// An age that goes on.
+/// Age that grows with time.
 #[derive(Debug, Clone, Copy)]
 pub struct RunningAge {
     was: Duration,
     at: Instant,
 }
 
-/// A Code and a Message, as JSON.
+/// Code and message of an error, each as JSON text.
 #[derive(Debug, Clone)]
 pub struct ErrorText {
     code: String,
     message: String,
 }
 
-/// How many images were found, missing and failed.
+/// Numbers of images that were found, missing and failed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ResolveCounts {
     found: usize,
@@ -53,16 +53,16 @@ pub struct ResolveCounts {
     failed: usize,
 }
 
-/// The most that an answer has about one image beside its body or message.
+/// Upper bound, in bytes, of a result's size beside its body or message.
 const FRAME: usize = 512;
-/// What an image gets that would make the answer longer than it may be.
+/// Code and message of a result that would exceed the limit on the response's length.
 const TOO_LONG: (&str, &str) = (
     "Gateway.AnswerTooLong",
     "the answer would be longer than resolve.max_answer: ask for fewer images at once",
 );
 
 impl ResolveResult {
-    /// An image that may be shown.
+    /// Returns the result of an image that the client may see.
     #[must_use]
     pub fn found(seen: Visible<'_>, age: Duration, now: Instant) -> Self {
         Self::Found {
@@ -71,7 +71,7 @@ impl ResolveResult {
         }
     }
 
-    /// The origin's "no", for who may be told so.
+    /// Returns the origin's negative answer, for a client that may know it.
     #[must_use]
     pub fn negative(negative: &Negative, now: Instant) -> Self {
         let was = now.saturating_duration_since(negative.sent);
@@ -81,7 +81,7 @@ impl ResolveResult {
         }
     }
 
-    /// The same as this error of a request for it alone.
+    /// Returns the result with the same Code and message as this error of a request for the image alone.
     #[must_use]
     pub fn from_error(error: &Error) -> Self {
         let wire = error.wire();
@@ -92,7 +92,8 @@ impl ResolveResult {
         }
     }
 
-    /// This, if it still fits into the `room` that is left, which it then takes; else that it does not.
+    /// Returns this result and subtracts its size from `room`; if it does not fit, returns the error of a
+    /// response that would be too long.
     #[must_use]
     pub fn fit_into(self, room: &mut usize) -> Self {
         match room.checked_sub(self.len()) {
@@ -104,14 +105,14 @@ impl ResolveResult {
         }
     }
 
-    /// The room for bodies and messages in an answer about so many images of at most so many bytes.
+    /// Returns the room for bodies and messages in a response about this many images of at most `bytes` bytes in total.
     #[must_use]
     pub fn capacity(images: usize, bytes: u64) -> usize {
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         bytes.saturating_sub(images.saturating_mul(FRAME))
     }
 
-    /// A line of its own. A new line between two tokens of the body as it came is a space here.
+    /// Formats the result as one line. A line break between two tokens of the body becomes a space.
     #[must_use]
     pub fn line(&self, image: &ImageId, now: Instant) -> Bytes {
         let mut line = Vec::with_capacity(FRAME + self.len());
@@ -125,7 +126,7 @@ impl ResolveResult {
         line.into()
     }
 
-    /// The whole answer, in this order.
+    /// Formats the whole response, with the results in this order.
     #[must_use]
     pub fn document(request_id: &str, results: &[(&ImageId, Self)], now: Instant) -> Bytes {
         let length = results.iter().map(|(_, result)| FRAME + result.len());
@@ -165,7 +166,7 @@ impl ResolveResult {
         put(to, &["}"]);
     }
 
-    /// Bytes that this takes in a whole answer, at most.
+    /// Returns an upper bound, in bytes, of the size of this result in the response.
     #[must_use]
     pub fn max_len(&self) -> usize {
         FRAME + self.len()
@@ -206,7 +207,7 @@ impl ErrorText {
 }
 
 impl ResolveCounts {
-    /// Counts one more.
+    /// Counts a result.
     pub const fn count(&mut self, resolved: &ResolveResult) {
         match resolved {
             ResolveResult::Found { .. } => self.found += 1,
@@ -215,7 +216,7 @@ impl ResolveCounts {
         }
     }
 
-    /// The line that says that there are no more.
+    /// Formats the last line, which marks the end of the stream.
     #[must_use]
     pub fn line(&self, request_id: &str) -> Bytes {
         let Self {

@@ -43,10 +43,10 @@ const MAX_STREAMS: u32 = 32;
 const WINDOW: u32 = 65_535;
 /// Bytes of a response that wait in a stream's own buffer.
 const SEND_BUFFER: usize = 64 << 10;
-/// A client that vanished is found by this, where TCP alone would take hours.
+/// Interval of the pings that detect a client that vanished, where TCP alone would take hours.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a client may take, after it was told to go, to read what it asked for.
+/// Time that a client has, after GOAWAY, to read the responses to its requests.
 const DRAIN_READ: Duration = Duration::from_secs(10);
 
 /// Takes the body of an answer to a HEAD away, and says its length (RFC 9110 §9.3.2): hyper does so over HTTP/1
@@ -118,8 +118,8 @@ impl<S: Service> Server<S> {
         executor.ended().await;
     }
 
-    /// Until the connection ends, is idle for too long, or is drained. Both times the client is told by
-    /// GOAWAY which requests are still answered, so that it can send the others elsewhere.
+    /// Runs the connection until it ends, is idle for too long, or is drained. In the last two cases GOAWAY
+    /// names the last request that is still answered, so that the client can send later ones elsewhere.
     async fn drive<I, H>(
         &self,
         mut connection: Pin<&mut Connection<TokioIo<I>, H, StreamExecutor>>,

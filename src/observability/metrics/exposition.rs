@@ -6,7 +6,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use prometheus::{Registry, TextEncoder};
 
-/// Text longer than this, in bytes, is not compressed: at about 100 MB/s a worker thread would be held
+/// Text longer than this, in bytes, is not compressed: at about 100 MB/s a worker thread would be blocked
 /// for more than 40 ms.
 const LONGEST_COMPRESSED: usize = 4 << 20;
 
