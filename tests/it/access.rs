@@ -79,7 +79,7 @@ async fn answers_from_memory_are_sampled_and_others_are_not() {
 }
 
 #[tokio::test]
-async fn there_are_no_lines_unless_they_are_asked_for() {
+async fn there_is_no_access_log_unless_it_is_switched_on() {
     assert!(requests(&logged(&["log.format=json"]).await).is_empty());
     let quiet = ["log.format=json", "log.access=true", "log.level=warn"];
     assert!(requests(&logged(&quiet).await).is_empty());
@@ -92,7 +92,7 @@ async fn there_are_no_lines_unless_they_are_asked_for() {
 }
 
 #[tokio::test]
-async fn the_same_is_told_as_text() {
+async fn the_same_fields_are_written_as_text() {
     let log = logged(&["log.access=true", "log.access_hits=1"]).await;
     let lines: Vec<_> = log
         .lines()

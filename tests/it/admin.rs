@@ -107,7 +107,7 @@ async fn config_shows_each_settings_source_and_no_secret() {
 }
 
 #[tokio::test]
-async fn a_page_of_another_site_may_not_ask() {
+async fn a_page_of_another_site_is_rejected() {
     let gateway = TestGateway::usual().await;
     gateway.image(&Store::id(1)).await;
     let own = gateway.app.admin.to_string();
@@ -134,7 +134,7 @@ async fn a_page_of_another_site_may_not_ask() {
 }
 
 #[tokio::test]
-async fn where_a_token_is_set_only_probes_and_metrics_do_without() {
+async fn where_a_token_is_set_only_probes_and_metrics_need_none() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("token");
     std::fs::write(&file, "token-of-tests\n").unwrap();
@@ -193,7 +193,7 @@ async fn the_observe_listener_has_probes_and_metrics_alone() {
 }
 
 #[tokio::test]
-async fn pages_that_are_not_and_other_methods_are_told_apart() {
+async fn unknown_pages_and_other_methods_get_different_errors() {
     let gateway = TestGateway::usual().await;
     for (method, target, status, allow) in [
         (Method::GET, "/nowhere", 404, ""),

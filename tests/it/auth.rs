@@ -13,7 +13,7 @@ fn image() -> String {
 }
 
 #[tokio::test]
-async fn issued_keys_sign_in_also_while_they_are_rotated() {
+async fn issued_keys_authenticate_also_while_they_are_rotated() {
     let guarded = Guarded::usual().await;
     for signer in [
         Signer::chief(),
@@ -184,7 +184,7 @@ async fn a_refused_request_uses_up_no_nonce() {
 }
 
 #[tokio::test]
-async fn a_bearer_token_signs_in_on_loopback() {
+async fn a_bearer_token_authenticates_on_loopback() {
     let guarded = Guarded::usual().await;
     let bearer = format!("Bearer {TOKEN}");
     for header in [

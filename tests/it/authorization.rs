@@ -53,7 +53,7 @@ async fn only_if_cached_reveals_no_hidden_image() {
 }
 
 #[tokio::test]
-async fn what_was_not_granted_is_forbidden() {
+async fn an_operation_without_its_permission_is_forbidden() {
     let guarded = Guarded::usual().await;
     let frugal = Signer::frugal();
     for (method, target) in [
@@ -81,7 +81,7 @@ async fn what_was_not_granted_is_forbidden() {
 }
 
 #[tokio::test]
-async fn a_write_needs_an_image_that_is_seen() {
+async fn a_write_needs_an_image_that_the_client_may_see() {
     let guarded = Guarded::usual().await;
     let team = Signer::team();
     let labels = |image: &str| format!("{image}/labels");
@@ -196,7 +196,7 @@ async fn a_search_is_authorized_by_the_clients_permissions_alone() {
 }
 
 #[tokio::test]
-async fn labels_of_one_image_are_shown_to_who_sees_it() {
+async fn labels_of_an_image_are_shown_to_clients_that_may_see_it() {
     let guarded = Guarded::usual().await;
     let team = Signer::team();
     let labels = async |query: &str| {

@@ -10,7 +10,7 @@ use crate::support::signed::{Guarded, Signer};
 use crate::support::{eventually, path, run};
 
 #[tokio::test]
-async fn a_new_client_is_let_in_without_a_restart() {
+async fn a_new_client_is_accepted_without_a_restart() {
     let guarded = Guarded::usual().await;
     let file = guarded.folder.path().join("clients.toml");
     let before = fs::read_to_string(&file).unwrap();
@@ -50,7 +50,7 @@ async fn a_new_client_is_let_in_without_a_restart() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_added_changes_nothing() {
+async fn a_client_that_cannot_be_added_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("clients.toml");
     let add = async |more: &[&str]| {

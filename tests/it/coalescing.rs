@@ -127,7 +127,7 @@ async fn ten_thousand_first_clients_of_a_process_cost_one_call() {
 }
 
 #[tokio::test]
-async fn who_joins_a_fetch_hears_that_it_was_shared() {
+async fn a_waiter_of_a_fetch_gets_the_outcome_coalesced() {
     let gateway = TestGateway::usual().await;
     let slow = FaultKind::Latency(Duration::from_millis(500));
     gateway.emulator.script(vec![times(1, slow)]);
@@ -169,7 +169,7 @@ async fn a_client_that_leaves_cancels_only_itself() {
 }
 
 #[tokio::test]
-async fn a_fetch_outlives_the_one_who_waited_too_long_for_it() {
+async fn a_fetch_outlives_a_client_whose_deadline_passed() {
     let gateway = TestGateway::with("api.wait", "100ms").await;
     let slow = FaultKind::Latency(Duration::from_millis(600));
     gateway.emulator.script(vec![times(1, slow)]);
@@ -184,7 +184,7 @@ async fn a_fetch_outlives_the_one_who_waited_too_long_for_it() {
 }
 
 #[tokio::test]
-async fn a_refused_fetch_is_refused_to_all_who_waited() {
+async fn an_error_of_a_fetch_is_returned_to_all_its_waiters() {
     let gateway = TestGateway::usual().await;
     let slow = FaultKind::Latency(Duration::from_millis(400));
     gateway.emulator.script(vec![times(1, slow)]);
@@ -214,7 +214,7 @@ async fn different_images_do_not_wait_for_each_other() {
 }
 
 #[tokio::test]
-async fn more_waiting_than_allowed_is_throttled_but_hits_are_not() {
+async fn more_waiters_than_allowed_are_throttled_but_hits_are_not() {
     let gateway = TestGateway::with("listen.max_in_flight", "1").await;
     let (known, slow) = (Store::id(1), Store::id(2));
     assert_eq!(gateway.image(&known).await.status, 200);

@@ -27,7 +27,7 @@ async fn an_unknown_command_ends_with_2() {
 }
 
 #[tokio::test]
-async fn check_finds_sound_settings_sound() {
+async fn check_accepts_valid_settings() {
     let checked = run(&environment(), &["check"]).await;
     assert_eq!(checked.code, 0, "{}", checked.stdout);
     assert!(
@@ -40,7 +40,7 @@ async fn check_finds_sound_settings_sound() {
 }
 
 #[tokio::test]
-async fn check_tells_every_problem_and_ends_with_2() {
+async fn check_reports_every_problem_and_ends_with_2() {
     let without = run(&Environment::new(), &["check"]).await;
     assert_eq!(without.code, 2);
     let text = without.stdout + &without.stderr;
@@ -179,7 +179,7 @@ async fn healthcheck_and_purge_ask_a_running_gateway() {
 }
 
 #[tokio::test]
-async fn healthcheck_ends_with_1_where_nobody_is_ready() {
+async fn healthcheck_ends_with_1_where_no_gateway_is_ready() {
     let emulator = origin().await;
     let settings = settings(&emulator);
     let arguments = [vec!["serve"], flags(&settings)].concat();

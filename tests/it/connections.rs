@@ -73,7 +73,7 @@ async fn serve(mut stream: TcpStream, heads: Arc<Mutex<Vec<String>>>) {
 }
 
 #[tokio::test]
-async fn a_read_that_meets_a_closed_connection_goes_again_on_a_new_one_signed_anew() {
+async fn a_read_on_a_closed_connection_is_signed_again_and_sent_on_a_new_one() {
     let origin = Forgetful::start().await;
     let gateway = origin.gateway().await;
     for number in 0..40 {

@@ -198,7 +198,7 @@ async fn an_answer_that_is_no_success_is_refused_by_its_code() {
 }
 
 #[tokio::test]
-async fn a_refusal_of_sts_is_told_by_its_code_alone() {
+async fn an_error_of_sts_is_reported_by_its_code_alone() {
     let said = format!("server string to sign is: {STS_SECRET}");
     let answers = [
         json!({ "Code": "NoPermission", "Message": said }).to_string(),

@@ -9,7 +9,7 @@ use crate::support::{TestGateway, eventually};
 const FORCED: &str = "pai-image-gateway; fwd=request; stored";
 
 #[tokio::test]
-async fn each_demand_for_a_newer_answer_is_met_once_it_may_be() {
+async fn each_directive_for_a_newer_answer_forces_a_refresh() {
     for demand in ["no-cache", "max-age=0", "min-fresh=9999999", "No-Cache"] {
         let gateway = TestGateway::usual().await;
         let id = Store::id(1);
@@ -33,7 +33,7 @@ async fn each_demand_for_a_newer_answer_is_met_once_it_may_be() {
 }
 
 #[tokio::test]
-async fn the_origin_is_asked_anew_at_most_once_a_second() {
+async fn a_forced_refresh_reaches_the_origin_at_most_once_a_second() {
     let gateway = TestGateway::usual().await;
     let (id, begun) = (Store::id(1), Instant::now());
     eventually("three fetches", async || {
@@ -67,7 +67,7 @@ async fn forced_refreshes_share_one_call() {
 }
 
 #[tokio::test]
-async fn an_answer_that_meets_the_demand_is_a_hit() {
+async fn a_cached_answer_that_satisfies_the_directives_is_a_hit() {
     let gateway = TestGateway::usual().await;
     let id = Store::id(1);
     gateway.image(&id).await;
@@ -86,7 +86,7 @@ async fn an_answer_that_meets_the_demand_is_a_hit() {
 }
 
 #[tokio::test]
-async fn only_if_cached_asks_nobody() {
+async fn only_if_cached_makes_no_call() {
     let gateway = TestGateway::usual().await;
     let id = Store::id(1);
     let absent = gateway.demand(&id, "only-if-cached").await;
@@ -98,7 +98,7 @@ async fn only_if_cached_asks_nobody() {
 }
 
 #[tokio::test]
-async fn a_missing_image_can_be_asked_for_anew() {
+async fn a_refresh_of_a_missing_image_can_be_forced() {
     let gateway = TestGateway::usual().await;
     gateway.image("image-new").await;
     gateway

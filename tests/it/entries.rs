@@ -104,7 +104,7 @@ async fn a_negative_answer_says_which_and_for_how_long() {
 }
 
 #[tokio::test]
-async fn an_absent_image_says_so_and_asks_nobody() {
+async fn an_absent_image_is_explained_without_a_call() {
     let gateway = TestGateway::usual().await;
     for variant in variants(&gateway, "image-a").await {
         assert_eq!(variant["state"], "absent");
@@ -114,7 +114,7 @@ async fn an_absent_image_says_so_and_asks_nobody() {
 }
 
 #[tokio::test]
-async fn the_last_failure_is_told_until_it_is_mended() {
+async fn the_last_failure_is_reported_until_a_fetch_succeeds() {
     let gateway = TestGateway::usual().await;
     let id = Store::id(1);
     gateway
@@ -129,7 +129,7 @@ async fn the_last_failure_is_told_until_it_is_mended() {
 }
 
 #[tokio::test]
-async fn what_is_no_id_is_refused() {
+async fn an_invalid_id_is_rejected() {
     let gateway = TestGateway::usual().await;
     for id in ["", "a/b", "a%2Fb", "-a"] {
         let target = format!("/entries/{id}");

@@ -17,7 +17,7 @@ fn error(status: u16, code: &str) -> (u16, String) {
 }
 
 #[tokio::test]
-async fn a_missing_image_is_remembered() {
+async fn a_missing_image_is_cached() {
     let gateway = TestGateway::usual().await;
     let first = gateway.image("image-none").await;
     assert_eq!(first.error(), error(404, "ImageNotFound"));
@@ -42,7 +42,7 @@ async fn a_missing_image_is_missing_with_and_without_labels() {
 }
 
 #[tokio::test]
-async fn a_missing_image_is_looked_for_again_after_a_while() {
+async fn a_missing_image_is_fetched_again_after_its_ttl() {
     let gateway = TestGateway::with("freshness.not_found", "500ms").await;
     gateway.image("image-new").await;
     gateway
@@ -57,7 +57,7 @@ async fn a_missing_image_is_looked_for_again_after_a_while() {
 }
 
 #[tokio::test]
-async fn a_forbidden_image_is_remembered() {
+async fn a_forbidden_image_is_cached() {
     let gateway = TestGateway::usual().await;
     gateway.emulator.script(vec![Fault::always(denial())]);
     for expected in ["fwd=uri-miss; stored", "hit; detail=not-found"] {
@@ -69,7 +69,7 @@ async fn a_forbidden_image_is_remembered() {
 }
 
 #[tokio::test]
-async fn three_forbidden_images_at_once_are_our_credentials_trouble() {
+async fn three_forbidden_images_at_once_count_as_a_failure_of_the_credential() {
     let gateway = TestGateway::usual().await;
     gateway.emulator.script(vec![Fault::always(denial())]);
     for index in [1, 2] {
@@ -92,7 +92,7 @@ async fn three_forbidden_images_at_once_are_our_credentials_trouble() {
 
 /// Once the operation has succeeded, a refusal counts against its image, however many clients and images.
 #[tokio::test]
-async fn forbidden_images_are_no_trouble_of_a_credential_that_has_succeeded() {
+async fn forbidden_images_are_no_failure_of_a_credential_that_has_succeeded() {
     let gateway = TestGateway::usual().await;
     assert_eq!(gateway.image(&Store::id(0)).await.status, 200);
     for (index, code) in [(1, "NoPermission"), (2, "Forbidden.RAM"), (3, "Forbidden")] {
@@ -110,7 +110,7 @@ async fn forbidden_images_are_no_trouble_of_a_credential_that_has_succeeded() {
 }
 
 #[tokio::test]
-async fn known_images_withdrawn_together_are_our_credentials_trouble() {
+async fn cached_images_that_become_forbidden_together_count_as_a_failure_of_the_credential() {
     let gateway = TestGateway::with("freshness.stale_while_revalidate_max", "30s").await;
     for index in 0..5 {
         gateway.image(&Store::id(index)).await.found();
@@ -139,7 +139,7 @@ async fn known_images_withdrawn_together_are_our_credentials_trouble() {
 }
 
 #[tokio::test]
-async fn a_refused_key_opens_the_shared_breaker_and_the_log_tells_it_once() {
+async fn a_rejected_key_opens_the_shared_breaker_and_is_logged_once() {
     let gateway = TestGateway::start(|setup| {
         setup.origin.access_key_secret = "another".into();
     })
@@ -159,7 +159,7 @@ async fn a_refused_key_opens_the_shared_breaker_and_the_log_tells_it_once() {
 
 /// A search that a proxy in between rejects for its length affects that search only.
 #[tokio::test]
-async fn one_searchs_page_of_a_proxy_holds_back_nobody() {
+async fn a_proxys_error_page_for_one_search_opens_no_breaker() {
     let gateway = TestGateway::usual().await;
     let pages = Fault {
         operation: Some(Action::ListImages),
@@ -178,7 +178,7 @@ async fn one_searchs_page_of_a_proxy_holds_back_nobody() {
 
 /// Failures of one operation do not affect another.
 #[tokio::test]
-async fn lists_and_images_break_apart() {
+async fn lists_and_images_have_separate_breakers() {
     let gateway = TestGateway::usual().await;
     let fails = Fault {
         operation: Some(Action::ListImages),
@@ -224,7 +224,7 @@ async fn a_200_that_is_no_image_replaces_nothing() {
 }
 
 #[tokio::test]
-async fn a_throttle_by_another_name_is_one() {
+async fn a_throttle_with_another_code_counts_as_a_throttle() {
     let gateway = TestGateway::usual().await;
     for code in ["Rejected.Throttling", "RequestThrottledByUser"] {
         gateway.emulator.script(vec![times(1, refusal(400, code))]);
@@ -262,7 +262,7 @@ async fn a_message_that_quotes_what_was_signed_is_replaced() {
 }
 
 #[tokio::test]
-async fn what_names_the_account_or_the_origin_never_leaves() {
+async fn the_account_and_the_origin_are_never_named_to_a_client() {
     let gateway = TestGateway::usual().await;
     gateway.emulator.script(vec![Fault::always(denial())]);
     let origin = gateway.emulator.address().to_string();
@@ -279,7 +279,7 @@ async fn what_names_the_account_or_the_origin_never_leaves() {
 }
 
 #[tokio::test]
-async fn a_complaint_about_the_request_passes_and_is_not_kept() {
+async fn an_error_about_the_request_is_passed_on_and_not_cached() {
     let gateway = TestGateway::usual().await;
     let complaint = refusal(400, "InvalidParameter.Odd");
     gateway.emulator.script(vec![times(1, complaint)]);
@@ -294,7 +294,7 @@ async fn a_complaint_about_the_request_passes_and_is_not_kept() {
 }
 
 #[tokio::test]
-async fn a_404_that_names_no_code_is_no_word_about_the_image() {
+async fn a_404_without_a_code_does_not_mean_that_the_image_is_missing() {
     let gateway = TestGateway::usual().await;
     let bare = FaultKind::Status {
         status: StatusCode::NOT_FOUND,
@@ -310,7 +310,7 @@ async fn a_404_that_names_no_code_is_no_word_about_the_image() {
 }
 
 #[tokio::test]
-async fn a_throttle_passes_on_how_long_to_wait_and_is_not_kept() {
+async fn a_throttle_passes_on_its_retry_time_and_is_not_cached() {
     let gateway = TestGateway::usual().await;
     let wait = Some(Duration::from_millis(300));
     gateway.emulator.script(vec![times(1, throttle(wait))]);
@@ -329,7 +329,7 @@ async fn a_throttle_passes_on_how_long_to_wait_and_is_not_kept() {
 }
 
 #[tokio::test]
-async fn a_throttle_that_names_no_wait_gets_one() {
+async fn a_throttle_without_a_retry_time_gets_one() {
     let gateway = TestGateway::usual().await;
     gateway.emulator.script(vec![times(1, throttle(None))]);
     let answer = gateway.image(&Store::id(1)).await;
@@ -403,7 +403,7 @@ async fn a_really_wrong_secret_does_not_end_readiness() {
 }
 
 #[tokio::test]
-async fn a_used_nonce_is_cured_by_signing_again() {
+async fn a_used_nonce_is_handled_by_signing_again() {
     let gateway = TestGateway::usual().await;
     let used = || refusal(400, "SignatureNonceUsed");
     gateway.emulator.script(vec![times(1, used())]);

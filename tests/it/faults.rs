@@ -25,7 +25,7 @@ async fn assert_not_kept(kind: FaultKind, attempts: u64, expected: (u16, &str)) 
 }
 
 #[tokio::test]
-async fn an_unreadable_200_is_tried_again_told_apart_and_never_kept() {
+async fn an_unreadable_200_is_retried_reported_by_its_own_code_and_never_cached() {
     for kind in [
         FaultKind::Garbage,
         FaultKind::Empty,
@@ -37,14 +37,14 @@ async fn an_unreadable_200_is_tried_again_told_apart_and_never_kept() {
 }
 
 #[tokio::test]
-async fn a_broken_connection_is_tried_again_and_never_kept() {
+async fn a_broken_connection_is_retried_and_never_cached() {
     for kind in [FaultKind::CloseBefore, FaultKind::CloseMidBody] {
         assert_not_kept(kind, 3, (503, "Gateway.UpstreamUnavailable")).await;
     }
 }
 
 #[tokio::test]
-async fn a_failing_origin_is_tried_again_and_never_kept() {
+async fn a_failing_origin_is_retried_and_never_cached() {
     for (status, code) in [(500, "InternalError"), (503, "ServiceUnavailable")] {
         let kind = refusal(status, code);
         assert_not_kept(kind, 3, (503, "Gateway.UpstreamUnavailable")).await;
@@ -52,7 +52,7 @@ async fn a_failing_origin_is_tried_again_and_never_kept() {
 }
 
 #[tokio::test]
-async fn one_failure_is_hidden_by_trying_again() {
+async fn one_failure_is_hidden_by_a_retry() {
     for kind in [
         FaultKind::CloseBefore,
         FaultKind::CloseMidBody,
@@ -96,7 +96,7 @@ async fn fields_of_other_types_count_as_absent() {
 }
 
 #[tokio::test]
-async fn who_waits_too_long_hears_so_in_the_apis_shape() {
+async fn a_client_whose_deadline_passed_gets_an_error_in_the_apis_shape() {
     let gateway = TestGateway::with("api.wait", "200ms").await;
     let stall = FaultKind::Stall(FaultKind::STALL);
     gateway.emulator.script(vec![times(1, stall)]);
@@ -107,7 +107,7 @@ async fn who_waits_too_long_hears_so_in_the_apis_shape() {
 }
 
 #[tokio::test]
-async fn an_attempt_that_takes_too_long_is_given_up_and_tried_again() {
+async fn an_attempt_that_takes_too_long_is_cancelled_and_retried() {
     let gateway = TestGateway::with("upstream.attempt_timeout", "200ms").await;
     let stall = FaultKind::Stall(FaultKind::STALL);
     gateway.emulator.script(vec![times(1, stall)]);
@@ -146,7 +146,7 @@ async fn a_search_that_fails_is_answered_like_an_image_that_fails() {
 }
 
 #[tokio::test]
-async fn no_origin_at_all_is_told_as_unavailable() {
+async fn an_unreachable_origin_is_reported_as_unavailable() {
     let gateway = TestGateway::usual().await;
     let TestGateway { emulator, app } = gateway;
     shut_down(emulator).await;

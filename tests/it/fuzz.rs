@@ -83,11 +83,11 @@ fn changed(head: &str, changes: Vec<(prop::sample::Index, Change)>) -> Vec<u8> {
 }
 
 #[test]
-fn arbitrary_bytes_harm_nobody() {
+fn arbitrary_bytes_do_no_harm() {
     survives(vec(any::<u8>(), 0..2000));
 }
 
 #[test]
-fn spoilt_heads_harm_nobody() {
+fn corrupted_heads_do_no_harm() {
     survives((heads(), changes()).prop_map(|(head, changes)| changed(&head, changes)));
 }

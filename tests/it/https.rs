@@ -171,7 +171,7 @@ async fn misses_share_one_connection_to_an_origin_behind_tls() {
 }
 
 #[tokio::test]
-async fn an_origin_with_an_unknown_root_is_not_asked() {
+async fn an_origin_with_an_unknown_root_is_not_called() {
     let front = Front::start().await;
     let gateway = front.gateway("localhost", None).await;
     let answer = gateway.image(&gateway.emulator.store().ids(1)[0]).await;
@@ -184,7 +184,7 @@ async fn an_origin_with_an_unknown_root_is_not_asked() {
 }
 
 #[tokio::test]
-async fn an_origin_with_another_name_is_not_asked() {
+async fn an_origin_with_another_name_is_not_called() {
     let front = Front::start().await;
     let gateway = front.gateway("127.0.0.1", Some(&front.ca_file())).await;
     let answer = gateway.image(&gateway.emulator.store().ids(1)[0]).await;

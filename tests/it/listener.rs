@@ -93,7 +93,7 @@ async fn a_head_that_drips_is_closed() {
 }
 
 #[tokio::test]
-async fn a_tls_hello_is_closed_at_once_without_a_word() {
+async fn a_tls_hello_on_the_plain_port_is_closed_at_once_without_a_response() {
     let gateway = patient().await;
     let hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
     assert_eq!(gateway.raw(hello).await, b"");
@@ -112,7 +112,7 @@ async fn idle_connections_are_closed() {
 }
 
 #[tokio::test]
-async fn a_connection_that_never_asks_is_closed_long_before_one_that_has() {
+async fn a_connection_without_a_request_is_closed_long_before_one_that_had_one() {
     let gateway = patient_but("listen.head_timeout", "200ms").await;
     let mut asked = gateway.connect().await;
     assert_eq!(asked.get(&path(&Store::id(1))).await.status, 200);
@@ -143,7 +143,7 @@ async fn a_connection_serves_many_requests() {
 }
 
 #[tokio::test]
-async fn one_connection_too_many_hears_why_and_is_closed() {
+async fn one_connection_too_many_gets_an_error_and_is_closed() {
     let gateway = TestGateway::with("listen.max_connections", "2").await;
     let mut held: Vec<Connection> = Vec::new();
     for _ in 0..2 {
@@ -176,7 +176,7 @@ async fn one_connection_too_many_hears_why_and_is_closed() {
 }
 
 #[tokio::test]
-async fn one_connection_too_many_that_has_asked_already_hears_why() {
+async fn one_connection_too_many_that_sent_its_request_at_once_gets_an_error() {
     let gateway = TestGateway::with("listen.max_connections", "1").await;
     let mut held = gateway.connect().await;
     assert_eq!(held.get(&path(&Store::id(1))).await.status, 200);
@@ -201,7 +201,7 @@ async fn a_client_that_hangs_up_in_a_body_costs_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_no_http_is_refused_without_a_call() {
+async fn bytes_that_are_no_http_are_rejected_without_a_call() {
     let gateway = patient().await;
     for (bytes, status) in [
         (&b"\r\n\r\nnonsense\r\n\r\n"[..], "400"),

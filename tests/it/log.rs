@@ -64,7 +64,7 @@ async fn a_log_that_nobody_reads_stops_no_request_probe_or_signal() {
 }
 
 #[tokio::test]
-async fn a_log_that_is_read_again_says_how_many_lines_are_missing() {
+async fn a_log_that_is_read_again_reports_how_many_lines_are_missing() {
     let emulator = origin().await;
     let access = ["log.access=true", "log.access_hits=1", "log.format=json"];
     let (mut process, ports, mut reader) = unread(&emulator, &access).await;
@@ -107,7 +107,7 @@ async fn a_log_that_is_read_again_says_how_many_lines_are_missing() {
 }
 
 #[tokio::test]
-async fn the_first_line_tells_what_runs_here_and_where_it_listens() {
+async fn the_first_line_names_version_origin_and_addresses() {
     let emulator = origin().await;
     let (mut process, ports) = serving(&emulator, &["log.format=json"]).await;
     process.terminate();
@@ -199,7 +199,7 @@ async fn a_purge_and_a_wrong_admin_token_are_audited_logged_and_counted() {
 }
 
 #[tokio::test]
-async fn refused_sign_ins_are_audited_and_counted_and_are_one_line_a_minute() {
+async fn failed_authentications_are_audited_and_counted_and_logged_once_a_minute() {
     let emulator = origin().await;
     let folder = tempfile::tempdir().unwrap();
     let place = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
@@ -250,7 +250,7 @@ async fn refused_sign_ins_are_audited_and_counted_and_are_one_line_a_minute() {
 }
 
 #[tokio::test]
-async fn each_kind_of_failed_handshake_is_one_line_a_minute() {
+async fn each_kind_of_failed_handshake_is_logged_once_a_minute() {
     let (emulator, authority) = (origin().await, Authority::new());
     let folder = tempfile::tempdir().unwrap();
     authority.issue(&["localhost"]).write(folder.path());
@@ -291,7 +291,7 @@ async fn each_kind_of_failed_handshake_is_one_line_a_minute() {
 }
 
 #[tokio::test]
-async fn a_doubtful_value_of_the_credentials_file_is_one_line_however_often_it_is_read() {
+async fn a_doubtful_value_in_the_credentials_file_is_logged_once_however_often_it_is_read() {
     let emulator = origin().await;
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("credentials");

@@ -6,7 +6,7 @@ use pai_image_gateway::emulator::Store;
 use crate::support::{TestGateway, address, path, raw};
 
 #[tokio::test]
-async fn ids_and_parameters_that_cannot_be_are_refused() {
+async fn invalid_ids_and_parameters_are_rejected() {
     let gateway = TestGateway::usual().await;
     let mut connection = gateway.connect().await;
     let image = path("image-1");
@@ -61,7 +61,7 @@ async fn ids_and_parameters_that_cannot_be_are_refused() {
 }
 
 #[tokio::test]
-async fn routes_that_are_not_of_this_api_are_not_found() {
+async fn routes_outside_this_api_are_not_found() {
     let gateway = TestGateway::usual().await;
     let mut connection = gateway.connect().await;
     let image = path(&Store::id(1));
@@ -91,7 +91,7 @@ async fn routes_that_are_not_of_this_api_are_not_found() {
 }
 
 #[tokio::test]
-async fn another_method_hears_which_there_are() {
+async fn another_method_gets_405_with_the_allowed_methods() {
     let gateway = TestGateway::with("api.writes", "true").await;
     let image = path(&Store::id(1));
     for (method, target, allowed) in [
@@ -156,7 +156,7 @@ async fn a_get_that_announces_no_body_is_answered() {
 }
 
 #[tokio::test]
-async fn an_absolute_target_is_answered_and_picks_no_origin() {
+async fn an_absolute_target_is_answered_and_does_not_choose_the_origin() {
     let gateway = TestGateway::usual().await;
     let id = Store::id(1);
     for target in [path(&id), path("%zz")] {
@@ -178,7 +178,7 @@ async fn an_absolute_target_is_answered_and_picks_no_origin() {
 
 /// SDKs send the user's endpoint text as Host.
 #[tokio::test]
-async fn odd_hosts_are_answered_and_told_back() {
+async fn odd_hosts_are_answered_and_returned_as_host_id() {
     let gateway = TestGateway::usual().await;
     for host in [
         "LOCALHOST:1",

@@ -183,7 +183,7 @@ fn the_worst_case_fits_the_limit_of_the_chart_and_of_the_unit() {
 }
 
 #[test]
-fn the_worst_case_that_the_document_tells_is_the_sum_of_its_parts() {
+fn the_worst_case_in_the_document_is_the_sum_of_its_parts() {
     let costs = costs();
     let rows = rows();
     let told = rows.iter().find(|row| row[0] == "worst case").unwrap();

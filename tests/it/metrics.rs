@@ -93,7 +93,7 @@ async fn an_unreadable_200_is_not_counted_as_ok() {
 }
 
 #[tokio::test]
-async fn what_is_cached_is_measured() {
+async fn the_size_of_the_cache_is_measured() {
     let gateway = TestGateway::usual().await;
     for _ in 0..3 {
         gateway.image(&Store::id(1)).await;
@@ -123,7 +123,7 @@ async fn what_is_cached_is_measured() {
 }
 
 #[tokio::test]
-async fn every_family_of_the_contract_that_exists_yet_has_help_and_type() {
+async fn every_metric_of_the_contract_that_exists_has_help_and_type() {
     let gateway = TestGateway::usual().await;
     let text = gateway.exposition().await;
     for (family, kind) in [
@@ -213,7 +213,7 @@ fn alerted() -> Vec<(String, Vec<Asked>)> {
 
 /// `increase` does not see the sample with which a series begins.
 #[tokio::test]
-async fn what_alerts_take_rates_of_is_there_before_it_happens() {
+async fn counters_of_the_alerts_exist_before_their_first_event() {
     let folder = tempfile::tempdir().unwrap();
     let gateway = Guarded::start(|setup| {
         setup.set("audit.to", "stderr");
@@ -257,7 +257,7 @@ async fn a_scraper_that_takes_gzip_gets_it() {
 }
 
 #[test]
-fn the_page_of_metrics_is_what_is_declared() {
+fn the_page_of_metrics_lists_the_declared_metrics() {
     let page = include_str!("../../docs/metrics.md");
     let remedy = "pai-image-gateway docs metrics > docs/metrics.md";
     assert!(page == Metrics::page(), "write the page anew: {remedy}");
@@ -278,7 +278,7 @@ async fn nothing_a_client_sends_becomes_a_label() {
 }
 
 #[tokio::test]
-async fn promtool_finds_no_fault() {
+async fn promtool_accepts_the_metrics() {
     let (gateway, _) = exercised().await;
     let text = gateway.exposition().await;
     let checked = std::process::Command::new("promtool")
@@ -303,7 +303,7 @@ async fn promtool_finds_no_fault() {
 }
 
 #[tokio::test]
-async fn what_is_left_of_the_accounts_quota_is_exported() {
+async fn the_remaining_quota_of_the_account_is_exported() {
     let gateway = TestGateway::start(|setup| setup.origin.quota_per_second = Some(1000)).await;
     gateway.image(&Store::id(1)).await.found();
     let labels = [("operation", "GetImage"), ("scope", "user_api")];

@@ -73,7 +73,7 @@ async fn answers(named: Named) -> [(u16, String); 2] {
 }
 
 #[tokio::test]
-async fn an_answer_meant_for_another_request_is_asked_for_again_on_a_new_connection() {
+async fn an_answer_to_another_request_is_retried_on_a_new_connection() {
     let swapped: Named = |asked, _, request| match request {
         1 => asked.to_owned(),
         _ => "image-of-somebody-else".to_owned(),
@@ -94,7 +94,7 @@ async fn an_origin_that_names_the_same_other_image_twice_means_it() {
 }
 
 #[tokio::test]
-async fn answers_that_agree_with_nothing_are_not_passed_on() {
+async fn answers_that_match_no_request_are_not_passed_on() {
     let astray: Named = |_, connection, request| format!("image-{connection}-{request}");
     let unreadable = (502, String::new());
     assert_eq!(answers(astray).await, [unreadable.clone(), unreadable]);
@@ -102,7 +102,7 @@ async fn answers_that_agree_with_nothing_are_not_passed_on() {
 
 /// A cached image is not replaced by a response that repeatedly names another.
 #[tokio::test]
-async fn a_known_image_stays_whatever_other_image_is_named() {
+async fn a_cached_image_stays_whichever_other_image_the_origin_names() {
     let gateway = TestGateway::usual().await;
     let id = Store::id(1);
     gateway.image(&id).await.found();

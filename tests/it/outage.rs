@@ -309,7 +309,7 @@ fn body_of(gateway: &TestGateway, id: &str, answer: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn known_images_are_answered_through_every_trouble_within_the_budget() {
+async fn cached_images_are_served_through_every_failure_within_the_call_budget() {
     let troubles = troubles();
     let mut table = format!(
         "{:<26} {:>6} {:>6} {:>7} {:>10} {:>11} {:>15} {:>30}\n",

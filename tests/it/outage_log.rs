@@ -136,7 +136,7 @@ async fn endure(trouble: &Trouble) -> Reported {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_trouble_is_reported_once_when_it_begins_and_once_when_it_ends() {
+async fn every_failure_is_logged_once_when_it_begins_and_once_when_it_ends() {
     let mut wrong = String::new();
     let troubles = troubles();
     for (trouble, reported) in troubles

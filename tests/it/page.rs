@@ -54,7 +54,7 @@ async fn the_pages_files_come_with_strict_headers() {
 }
 
 #[tokio::test]
-async fn the_pages_files_name_no_other_place_and_hold_nothing_inline() {
+async fn the_pages_files_load_nothing_from_elsewhere_and_have_no_inline_code() {
     let gateway = TestGateway::usual().await;
     for (path, _) in FILES {
         let text = gateway.admin(Method::GET, path, "").await.text();
@@ -82,7 +82,7 @@ async fn the_pages_files_name_no_other_place_and_hold_nothing_inline() {
 }
 
 #[tokio::test]
-async fn the_page_is_open_where_what_it_shows_needs_the_token() {
+async fn the_page_loads_without_the_token_that_its_data_needs() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("token");
     std::fs::write(&file, "token-of-tests").unwrap();
@@ -109,7 +109,7 @@ async fn a_page_of_another_site_may_not_even_load_it() {
 }
 
 #[tokio::test]
-async fn status_ranks_the_images_that_are_asked_for_most() {
+async fn status_ranks_the_most_requested_images() {
     let gateway = TestGateway::usual().await;
     let status = gateway.page("/status").await;
     assert_eq!(status["top_images"], json!([]));
@@ -139,7 +139,7 @@ async fn status_ranks_the_images_that_are_asked_for_most() {
 }
 
 #[tokio::test]
-async fn status_tells_the_origins_latest_errors_and_nothing_they_quote() {
+async fn status_lists_the_origins_latest_errors_without_their_messages() {
     let gateway = TestGateway::usual().await;
     assert_eq!(gateway.page("/status").await["recent_errors"], json!([]));
     gateway.image("image-none").await;
@@ -162,7 +162,7 @@ async fn status_tells_the_origins_latest_errors_and_nothing_they_quote() {
 }
 
 #[tokio::test]
-async fn status_tells_quota_and_connections() {
+async fn status_reports_quota_and_connections() {
     let gateway = TestGateway::start(|setup| setup.origin.quota_per_second = Some(100)).await;
     let quota = |status: &Value| status["upstream"]["operations"]["GetImage"]["quota"].clone();
     assert!(quota(&gateway.page("/status").await)["user_api"].is_null());

@@ -57,7 +57,7 @@ async fn a_miss_goes_through_both_and_comes_back_as_the_origin_sent_it() {
 }
 
 #[tokio::test]
-async fn what_a_parent_held_is_as_old_here_and_fresh_for_no_longer() {
+async fn an_entry_from_the_parent_keeps_its_age_and_is_fresh_for_no_longer() {
     let (family, id) = (Family::usual().await, Store::id(1));
     family.child(PLAIN).await.image(&id).await.found();
     family.aged(&id).await;
@@ -84,7 +84,7 @@ async fn what_a_parent_held_is_as_old_here_and_fresh_for_no_longer() {
 }
 
 #[tokio::test]
-async fn what_the_childs_key_may_not_see_does_not_exist_at_the_child() {
+async fn an_image_hidden_from_the_childs_key_does_not_exist_at_the_child() {
     let family = Family::usual().await;
     let child = family.child(NARROW).await;
     let hidden = r#"{"Accessibility":"PUBLIC","WorkspaceId":"999"}"#;
@@ -106,7 +106,7 @@ async fn what_the_childs_key_may_not_see_does_not_exist_at_the_child() {
 }
 
 #[tokio::test]
-async fn lists_and_their_refusals_pass_through_both() {
+async fn lists_and_their_errors_pass_through_both() {
     let family = Family::usual().await;
     let target = "/api/v1/images?WorkspaceId=15945&PageSize=2";
     let chief = crate::support::signed::Signer::chief();
@@ -179,7 +179,7 @@ async fn a_stale_answer_of_the_parent_comes_with_its_age_and_why_and_is_asked_fo
 }
 
 #[tokio::test]
-async fn a_known_image_is_answered_though_the_parent_is_gone() {
+async fn a_cached_image_is_served_while_the_parent_is_unreachable() {
     let (family, id) = (Family::usual().await, Store::id(1));
     let child = family.child(PLAIN).await;
     child.image(&id).await.found();
@@ -225,7 +225,7 @@ async fn a_thousand_first_requests_of_four_children_cost_one_call() {
 }
 
 #[tokio::test]
-async fn check_asks_the_parent() {
+async fn check_calls_the_parent() {
     let (family, id) = (Family::usual().await, Store::id(1));
     let settings = [
         "upstream.kind=gateway".to_owned(),

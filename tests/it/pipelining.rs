@@ -124,7 +124,7 @@ async fn a_connection_that_sent_a_body_may_idle() {
 }
 
 #[tokio::test]
-async fn who_takes_no_answer_is_closed_long_before_who_is_idle() {
+async fn a_client_that_reads_no_response_is_closed_long_before_an_idle_one() {
     let gateway = patient_but("listen.write_timeout", "300ms").await;
     let mut stream = open_deaf(&gateway).await;
     let requests = "GET /nowhere HTTP/1.1\r\nHost: gateway\r\n\r\n".repeat(1000);
@@ -145,7 +145,7 @@ async fn open_deaf(gateway: &TestGateway) -> TcpStream {
 
 /// Unread responses must not accumulate in memory: at some point the gateway stops reading.
 #[tokio::test]
-async fn who_reads_no_answers_can_send_no_more_requests() {
+async fn a_client_that_reads_no_responses_can_send_no_more_requests() {
     const ENDLESS: usize = 24 << 20;
     let gateway = patient().await;
     let mut stream = open_deaf(&gateway).await;
@@ -169,7 +169,7 @@ async fn who_reads_no_answers_can_send_no_more_requests() {
 }
 
 #[tokio::test]
-async fn who_reads_no_answers_is_closed_as_who_is_idle() {
+async fn a_client_that_reads_no_responses_is_closed_like_an_idle_one() {
     let gateway = TestGateway::start(|setup| {
         setup.set("listen.idle_timeout", "300ms");
         setup.set("listen.head_timeout", "300ms");

@@ -41,7 +41,7 @@ async fn without_a_credential_it_lives_but_is_not_ready() {
 }
 
 #[tokio::test]
-async fn a_probe_is_answered_whoever_holds_connections_open() {
+async fn a_probe_is_answered_while_other_connections_stay_open() {
     let gateway = TestGateway::with("observe.address", "127.0.0.1:0").await;
     let observe = address(&gateway.app.listening(), "observe");
     for listener in [&gateway.app.admin, &observe] {

@@ -97,7 +97,7 @@ async fn a_request_under_way_at_sigterm_is_answered() {
 }
 
 #[tokio::test]
-async fn while_lame_it_is_not_ready_but_still_accepts() {
+async fn while_draining_it_is_not_ready_but_still_accepts() {
     let emulator = origin().await;
     let (mut process, ports) = serving(&emulator, &["shutdown.lame_duck=2s"]).await;
     let (data, admin) = (address(&ports, "listen"), address(&ports, "admin"));
@@ -147,7 +147,7 @@ async fn sigterm_under_busy_connections_loses_no_request() {
 }
 
 #[tokio::test]
-async fn every_bad_setting_is_told_at_once_and_no_value() {
+async fn every_bad_setting_is_reported_at_once_and_no_value() {
     let mut environment = environment();
     let misplaced = "PAI_GATEWAY__CREDENTIALS__ACCESS_KEY_SECRET".to_owned();
     environment.insert(misplaced, "secret-in-the-wrong-place".to_owned());

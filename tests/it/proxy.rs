@@ -128,7 +128,7 @@ async fn gateway(front: &Front, proxy: &Tinyproxy, change: impl FnOnce(&mut Setu
 }
 
 #[tokio::test]
-async fn an_origin_behind_tls_is_asked_through_the_proxy() {
+async fn an_origin_behind_tls_is_called_through_the_proxy() {
     let Some(proxy) = Tinyproxy::start().await else {
         return;
     };
@@ -172,7 +172,7 @@ async fn a_proxy_that_speaks_tls_is_used_and_its_certificate_checked() {
 }
 
 #[tokio::test]
-async fn a_plain_origin_is_asked_through_a_tunnel_too() {
+async fn a_plain_origin_is_called_through_a_tunnel_too() {
     let Some(proxy) = Tinyproxy::start().await else {
         return;
     };
@@ -210,7 +210,7 @@ async fn the_variables_name_the_proxy_where_the_setting_says_env() {
 }
 
 #[tokio::test]
-async fn a_host_of_no_proxy_is_asked_directly() {
+async fn a_host_of_no_proxy_is_called_directly() {
     let Some(proxy) = Tinyproxy::start().await else {
         return;
     };
@@ -255,7 +255,7 @@ async fn a_proxy_that_wants_another_password_is_named_with_the_remedy() {
 }
 
 #[tokio::test]
-async fn sts_is_asked_through_the_credentials_own_proxy() {
+async fn sts_is_called_through_the_credentials_own_proxy() {
     let Some(proxy) = Tinyproxy::start().await else {
         return;
     };

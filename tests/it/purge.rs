@@ -35,7 +35,7 @@ async fn held(gateway: &TestGateway) -> Vec<usize> {
 }
 
 #[tokio::test]
-async fn one_image_goes_with_both_variants() {
+async fn a_purge_of_an_image_removes_both_variants() {
     let gateway = filled().await;
     let order = format!(r#"{{"image":"{}"}}"#, Store::id(1));
     assert_eq!(gateway.purge(&order).await, 2);
@@ -46,7 +46,7 @@ async fn one_image_goes_with_both_variants() {
 }
 
 #[tokio::test]
-async fn a_workspace_goes_and_others_stay() {
+async fn a_purge_of_a_workspace_leaves_others() {
     let gateway = filled().await;
     assert_eq!(gateway.purge(r#"{"workspace":"15945"}"#).await, 3);
     assert_eq!(held(&gateway).await, [0, 2]);
@@ -54,7 +54,7 @@ async fn a_workspace_goes_and_others_stay() {
 }
 
 #[tokio::test]
-async fn all_go_negative_answers_too() {
+async fn a_purge_of_everything_removes_negative_answers_too() {
     let gateway = filled().await;
     assert_eq!(gateway.purge(r#"{"all":true}"#).await, 5);
     assert_eq!(held(&gateway).await, [0; 0]);
@@ -68,7 +68,7 @@ async fn all_go_negative_answers_too() {
 }
 
 #[tokio::test]
-async fn a_missing_image_is_looked_for_again_after_its_purge() {
+async fn a_missing_image_is_fetched_again_after_its_purge() {
     let gateway = filled().await;
     gateway
         .emulator
@@ -80,7 +80,7 @@ async fn a_missing_image_is_looked_for_again_after_its_purge() {
 }
 
 #[tokio::test]
-async fn softly_all_stay_for_when_the_origin_fails() {
+async fn after_a_soft_purge_everything_is_still_served_while_the_origin_fails() {
     let gateway = filled().await;
     assert_eq!(gateway.purge(r#"{"all":true,"soft":true}"#).await, 5);
     assert_eq!(held(&gateway).await, [0; 0]);
@@ -95,7 +95,7 @@ async fn softly_all_stay_for_when_the_origin_fails() {
 }
 
 #[tokio::test]
-async fn an_unclear_order_purges_nothing() {
+async fn an_ambiguous_purge_request_purges_nothing() {
     let gateway = filled().await;
     for order in [
         " ",
@@ -123,7 +123,7 @@ async fn an_unclear_order_purges_nothing() {
 }
 
 #[tokio::test]
-async fn an_order_that_is_not_json_by_its_type_is_refused() {
+async fn a_purge_request_with_another_content_type_is_rejected() {
     let gateway = filled().await;
     for content_type in ["text/plain", "application/x-www-form-urlencoded", ""] {
         let headers = [("content-type", content_type)];
@@ -135,7 +135,7 @@ async fn an_order_that_is_not_json_by_its_type_is_refused() {
 }
 
 #[tokio::test]
-async fn an_order_that_stops_halfway_is_not_waited_for() {
+async fn a_purge_request_that_stops_halfway_times_out() {
     let gateway = TestGateway::usual().await;
     let Address::Tcp(admin) = gateway.app.admin else {
         panic!("a TCP port")

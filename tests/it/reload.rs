@@ -84,7 +84,7 @@ impl Gateway {
 const SELDOM: &str = "reload.interval=1h";
 
 #[tokio::test]
-async fn what_can_be_taken_over_is_and_the_rest_is_named() {
+async fn reloadable_settings_are_applied_and_the_others_are_named() {
     let gateway = Gateway::start("[freshness]\nmax = \"10m\"\n", SELDOM).await;
     assert_eq!(gateway.ceiling(1).await, 600);
     gateway.rewrite("[freshness]\nmax = \"2m\"\n[log]\nlevel = \"debug\"\n[api]\nwrites = true\n");
@@ -138,7 +138,7 @@ async fn a_bad_file_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_swapped_config_map_is_seen_without_being_told() {
+async fn a_swapped_config_map_is_noticed_without_a_signal() {
     let gateway = Gateway::start("[freshness]\nmax = \"10m\"\n", "reload.interval=100ms").await;
     let at = |name: &str| gateway.folder.path().join(name);
     fs::create_dir(at("2")).unwrap();

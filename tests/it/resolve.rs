@@ -63,7 +63,7 @@ fn script(emulator: &Emulator, faults: impl IntoIterator<Item = Fault>) {
 }
 
 #[tokio::test]
-async fn each_image_is_told_in_the_order_asked() {
+async fn results_come_in_the_order_of_the_request() {
     let gateway = TestGateway::usual().await;
     let odd = "{ \"Name\" : \"\\u0061\",\n \"Size\":9007199254740993, \"X\":null }";
     gateway.emulator.store().put_raw("image-odd", odd);
@@ -111,7 +111,7 @@ async fn each_image_is_told_in_the_order_asked() {
 }
 
 #[tokio::test]
-async fn repeated_ids_are_told_once_and_labels_when_asked_for() {
+async fn repeated_ids_have_one_result_and_labels_when_requested() {
     let gateway = TestGateway::usual().await;
     let (a, b) = (Store::id(1), Store::id(2));
     let results = resolve(&gateway, &[&b, &a, &b, &b, &a]).await;
@@ -125,7 +125,7 @@ async fn repeated_ids_are_told_once_and_labels_when_asked_for() {
 }
 
 #[tokio::test]
-async fn what_is_malformed_is_refused_whole_and_costs_no_call() {
+async fn a_malformed_request_is_rejected_whole_and_costs_no_call() {
     let gateway = TestGateway::with("api.max_body", "64KiB").await;
     let many = ids(1001);
     for body in [
@@ -164,7 +164,7 @@ async fn what_is_malformed_is_refused_whole_and_costs_no_call() {
 }
 
 #[tokio::test]
-async fn a_thousand_images_are_fetched_then_held() {
+async fn a_thousand_images_are_fetched_and_then_cached() {
     let gateway = TestGateway::start(|setup| setup.origin.images = 1000).await;
     let asked = ids(1000);
     let results = resolve(&gateway, &asked).await;
@@ -189,7 +189,7 @@ async fn a_thousand_images_are_fetched_then_held() {
 }
 
 #[tokio::test]
-async fn one_image_is_fetched_once_whoever_asks() {
+async fn one_image_is_fetched_once_for_all_requests() {
     let gateway = TestGateway::start(|setup| {
         setup.origin.latency = Duration::from_millis(150);
     })
@@ -206,7 +206,7 @@ async fn one_image_is_fetched_once_whoever_asks() {
 }
 
 #[tokio::test]
-async fn no_more_are_waited_for_at_once_than_is_set() {
+async fn no_more_images_are_fetched_at_once_than_is_set() {
     let gateway = TestGateway::start(|setup| {
         setup.origin.latency = Duration::from_millis(40);
         setup.set("resolve.concurrency", "4");
@@ -231,7 +231,7 @@ async fn no_more_are_waited_for_at_once_than_is_set() {
 }
 
 #[tokio::test]
-async fn what_has_not_come_by_the_deadline_has_failed_and_fills_the_cache_all_the_same() {
+async fn an_image_that_misses_the_deadline_has_failed_and_still_fills_the_cache() {
     let gateway = TestGateway::with("resolve.deadline", "400ms").await;
     let (slow, quick) = (Store::id(1), Store::id(2));
     let latency = FaultKind::Latency(Duration::from_millis(1200));
@@ -249,7 +249,7 @@ async fn what_has_not_come_by_the_deadline_has_failed_and_fills_the_cache_all_th
 }
 
 #[tokio::test]
-async fn what_is_not_begun_by_the_deadline_is_never_asked_for() {
+async fn an_image_not_begun_by_the_deadline_is_never_fetched() {
     let gateway = TestGateway::start(|setup| {
         setup.origin.latency = Duration::from_millis(300);
         setup.set("resolve.deadline", "400ms");
@@ -271,7 +271,7 @@ async fn what_is_not_begun_by_the_deadline_is_never_asked_for() {
 }
 
 #[tokio::test]
-async fn what_the_quota_holds_back_is_tried_again() {
+async fn an_image_that_the_quota_delays_is_retried() {
     let gateway = TestGateway::start(|setup| {
         setup.origin.quota_per_second = Some(40);
         setup.set("resolve.concurrency", "4");
@@ -302,7 +302,7 @@ async fn a_throttle_is_waited_out_unless_that_takes_too_long() {
 }
 
 #[tokio::test]
-async fn an_older_image_stands_in_for_a_failing_origin() {
+async fn an_older_image_is_served_while_the_origin_fails() {
     let gateway = TestGateway::usual().await;
     let (known, unknown) = (Store::id(1), Store::id(2));
     assert_eq!(gateway.image(&known).await.status, 200);
@@ -340,7 +340,7 @@ fn short_answers(setup: &mut Setup) {
 }
 
 #[tokio::test]
-async fn what_would_make_the_answer_too_long_has_failed() {
+async fn an_image_that_would_make_the_response_too_long_has_failed() {
     let gateway = TestGateway::start(short_answers).await;
     let answer = post(&gateway, &order(&ids(10))).await;
     assert!(answer.body.len() <= 10 << 10);

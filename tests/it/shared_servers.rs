@@ -36,7 +36,7 @@ async fn a_server_answers_and_dies_when_it_is_dropped() {
 }
 
 #[tokio::test]
-async fn a_restarted_server_is_where_it_was_and_knows_what_it_kept() {
+async fn a_restarted_server_keeps_its_address_and_its_data() {
     for kind in Kind::ALL {
         for (persistence, kept) in [
             (Persistence::Nothing, ""),
@@ -168,7 +168,7 @@ async fn the_deployed_configuration_is_one_that_servers_take() {
 }
 
 #[tokio::test]
-async fn who_may_do_what_is_the_lists_to_say() {
+async fn the_access_list_decides_who_may_run_a_command() {
     for kind in Kind::ALL {
         let started = Redis::start(kind, |options| options.password = Some("p".to_owned())).await;
         let Some(redis) = started else { continue };
@@ -184,7 +184,7 @@ async fn who_may_do_what_is_the_lists_to_say() {
 }
 
 #[tokio::test]
-async fn a_server_on_a_socket_has_no_port_and_forgets_what_is_too_much() {
+async fn a_server_on_a_socket_has_no_port_and_evicts_beyond_its_memory() {
     for kind in Kind::ALL {
         let started = Redis::start(kind, |options| {
             options.listen = Listen::Socket;

@@ -123,7 +123,7 @@ async fn a_restart_while_the_origin_is_down_still_answers() {
 }
 
 #[tokio::test]
-async fn what_was_purged_or_written_stays_away_after_a_kill() {
+async fn purged_and_written_images_stay_away_after_a_kill() {
     let (folder, emulator) = (tempfile::tempdir().unwrap(), origin().await);
     let [kept, hard, soft, written, gone] = [1, 2, 3, 4, 5].map(Store::id);
     let (first, ports) = process(&emulator, folder.path(), "20ms").await;
@@ -173,7 +173,7 @@ async fn what_was_purged_or_written_stays_away_after_a_kill() {
 }
 
 #[tokio::test]
-async fn a_file_that_cannot_be_trusted_is_refused_and_told() {
+async fn a_file_that_cannot_be_trusted_is_rejected_and_logged() {
     let (folder, emulator) = (tempfile::tempdir().unwrap(), origin().await);
     let (id, file) = (Store::id(1), snapshot(folder.path()));
     let gateway = TestGateway::start(keeping(folder.path(), Some(&emulator))).await;

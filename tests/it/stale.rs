@@ -24,7 +24,7 @@ fn is_stale_for_error(cache_status: &str) -> bool {
 }
 
 #[tokio::test]
-async fn a_stale_image_stands_in_for_an_origin_that_fails() {
+async fn a_stale_image_is_served_while_the_origin_fails() {
     for kind in [
         FaultKind::CloseBefore,
         FaultKind::CloseMidBody,
@@ -53,7 +53,7 @@ async fn a_stale_image_stands_in_for_an_origin_that_fails() {
 }
 
 #[tokio::test]
-async fn a_stale_image_stands_in_when_there_is_no_origin_at_all() {
+async fn a_stale_image_is_served_while_the_origin_is_unreachable() {
     let id = Store::id(1);
     let TestGateway { emulator, app } = with_stale_image(&id).await;
     shut_down(emulator).await;
@@ -78,7 +78,7 @@ async fn a_softly_purged_image_is_fetched_again_while_the_origin_answers() {
 }
 
 #[tokio::test]
-async fn a_complaint_is_told_only_where_there_is_no_stale_image() {
+async fn an_error_about_a_request_is_returned_only_without_a_stale_image() {
     let id = Store::id(1);
     let gateway = with_stale_image(&id).await;
     let complaint = refusal(400, "InvalidParameter.Odd");
@@ -147,7 +147,7 @@ async fn a_purge_while_the_origin_is_waited_for_leaves_nothing_to_serve() {
 }
 
 #[tokio::test]
-async fn an_image_past_its_time_is_served_while_it_is_fetched_again() {
+async fn a_stale_image_is_served_while_it_is_fetched_again() {
     let gateway = TestGateway::start(|setup| {
         setup.set("freshness.min", "1s");
         setup.set("freshness.max", "1s");
@@ -176,7 +176,7 @@ async fn an_image_past_its_time_is_served_while_it_is_fetched_again() {
 }
 
 #[tokio::test]
-async fn an_id_that_names_another_object_is_kept_shortly() {
+async fn an_id_that_names_another_object_gets_the_shortest_ttl() {
     let gateway = TestGateway::usual().await;
     let object = |created: &str| {
         format!(

@@ -99,7 +99,7 @@ async fn a_head_beyond_16_kib_is_refused_over_http_2() {
 }
 
 #[tokio::test]
-async fn a_handshake_that_never_comes_keeps_nobody_waiting() {
+async fn a_handshake_that_never_comes_delays_no_other_connection() {
     let tls = TlsGateway::with("listen.tls.handshake_timeout", "10m").await;
     let mut silent = Vec::new();
     for _ in 0..20 {
@@ -110,7 +110,7 @@ async fn a_handshake_that_never_comes_keeps_nobody_waiting() {
 }
 
 #[tokio::test]
-async fn a_handshake_that_never_comes_is_closed_and_gives_its_place_back() {
+async fn a_handshake_that_never_comes_is_closed_and_frees_its_slot() {
     let tls = TlsGateway::start(|setup| {
         setup.set("listen.tls.handshake_timeout", "200ms");
         setup.set("listen.max_connections", "1");

@@ -84,7 +84,7 @@ async fn a_certificate_that_cannot_be_used_changes_nothing() {
 }
 
 #[tokio::test]
-async fn another_client_ca_lets_other_clients_in() {
+async fn a_changed_client_ca_accepts_other_clients() {
     let tls = TlsGateway::usual().await;
     let other = Authority::new();
     let identity = other.issue(&["job.example.com"]);

@@ -42,7 +42,7 @@ async fn follow(gateway: &TestGateway, traceparent: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn a_miss_is_told_step_by_step_within_the_clients_trace() {
+async fn a_miss_has_a_span_for_each_step_within_the_clients_trace() {
     let collector = Collector::start().await;
     let gateway = traced(&collector, &[]).await;
     let answer = follow(&gateway, &traceparent(TRACE)).await;
@@ -118,7 +118,7 @@ async fn each_attempt_is_a_span() {
 }
 
 #[tokio::test]
-async fn who_waits_for_anothers_fetch_links_to_it() {
+async fn a_waiter_links_to_the_fetch_of_another_request() {
     let collector = Collector::start().await;
     let gateway = traced(&collector, &[]).await;
     let slow = FaultKind::Latency(Duration::from_millis(300));
@@ -142,7 +142,7 @@ async fn who_waits_for_anothers_fetch_links_to_it() {
 }
 
 #[tokio::test]
-async fn a_refresh_behind_the_clients_back_is_a_trace_of_its_own() {
+async fn a_background_refresh_is_a_trace_of_its_own() {
     let collector = Collector::start().await;
     let settings = [
         ("freshness.min", "1ms"),
@@ -203,7 +203,7 @@ async fn a_traceparent_goes_by_its_flag_and_others_by_chance() {
 }
 
 #[tokio::test]
-async fn a_strangers_flag_is_not_followed() {
+async fn the_sampled_flag_of_a_stranger_is_ignored() {
     let collector = Collector::start().await;
     let guarded = Guarded::start(|setup| {
         setup.set("traces.endpoint", &collector.url());

@@ -82,7 +82,7 @@ async fn patient_but(change: impl FnOnce(&mut Setup)) -> TlsGateway {
 }
 
 #[tokio::test]
-async fn who_has_not_signed_in_has_eight_unread_responses() {
+async fn an_unauthenticated_connection_has_at_most_eight_unread_responses() {
     let folder = signed::clients();
     let tls = patient_but(|setup| signed::guard(setup, folder.path())).await;
     let mut client = Unread::connect(&tls, 0).await;
@@ -112,7 +112,7 @@ async fn a_connection_agrees_to_32_requests_at_once_and_the_next_waits_for_one_o
 }
 
 #[tokio::test]
-async fn a_stream_whose_client_takes_nothing_is_reset_and_the_others_go_on() {
+async fn a_stream_whose_client_reads_nothing_is_reset_and_the_others_go_on() {
     let tls = patient_but(|setup| setup.set("listen.write_timeout", "300ms")).await;
     let mut client = Unread::connect(&tls, 4096).await;
     let stuck = client.resolve(200).await;
@@ -145,7 +145,7 @@ async fn a_connection_that_leaves_the_last_bytes_of_a_response_is_closed() {
 }
 
 #[tokio::test]
-async fn what_does_not_fit_beside_what_nobody_takes_is_429() {
+async fn a_response_beyond_the_budget_of_unread_bytes_is_429() {
     let tls = patient_but(|setup| {
         setup.set("resolve.max_ids", "64");
         setup.set("resolve.max_answer", "64KiB");
@@ -231,7 +231,7 @@ async fn streams_are_bounded_over_all_connections() {
 }
 
 #[tokio::test]
-async fn a_connection_that_never_asks_is_closed_over_http_2_too() {
+async fn a_connection_without_a_request_is_closed_over_http_2_too() {
     let tls = patient_but(|setup| setup.set("listen.head_timeout", "200ms")).await;
     let client = Unread::connect(&tls, 0).await;
     timeout(Duration::from_secs(10), client.driver)

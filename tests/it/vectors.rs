@@ -196,7 +196,7 @@ fn the_gateways_whole_request_is_the_one_the_sdk_signs_with_the_same_headers() {
 }
 
 #[test]
-fn signatures_verify_from_what_each_client_puts_on_the_wire() {
+fn signatures_verify_for_the_bytes_that_each_client_sends() {
     for vector in Vector::all() {
         let composed = match vector.query().canonical() {
             query if query.is_empty() => vector.path.clone(),

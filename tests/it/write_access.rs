@@ -66,7 +66,7 @@ async fn a_cached_copy_authorizes_no_write() {
 }
 
 #[tokio::test]
-async fn what_was_missing_a_moment_ago_is_written() {
+async fn a_write_succeeds_for_an_image_that_was_missing_a_moment_ago() {
     let (guarded, id) = (Guarded::usual().await, ours());
     let image = guarded.gateway.emulator.store().get(&id).unwrap();
     guarded.gateway.emulator.store().remove(&id);
@@ -90,7 +90,7 @@ async fn each_write_asks_for_the_image_itself() {
 }
 
 #[tokio::test]
-async fn a_key_or_parameter_that_reads_two_ways_goes_nowhere() {
+async fn an_ambiguous_key_or_parameter_is_rejected() {
     let guarded = Guarded::usual().await;
     let (image, hidden) = (path(&ours()), Store::id(2));
     let malformed = (400, "InvalidParameter".to_owned());
@@ -125,7 +125,7 @@ async fn a_key_or_parameter_that_reads_two_ways_goes_nowhere() {
 }
 
 #[tokio::test]
-async fn a_label_key_that_a_hop_takes_for_a_path_goes_nowhere() {
+async fn a_label_key_that_a_proxy_could_read_as_a_path_is_rejected() {
     let gateway = TestGateway::with("api.writes", "true").await;
     let remove = async |key: &str| {
         let line = format!("DELETE {}/labels/{key} HTTP/1.1", path(&ours()));
@@ -159,7 +159,7 @@ async fn a_label_key_that_a_hop_takes_for_a_path_goes_nowhere() {
 }
 
 #[tokio::test]
-async fn a_query_too_long_for_the_way_is_refused_and_asks_nothing() {
+async fn a_query_that_is_too_long_is_rejected_without_a_call() {
     let guarded = Guarded::usual().await;
     let target = format!("/api/v1/images?WorkspaceId=15945&Name={}", "*".repeat(3500));
     let answer = guarded.get(&Signer::team(), &target).await;

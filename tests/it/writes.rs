@@ -144,7 +144,7 @@ async fn a_fetch_begun_before_a_write_is_never_kept_after_it() {
 
 /// The same, but a fetch after the write is stored before the old response arrives.
 #[tokio::test]
-async fn an_old_answer_does_not_replace_a_newer_one() {
+async fn an_older_response_does_not_replace_a_newer_one() {
     let (gateway, id) = (writing().await, private());
     let held_back = Fault {
         operation: Some(Action::GetImage),
@@ -165,7 +165,7 @@ async fn an_old_answer_does_not_replace_a_newer_one() {
 }
 
 #[tokio::test]
-async fn a_write_is_finished_although_its_client_left() {
+async fn a_write_is_finished_after_its_client_disconnected() {
     let (gateway, id) = (writing().await, private());
     gateway.image(&id).await.found();
     let slow = Fault {
@@ -189,7 +189,7 @@ async fn a_write_is_finished_although_its_client_left() {
 }
 
 #[tokio::test]
-async fn a_refused_write_passes_the_origins_word_on() {
+async fn a_rejected_write_passes_the_origins_error_on() {
     let gateway = writing().await;
     let target = format!("{}/publish", path("image-none"));
     let answer = send(&gateway, Method::PUT, &target, "").await;
@@ -199,7 +199,7 @@ async fn a_refused_write_passes_the_origins_word_on() {
 }
 
 #[tokio::test]
-async fn without_leave_no_write_reaches_the_origin() {
+async fn with_writes_off_no_write_reaches_the_origin() {
     let gateway = TestGateway::usual().await;
     let add = (Method::POST, "/api/v1/images".to_owned(), "{}");
     for (method, target, body) in writes(&private()).into_iter().chain([add]) {

@@ -63,7 +63,7 @@ async fn a_head_fills_the_cache_and_counts_as_a_get_image() {
 }
 
 #[tokio::test]
-async fn what_follows_a_head_on_its_connection_is_the_next_answer() {
+async fn the_bytes_after_a_head_response_are_the_next_response() {
     let gateway = TestGateway::usual().await;
     let line = |method: &str, connection: &str| {
         let image = path(&Store::id(1));

@@ -39,7 +39,7 @@ fn assuming(sts: &StandIn) -> (Config, Environment) {
 }
 
 #[tokio::test]
-async fn a_wrong_clock_is_mended_by_the_date_of_sts_and_asked_with_once_more() {
+async fn a_wrong_clock_is_corrected_by_the_date_of_sts_and_the_call_repeated_once() {
     for ahead in [-1200, 1200] {
         let sts = strict(ahead).await;
         let (config, environment) = assuming(&sts);
@@ -59,7 +59,7 @@ async fn a_wrong_clock_is_mended_by_the_date_of_sts_and_asked_with_once_more() {
 }
 
 #[tokio::test]
-async fn an_offset_that_the_origin_told_serves_sts_too() {
+async fn a_clock_offset_from_the_origin_applies_to_sts_too() {
     let sts = strict(1200).await;
     let (config, environment) = assuming(&sts);
     let provider = provider(&config, &environment);
@@ -72,7 +72,7 @@ async fn an_offset_that_the_origin_told_serves_sts_too() {
 }
 
 #[tokio::test]
-async fn a_credential_is_expired_by_the_clock_of_who_gave_it() {
+async fn a_credential_expires_by_the_clock_of_its_issuer() {
     // An hour's credential of a server whose clock is 70 minutes behind this one.
     let behind = -70 * 60;
     let sts = StandIn::dated(behind, move |_| (200, assumed(&granted(behind + 3600)))).await;
@@ -140,7 +140,7 @@ fn sources(id: &str, secret: &str, token: &str) -> Vec<(Config, Environment, tem
 }
 
 #[tokio::test]
-async fn what_is_unseen_around_a_key_does_not_count_from_any_source() {
+async fn invisible_characters_around_a_key_are_ignored_from_any_source() {
     for (config, environment, _folder) in sources(
         "\u{feff}LTAIexample00001\r\n",
         " \u{feff}s3cret\t\n",

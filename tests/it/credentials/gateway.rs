@@ -172,7 +172,7 @@ async fn check_proves_each_source() {
 }
 
 #[tokio::test]
-async fn check_tells_why_a_source_has_nothing() {
+async fn check_reports_why_a_source_has_no_credential() {
     let sts = StandIn::start(|_| {
         let answer = json!({ "Code": "EntityNotExist.Role", "Message": STS_SECRET });
         (404, answer.to_string())
@@ -196,7 +196,7 @@ async fn check_tells_why_a_source_has_nothing() {
 }
 
 #[tokio::test]
-async fn a_key_that_the_origin_refuses_is_fetched_anew_out_of_the_cycle() {
+async fn a_key_that_the_origin_rejects_is_fetched_again_at_once() {
     let first = AtomicBool::new(true);
     let sts = StandIn::start(move |_| {
         let mut credentials = granted(HOUR);

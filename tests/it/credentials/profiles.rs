@@ -62,7 +62,7 @@ async fn a_mode_that_is_not_supported_is_named() {
 }
 
 #[tokio::test]
-async fn a_chain_of_roles_is_climbed_from_its_foot() {
+async fn a_chain_of_roles_is_assumed_from_the_first_on() {
     let sts = StandIn::start(|asked| {
         let mut inner = granted(HOUR);
         if asked.parameter("RoleArn").unwrap() == "inner" {

@@ -19,7 +19,7 @@ async fn child(family: &Family, key: (&str, &str)) -> Result<Guarded, String> {
 }
 
 #[tokio::test]
-async fn without_leave_to_refresh_at_the_parent_writes_are_refused_at_start() {
+async fn without_permission_to_refresh_at_the_parent_a_gateway_with_writes_does_not_start() {
     let family = Family::usual().await;
     let refused = child(&family, PLAIN).await.err().unwrap();
     assert!(

@@ -42,7 +42,7 @@ async fn answered(ring: &[TestGateway]) -> f64 {
 }
 
 #[tokio::test]
-async fn a_request_goes_round_once_and_is_refused() {
+async fn a_request_in_a_loop_goes_round_once_and_is_rejected() {
     for size in 1..=3 {
         let ring = ring(size).await;
         let answer = ring[0].image("image-a").await;
@@ -60,7 +60,7 @@ async fn a_request_goes_round_once_and_is_refused() {
 }
 
 #[tokio::test]
-async fn a_long_ring_ends_with_the_fifth_hop() {
+async fn a_long_loop_ends_with_the_fifth_hop() {
     let ring = ring(8).await;
     let answer = ring[0].image("image-a").await;
     assert_eq!(answer.error(), (508, "Gateway.LoopDetected".to_owned()));
@@ -68,7 +68,7 @@ async fn a_long_ring_ends_with_the_fifth_hop() {
 }
 
 #[tokio::test]
-async fn lists_and_writes_go_round_once_too() {
+async fn lists_and_writes_in_a_loop_go_round_once_too() {
     let target = format!("{}/publish", path("image-a"));
     for (method, target) in [(Method::GET, "/api/v1/images"), (Method::PUT, &target)] {
         let ring = ring(2).await;
@@ -81,7 +81,7 @@ async fn lists_and_writes_go_round_once_too() {
 /// Clients of all gateways at once, for one image and for many: each flight may wait for another that waits for it, so
 /// some requests end only at their deadline.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn crowds_all_around_are_refused_within_the_deadlines() {
+async fn crowds_at_every_gateway_of_a_loop_are_rejected_within_the_deadlines() {
     const CLIENTS: usize = 60;
     for size in 1..=3 {
         let ring = ring(size).await;

@@ -17,7 +17,7 @@ async fn called(child: &TestGateway, result: &str) -> f64 {
 }
 
 #[tokio::test]
-async fn each_error_of_a_parent_has_its_place_here() {
+async fn each_error_of_a_parent_has_its_counterpart_at_the_child() {
     // What the parent says; what a client hears; how it is counted; how often the parent is asked.
     for (status, code, expected, result, calls) in [
         (404, "ImageNotFound", (404, "ImageNotFound"), "not_found", 1),
@@ -151,7 +151,7 @@ async fn each_error_of_a_parent_has_its_place_here() {
 }
 
 #[tokio::test]
-async fn a_stale_image_stands_in_for_all_of_a_parents_troubles_but_a_circle() {
+async fn a_stale_image_is_served_for_every_error_of_a_parent_but_a_loop() {
     for (status, code, stands_in) in [
         (504, "Gateway.UpstreamTimeout", true),
         (503, "Gateway.UpstreamUnavailable", true),
@@ -190,7 +190,7 @@ async fn a_stale_image_stands_in_for_all_of_a_parents_troubles_but_a_circle() {
 }
 
 #[tokio::test]
-async fn a_parent_that_says_why_is_asked_on_for_other_images() {
+async fn a_parent_that_reports_the_origins_failure_is_still_called_for_other_images() {
     let parent = StandIn::start(|_| Told::error(503, "Gateway.UpstreamUnavailable")).await;
     let child = parent.child(|_| {}).await;
     for number in 0..20 {
@@ -207,7 +207,7 @@ async fn a_parent_that_says_why_is_asked_on_for_other_images() {
 }
 
 #[tokio::test]
-async fn an_outage_is_tried_by_the_parent_alone_and_told_as_the_parent_tells_it() {
+async fn an_outage_is_retried_by_the_parent_alone_and_keeps_the_parents_error() {
     for (kind, status, code, attempts) in [
         (
             refusal(503, "ServiceUnavailable"),

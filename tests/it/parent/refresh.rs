@@ -14,7 +14,7 @@ use crate::support::{eventually, path};
 const FORCED: &str = "pai-image-gateway; fwd=request; stored";
 
 #[tokio::test]
-async fn with_permission_at_both_the_origin_is_asked_anew() {
+async fn with_permission_at_both_a_forced_refresh_reaches_the_origin() {
     let (family, id) = (Family::usual().await, Store::id(1));
     let child = family.child(REFRESHING).await;
     child.image(&id).await.found();
@@ -75,7 +75,7 @@ async fn without_permission_here_nothing_is_passed_on() {
 }
 
 #[tokio::test]
-async fn what_is_not_here_can_be_forced_at_the_parent_too() {
+async fn an_image_that_is_not_cached_can_be_refreshed_at_the_parent_too() {
     let (family, id) = (Family::usual().await, Store::id(1));
     family.child(PLAIN).await.image(&id).await.found();
     family.aged(&id).await;
@@ -86,7 +86,7 @@ async fn what_is_not_here_can_be_forced_at_the_parent_too() {
 }
 
 #[tokio::test]
-async fn only_a_forced_refresh_says_so_to_the_parent() {
+async fn only_a_forced_refresh_sends_no_cache_to_the_parent() {
     let parent = StandIn::start(|_| Told::image(500, "")).await;
     let child = parent.child(|_| {}).await;
     child.image("image-a").await.found();

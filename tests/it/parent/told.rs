@@ -8,7 +8,7 @@ use crate::support::signed::{Signer, clients, guard};
 use crate::support::{TestGateway, eventually, path};
 
 #[tokio::test]
-async fn age_and_cache_status_shorten_what_is_left() {
+async fn age_and_cache_status_of_the_parent_shorten_the_ttl() {
     for (told_age, status, expected) in [
         (0, "", 100),
         (40, "", 60),
@@ -43,7 +43,7 @@ async fn age_and_cache_status_shorten_what_is_left() {
 }
 
 #[tokio::test]
-async fn a_stale_answer_is_asked_for_once_a_second_however_many_want_it() {
+async fn a_stale_answer_is_fetched_once_a_second_however_many_clients_request_it() {
     let parent = StandIn::start(|_| Told::image(500, "")).await;
     let child = parent.child(|_| {}).await;
     let begun = std::time::Instant::now();
@@ -61,7 +61,7 @@ async fn a_stale_answer_is_asked_for_once_a_second_however_many_want_it() {
 }
 
 #[tokio::test]
-async fn an_age_that_cannot_be_is_none_and_an_absurd_one_has_an_end() {
+async fn an_unreadable_age_is_ignored_and_an_absurd_one_is_bounded() {
     for (text, expected) in [
         ("", 0),
         ("soon", 0),
@@ -91,7 +91,7 @@ async fn by(gateway: &TestGateway, id: &str, via: &str) -> crate::support::Answe
 }
 
 #[tokio::test]
-async fn a_call_tells_the_parent_its_way_and_nothing_else_of_the_client() {
+async fn a_call_sends_the_parent_its_hops_and_nothing_else_of_the_client() {
     let parent = StandIn::start(|_| Told::image(0, "")).await;
     let child = parent.child(|_| {}).await;
     by(&child, "image-a", "1.1 a (b, c), 1.0 d").await.found();
@@ -108,7 +108,7 @@ async fn a_call_tells_the_parent_its_way_and_nothing_else_of_the_client() {
 }
 
 #[tokio::test]
-async fn the_api_is_told_nothing_and_its_age_does_not_count() {
+async fn the_api_gets_no_gateway_headers_and_its_age_is_ignored() {
     let origin = StandIn::start(|_| Told::image(500, "pai-image-gateway; hit; ttl=-400")).await;
     let gateway = origin
         .child(|setup| setup.set("upstream.kind", "api"))

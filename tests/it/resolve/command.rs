@@ -30,7 +30,7 @@ async fn resolve(address: &Address, input: &str, more: &[&str]) -> (i32, String,
 }
 
 #[tokio::test]
-async fn it_exits_by_what_was_found() {
+async fn the_exit_code_depends_on_the_results() {
     let gateway = TestGateway::usual().await;
     let known = Store::id(1);
     let (_folder, path) = file(&[&format!("# the queue's\n\n{known} # twice"), &known]);
@@ -54,7 +54,7 @@ async fn it_exits_by_what_was_found() {
 }
 
 #[tokio::test]
-async fn more_than_a_request_may_name_are_several_requests() {
+async fn more_ids_than_one_request_may_name_are_sent_in_several_requests() {
     let gateway = TestGateway::start(|setup| setup.origin.images = 1500).await;
     let input = ids(1500).join("\n");
     let (code, stdout, stderr) = resolve(&gateway.app.data, &input, &[]).await;
@@ -82,7 +82,7 @@ async fn it_prints_lines_of_json_when_asked() {
 }
 
 #[tokio::test]
-async fn what_is_no_good_is_told_before_anything_is_asked() {
+async fn bad_input_is_reported_before_any_request() {
     let gateway = TestGateway::usual().await;
     let data = &gateway.app.data;
     let input = format!("{}\n\na/b\n", Store::id(1));
@@ -109,7 +109,7 @@ async fn what_is_no_good_is_told_before_anything_is_asked() {
 }
 
 #[tokio::test]
-async fn it_signs_in_with_an_issued_key_or_a_token() {
+async fn it_authenticates_with_an_issued_key_or_a_token() {
     let guarded = Guarded::usual().await;
     let data = &guarded.gateway.app.data;
     let place = |name: &str| guarded.folder.path().join(name).display().to_string();
@@ -135,7 +135,7 @@ async fn it_signs_in_with_an_issued_key_or_a_token() {
 }
 
 #[tokio::test]
-async fn it_speaks_tls_to_who_shows_the_right_certificate() {
+async fn it_speaks_tls_to_a_gateway_with_the_right_certificate() {
     let tls = TlsGateway::usual().await;
     let url = format!("https://localhost:{}", tls.address().port());
     let authority = tls.file("ca.crt").display().to_string();

@@ -95,7 +95,7 @@ fn counts(last: &Value) -> [u64; 3] {
 }
 
 #[tokio::test]
-async fn lines_come_as_they_become_known_and_add_up() {
+async fn lines_are_sent_as_results_arrive_and_the_last_one_counts_them() {
     let gateway = TestGateway::usual().await;
     let (held, slow, quick) = (Store::id(1), Store::id(2), Store::id(3));
     assert_eq!(gateway.image(&held).await.status, 200);
@@ -134,7 +134,7 @@ async fn a_slow_reader_gets_every_line() {
 }
 
 #[tokio::test]
-async fn who_leaves_cancels_only_its_own_waiting() {
+async fn a_client_that_disconnects_cancels_only_its_own_waiting() {
     let gateway = TestGateway::start(|setup| {
         setup.origin.latency = Duration::from_millis(200);
         setup.set("listen.max_in_flight", "1");
@@ -156,7 +156,7 @@ async fn who_leaves_cancels_only_its_own_waiting() {
 }
 
 #[tokio::test]
-async fn a_connection_does_not_idle_while_its_lines_are_made() {
+async fn a_connection_with_unfinished_lines_is_not_idle() {
     let gateway = TestGateway::start(|setup| setup.set("listen.idle_timeout", "300ms")).await;
     let slow = Store::id(1);
     let latency = FaultKind::Latency(Duration::from_millis(1200));
@@ -166,7 +166,7 @@ async fn a_connection_does_not_idle_while_its_lines_are_made() {
 }
 
 #[tokio::test]
-async fn a_stop_lets_the_lines_end() {
+async fn a_shutdown_waits_for_the_last_line() {
     let gateway = TestGateway::start(|setup| {
         setup.origin.latency = Duration::from_millis(300);
         setup.set("resolve.concurrency", "2");
@@ -180,7 +180,7 @@ async fn a_stop_lets_the_lines_end() {
 }
 
 #[tokio::test]
-async fn they_come_over_http_2_too() {
+async fn lines_are_streamed_over_http_2_too() {
     let tls = TlsGateway::start(|setup| {
         setup.set("listen.idle_timeout", "300ms");
         setup.origin.latency = Duration::from_millis(500);

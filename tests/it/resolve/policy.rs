@@ -107,7 +107,7 @@ async fn a_denial_takes_the_time_of_a_fetch_and_is_written_after_visible_images(
 }
 
 #[tokio::test]
-async fn each_fetch_costs_its_client_a_miss_and_what_is_held_nothing() {
+async fn each_fetch_costs_its_client_a_miss_token_and_a_cached_image_none() {
     let guarded = Guarded::usual().await;
     let (chief, frugal) = (Signer::chief(), Signer::frugal());
     let held = results(&guarded, &chief, &ids(20)).await;

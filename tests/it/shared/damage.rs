@@ -107,7 +107,7 @@ async fn refetched(fleet: &Fleet) {
 }
 
 #[tokio::test]
-async fn a_log_that_is_gone_makes_everything_be_fetched_again() {
+async fn a_lost_invalidation_log_makes_everything_be_fetched_again() {
     let Some((fleet, _)) = filled().await else {
         return;
     };
@@ -134,7 +134,7 @@ async fn a_log_that_is_gone_makes_everything_be_fetched_again() {
 }
 
 #[tokio::test]
-async fn an_entry_that_cannot_be_read_may_have_ordered_anything() {
+async fn an_unreadable_invalidation_makes_everything_stale() {
     let Some((fleet, _)) = filled().await else {
         return;
     };
@@ -164,7 +164,7 @@ async fn an_entry_that_cannot_be_read_may_have_ordered_anything() {
 }
 
 #[tokio::test]
-async fn what_a_server_brings_back_from_before_a_purge_is_taken_by_nobody() {
+async fn an_entry_that_a_server_restores_from_before_a_purge_is_not_used() {
     let persistent = |options: &mut crate::support::redis::Options| {
         options.persistence = crate::support::redis::Persistence::Snapshots;
     };

@@ -101,7 +101,7 @@ async fn a_demoted_primary_is_left_though_it_answers_reads() {
 }
 
 #[tokio::test]
-async fn a_script_that_is_refused_gives_the_connection_up() {
+async fn a_script_that_is_rejected_closes_the_connection() {
     // Commands and the reading of the log race here: either way it is left.
     for kind in Kind::EACH {
         let Some(stage) = Stage::set(kind).await else {
@@ -162,7 +162,7 @@ async fn log(stage: &Stage) -> String {
 }
 
 #[tokio::test]
-async fn a_primary_without_the_replicas_that_it_asks_for_is_not_believed() {
+async fn a_primary_without_its_required_replicas_is_not_trusted() {
     for kind in Kind::EACH {
         let Some(stage) = Stage::set(kind).await else {
             continue;
@@ -183,7 +183,7 @@ async fn a_primary_without_the_replicas_that_it_asks_for_is_not_believed() {
 }
 
 #[tokio::test]
-async fn an_address_that_leads_where_it_led_disturbs_nothing() {
+async fn an_address_that_resolves_to_the_same_server_changes_nothing() {
     let Some(stage) = Stage::set(Kind::Redis).await else {
         return;
     };

@@ -10,7 +10,7 @@ use crate::support::redis::Kind;
 use crate::support::{ask, path};
 
 #[tokio::test]
-async fn what_one_replica_fetched_the_others_need_not() {
+async fn an_image_that_one_replica_fetched_is_not_fetched_by_the_others() {
     for kind in Kind::ALL {
         let Some(fleet) = Fleet::with(kind, 3, |_| {}, |_| {}).await else {
             continue;
@@ -35,7 +35,7 @@ async fn what_one_replica_fetched_the_others_need_not() {
 }
 
 #[tokio::test]
-async fn the_variants_of_an_image_are_two() {
+async fn the_two_variants_of_an_image_are_stored_apart() {
     let Some(fleet) = Fleet::start(2).await else {
         return;
     };
@@ -55,7 +55,7 @@ async fn the_variants_of_an_image_are_two() {
 }
 
 #[tokio::test]
-async fn an_age_goes_on_from_replica_to_replica() {
+async fn an_age_continues_from_replica_to_replica() {
     let Some(fleet) = Fleet::start(2).await else {
         return;
     };
@@ -109,7 +109,7 @@ async fn a_gang_at_every_replica_costs_one_call_for_each_image() {
 }
 
 #[tokio::test]
-async fn that_there_is_no_such_image_is_shared_too() {
+async fn negative_answers_are_shared_too() {
     let Some(fleet) = Fleet::start(2).await else {
         return;
     };
@@ -124,7 +124,7 @@ async fn that_there_is_no_such_image_is_shared_too() {
 }
 
 #[tokio::test]
-async fn a_forced_refresh_is_the_fleets() {
+async fn a_forced_refresh_is_shared_by_the_fleet() {
     let Some(fleet) = Fleet::start(2).await else {
         return;
     };
@@ -172,7 +172,7 @@ workspaces = ["1"]
 }
 
 #[tokio::test]
-async fn the_status_tells_of_the_tier() {
+async fn the_status_reports_the_shared_cache() {
     let Some(fleet) = Fleet::start(1).await else {
         return;
     };

@@ -97,7 +97,7 @@ async fn a_write_reaches_every_memory() {
 }
 
 #[tokio::test]
-async fn what_was_being_fetched_when_it_was_purged_is_stored_nowhere() {
+async fn a_fetch_of_an_image_purged_meanwhile_is_stored_nowhere() {
     let Some(fleet) = Fleet::start(3).await else {
         return;
     };
@@ -119,7 +119,7 @@ async fn what_was_being_fetched_when_it_was_purged_is_stored_nowhere() {
 }
 
 #[tokio::test]
-async fn what_was_being_fetched_when_all_was_purged_is_taken_by_nobody() {
+async fn a_fetch_during_a_purge_of_everything_is_used_by_no_replica() {
     let Some(fleet) = Fleet::start(2).await else {
         return;
     };
@@ -137,7 +137,7 @@ async fn what_was_being_fetched_when_all_was_purged_is_taken_by_nobody() {
 }
 
 #[tokio::test]
-async fn a_replica_that_comes_later_takes_nothing_that_was_purged() {
+async fn a_replica_that_starts_later_uses_nothing_that_was_purged() {
     let Some(fleet) = Fleet::start(2).await else {
         return;
     };
@@ -153,7 +153,7 @@ async fn a_replica_that_comes_later_takes_nothing_that_was_purged() {
 }
 
 #[tokio::test]
-async fn an_order_that_could_not_be_told_is_told_when_it_can() {
+async fn an_invalidation_that_could_not_be_written_is_written_when_the_server_is_back() {
     let Some(mut fleet) = Fleet::with(
         Kind::Redis,
         2,
@@ -182,7 +182,7 @@ async fn an_order_that_could_not_be_told_is_told_when_it_can() {
 }
 
 #[tokio::test]
-async fn a_thousand_orders_in_a_row_are_all_heard() {
+async fn a_thousand_invalidations_in_a_row_are_all_applied() {
     let Some(fleet) = Fleet::start(2).await else {
         return;
     };

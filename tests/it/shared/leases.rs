@@ -10,7 +10,7 @@ use crate::support::redis::Kind;
 use crate::support::{ask, path, refusal, throttle};
 
 #[tokio::test]
-async fn the_lease_of_a_replica_that_died_ends_by_itself() {
+async fn the_lease_of_a_replica_that_died_expires() {
     let Some(fleet) = Fleet::start(2).await else {
         return;
     };
@@ -55,7 +55,7 @@ async fn a_fetch_that_takes_longer_than_a_lease_keeps_it() {
 }
 
 #[tokio::test]
-async fn an_origin_that_fails_one_replica_is_not_asked_by_the_next_at_once() {
+async fn an_origin_that_fails_one_replica_is_not_called_by_the_next_at_once() {
     let Some(fleet) = Fleet::start(4).await else {
         return;
     };
@@ -83,7 +83,7 @@ async fn an_origin_that_fails_one_replica_is_not_asked_by_the_next_at_once() {
 }
 
 #[tokio::test]
-async fn a_throttle_is_the_fleets() {
+async fn a_throttle_is_shared_by_the_fleet() {
     let Some(fleet) = Fleet::start(2).await else {
         return;
     };
@@ -101,7 +101,7 @@ async fn a_throttle_is_the_fleets() {
 }
 
 #[tokio::test]
-async fn a_replica_whose_own_credential_fails_tells_nobody_that_the_origin_does() {
+async fn a_replica_whose_own_credential_fails_does_not_share_it_as_a_failure_of_the_origin() {
     let Some(fleet) = Fleet::start(1).await else {
         return;
     };
@@ -124,7 +124,7 @@ async fn a_replica_whose_own_credential_fails_tells_nobody_that_the_origin_does(
 }
 
 #[tokio::test]
-async fn a_new_replica_answers_through_an_outage_with_what_the_fleet_knew() {
+async fn a_new_replica_serves_the_fleets_entries_during_an_outage() {
     let short = |setup: &mut crate::support::Setup| {
         setup.set("freshness.min", "1s");
         setup.set("freshness.max", "1s");
@@ -167,7 +167,7 @@ async fn a_new_replica_answers_through_an_outage_with_what_the_fleet_knew() {
 }
 
 #[tokio::test]
-async fn those_who_wait_because_a_value_is_outdated_take_the_one_that_comes() {
+async fn waiters_for_an_outdated_value_get_the_new_one() {
     let Some(fleet) = Fleet::start(5).await else {
         return;
     };
@@ -192,7 +192,7 @@ async fn those_who_wait_because_a_value_is_outdated_take_the_one_that_comes() {
 }
 
 #[tokio::test]
-async fn a_lease_that_was_given_unheard_is_given_back() {
+async fn a_lease_whose_grant_was_lost_is_released() {
     let change = |setup: &mut crate::support::Setup| {
         setup.set("shared_cache.timeout", "50ms");
         setup.set("shared_cache.lease", "60s");

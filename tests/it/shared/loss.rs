@@ -38,7 +38,7 @@ async fn a_server_that_dies_and_comes_back_fails_no_request() {
 }
 
 #[tokio::test]
-async fn what_is_held_counts_as_stale_while_the_server_is_away() {
+async fn cached_entries_count_as_stale_while_the_server_is_away() {
     let Some(mut fleet) = Fleet::with(
         Kind::Redis,
         1,
@@ -77,7 +77,7 @@ async fn what_is_held_counts_as_stale_while_the_server_is_away() {
 }
 
 #[tokio::test]
-async fn a_server_that_hangs_costs_each_request_a_little_and_then_nothing() {
+async fn a_server_that_hangs_delays_the_first_requests_a_little_and_later_ones_not_at_all() {
     let change = |setup: &mut crate::support::Setup| {
         setup.set("shared_cache.timeout", "20ms");
         setup.set("shared_cache.lease", "500ms");
@@ -132,7 +132,7 @@ async fn a_purge_is_answered_although_the_server_hangs() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_no_reason_not_to_answer() {
+async fn with_a_wrong_password_requests_are_still_answered() {
     let place = tempfile::tempdir().unwrap();
     let file = place.path().join("password");
     std::fs::write(&file, "wrong").unwrap();
@@ -185,7 +185,7 @@ async fn a_server_that_is_full_fails_no_request() {
 }
 
 #[tokio::test]
-async fn what_the_server_evicts_is_fetched_again() {
+async fn an_entry_that_the_server_evicts_is_fetched_again() {
     let server = |options: &mut crate::support::redis::Options| {
         options.max_memory = Some(("2mb".to_owned(), "allkeys-random".to_owned()));
     };

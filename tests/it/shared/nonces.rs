@@ -152,7 +152,7 @@ async fn a_record_that_was_lost_takes_no_write_from_before() {
 }
 
 #[tokio::test]
-async fn an_older_snapshot_of_the_record_is_not_believed() {
+async fn an_older_snapshot_of_the_record_is_not_trusted() {
     let persistence = crate::support::redis::Persistence::Snapshots;
     let started = Redis::start(Kind::Redis, |options| options.persistence = persistence).await;
     let Some(mut redis) = started else { return };

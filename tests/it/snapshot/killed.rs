@@ -60,7 +60,7 @@ async fn looking(data: Address) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_kill_at_any_moment_leaves_a_whole_snapshot_without_what_was_purged() {
+async fn a_kill_at_any_moment_leaves_a_whole_snapshot_without_purged_images() {
     let (folder, emulator) = (tempfile::tempdir().unwrap(), origin().await);
     emulator
         .store()

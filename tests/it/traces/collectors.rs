@@ -94,7 +94,7 @@ async fn a_collector_that_refuses_or_hangs_is_counted_and_sent_to_again() {
 }
 
 #[tokio::test]
-async fn every_span_is_counted_once_whatever_became_of_it() {
+async fn every_span_is_counted_once_whatever_its_fate() {
     let collector = Collector::start().await;
     collector.set(Mood::Hanging);
     let gateway = traced(&collector.url(), &[("traces.max_queue", "2")]).await;
@@ -110,7 +110,7 @@ async fn every_span_is_counted_once_whatever_became_of_it() {
 }
 
 #[tokio::test]
-async fn a_collector_behind_tls_must_be_who_it_says() {
+async fn a_collector_behind_tls_must_have_a_valid_certificate() {
     let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
     let collector = Collector::start_tls(&authority.issue(&["localhost"])).await;
     let url = format!("https://localhost:{}", collector.address.port());
@@ -189,7 +189,7 @@ async fn the_process_outlives_a_collector_that_hangs_and_stops_in_time() {
 }
 
 #[tokio::test]
-async fn the_process_complains_of_a_dead_collector_once_a_minute() {
+async fn a_dead_collector_is_logged_once_a_minute() {
     let (emulator, gone) = (origin().await, Collector::start().await);
     gone.set(Mood::Refusing);
     let settings = ["traces.interval=10ms"];

@@ -72,7 +72,7 @@ async fn no_traceparent_reaches_the_origin_unasked() {
 }
 
 #[tokio::test]
-async fn the_origin_is_told_of_the_attempt_that_asks_it() {
+async fn the_origin_gets_the_traceparent_of_the_attempt() {
     let collector = Collector::start().await;
     let endpoint = collector.url();
     let settings = [
@@ -88,7 +88,7 @@ async fn the_origin_is_told_of_the_attempt_that_asks_it() {
 }
 
 #[tokio::test]
-async fn what_is_not_traced_here_is_handed_on_as_it_came() {
+async fn the_trace_headers_of_an_unsampled_request_are_passed_on_unchanged() {
     let collector = Collector::start().await;
     let endpoint = collector.url();
     let forward = ("traces.forward", "true");
