@@ -1,12 +1,12 @@
 //! A gateway with another as its upstream: no cloud key here, and a correct age on every response.
 
 mod authorized;
-mod circles;
 mod errors;
 mod family;
+mod headers;
+mod loops;
 mod refresh;
 mod stand_in;
-mod told;
 
 use std::time::Duration;
 

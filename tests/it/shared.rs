@@ -3,7 +3,7 @@
 mod damage;
 mod failover;
 mod fleet;
-mod forgetting;
+mod invalidation;
 mod leases;
 mod loss;
 mod nonces;
