@@ -99,12 +99,12 @@ async fn the_same_fields_are_written_as_text() {
         .filter(|line| line.contains(" request "))
         .collect();
     assert_eq!(lines.len(), 5, "{log}");
-    for told in [
+    for part in [
         "INFO",
         "operation=\"GetImage\"",
         "outcome=\"miss\"",
         "status=200",
     ] {
-        assert!(lines[0].contains(told), "{told}: {}", lines[0]);
+        assert!(lines[0].contains(part), "{part}: {}", lines[0]);
     }
 }

@@ -172,7 +172,7 @@ async fn a_search_is_authorized_by_the_clients_permissions_alone() {
         let answer = list(&team, query).await;
         assert_eq!(answer.status.as_u16(), status, "{query}");
     }
-    // What is hidden is neither shown nor counted, whatever the page.
+    // Hidden images are neither shown nor counted on any page.
     let asked = list(
         &team,
         "WorkspaceId=15945&Accessibility=PUBLIC&PageSize=1000",
@@ -239,7 +239,7 @@ async fn made_up_ids_cost_no_more_than_their_clients_budget_and_evict_nothing() 
     let allowed = before.1.elapsed().as_secs() + 2;
     assert!(guarded.gateway.calls() - before.0 <= allowed);
     assert!(throttled >= 300 - allowed);
-    // What is cached costs nothing.
+    // A cached image costs nothing.
     let hit = guarded.get(&frugal, &ours()).await;
     assert!(hit.cache_status().contains("hit; ttl="), "{hit:?}");
 }

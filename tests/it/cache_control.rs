@@ -17,7 +17,7 @@ async fn each_directive_for_a_newer_answer_forces_a_refresh() {
         gateway.emulator.store().touch(&id).unwrap();
         let mut forced = None;
         eventually(demand, async || {
-            let answer = gateway.demand(&id, demand).await;
+            let answer = gateway.image_with(&id, demand).await;
             let is_forced = answer.cache_status() == FORCED;
             forced = is_forced.then_some(answer);
             is_forced
@@ -37,7 +37,7 @@ async fn a_forced_refresh_reaches_the_origin_at_most_once_a_second() {
     let gateway = TestGateway::usual().await;
     let (id, begun) = (Store::id(1), Instant::now());
     eventually("three fetches", async || {
-        assert_eq!(gateway.demand(&id, "no-cache").await.status, 200);
+        assert_eq!(gateway.image_with(&id, "no-cache").await.status, 200);
         gateway.emulator.fetches(&id) == 3
     })
     .await;
@@ -58,7 +58,7 @@ async fn forced_refreshes_share_one_call() {
         age().await.as_u64() >= Some(1)
     })
     .await;
-    let asks = (0..20).map(|_| gateway.demand(&id, "no-cache"));
+    let asks = (0..20).map(|_| gateway.image_with(&id, "no-cache"));
     for answer in futures_util::future::join_all(asks).await {
         assert_eq!(answer.status, 200);
     }
@@ -79,7 +79,7 @@ async fn a_cached_answer_that_satisfies_the_directives_is_a_hit() {
         "nonsense",
         "max-age=many",
     ] {
-        let answer = gateway.demand(&id, demand).await;
+        let answer = gateway.image_with(&id, demand).await;
         assert!(answer.cache_status().contains("; hit; ttl="), "{demand}");
     }
     assert_eq!(gateway.calls(), 1);
@@ -89,11 +89,11 @@ async fn a_cached_answer_that_satisfies_the_directives_is_a_hit() {
 async fn only_if_cached_makes_no_call() {
     let gateway = TestGateway::usual().await;
     let id = Store::id(1);
-    let absent = gateway.demand(&id, "only-if-cached").await;
+    let absent = gateway.image_with(&id, "only-if-cached").await;
     assert_eq!(absent.error(), (504, "Gateway.NotCached".to_owned()));
     assert_eq!(gateway.calls(), 0);
     gateway.image(&id).await;
-    assert_eq!(gateway.demand(&id, "only-if-cached").await.status, 200);
+    assert_eq!(gateway.image_with(&id, "only-if-cached").await.status, 200);
     assert_eq!(gateway.calls(), 1);
 }
 
@@ -107,7 +107,7 @@ async fn a_refresh_of_a_missing_image_can_be_forced() {
         .put_raw("image-new", r#"{"Name":"n"}"#);
     assert_eq!(gateway.image("image-new").await.status, 404);
     eventually("the new image is found", async || {
-        gateway.demand("image-new", "no-cache").await.status == 200
+        gateway.image_with("image-new", "no-cache").await.status == 200
     })
     .await;
     assert_eq!(gateway.image("image-new").await.status, 200);

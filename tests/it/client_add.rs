@@ -19,14 +19,14 @@ async fn a_new_client_is_accepted_without_a_restart() {
     let grant = ["--permissions", "get,list", "--workspaces", "15945"];
     let added = run(&Environment::new(), &[&add[..], &grant].concat()).await;
     assert_eq!(added.code, 0, "{}", added.stderr);
-    let told = |what: &str| {
+    let printed = |what: &str| {
         let line = added
             .stdout
             .lines()
             .find_map(|line| line.strip_prefix(what));
         line.unwrap().trim().to_owned()
     };
-    let (id, secret) = (told("AccessKeyId"), told("AccessKeySecret"));
+    let (id, secret) = (printed("AccessKeyId"), printed("AccessKeySecret"));
     assert!(id.starts_with("GW") && id.len() == 22 && secret.len() == 40);
     let after = fs::read_to_string(file).unwrap();
     assert!(after.starts_with(&before) && !after.contains(&secret));
@@ -38,7 +38,7 @@ async fn a_new_client_is_accepted_without_a_restart() {
     );
 
     let trainer = Signer::new(&id, &secret);
-    eventually("it is let in", async || {
+    eventually("the new client is accepted", async || {
         guarded.get(&trainer, &path(&Store::id(1))).await.status == 200
     })
     .await;

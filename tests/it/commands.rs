@@ -130,10 +130,10 @@ async fn ttl_prints_the_decision_and_why() {
         "--date",
         "2026-11-23T12:00:00Z",
     ];
-    let told = run(&Environment::new(), &arguments).await;
-    assert_eq!(told.code, 0, "{}", told.stderr);
+    let explained = run(&Environment::new(), &arguments).await;
+    assert_eq!(explained.code, 0, "{}", explained.stderr);
     let field = |name: &str| {
-        let line = told.stdout.lines().find(|line| line.starts_with(name));
+        let line = explained.stdout.lines().find(|line| line.starts_with(name));
         line.unwrap().trim_start_matches(name).trim().to_owned()
     };
     assert_eq!(field("ttl "), "2m");
@@ -141,9 +141,9 @@ async fn ttl_prints_the_decision_and_why() {
     assert_eq!(field("source"), "heuristic");
     assert_eq!(field("ceiling"), "1h");
     assert!(
-        told.stdout.contains("20m before the answer"),
+        explained.stdout.contains("20m before the answer"),
         "{}",
-        told.stdout
+        explained.stdout
     );
 }
 

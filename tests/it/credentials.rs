@@ -72,12 +72,12 @@ async fn refusal(config: &Config, environment: &Environment) -> String {
     let provider = provider(config, environment);
     provider.load().await.unwrap_err();
     assert!(provider.current().is_none());
-    let told = provider.status().last_error.unwrap();
+    let message = provider.status().last_error.unwrap();
     assert!(
-        !told.contains(STS_SECRET) && !told.contains("base-secret"),
-        "{told}"
+        !message.contains(STS_SECRET) && !message.contains("base-secret"),
+        "{message}"
     );
-    told
+    message
 }
 
 /// Asserts that the signature is that of the parameters before it, with this secret.
@@ -190,10 +190,10 @@ async fn an_answer_that_is_no_success_is_refused_by_its_code() {
         source: SourceName::Uri,
         ..Config::default()
     };
-    let told = refusal(&config, &environment).await;
+    let message = refusal(&config, &environment).await;
     assert!(
-        told.contains("the credentials URI") && told.contains("Fail.Hard"),
-        "{told}"
+        message.contains("the credentials URI") && message.contains("Fail.Hard"),
+        "{message}"
     );
 }
 
@@ -213,10 +213,10 @@ async fn an_error_of_sts_is_reported_by_its_code_alone() {
             assume_role_arn: Some(ROLE.to_owned()),
             ..Config::default()
         };
-        let told = refusal(&config, &variables(&BASE)).await;
+        let message = refusal(&config, &variables(&BASE)).await;
         assert!(
-            told.contains(code) && !told.contains("string to sign"),
-            "{told}"
+            message.contains(code) && !message.contains("string to sign"),
+            "{message}"
         );
     }
 }
@@ -240,8 +240,8 @@ async fn broken_answers_are_refused() {
             uri: Some(agent.url()),
             ..Config::default()
         };
-        let told = refusal(&config, &Environment::new()).await;
-        assert!(told.contains(expected), "{expected}: {told}");
+        let message = refusal(&config, &Environment::new()).await;
+        assert!(message.contains(expected), "{expected}: {message}");
     }
 }
 

@@ -78,10 +78,10 @@ async fn three_forbidden_images_at_once_count_as_a_failure_of_the_credential() {
     }
     let third = gateway.image(&Store::id(3)).await;
     assert_eq!(third.error(), error(502, "Gateway.CredentialRejected"));
-    // The operation is held back, whatever is asked, until a probe succeeds.
+    // The breaker rejects the operation for every image until a probe succeeds.
     let calls = gateway.calls();
-    let held = gateway.image(&Store::id(4)).await;
-    assert_eq!(held.error(), error(502, "Gateway.CredentialRejected"));
+    let rejected = gateway.image(&Store::id(4)).await;
+    assert_eq!(rejected.error(), error(502, "Gateway.CredentialRejected"));
     assert_eq!(gateway.calls(), calls);
     gateway.emulator.script(Vec::new());
     eventually("a probe succeeds", async || {
@@ -122,14 +122,14 @@ async fn cached_images_that_become_forbidden_together_count_as_a_failure_of_the_
         let answer = gateway.image(&Store::id(index)).await;
         assert_eq!(answer.error(), error(403, "Forbidden.RAM"));
     }
-    // The third says that it is not about the images: from here on what is known is answered.
+    // The third shows that it is not about the images: from here on cached images are served.
     for index in [2, 3, 4, 2] {
         gateway.image(&Store::id(index)).await.found();
     }
     assert_eq!(gateway.calls(), 5 + 3);
-    let held = [("operation", "GetImage"), ("reason", "permission")];
+    let labels = [("operation", "GetImage"), ("reason", "permission")];
     assert_eq!(
-        gateway.metric("pai_gateway_upstream_held", &held).await,
+        gateway.metric("pai_gateway_upstream_held", &labels).await,
         1.0
     );
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Two worlds that differ in hidden images alone look the same to a client, whatever it asks.
+//! A client cannot tell two origins apart that differ in hidden images only, whichever requests it sends.
 
 use std::io::Write as _;
 
@@ -193,7 +193,7 @@ fn requests() -> impl Strategy<Value = Request> {
             false,
         )
     });
-    // That a name or an id of its choice is taken is the origin's to say: neither is a hidden one's here.
+    // The origin itself reports that a chosen name or id is taken; here no hidden image has it.
     let add = (0..9, select(vec!["15945", "20817"])).prop_map(|(number, workspace)| {
         let body = format!(
             r#"{{"Name":"new-{number}","ImageUri":"r/x:1","ImageId":"new-{number}","WorkspaceId":"{workspace}"}}"#
@@ -239,12 +239,12 @@ impl World {
         let only = [("cache-control", "only-if-cached")];
         let more: &[_] = if *cached { &only } else { &[] };
         let request = (method.clone(), target.as_str(), body.as_str());
-        told(&self.guarded.ask(signer, request, more).await)
+        observed(&self.guarded.ask(signer, request, more).await)
     }
 }
 
 /// Returns everything in a response, except random ids and the time.
-fn told(answer: &Answer) -> String {
+fn observed(answer: &Answer) -> String {
     let mut headers: Vec<String> = Vec::new();
     for (name, value) in &answer.headers {
         let value = value.to_str().unwrap();

@@ -177,10 +177,10 @@ async fn an_origin_with_an_unknown_root_is_not_called() {
     let answer = gateway.image(&gateway.emulator.store().ids(1)[0]).await;
     assert_eq!((answer.status.as_u16(), gateway.calls()), (503, 0));
     assert_eq!(answer.json()["Code"], "Gateway.UpstreamUnavailable");
-    let told = front.refusal("localhost", None, None).await;
+    let message = front.refusal("localhost", None, None).await;
     let expected = format!("cannot connect to {}: ", front.name("localhost"));
-    assert!(told.starts_with(&expected), "{told}");
-    assert!(told.contains("upstream.ca_file"), "{told}");
+    assert!(message.starts_with(&expected), "{message}");
+    assert!(message.contains("upstream.ca_file"), "{message}");
 }
 
 #[tokio::test]
@@ -190,9 +190,9 @@ async fn an_origin_with_another_name_is_not_called() {
     let answer = gateway.image(&gateway.emulator.store().ids(1)[0]).await;
     assert_eq!((answer.status.as_u16(), gateway.calls()), (503, 0));
     let authority = front.ca_file();
-    let told = front.refusal("127.0.0.1", Some(&authority), None).await;
+    let message = front.refusal("127.0.0.1", Some(&authority), None).await;
     assert!(
-        told.contains("the certificate is of another host"),
-        "{told}"
+        message.contains("the certificate is of another host"),
+        "{message}"
     );
 }

@@ -145,11 +145,11 @@ async fn a_connection_serves_many_requests() {
 #[tokio::test]
 async fn one_connection_too_many_gets_an_error_and_is_closed() {
     let gateway = TestGateway::with("listen.max_connections", "2").await;
-    let mut held: Vec<Connection> = Vec::new();
+    let mut open_connections: Vec<Connection> = Vec::new();
     for _ in 0..2 {
         let mut connection = gateway.connect().await;
         assert_eq!(connection.get(&path(&Store::id(1))).await.status, 200);
-        held.push(connection);
+        open_connections.push(connection);
     }
     let received = rest(&mut open(&gateway).await).await;
     let (head, body) = received.split_once("\r\n\r\n").unwrap();
@@ -164,7 +164,7 @@ async fn one_connection_too_many_gets_an_error_and_is_closed() {
         .metric("pai_gateway_connections_refused_total", &labels)
         .await;
     assert_eq!(refused, 1.0);
-    drop(held.pop());
+    drop(open_connections.pop());
     eventually("the place is free", async || {
         let mut connection = gateway.connect().await;
         let answer = connection
@@ -178,8 +178,8 @@ async fn one_connection_too_many_gets_an_error_and_is_closed() {
 #[tokio::test]
 async fn one_connection_too_many_that_sent_its_request_at_once_gets_an_error() {
     let gateway = TestGateway::with("listen.max_connections", "1").await;
-    let mut held = gateway.connect().await;
-    assert_eq!(held.get(&path(&Store::id(1))).await.status, 200);
+    let mut first = gateway.connect().await;
+    assert_eq!(first.get(&path(&Store::id(1))).await.status, 200);
     for _ in 0..50 {
         let mut stream = open(&gateway).await;
         let asked = request(&Store::id(1), "");

@@ -75,23 +75,23 @@ async fn a_log_that_is_read_again_reports_how_many_lines_are_missing() {
     }
     let lost = sample(&admin, "pai_gateway_log_lines_lost_total");
     let _lost = lost.await;
-    let heard = std::sync::Arc::new(parking_lot::Mutex::new(Vec::new()));
-    let hears = std::sync::Arc::clone(&heard);
+    let output = std::sync::Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let writer = std::sync::Arc::clone(&output);
     let reading = std::thread::spawn(move || {
         let mut chunk = [0; 65536];
         while let Ok(length @ 1..) = reader.read(&mut chunk) {
-            hears.lock().extend_from_slice(&chunk[..length]);
+            writer.lock().extend_from_slice(&chunk[..length]);
         }
     });
     eventually("the line about lost lines gets through", async || {
         connection.get(&path(&Store::id(1))).await;
-        String::from_utf8_lossy(&heard.lock()).contains("\"lost\":")
+        String::from_utf8_lossy(&output.lock()).contains("\"lost\":")
     })
     .await;
     process.terminate();
     assert_eq!(process.wait().await.code(), Some(0));
     reading.join().unwrap();
-    let text = String::from_utf8(heard.lock().clone()).unwrap();
+    let text = String::from_utf8(output.lock().clone()).unwrap();
     let lines = || {
         text.lines()
             .map(|line| serde_json::from_str::<Value>(line).unwrap())
@@ -232,11 +232,11 @@ async fn failed_authentications_are_audited_and_counted_and_logged_once_a_minute
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
-    let told: u64 = records
+    let recorded: u64 = records
         .iter()
         .map(|record| 1 + record["omitted"].as_u64().unwrap_or(0))
         .sum();
-    assert!(records.len() >= 20 && told <= 100, "{audit}");
+    assert!(records.len() >= 20 && recorded <= 100, "{audit}");
     for record in &records {
         assert_eq!(
             (&record["reason"], &record["outcome"]),

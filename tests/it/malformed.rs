@@ -192,8 +192,8 @@ async fn odd_hosts_are_answered_and_returned_as_host_id() {
             let received = String::from_utf8(gateway.raw(request.as_bytes()).await).unwrap();
             let line = format!("HTTP/1.1 {status} ");
             assert!(received.starts_with(&line), "{host}: {received}");
-            let told = format!(r#""HostId":"{host}""#);
-            assert_eq!(received.contains(&told), status == "404", "{received}");
+            let returned = format!(r#""HostId":"{host}""#);
+            assert_eq!(received.contains(&returned), status == "404", "{received}");
         }
     }
 }

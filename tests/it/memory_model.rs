@@ -186,11 +186,14 @@ fn the_worst_case_fits_the_limit_of_the_chart_and_of_the_unit() {
 fn the_worst_case_in_the_document_is_the_sum_of_its_parts() {
     let costs = costs();
     let rows = rows();
-    let told = rows.iter().find(|row| row[0] == "worst case").unwrap();
+    let documented = rows.iter().find(|row| row[0] == "worst case").unwrap();
     let sidecar = "deploy/kubernetes/sidecar/settings/gateway.toml";
-    for (told, file) in told[1..].iter().zip([SHARED, sidecar]) {
+    for (stated, file) in documented[1..].iter().zip([SHARED, sidecar]) {
         let sum = worst(&costs, &settings(&[file])) / MIB;
-        let told: f64 = told.parse().unwrap();
-        assert!((sum - told).abs() <= 1.0, "{file}: {sum} is told as {told}");
+        let stated: f64 = stated.parse().unwrap();
+        assert!(
+            (sum - stated).abs() <= 1.0,
+            "{file}: {sum} is documented as {stated}"
+        );
     }
 }

@@ -17,13 +17,13 @@ use crate::support::{Answer, path, refusal, times};
 const A_WHILE: Duration = Duration::from_millis(1200);
 
 /// A gateway, prepared for an outcome.
-struct Road {
+struct Scenario {
     guarded: Guarded,
     outcome: Outcome,
 }
 
-impl Road {
-    async fn to(outcome: Outcome) -> Self {
+impl Scenario {
+    async fn of(outcome: Outcome) -> Self {
         let guarded = Guarded::start(|setup| {
             if outcome == Outcome::Stale {
                 setup.set("freshness.min", "1s");
@@ -76,7 +76,7 @@ impl Road {
             Outcome::Rejected => guarded.gateway.get(&target).await,
             Outcome::Error => {
                 emulator.script(vec![times(1000, refusal(500, "InternalError"))]);
-                // Until calls are held back, which the message tells.
+                // Until the breaker is open, which changes the message.
                 for number in 0..20 {
                     guarded.get(&chief, &path(&format!("image-{number}"))).await;
                 }
@@ -100,20 +100,20 @@ async fn walk(outcome: Outcome) -> String {
     let (chief, team) = (Signer::chief(), Signer::team());
     // PUBLIC in workspace 20817, which `team` does not hold.
     let image = Store::id(2);
-    let road = Road::to(outcome).await;
-    let hidden = road.ask(&team, &image).await;
-    let missing = Road::to(outcome).await.ask(&team, "image-none").await;
+    let scenario = Scenario::of(outcome).await;
+    let hidden = scenario.ask(&team, &image).await;
+    let missing = Scenario::of(outcome).await.ask(&team, "image-none").await;
     assert_eq!(hidden.shape(), missing.shape(), "{outcome:?}");
 
-    let road = Road::to(outcome).await;
+    let scenario = Scenario::of(outcome).await;
     let (who, asked) = match outcome {
         Outcome::Negative => (&chief, "image-none"),
         Outcome::Denied => (&team, image.as_str()),
         _ => (&chief, image.as_str()),
     };
-    let before = road.count().await;
-    let shown = road.ask(who, asked).await;
-    assert!(road.count().await > before, "{outcome:?} {shown:?}");
+    let before = scenario.count().await;
+    let shown = scenario.ask(who, asked).await;
+    assert!(scenario.count().await > before, "{outcome:?} {shown:?}");
     let shows = match outcome {
         Outcome::Hit
         | Outcome::Stale
@@ -125,15 +125,15 @@ async fn walk(outcome: Outcome) -> String {
     };
     assert_eq!(shown.status == 200, shows, "{outcome:?} {shown:?}");
     assert_ne!(hidden.status, 200, "{outcome:?}");
-    let told = |answer: &Answer| match answer.status.as_u16() {
+    let summary = |answer: &Answer| match answer.status.as_u16() {
         200 => "200".to_owned(),
         status => format!("{status} {}", answer.error_code()),
     };
     format!(
         "| {} | {} | {} |",
         outcome.as_str(),
-        told(&shown),
-        told(&hidden)
+        summary(&shown),
+        summary(&hidden)
     )
 }
 

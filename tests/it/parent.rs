@@ -75,10 +75,10 @@ async fn an_entry_from_the_parent_keeps_its_age_and_is_fresh_for_no_longer() {
         .await;
     assert!(age(&child.image(&id).await) >= age(&direct));
     let page = child.page(&format!("/entries/{id}")).await;
-    let told = page["variants"][0]["explanation"].as_str().unwrap();
+    let explanation = page["variants"][0]["explanation"].as_str().unwrap();
     assert!(
-        told.starts_with("A parent gateway had held it for"),
-        "{told}"
+        explanation.starts_with("A parent gateway had held it for"),
+        "{explanation}"
     );
     assert_eq!(family.fetches(&id), 1);
 }

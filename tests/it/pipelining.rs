@@ -12,16 +12,16 @@ use crate::listener::{open, patient, patient_but, request, rest};
 use crate::support::{TestGateway, times};
 
 /// Reads until a response with this mark has arrived; the connection stays open.
-async fn hear(stream: &mut TcpStream, mark: &str) -> String {
+async fn read_until(stream: &mut TcpStream, mark: &str) -> String {
     let mut received = Vec::new();
-    let hearing = async {
+    let reading = async {
         while !String::from_utf8_lossy(&received).contains(mark) {
             assert_ne!(stream.read_buf(&mut received).await.unwrap(), 0);
         }
     };
-    let heard = timeout(Duration::from_secs(10), hearing).await;
+    let finished = timeout(Duration::from_secs(10), reading).await;
     let received = String::from_utf8(received).unwrap();
-    assert!(heard.is_ok(), "no {mark} but {received:?}");
+    assert!(finished.is_ok(), "no {mark} but {received:?}");
     received
 }
 
@@ -54,9 +54,9 @@ async fn an_answer_does_not_wait_for_the_rest_of_the_next_request() {
     let (begin, end) = next.split_at(20);
     let first = request(&Store::id(1), "") + begin;
     stream.write_all(first.as_bytes()).await.unwrap();
-    hear(&mut stream, &Store::id(1)).await;
+    read_until(&mut stream, &Store::id(1)).await;
     stream.write_all(end.as_bytes()).await.unwrap();
-    hear(&mut stream, &Store::id(2)).await;
+    read_until(&mut stream, &Store::id(2)).await;
 }
 
 /// RFC 9112 §2.2: a server ignores an empty line before a request.
@@ -66,7 +66,7 @@ async fn an_empty_line_after_a_request_does_not_hold_its_answer_back() {
     let mut stream = open(&gateway).await;
     let first = request(&Store::id(1), "") + "\r\n";
     stream.write_all(first.as_bytes()).await.unwrap();
-    hear(&mut stream, &Store::id(1)).await;
+    read_until(&mut stream, &Store::id(1)).await;
 }
 
 #[tokio::test]
@@ -115,12 +115,12 @@ async fn a_connection_that_sent_a_body_may_idle() {
             stream.write_all(piece.as_bytes()).await.unwrap();
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        hear(&mut stream, "Results").await;
+        read_until(&mut stream, "Results").await;
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
     let last = request(&Store::id(2), "Connection: close\r\n");
     stream.write_all(last.as_bytes()).await.unwrap();
-    hear(&mut stream, &Store::id(2)).await;
+    read_until(&mut stream, &Store::id(2)).await;
 }
 
 #[tokio::test]

@@ -48,13 +48,13 @@ async fn a_probe_is_answered_while_other_connections_stay_open() {
         let Address::Tcp(port) = listener else {
             panic!("a TCP port")
         };
-        let mut held = Vec::new();
+        let mut open = Vec::new();
         for n in 0..200 {
             let mut silent = TcpStream::connect(port).await.unwrap();
             if n % 2 == 0 {
                 silent.write_all(b"GET /livez HTTP/1.1\r\n").await.unwrap();
             }
-            held.push(silent);
+            open.push(silent);
         }
         let answer = ask(listener, Method::GET, "/livez", &[], "").await;
         assert_eq!(answer.status, 200);
@@ -70,9 +70,9 @@ async fn a_probe_is_answered_where_few_files_may_be_open() {
     let Address::Tcp(data) = address(&ports, "listen") else {
         panic!("a TCP port")
     };
-    let mut held = Vec::new();
+    let mut open = Vec::new();
     for _ in 0..300 {
-        held.push(TcpStream::connect(data).await.unwrap());
+        open.push(TcpStream::connect(data).await.unwrap());
     }
     let admin = address(&ports, "admin");
     for target in ["/livez", "/readyz"] {

@@ -122,7 +122,7 @@ async fn sigterm_under_busy_connections_loses_no_request() {
             tokio::spawn(async move {
                 let mut connection = Connection::open(&data).await;
                 let target = path(&Store::id(index));
-                // Until it is told that the connection ends, a client may rely on it.
+                // Until a response announces the end of the connection, a client may rely on it.
                 loop {
                     let answer = connection.try_send(Method::GET, &target, &[], "").await;
                     let answer = answer.unwrap();
@@ -167,7 +167,7 @@ async fn every_bad_setting_is_reported_at_once_and_no_value() {
     )
     .await;
     assert_eq!(refused.code, 2);
-    for told in [
+    for part in [
         "listen.address (flag --set)",
         "freshness.max (flag --set)",
         "freshness.mxa (flag --set)",
@@ -175,7 +175,7 @@ async fn every_bad_setting_is_reported_at_once_and_no_value() {
         "upstream.endpoint (flag --set)",
         "PAI_GATEWAY__CREDENTIALS__ACCESS_KEY_SECRET",
     ] {
-        assert!(refused.stderr.contains(told), "{told}: {}", refused.stderr);
+        assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
     }
     let output = refused.stdout + &refused.stderr;
     for value in [
@@ -222,7 +222,7 @@ async fn a_taken_port_ends_it_with_1() {
         refused.stderr
     );
     assert_eq!(refused.stderr.lines().count(), 1, "{}", refused.stderr);
-    for told in ["listen.address: ", "set listen.address to another"] {
-        assert!(refused.stderr.contains(told), "{told}: {}", refused.stderr);
+    for part in ["listen.address: ", "set listen.address to another"] {
+        assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
     }
 }

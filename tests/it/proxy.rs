@@ -240,8 +240,8 @@ async fn a_proxy_that_wants_another_password_is_named_with_the_remedy() {
     let none = std::collections::BTreeMap::new();
     let way = Proxy::of_section(Section::Upstream, Some(&proxy.url()), Some(&wrong), &none);
     let authority = front.ca_file();
-    let told = front.refusal("localhost", Some(&authority), way.unwrap());
-    let told = told.await;
+    let message = front.refusal("localhost", Some(&authority), way.unwrap());
+    let message = message.await;
     for part in [
         format!(
             "{} through the proxy 127.0.0.1:{}",
@@ -250,7 +250,7 @@ async fn a_proxy_that_wants_another_password_is_named_with_the_remedy() {
         ),
         "upstream.proxy_credentials_file".to_owned(),
     ] {
-        assert!(told.contains(&part), "{told}");
+        assert!(message.contains(&part), "{message}");
     }
 }
 

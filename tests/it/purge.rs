@@ -21,26 +21,26 @@ async fn filled() -> TestGateway {
 }
 
 /// Returns which of the four images without labels are cached.
-async fn held(gateway: &TestGateway) -> Vec<usize> {
-    let mut held = Vec::new();
+async fn cached(gateway: &TestGateway) -> Vec<usize> {
+    let mut cached = Vec::new();
     for index in 0..4 {
         let page = gateway
             .page(&format!("/entries/{}", Store::id(index)))
             .await;
         if page["variants"][0]["state"] == "fresh" {
-            held.push(index);
+            cached.push(index);
         }
     }
-    held
+    cached
 }
 
 #[tokio::test]
 async fn a_purge_of_an_image_removes_both_variants() {
     let gateway = filled().await;
-    let order = format!(r#"{{"image":"{}"}}"#, Store::id(1));
-    assert_eq!(gateway.purge(&order).await, 2);
-    assert_eq!(held(&gateway).await, [0, 2, 3]);
-    assert_eq!(gateway.purge(&order).await, 0);
+    let request = format!(r#"{{"image":"{}"}}"#, Store::id(1));
+    assert_eq!(gateway.purge(&request).await, 2);
+    assert_eq!(cached(&gateway).await, [0, 2, 3]);
+    assert_eq!(gateway.purge(&request).await, 0);
     let again = gateway.image(&Store::id(1)).await;
     assert!(again.cache_status().contains("fwd=uri-miss"), "{again:?}");
 }
@@ -49,7 +49,7 @@ async fn a_purge_of_an_image_removes_both_variants() {
 async fn a_purge_of_a_workspace_leaves_others() {
     let gateway = filled().await;
     assert_eq!(gateway.purge(r#"{"workspace":"15945"}"#).await, 3);
-    assert_eq!(held(&gateway).await, [0, 2]);
+    assert_eq!(cached(&gateway).await, [0, 2]);
     assert_eq!(gateway.purge(r#"{"workspace":"1594"}"#).await, 0);
 }
 
@@ -57,7 +57,7 @@ async fn a_purge_of_a_workspace_leaves_others() {
 async fn a_purge_of_everything_removes_negative_answers_too() {
     let gateway = filled().await;
     assert_eq!(gateway.purge(r#"{"all":true}"#).await, 5);
-    assert_eq!(held(&gateway).await, [0; 0]);
+    assert_eq!(cached(&gateway).await, [0; 0]);
     let cache = &gateway.page("/status").await["cache"];
     assert_eq!((&cache["entries"], &cache["bytes"]), (&0.into(), &0.into()));
     gateway
@@ -83,7 +83,7 @@ async fn a_missing_image_is_fetched_again_after_its_purge() {
 async fn after_a_soft_purge_everything_is_still_served_while_the_origin_fails() {
     let gateway = filled().await;
     assert_eq!(gateway.purge(r#"{"all":true,"soft":true}"#).await, 5);
-    assert_eq!(held(&gateway).await, [0; 0]);
+    assert_eq!(cached(&gateway).await, [0; 0]);
     assert_eq!(gateway.page("/status").await["cache"]["entries"], 5);
     let TestGateway { emulator, app } = gateway;
     shut_down(emulator).await;
@@ -97,7 +97,7 @@ async fn after_a_soft_purge_everything_is_still_served_while_the_origin_fails() 
 #[tokio::test]
 async fn an_ambiguous_purge_request_purges_nothing() {
     let gateway = filled().await;
-    for order in [
+    for request in [
         " ",
         "{}",
         "[]",
@@ -115,11 +115,11 @@ async fn an_ambiguous_purge_request_purges_nothing() {
         r#"{"all":true,"really":true}"#,
         r#"{"all":true}{"all":true}"#,
     ] {
-        let answer = gateway.admin(Method::POST, "/purge", order).await;
-        assert_eq!(answer.status, 400, "{order}");
-        assert!(answer.json()["error"].is_string(), "{order}");
+        let answer = gateway.admin(Method::POST, "/purge", request).await;
+        assert_eq!(answer.status, 400, "{request}");
+        assert!(answer.json()["error"].is_string(), "{request}");
     }
-    assert_eq!(held(&gateway).await, [0, 1, 2, 3]);
+    assert_eq!(cached(&gateway).await, [0, 1, 2, 3]);
 }
 
 #[tokio::test]
@@ -131,7 +131,7 @@ async fn a_purge_request_with_another_content_type_is_rejected() {
         let answer = ask(&gateway.app.admin, Method::POST, "/purge", &headers, all).await;
         assert_eq!(answer.status, 415, "{content_type}");
     }
-    assert_eq!(held(&gateway).await, [0, 1, 2, 3]);
+    assert_eq!(cached(&gateway).await, [0, 1, 2, 3]);
 }
 
 #[tokio::test]

@@ -76,8 +76,8 @@ impl Gateway {
         let answer = ask(&self.data, Method::GET, &target, &[], "").await;
         assert_eq!(answer.status, 200);
         let page = self.page(&format!("/entries/{}", Store::id(image))).await;
-        let told: serde_json::Value = serde_json::from_str(&page).unwrap();
-        told["variants"][0]["ceiling_seconds"].as_u64().unwrap()
+        let entry: serde_json::Value = serde_json::from_str(&page).unwrap();
+        entry["variants"][0]["ceiling_seconds"].as_u64().unwrap()
     }
 }
 
@@ -100,7 +100,7 @@ async fn reloadable_settings_are_applied_and_the_others_are_named() {
     ] {
         assert!(log.contains(line), "{log}");
     }
-    // The level counts at once: a request is told of.
+    // The new level applies at once: a request is logged.
     gateway.ceiling(3).await;
     eventually("the log has the request", async || {
         gateway.process.output("stderr").contains("answered")

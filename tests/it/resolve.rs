@@ -16,7 +16,7 @@ use crate::support::{Answer, Setup, TestGateway, eventually, path, refusal, thro
 const RESOLVE: &str = "/gateway/v1/resolve";
 
 /// Returns a request body with these ids.
-fn order(ids: &[impl AsRef<str>]) -> String {
+fn body_of(ids: &[impl AsRef<str>]) -> String {
     let ids: Vec<&str> = ids.iter().map(AsRef::as_ref).collect();
     json!({ "ImageIds": ids }).to_string()
 }
@@ -32,11 +32,11 @@ async fn post(gateway: &TestGateway, body: &str) -> Answer {
 
 /// Requests these and returns the result of each.
 async fn resolve(gateway: &TestGateway, ids: &[impl AsRef<str>]) -> Vec<Value> {
-    let answer = post(gateway, &order(ids)).await;
-    let mut told = answer.found();
-    let id = told["RequestId"].as_str().unwrap();
+    let answer = post(gateway, &body_of(ids)).await;
+    let mut document = answer.found();
+    let id = document["RequestId"].as_str().unwrap();
     assert_eq!(id, answer.header("x-pai-gateway-request-id"));
-    match told["Results"].take() {
+    match document["Results"].take() {
         Value::Array(results) => results,
         other => panic!("{other}"),
     }
@@ -100,7 +100,7 @@ async fn results_come_in_the_order_of_the_request() {
             .contains("image-none")
     );
     // The very bytes, and those of a GetImage.
-    let text = post(&gateway, &order(&asked)).await.text();
+    let text = post(&gateway, &body_of(&asked)).await.text();
     assert!(
         text.contains(&format!(r#""AgeSeconds":0,"Image":{odd}}}"#)),
         "{text}"
@@ -118,8 +118,11 @@ async fn repeated_ids_have_one_result_and_labels_when_requested() {
     assert_eq!(each(&results, "ImageId"), [&b, &a]);
     assert_eq!(gateway.calls(), 2);
     let verbose = json!({ "ImageIds": [a], "Verbose": true }).to_string();
-    let told = post(&gateway, &verbose).await.found();
-    assert!(told["Results"][0]["Image"]["Labels"].is_array(), "{told}");
+    let document = post(&gateway, &verbose).await.found();
+    assert!(
+        document["Results"][0]["Image"]["Labels"].is_array(),
+        "{document}"
+    );
     assert!(results[1]["Image"]["Labels"].is_null());
     assert_eq!(gateway.calls(), 3);
 }
@@ -137,7 +140,7 @@ async fn a_malformed_request_is_rejected_whole_and_costs_no_call() {
         r#"{"ImageIds":["image-1","a/b"]}"#,
         r#"{"ImageIds":["image-1"],"Region":"x"}"#,
         r#"{"ImageIds":["image-1"],"ImageIds":["image-2"]}"#,
-        &order(&many),
+        &body_of(&many),
     ] {
         let answer = post(&gateway, body).await;
         assert_eq!(
@@ -146,7 +149,7 @@ async fn a_malformed_request_is_rejected_whole_and_costs_no_call() {
             "{body}"
         );
     }
-    let asked = order(&[Store::id(1)]);
+    let asked = body_of(&[Store::id(1)]);
     let query = format!("{RESOLVE}?Verbose=true");
     let answer = gateway.request(Method::POST, &query, &[], &asked).await;
     assert_eq!(answer.error(), (400, "InvalidParameter".to_owned()));
@@ -241,7 +244,7 @@ async fn an_image_that_misses_the_deadline_has_failed_and_still_fills_the_cache(
     assert!(begun.elapsed() < Duration::from_millis(1100));
     assert_eq!(each(&results, "Status"), ["failed", "found"]);
     assert_eq!(results[0]["Code"], "Gateway.UpstreamTimeout");
-    eventually("it is held", async || {
+    eventually("the image is cached", async || {
         gateway.image(&slow).await.cache_status().contains("hit")
     })
     .await;
@@ -342,10 +345,10 @@ fn short_answers(setup: &mut Setup) {
 #[tokio::test]
 async fn an_image_that_would_make_the_response_too_long_has_failed() {
     let gateway = TestGateway::start(short_answers).await;
-    let answer = post(&gateway, &order(&ids(10))).await;
+    let answer = post(&gateway, &body_of(&ids(10))).await;
     assert!(answer.body.len() <= 10 << 10);
-    let told = answer.found();
-    let results = told["Results"].as_array().unwrap();
+    let document = answer.found();
+    let results = document["Results"].as_array().unwrap();
     let found = results
         .iter()
         .filter(|result| result["Status"] == "found")
@@ -354,7 +357,7 @@ async fn an_image_that_would_make_the_response_too_long_has_failed() {
     for result in results.iter().filter(|result| result["Status"] != "found") {
         assert_eq!(result["Code"], "Gateway.AnswerTooLong");
     }
-    // It is held nevertheless.
+    // It is cached nevertheless.
     assert_eq!(gateway.calls(), 10);
     let alone = gateway.get(&path(&Store::id(9))).await;
     assert!(alone.cache_status().contains("hit"));

@@ -45,7 +45,7 @@ async fn no_secret_is_in_any_log_error_metric_page_audit_or_core() {
     let (data, admin) = (address(&ports, "listen"), address(&ports, "admin"));
     // The origin quotes what the gateway signed.
     emulator.script(vec![times(2, refusal(400, "SignatureDoesNotMatch"))]);
-    let mut heard = String::new();
+    let mut output = String::new();
     let mut temporary = Signer::new("GWTEMP", "team-secret");
     temporary.credentials.security_token = Some("sts/token+=".into());
     let mut wrong = temporary.clone();
@@ -62,7 +62,7 @@ async fn no_secret_is_in_any_log_error_metric_page_audit_or_core() {
                 .iter()
                 .map(|(n, v)| (n.as_str(), v.as_str()))
                 .collect();
-            heard += &ask(&data, Method::GET, &target, &headers, "")
+            output += &ask(&data, Method::GET, &target, &headers, "")
                 .await
                 .everything();
         }
@@ -70,7 +70,7 @@ async fn no_secret_is_in_any_log_error_metric_page_audit_or_core() {
     for token in [TOKEN, "no-token"] {
         let header = [("x-acs-bearer-token", token)];
         let target = path(&Store::id(1));
-        heard += &ask(&data, Method::GET, &target, &header, "")
+        output += &ask(&data, Method::GET, &target, &header, "")
             .await
             .everything();
     }
@@ -83,20 +83,20 @@ async fn no_secret_is_in_any_log_error_metric_page_audit_or_core() {
     ] {
         let answer = ask(&admin, Method::GET, page, &token, "").await;
         assert_eq!(answer.status, 200, "{page}");
-        heard += &answer.everything();
+        output += &answer.everything();
     }
     process.abort();
     let status = process.wait().await;
-    heard += &process.output("stderr");
-    heard += &process.output("stdout");
+    output += &process.output("stderr");
+    output += &process.output("stdout");
     let audit = std::fs::read_to_string(folder.path().join("audit")).unwrap();
     assert!(audit.lines().count() >= 3, "{audit}");
-    heard += &audit;
-    assert!(heard.contains("GWCHIEF") || heard.contains("chief"));
+    output += &audit;
+    assert!(output.contains("GWCHIEF") || output.contains("chief"));
     for canary in CANARIES.into_iter().chain([TOKEN]) {
-        let found = heard
+        let found = output
             .find(canary)
-            .map(|at| &heard[at.saturating_sub(200)..]);
+            .map(|at| &output[at.saturating_sub(200)..]);
         assert_eq!(
             found.map(|text| &text[..text.len().min(400)]),
             None,

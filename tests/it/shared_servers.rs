@@ -161,8 +161,8 @@ async fn the_deployed_configuration_is_one_that_servers_take() {
             ("maxmemory", "201326592"),
             ("maxmemory-policy", "volatile-lru"),
         ] {
-            let told = redis.command(&["CONFIG", "GET", directive]).await;
-            assert_eq!(told, format!("{directive}\n{value}"));
+            let reply = redis.command(&["CONFIG", "GET", directive]).await;
+            assert_eq!(reply, format!("{directive}\n{value}"));
         }
     }
 }

@@ -125,7 +125,7 @@ async fn a_write_needs_a_nonce_and_a_connection_that_nobody_changes() {
     assert_eq!(answer.error_code(), "SignatureNonceUsed");
 }
 
-/// What HTTP/2 carries as `:authority` was signed as `host`.
+/// The value that HTTP/2 carries as `:authority` was signed as `host`.
 #[tokio::test]
 async fn a_signature_is_good_over_http_2_too() {
     let folder = clients();

@@ -74,8 +74,11 @@ async fn the_first_answer_after_a_restart_is_stale_and_fetched_again() {
     let gateway = TestGateway::start(keeping(folder.path(), Some(&emulator))).await;
     let entry = &gateway.page(&format!("/entries/{id}")).await["variants"][0];
     assert_eq!(entry["state"], "stale", "{entry}");
-    let told = entry["explanation"].as_str().unwrap();
-    assert!(told.contains("restored from the snapshot"), "{told}");
+    let explanation = entry["explanation"].as_str().unwrap();
+    assert!(
+        explanation.contains("restored from the snapshot"),
+        "{explanation}"
+    );
     let answer = gateway.image(&id).await;
     assert!(answer.cache_status().ends_with(REVALIDATING), "{answer:?}");
     assert_eq!(answer.body, before.body);
@@ -136,17 +139,17 @@ async fn purged_and_written_images_stay_away_after_a_kill() {
     drop(first);
     let (second, ports) = process(&emulator, folder.path(), "1h").await;
     let (data, admin) = (address(&ports, "listen"), address(&ports, "admin"));
-    for order in [
+    for request in [
         format!(r#"{{"image":"{hard}"}}"#),
         format!(r#"{{"image":"{soft}","soft":true}}"#),
     ] {
         let json = [("content-type", "application/json")];
-        let answer = ask(&admin, Method::POST, "/purge", &json, &order).await;
+        let answer = ask(&admin, Method::POST, "/purge", &json, &request).await;
         assert_eq!(answer.json()["purged"], 1, "{answer:?}");
     }
     let publish = format!("{}/publish", path(&written));
     assert_eq!(ask(&data, Method::PUT, &publish, &[], "").await.status, 200);
-    // Removed behind the gateway's back: the origin's word counts as well.
+    // Removed at the origin directly: the origin's 404 counts as well.
     emulator.store().remove(&gone);
     eventually("it is known to be gone", async || {
         // A refresh begins no sooner than a second after the fetch before it.
@@ -217,20 +220,27 @@ async fn a_file_that_cannot_be_trusted_is_rejected_and_logged() {
             &sound_journal,
         ),
     ];
-    for (told, bytes, mode, journalled) in cases {
+    for (expected, bytes, mode, journalled) in cases {
         fs::write(&file, bytes).unwrap();
         fs::write(&journal, journalled).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
         let (process, ports) = process(&emulator, folder.path(), "1h").await;
         let log = log(&process);
-        assert!(log.contains(told) && log.contains(&file), "{told}: {log}");
-        let refused = told != "restored from the snapshot";
+        assert!(
+            log.contains(expected) && log.contains(&file),
+            "{expected}: {log}"
+        );
+        let refused = expected != "restored from the snapshot";
         assert_eq!(
             log.contains("refused: starting cold"),
             refused,
-            "{told}: {log}"
+            "{expected}: {log}"
         );
-        let held = state(&address(&ports, "admin"), &id).await;
-        assert_eq!(held, if refused { "absent" } else { "stale" }, "{told}");
+        let found = state(&address(&ports, "admin"), &id).await;
+        assert_eq!(
+            found,
+            if refused { "absent" } else { "stale" },
+            "{expected}"
+        );
     }
 }

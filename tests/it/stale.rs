@@ -102,7 +102,7 @@ async fn an_image_the_origin_denies_is_never_served_again() {
         gateway
             .emulator
             .script(vec![Fault::always(FaultKind::CloseBefore)]);
-        eventually("the no is forgotten", async || {
+        eventually("the negative answer expires", async || {
             let answer = gateway.image(&id).await;
             assert_ne!(answer.status, 200, "{answer:?}");
             answer.status != status

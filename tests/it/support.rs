@@ -147,7 +147,7 @@ impl TestGateway {
     }
 
     /// A GetImage with a `Cache-Control` of the client.
-    pub(crate) async fn demand(&self, id: &str, cache_control: &str) -> Answer {
+    pub(crate) async fn image_with(&self, id: &str, cache_control: &str) -> Answer {
         let headers = [("cache-control", cache_control)];
         self.request(Method::GET, &path(id), &headers, "").await
     }
@@ -183,16 +183,16 @@ impl TestGateway {
     }
 
     /// Purges, and returns the number of removed entries.
-    pub(crate) async fn purge(&self, order: &str) -> u64 {
-        let answer = self.admin(Method::POST, "/purge", order).await;
+    pub(crate) async fn purge(&self, request: &str) -> u64 {
+        let answer = self.admin(Method::POST, "/purge", request).await;
         assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
         answer.json()["purged"].as_u64().unwrap()
     }
 
     /// Purges one image softly: its entry is served only while the origin fails.
     pub(crate) async fn soften(&self, id: &str) {
-        let order = format!(r#"{{"image":"{id}","soft":true}}"#);
-        assert_eq!(self.purge(&order).await, 1);
+        let request = format!(r#"{{"image":"{id}","soft":true}}"#);
+        assert_eq!(self.purge(&request).await, 1);
     }
 
     pub(crate) async fn exposition(&self) -> String {
@@ -217,7 +217,7 @@ impl TestGateway {
 
     /// Waits until the origin has received so many requests for this image.
     pub(crate) async fn await_fetches(&self, id: &str, count: u64) {
-        eventually("the origin is asked", async || {
+        eventually("the origin is called", async || {
             self.emulator.fetches(id) >= count
         })
         .await;
@@ -241,7 +241,7 @@ pub(crate) async fn ask(
     connection.send(method, target, headers, body).await
 }
 
-/// GetImage's target.
+/// Returns the request target of a GetImage.
 pub(crate) fn path(id: &str) -> String {
     format!("/api/v1/images/{id}")
 }

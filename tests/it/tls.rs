@@ -144,14 +144,14 @@ async fn plain_http_on_the_tls_port_is_closed() {
 #[tokio::test]
 async fn one_tls_connection_too_many_is_closed() {
     let tls = TlsGateway::with("listen.max_connections", "1").await;
-    let held = tls.connect(&H2).await;
+    let connection = tls.connect(&H2).await;
     assert_eq!(
-        held.get(&path(&Store::id(1))).await.unwrap().status(),
+        connection.get(&path(&Store::id(1))).await.unwrap().status(),
         StatusCode::OK
     );
     assert!(tls.hello(&H1).await.is_err());
     assert_eq!(
-        held.get(&path(&Store::id(1))).await.unwrap().status(),
+        connection.get(&path(&Store::id(1))).await.unwrap().status(),
         StatusCode::OK
     );
 }
@@ -290,7 +290,7 @@ async fn idle_http_2_connections_are_closed() {
     let answer = asked.get(&path(&Store::id(1))).await;
     assert_eq!(answer.unwrap().status(), StatusCode::OK);
     asked.closed().await;
-    // One that agreed on HTTP/2 and then says nothing.
+    // One that agreed on HTTP/2 and then sends nothing.
     let mut silent = tls.hello(&H2).await.unwrap();
     let mut received = Vec::new();
     let reading = tokio::io::AsyncReadExt::read_to_end(&mut silent, &mut received);
@@ -320,11 +320,11 @@ async fn it_does_not_start_with_files_that_cannot_be_used() {
     let flags = ["serve", "--set", "listen.tls.cert_file=/nowhere/tls.crt"];
     let finished = run(&Environment::default(), &flags).await;
     assert_eq!(finished.code, 2);
-    for told in [
+    for part in [
         "listen.tls.cert_file (flag --set)",
         "listen.tls.key_file (default)",
     ] {
-        assert!(finished.stderr.contains(told), "{}", finished.stderr);
+        assert!(finished.stderr.contains(part), "{}", finished.stderr);
     }
     let plain = TestGateway::usual().await;
     assert_eq!(plain.image(&Store::id(1)).await.status, 200);

@@ -81,9 +81,9 @@ async fn a_miss_has_a_span_for_each_step_within_the_clients_trace() {
     let origin_id = answer.header("x-acs-request-id");
     assert_eq!(attribute(attempt, "origin.request.id"), origin_id);
     assert_eq!(attribute(attempt, "result"), "ok");
-    let told = collector.text();
+    let exported = collector.text();
     for secret in [KEY_SECRET, KEY_ID, "Signature", "ACS3"] {
-        assert!(!told.contains(secret), "{secret}");
+        assert!(!exported.contains(secret), "{secret}");
     }
     assert_eq!(collector.services()[0], "pai-image-gateway");
 }
@@ -113,8 +113,8 @@ async fn each_attempt_is_a_span() {
         .filter(|span| span.name == "upstream.attempt")
         .map(|span| (attribute(span, "attempt"), attribute(span, "result")))
         .collect();
-    let told = |attempt: &str, result: &str| (attempt.to_owned(), result.to_owned());
-    assert_eq!(attempts, [told("1", "server_error"), told("2", "ok")]);
+    let pair = |attempt: &str, result: &str| (attempt.to_owned(), result.to_owned());
+    assert_eq!(attempts, [pair("1", "server_error"), pair("2", "ok")]);
 }
 
 #[tokio::test]
@@ -174,7 +174,7 @@ async fn a_traceparent_goes_by_its_flag_and_others_by_chance() {
         ("1", "", 1),
         ("0", unsampled.as_str(), 0),
         ("1", unsampled.as_str(), 0),
-        // What cannot be read is none.
+        // An unreadable header counts as none.
         ("0", "00-4bf92f3577b34da6a3ce929d0e0e4736-xyz-01", 0),
         ("1", "00-4bf92f3577b34da6a3ce929d0e0e4736-xyz-01", 1),
         (

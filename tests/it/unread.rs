@@ -58,13 +58,13 @@ impl Unread {
 }
 
 /// Returns the status of a response, or the reason of its stream's reset.
-async fn heard(response: ResponseFuture) -> Result<u16, Option<Reason>> {
-    let heard = timeout(DEADLINE, response).await.unwrap();
-    let response = heard.map_err(|error| error.reason())?;
+async fn outcome(response: ResponseFuture) -> Result<u16, Option<Reason>> {
+    let received = timeout(DEADLINE, response).await.unwrap();
+    let response = received.map_err(|error| error.reason())?;
     let status = response.status().as_u16();
-    // Dropped, it would be given up, and its room given back.
+    // Dropping the response would reset its stream and free its share of the budget.
     tokio::spawn(async move {
-        let _held = response;
+        let _kept = response;
         std::future::pending::<()>().await;
     });
     Ok(status)
@@ -90,11 +90,17 @@ async fn an_unauthenticated_connection_has_at_most_eight_unread_responses() {
     for _ in 0..32 {
         asked.push(client.get(&path(&Store::id(1))).await);
     }
-    let heard = join_all(asked.into_iter().map(heard)).await;
-    let refused = heard.iter().filter(|heard| **heard == Ok(401)).count();
+    let outcomes = join_all(asked.into_iter().map(outcome)).await;
+    let refused = outcomes
+        .iter()
+        .filter(|outcome| **outcome == Ok(401))
+        .count();
     let reset = Err(Some(Reason::ENHANCE_YOUR_CALM));
-    assert_eq!(refused, 8, "{heard:?}");
-    assert_eq!(heard.iter().filter(|heard| **heard == reset).count(), 24);
+    assert_eq!(refused, 8, "{outcomes:?}");
+    assert_eq!(
+        outcomes.iter().filter(|outcome| **outcome == reset).count(),
+        24
+    );
 }
 
 /// Each stream takes memory before its client has authenticated.
@@ -106,8 +112,8 @@ async fn a_connection_agrees_to_32_requests_at_once_and_the_next_waits_for_one_o
     for _ in 0..32 {
         asked.push(client.get(&path(&Store::id(1))).await);
     }
-    let all = join_all(asked.into_iter().map(heard)).await;
-    assert!(all.iter().all(|heard| *heard == Ok(200)), "{all:?}");
+    let all = join_all(asked.into_iter().map(outcome)).await;
+    assert!(all.iter().all(|outcome| *outcome == Ok(200)), "{all:?}");
     assert_eq!(client.sender.current_max_send_streams(), 32);
 }
 
@@ -132,7 +138,7 @@ async fn a_stream_whose_client_reads_nothing_is_reset_and_the_others_go_on() {
     let reason = timeout(DEADLINE, reset).await.unwrap();
     assert_eq!(reason, Some(Reason::CANCEL));
     let next = client.get(&path(&Store::id(1))).await;
-    assert_eq!(heard(next).await, Ok(200));
+    assert_eq!(outcome(next).await, Ok(200));
 }
 
 #[tokio::test]
@@ -140,7 +146,7 @@ async fn a_connection_that_leaves_the_last_bytes_of_a_response_is_closed() {
     let tls = patient_but(|setup| setup.set("listen.write_timeout", "100ms")).await;
     let mut client = Unread::connect(&tls, 10).await;
     let next = client.get(&path(&Store::id(1))).await;
-    assert_eq!(heard(next).await, Ok(200));
+    assert_eq!(outcome(next).await, Ok(200));
     timeout(DEADLINE, client.driver).await.unwrap().unwrap();
 }
 
@@ -153,7 +159,7 @@ async fn a_response_beyond_the_budget_of_unread_bytes_is_429() {
     })
     .await;
     let mut deaf = Unread::connect(&tls, 0).await;
-    assert_eq!(heard(deaf.resolve(60).await).await, Ok(200));
+    assert_eq!(outcome(deaf.resolve(60).await).await, Ok(200));
     let ids: Vec<_> = (0..60).map(Store::id).collect();
     let body = serde_json::json!({ "ImageIds": ids }).to_string();
     let resolve = || async {
@@ -180,8 +186,8 @@ impl Unread {
         while let Some(piece) = timeout(DEADLINE, stream.data()).await.unwrap() {
             whole.extend_from_slice(&piece.unwrap());
         }
-        let told: serde_json::Value = serde_json::from_slice(&whole).unwrap();
-        (status, told["Code"].as_str().map(str::to_owned))
+        let error: serde_json::Value = serde_json::from_slice(&whole).unwrap();
+        (status, error["Code"].as_str().map(str::to_owned))
     }
 }
 
@@ -194,20 +200,20 @@ async fn one_connection_holds_no_more_than_its_share() {
     let mut client = Unread::connect(&tls, 0).await;
     let mut answered = 0;
     for _ in 0..10 {
-        match heard(client.resolve(64).await).await {
+        match outcome(client.resolve(64).await).await {
             Ok(status) => {
                 assert_eq!(status, 200);
                 answered += 1;
             }
             Err(reason) => {
-                let told = [Reason::REFUSED_STREAM, Reason::ENHANCE_YOUR_CALM];
-                assert!(reason.is_some_and(|reason| told.contains(&reason)));
+                let expected = [Reason::REFUSED_STREAM, Reason::ENHANCE_YOUR_CALM];
+                assert!(reason.is_some_and(|reason| expected.contains(&reason)));
             }
         }
     }
     assert!((1..=3).contains(&answered), "{answered}");
     let mut other = Unread::connect(&tls, 1 << 20).await;
-    assert_eq!(heard(other.resolve(64).await).await, Ok(200));
+    assert_eq!(outcome(other.resolve(64).await).await, Ok(200));
 }
 
 #[tokio::test]
@@ -218,14 +224,14 @@ async fn streams_are_bounded_over_all_connections() {
         Unread::connect(&tls, 0).await,
     );
     for _ in 0..2 {
-        assert_eq!(heard(one.get(&path(&Store::id(1))).await).await, Ok(200));
+        assert_eq!(outcome(one.get(&path(&Store::id(1))).await).await, Ok(200));
     }
-    assert_eq!(heard(two.get(&path(&Store::id(1))).await).await, Ok(200));
-    let refused = heard(two.get(&path(&Store::id(1))).await).await;
+    assert_eq!(outcome(two.get(&path(&Store::id(1))).await).await, Ok(200));
+    let refused = outcome(two.get(&path(&Store::id(1))).await).await;
     assert_eq!(refused, Err(Some(Reason::REFUSED_STREAM)));
     drop((one.sender, one.driver.abort()));
     eventually("there is room again", async || {
-        heard(two.get(&path(&Store::id(1))).await).await == Ok(200)
+        outcome(two.get(&path(&Store::id(1))).await).await == Ok(200)
     })
     .await;
 }

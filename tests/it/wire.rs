@@ -39,7 +39,7 @@ async fn send(address: &Address, row: &Row) -> Vec<(u16, String)> {
         if at > 0 {
             tokio::time::sleep(PAUSE).await;
         }
-        // Who is refused early finds the connection closed before all is sent.
+        // A client that is rejected early finds the connection closed before everything is sent.
         if stream.write_all(piece).await.is_err() {
             break;
         }
@@ -55,15 +55,15 @@ async fn table(gateway: &TestGateway, rows: Vec<Row>) -> String {
     let got = join_all(rows.iter().map(|row| send(&gateway.app.data, row))).await;
     let (mut table, mut wrong) = (String::new(), Vec::new());
     for (row, got) in rows.iter().zip(got) {
-        let told: Vec<String> = got
+        let summary: Vec<String> = got
             .iter()
             .map(|(status, code)| format!("{status} {code}").trim().to_owned())
             .collect();
-        let told = match told.is_empty() {
+        let summary = match summary.is_empty() {
             true => "closed".to_owned(),
-            false => told.join(", "),
+            false => summary.join(", "),
         };
-        writeln!(table, "| {} | {told} |", row.name).unwrap();
+        writeln!(table, "| {} | {summary} |", row.name).unwrap();
         let same = got
             .iter()
             .map(|(status, code)| (*status, code.as_str()))
@@ -101,9 +101,9 @@ async fn each_malformed_request_has_its_answer() {
     })
     .await;
     let full = gateway(|setup| setup.set("listen.max_connections", "1")).await;
-    let mut held = full.connect().await;
-    while held.get("/nowhere").await.status != 404 {
-        held = full.connect().await;
+    let mut occupant = full.connect().await;
+    while occupant.get("/nowhere").await.status != 404 {
+        occupant = full.connect().await;
     }
     let mut all = String::from("| sent | answered |\n|---|---|\n");
     for (gateway, rows) in [
@@ -126,5 +126,5 @@ async fn each_malformed_request_has_its_answer() {
         );
         assert_eq!(gateway.metric("pai_gateway_panics_total", &[]).await, 0.0);
     }
-    assert_eq!(held.get("/nowhere").await.status, 404);
+    assert_eq!(occupant.get("/nowhere").await.status, 404);
 }

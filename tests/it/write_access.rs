@@ -1,4 +1,4 @@
-//! Who may write what: judged on the image as the origin has it, and on a request that reads one way.
+//! Authorization of writes: by the origin's current image, and only for requests without ambiguity.
 
 use http::Method;
 use pai_image_gateway::emulator::{Accessibility, Image, Store};

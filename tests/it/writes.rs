@@ -1,4 +1,4 @@
-//! Writes that pass through, and what they do to what is kept.
+//! Writes that pass through, and their effect on cached entries.
 
 use std::time::Duration;
 

@@ -97,8 +97,8 @@ async fn a_credential_expires_by_the_clock_of_its_issuer() {
 async fn a_refusal_without_a_date_is_final() {
     let sts = StandIn::start(|_| (400, EXPIRED.to_owned())).await;
     let (config, environment) = assuming(&sts);
-    let told = refusal(&config, &environment).await;
-    assert!(told.contains("InvalidTimeStamp.Expired"), "{told}");
+    let message = refusal(&config, &environment).await;
+    assert!(message.contains("InvalidTimeStamp.Expired"), "{message}");
     assert_eq!(sts.asked().len(), 1);
 }
 
@@ -155,16 +155,16 @@ async fn invisible_characters_around_a_key_are_ignored_from_any_source() {
 #[tokio::test]
 async fn a_token_that_cannot_be_sent_is_refused_by_the_name_of_its_source() {
     for (config, environment, _folder) in sources("LTAIx", "s", "hunter2\nhunter2") {
-        let told = refusal(&config, &environment).await;
+        let message = refusal(&config, &environment).await;
         let source = match config.source {
             SourceName::Static => "static",
             SourceName::CliProfile => "cli_profile",
             _ => "env",
         };
         assert!(
-            told.contains("security token") && told.contains(source),
-            "{told}"
+            message.contains("security token") && message.contains(source),
+            "{message}"
         );
-        assert!(!told.contains("hunter2"), "{told}");
+        assert!(!message.contains("hunter2"), "{message}");
     }
 }

@@ -89,10 +89,10 @@ async fn the_last_good_key_signs_until_it_expires_and_a_new_one_is_taken_when_st
     down.store(true, Ordering::Relaxed);
     eventually("a renewal fails", async || sts.asked().len() > 1).await;
     gateway.image(&Store::id(1)).await.found();
-    let told = gateway.page("/status").await["credential"]["last_error"].to_string();
+    let error = gateway.page("/status").await["credential"]["last_error"].to_string();
     assert!(
-        told.contains("InternalError") && !told.contains(STS_SECRET),
-        "{told}"
+        error.contains("InternalError") && !error.contains(STS_SECRET),
+        "{error}"
     );
 
     let ready = async || gateway.admin(Method::GET, "/readyz", "").await.status;
@@ -185,8 +185,8 @@ async fn check_reports_why_a_source_has_no_credential() {
     ];
     let (code, text) = check(&variables(&BASE), &settings).await;
     assert_eq!(code, 2, "{text}");
-    let told = "STS (AssumeRole) refused with status 404 and code EntityNotExist.Role";
-    assert!(text.contains(told), "{text}");
+    let expected = "STS (AssumeRole) refused with status 404 and code EntityNotExist.Role";
+    assert!(text.contains(expected), "{text}");
     let clear = ["credentials.uri=http://10.0.0.1/x".to_owned()];
     let (code, text) = check(&variables(&BASE), &clear).await;
     assert!(

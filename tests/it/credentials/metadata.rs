@@ -85,8 +85,8 @@ async fn the_first_version_is_off_and_a_variable_forbids_it_whatever_is_set() {
             ecs_imdsv1: Config::default().ecs_imdsv1 || !forbid.is_empty(),
             ..Config::default()
         };
-        let told = refusal(&config, &variables(forbid)).await;
-        assert!(told.contains("status 404"), "{told}");
+        let message = refusal(&config, &variables(forbid)).await;
+        assert!(message.contains("status 404"), "{message}");
         assert_eq!(metadata.lines(), ["PUT /latest/api/token"]);
     }
 }
@@ -100,8 +100,8 @@ async fn a_metadata_service_that_does_not_answer_costs_two_seconds() {
         ..Config::default()
     };
     let begun = Instant::now();
-    let told = refusal(&config, &Environment::new()).await;
-    assert!(told.contains("in time"), "{told}");
+    let message = refusal(&config, &Environment::new()).await;
+    assert!(message.contains("in time"), "{message}");
     assert!(
         (2..5).contains(&begun.elapsed().as_secs()),
         "{:?}",

@@ -52,11 +52,11 @@ async fn a_mode_that_is_not_supported_is_named() {
     let nobody = StandIn::sts().await;
     for mode in REFUSED {
         let profile = json!([{ "name": "p", "mode": mode }]);
-        let told = cli(&profile, &nobody).await.unwrap_err();
+        let message = cli(&profile, &nobody).await.unwrap_err();
         assert!(
-            told.contains(&format!("unsupported profile mode {mode}: use a role"))
-                && told.contains("External"),
-            "{told}"
+            message.contains(&format!("unsupported profile mode {mode}: use a role"))
+                && message.contains("External"),
+            "{message}"
         );
     }
 }

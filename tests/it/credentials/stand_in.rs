@@ -166,7 +166,7 @@ async fn answer(stream: TcpStream, ahead: Option<i64>, rule: Rule, seen: Arc<Mut
     let head = format!(
         "HTTP/1.1 {status} X\r\n{date}connection: close\r\ncontent-length: {length}\r\n\r\n"
     );
-    // Who asked may have given up by now.
+    // The client may have disconnected by now.
     drop(stream.write_all(format!("{head}{body}").as_bytes()).await);
     drop(stream.shutdown().await);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use pai_image_gateway::emulator::{Fault, FaultKind, Store};
 
 use super::family::{Family, PLAIN};
-use super::stand_in::{StandIn, Told};
+use super::stand_in::{Reply, StandIn};
 use crate::support::{TestGateway, path, refusal, throttle};
 
 /// Returns the number of calls of this child with this result.
@@ -18,7 +18,7 @@ async fn called(child: &TestGateway, result: &str) -> f64 {
 
 #[tokio::test]
 async fn each_error_of_a_parent_has_its_counterpart_at_the_child() {
-    // What the parent says; what a client hears; how it is counted; how often the parent is asked.
+    // The parent's error; the error that the client gets; its metric; the number of calls to the parent.
     for (status, code, expected, result, calls) in [
         (404, "ImageNotFound", (404, "ImageNotFound"), "not_found", 1),
         (
@@ -136,11 +136,15 @@ async fn each_error_of_a_parent_has_its_counterpart_at_the_child() {
             3,
         ),
     ] {
-        let parent = StandIn::start(move |_| Told::error(status, code)).await;
+        let parent = StandIn::start(move |_| Reply::error(status, code)).await;
         let child = parent.child(|_| {}).await;
         let answer = child.image("image-a").await;
-        let heard = (answer.status.as_u16(), answer.error_code());
-        assert_eq!((heard.0, heard.1.as_str()), expected, "{status} {code}");
+        let received = (answer.status.as_u16(), answer.error_code());
+        assert_eq!(
+            (received.0, received.1.as_str()),
+            expected,
+            "{status} {code}"
+        );
         assert_eq!(parent.calls(), calls, "{status} {code}");
         assert_eq!(
             called(&child, result).await,
@@ -166,9 +170,9 @@ async fn a_stale_image_is_served_for_every_error_of_a_parent_but_a_loop() {
         let fails = std::sync::Arc::clone(&failing);
         let parent = StandIn::start(move |_| {
             if fails.load(std::sync::atomic::Ordering::SeqCst) {
-                Told::error(status, code)
+                Reply::error(status, code)
             } else {
-                Told::image(0, "")
+                Reply::image(0, "")
             }
         })
         .await;
@@ -191,14 +195,14 @@ async fn a_stale_image_is_served_for_every_error_of_a_parent_but_a_loop() {
 
 #[tokio::test]
 async fn a_parent_that_reports_the_origins_failure_is_still_called_for_other_images() {
-    let parent = StandIn::start(|_| Told::error(503, "Gateway.UpstreamUnavailable")).await;
+    let parent = StandIn::start(|_| Reply::error(503, "Gateway.UpstreamUnavailable")).await;
     let child = parent.child(|_| {}).await;
     for number in 0..20 {
         let answer = child.image(&format!("image-{number}")).await;
         assert_eq!(answer.error().1, "Gateway.UpstreamUnavailable");
     }
     assert_eq!(parent.calls(), 20);
-    let overloaded = StandIn::start(|_| Told::error(503, "Gateway.Overloaded")).await;
+    let overloaded = StandIn::start(|_| Reply::error(503, "Gateway.Overloaded")).await;
     let child = overloaded.child(|_| {}).await;
     for number in 0..20 {
         child.image(&format!("image-{number}")).await;
@@ -273,12 +277,12 @@ async fn a_waiter_is_not_rejected_for_the_hops_of_its_leader() {
     let parent = StandIn::start(|head| {
         let via = head["via"].to_str().unwrap();
         if via.matches(',').count() >= 4 {
-            Told {
+            Reply {
                 after: Duration::from_millis(500),
-                ..Told::error(508, "Gateway.LoopDetected")
+                ..Reply::error(508, "Gateway.LoopDetected")
             }
         } else {
-            Told::image(0, "")
+            Reply::image(0, "")
         }
     })
     .await;

@@ -96,8 +96,8 @@ impl Family {
 
     /// Purges an image softly at the parent.
     pub(super) async fn soften(&self, id: &str) {
-        let order = format!(r#"{{"image":"{id}","soft":true}}"#);
-        let answer = self.admin(Method::POST, "/purge", &order).await;
+        let request = format!(r#"{{"image":"{id}","soft":true}}"#);
+        let answer = self.admin(Method::POST, "/purge", &request).await;
         assert_eq!(answer.json()["purged"], 1, "{answer:?}");
     }
 

@@ -2,14 +2,14 @@
 
 use http::Method;
 
-use super::stand_in::{StandIn, Told};
+use super::stand_in::{Reply, StandIn};
 use super::{age, left};
 use crate::support::signed::{Signer, clients, guard};
 use crate::support::{TestGateway, eventually, path};
 
 #[tokio::test]
 async fn age_and_cache_status_of_the_parent_shorten_the_ttl() {
-    for (told_age, status, expected) in [
+    for (parent_age, status, expected) in [
         (0, "", 100),
         (40, "", 60),
         (40, "pai-image-gateway; hit; ttl=20", 20),
@@ -22,21 +22,21 @@ async fn age_and_cache_status_of_the_parent_shorten_the_ttl() {
         ),
         (500, "", -400),
     ] {
-        let parent = StandIn::start(move |_| Told::image(told_age, status)).await;
+        let parent = StandIn::start(move |_| Reply::image(parent_age, status)).await;
         let child = parent
             .child(|setup| setup.set("freshness.jitter", "0"))
             .await;
         child.image("image-a").await.found();
         let hit = child.image("image-a").await;
         let (lived, left) = (age(&hit), left(hit.cache_status()));
-        assert!((told_age..told_age + 20).contains(&lived), "{hit:?}");
+        assert!((parent_age..parent_age + 20).contains(&lived), "{hit:?}");
         assert!(
             (expected - 20..=expected).contains(&left),
             "{status}: {hit:?}"
         );
         assert_eq!(
             lived.cast_signed() + left,
-            told_age.cast_signed() + expected,
+            parent_age.cast_signed() + expected,
             "{status}"
         );
     }
@@ -44,7 +44,7 @@ async fn age_and_cache_status_of_the_parent_shorten_the_ttl() {
 
 #[tokio::test]
 async fn a_stale_answer_is_fetched_once_a_second_however_many_clients_request_it() {
-    let parent = StandIn::start(|_| Told::image(500, "")).await;
+    let parent = StandIn::start(|_| Reply::image(500, "")).await;
     let child = parent.child(|_| {}).await;
     let begun = std::time::Instant::now();
     eventually("it was asked for four times", async || {
@@ -69,9 +69,9 @@ async fn an_unreadable_age_is_ignored_and_an_absurd_one_is_bounded() {
         ("99999999999", 31 * 86_400),
     ] {
         let parent = StandIn::start(move |_| {
-            let mut told = Told::image(0, "");
-            told.headers = vec![("age", text.to_owned())];
-            told
+            let mut reply = Reply::image(0, "");
+            reply.headers = vec![("age", text.to_owned())];
+            reply
         })
         .await;
         let answer = parent.child(|_| {}).await.image("image-a").await;
@@ -92,7 +92,7 @@ async fn by(gateway: &TestGateway, id: &str, via: &str) -> crate::support::Answe
 
 #[tokio::test]
 async fn a_call_sends_the_parent_its_hops_and_nothing_else_of_the_client() {
-    let parent = StandIn::start(|_| Told::image(0, "")).await;
+    let parent = StandIn::start(|_| Reply::image(0, "")).await;
     let child = parent.child(|_| {}).await;
     by(&child, "image-a", "1.1 a (b, c), 1.0 d").await.found();
     let via = parent.last("via");
@@ -102,14 +102,14 @@ async fn a_call_sends_the_parent_its_hops_and_nothing_else_of_the_client() {
     assert_eq!(name.len(), 32);
     child.image("image-b").await.found();
     assert_eq!(parent.last("via"), format!("1.1 pai-image-gateway-{name}"));
-    // The stand-in answers a search with an image, which is no page; what was asked is the point.
+    // The stand-in answers a search with an image, which is no page; only the request matters here.
     child.get("/api/v1/images?WorkspaceId=1").await;
     assert_eq!(parent.last("via"), format!("1.1 pai-image-gateway-{name}"));
 }
 
 #[tokio::test]
 async fn the_api_gets_no_gateway_headers_and_its_age_is_ignored() {
-    let origin = StandIn::start(|_| Told::image(500, "pai-image-gateway; hit; ttl=-400")).await;
+    let origin = StandIn::start(|_| Reply::image(500, "pai-image-gateway; hit; ttl=-400")).await;
     let gateway = origin
         .child(|setup| setup.set("upstream.kind", "api"))
         .await;
@@ -117,7 +117,7 @@ async fn the_api_gets_no_gateway_headers_and_its_age_is_ignored() {
     assert_eq!((age(&answer), answer.cache_status()), (0, super::MISS));
     assert_eq!(origin.last("via"), "");
     eventually("it is forced", async || {
-        gateway.demand("image-a", "no-cache").await.found();
+        gateway.image_with("image-a", "no-cache").await.found();
         origin.calls() >= 2
     })
     .await;
@@ -126,7 +126,7 @@ async fn the_api_gets_no_gateway_headers_and_its_age_is_ignored() {
 
 #[tokio::test]
 async fn five_hops_are_too_many_for_anything_but_a_hit() {
-    let parent = StandIn::start(|_| Told::image(0, "")).await;
+    let parent = StandIn::start(|_| Reply::image(0, "")).await;
     let child = parent.child(|setup| setup.set("api.writes", "true")).await;
     let (four, five) = (
         "1.1 a, 1.1 b, 1.1 c, 1.1 d",
@@ -152,16 +152,16 @@ async fn five_hops_are_too_many_for_anything_but_a_hit() {
 
 #[tokio::test]
 async fn too_many_hops_reveal_no_hidden_image() {
-    let parent = StandIn::start(|_| Told {
+    let parent = StandIn::start(|_| Reply {
         body: r#"{"WorkspaceId":"999","Accessibility":"PUBLIC"}"#.to_owned(),
-        ..Told::image(0, "")
+        ..Reply::image(0, "")
     })
     .await;
     let folder = clients();
     let child = parent
         .child(|setup| {
             guard(setup, folder.path());
-            // Which would ask the parent at start.
+            // With writes on, the gateway would call the parent at start.
             setup.set("api.writes", "false");
         })
         .await;
@@ -175,10 +175,10 @@ async fn too_many_hops_reveal_no_hidden_image() {
             .collect();
         child.request(Method::GET, &target, &headers, "").await
     };
-    ask(Signer::chief(), "image-held", "1.1 a").await.found();
-    let denied = ask(Signer::team(), "image-held", "1.1 a").await;
+    ask(Signer::chief(), "image-cached", "1.1 a").await.found();
+    let denied = ask(Signer::team(), "image-cached", "1.1 a").await;
     assert_eq!(denied.status, 404);
-    for id in ["image-held", "image-unheld"] {
+    for id in ["image-cached", "image-uncached"] {
         let refused = ask(Signer::team(), id, "1.1 a, 1.1 b, 1.1 c, 1.1 d, 1.1 e").await;
         assert_eq!(refused.status, 508);
         assert_eq!(refused.error_code(), "Gateway.LoopDetected");

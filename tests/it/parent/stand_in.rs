@@ -16,16 +16,16 @@ use tokio::task::JoinHandle;
 use super::family::{PLAIN, below};
 use crate::support::{Setup, TestGateway};
 
-/// An answer: status, headers, body, and how long it takes.
+/// Response of the fake parent: status, headers, body, and the delay before it.
 #[derive(Clone)]
-pub(super) struct Told {
+pub(super) struct Reply {
     pub(super) status: u16,
     pub(super) headers: Vec<(&'static str, String)>,
     pub(super) body: String,
     pub(super) after: Duration,
 }
 
-impl Told {
+impl Reply {
     /// An image that last changed a thousand seconds before the origin's response; its ttl is 100 s.
     pub(super) fn image(age: u64, cache_status: &str) -> Self {
         let changed =
@@ -55,7 +55,7 @@ impl Told {
     }
 }
 
-type Rule = Arc<dyn Fn(&HeaderMap) -> Told + Send + Sync>;
+type Rule = Arc<dyn Fn(&HeaderMap) -> Reply + Send + Sync>;
 
 /// The server. Dropping it ends it.
 pub(super) struct StandIn {
@@ -65,7 +65,7 @@ pub(super) struct StandIn {
 }
 
 impl StandIn {
-    pub(super) async fn start(rule: impl Fn(&HeaderMap) -> Told + Send + Sync + 'static) -> Self {
+    pub(super) async fn start(rule: impl Fn(&HeaderMap) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let heads = Arc::new(Mutex::new(Vec::new()));
@@ -75,9 +75,9 @@ impl StandIn {
                 let (stream, _) = listener.accept().await.unwrap();
                 let (rule, seen) = (Arc::clone(&rule), Arc::clone(&seen));
                 let service = service_fn(move |request: Request<Incoming>| {
-                    let told = rule(request.headers());
+                    let reply = rule(request.headers());
                     seen.lock().push(request.headers().clone());
-                    answer(told)
+                    respond(reply)
                 });
                 let connection =
                     http1::Builder::new().serve_connection(TokioIo::new(stream), service);
@@ -119,11 +119,11 @@ impl Drop for StandIn {
     }
 }
 
-async fn answer(told: Told) -> Result<Response<Full<Bytes>>, hyper::Error> {
-    tokio::time::sleep(told.after).await;
-    let mut response = Response::builder().status(told.status);
-    for (name, value) in told.headers {
+async fn respond(reply: Reply) -> Result<Response<Full<Bytes>>, hyper::Error> {
+    tokio::time::sleep(reply.after).await;
+    let mut response = Response::builder().status(reply.status);
+    for (name, value) in reply.headers {
         response = response.header(name, value);
     }
-    Ok(response.body(Full::from(told.body)).unwrap())
+    Ok(response.body(Full::from(reply.body)).unwrap())
 }

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use super::{RESOLVE, ids, only, order, resolve, script};
+use super::{RESOLVE, body_of, ids, only, resolve, script};
 use crate::support::tls::{H2, TlsGateway};
 use crate::support::{DEADLINE, TestGateway, eventually};
 
@@ -39,7 +39,7 @@ impl Lines {
         let request = Request::post(RESOLVE)
             .header(header::HOST, "gateway")
             .header(header::ACCEPT, format!("application/json;q=0.5, {LINES}"))
-            .body(Full::new(Bytes::from(order(ids))));
+            .body(Full::new(Bytes::from(body_of(ids))));
         let response = timeout(DEADLINE, sender.send_request(request.unwrap())).await;
         Self::of(response.unwrap().unwrap(), driver)
     }
@@ -97,19 +97,19 @@ fn counts(last: &Value) -> [u64; 3] {
 #[tokio::test]
 async fn lines_are_sent_as_results_arrive_and_the_last_one_counts_them() {
     let gateway = TestGateway::usual().await;
-    let (held, slow, quick) = (Store::id(1), Store::id(2), Store::id(3));
-    assert_eq!(gateway.image(&held).await.status, 200);
+    let (cached, slow, quick) = (Store::id(1), Store::id(2), Store::id(3));
+    assert_eq!(gateway.image(&cached).await.status, 200);
     let latency = FaultKind::Latency(Duration::from_millis(400));
     script(&gateway.emulator, [only(&slow, latency)]);
-    let mut lines = Lines::ask(&gateway, &[&slow, &quick, "image-none", &held]).await;
+    let mut lines = Lines::ask(&gateway, &[&slow, &quick, "image-none", &cached]).await;
     let first = lines.next().await.unwrap().unwrap();
-    assert_eq!(first["ImageId"], held.as_str());
+    assert_eq!(first["ImageId"], cached.as_str());
     let (rest, last) = lines.rest().await;
     assert_eq!(rest.len(), 3);
     assert_eq!(rest[2]["ImageId"], slow.as_str());
     assert_eq!(counts(&last), [3, 1, 0]);
-    // Each line says what the whole answer does.
-    let whole = resolve(&gateway, &[&held]).await;
+    // A line has the same fields as a result in the whole document.
+    let whole = resolve(&gateway, &[&cached]).await;
     assert_eq!(first["Image"], whole[0]["Image"]);
 }
 
@@ -150,7 +150,7 @@ async fn a_client_that_disconnects_cancels_only_its_own_waiting() {
         gateway.image(&Store::id(50)).await.status == 200
     })
     .await;
-    // What was under way has landed; the rest was never begun.
+    // Fetches in flight completed; the others never began.
     assert_eq!(gateway.image(&asked[2]).await.status, 200);
     assert!(gateway.calls() < 12, "{}", gateway.calls());
 }
@@ -192,7 +192,7 @@ async fn lines_are_streamed_over_http_2_too() {
     let driver = tokio::spawn(async move { drop(connection.await) });
     let request = Request::post(format!("https://localhost{RESOLVE}"))
         .header(header::ACCEPT, LINES)
-        .body(Full::new(Bytes::from(order(&ids(6)))));
+        .body(Full::new(Bytes::from(body_of(&ids(6)))));
     let response = timeout(DEADLINE, sender.send_request(request.unwrap())).await;
     let lines = Lines::of(response.unwrap().unwrap(), driver);
     let (rest, last) = lines.rest().await;

@@ -6,7 +6,7 @@ use http::Method;
 use pai_image_gateway::emulator::Store;
 use serde_json::Value;
 
-use super::{RESOLVE, each, ids, order};
+use super::{RESOLVE, body_of, each, ids};
 use crate::support::signed::{Guarded, Signer};
 use crate::support::{Answer, eventually, path};
 
@@ -17,9 +17,9 @@ async fn ask(guarded: &Guarded, signer: &Signer, body: &str, more: &[(&str, &str
 }
 
 async fn results(guarded: &Guarded, signer: &Signer, ids: &[impl AsRef<str>]) -> Vec<Value> {
-    let answer = ask(guarded, signer, &order(ids), &[]).await;
-    let told = answer.found();
-    told["Results"].as_array().unwrap().clone()
+    let answer = ask(guarded, signer, &body_of(ids), &[]).await;
+    let document = answer.found();
+    document["Results"].as_array().unwrap().clone()
 }
 
 #[tokio::test]
@@ -27,23 +27,23 @@ async fn a_hidden_image_is_missing_from_a_resolve_like_one_that_does_not_exist()
     let (chief, scheduler) = (Signer::chief(), Signer::scheduler());
     // By index: official, its own, another workspace's, PRIVATE.
     let asked = [0, 1, 2, 3].map(Store::id);
-    for held in [true, false] {
+    for cached in [true, false] {
         let guarded = Guarded::usual().await;
-        if held {
+        if cached {
             let all = results(&guarded, &chief, &asked).await;
             assert_eq!(each(&all, "Status"), ["found"; 4]);
         }
         let mut asked = asked.to_vec();
         asked.push("image-none".to_owned());
-        let told = results(&guarded, &scheduler, &asked).await;
+        let results_now = results(&guarded, &scheduler, &asked).await;
         assert_eq!(
-            each(&told, "Status"),
+            each(&results_now, "Status"),
             ["missing", "found", "missing", "missing", "missing"],
-            "{held}"
+            "{cached}"
         );
-        let bare = |at: usize| told[at].to_string().replace(&asked[at], "ID");
+        let bare = |at: usize| results_now[at].to_string().replace(&asked[at], "ID");
         for denied in [0, 2, 3] {
-            assert_eq!(bare(denied), bare(4), "{held}");
+            assert_eq!(bare(denied), bare(4), "{cached}");
         }
         assert_eq!(
             bare(4),
@@ -57,7 +57,7 @@ async fn it_needs_its_own_permission_and_a_signed_body() {
     let guarded = Guarded::usual().await;
     let refusal = |answer: Answer| (answer.status.as_u16(), answer.error_code());
     let forbidden = (403, "Gateway.Forbidden".to_owned());
-    let asked = order(&ids(2));
+    let asked = body_of(&ids(2));
     let team = ask(&guarded, &Signer::team(), &asked, &[]).await;
     assert_eq!(refusal(team), forbidden);
     let nobody = guarded
@@ -66,7 +66,7 @@ async fn it_needs_its_own_permission_and_a_signed_body() {
         .await;
     assert_eq!(refusal(nobody), (401, "MissingAccessKeyId".to_owned()));
     let signed = Signer::scheduler().sign(&Method::POST, RESOLVE, &asked);
-    let other = order(&ids(3));
+    let other = body_of(&ids(3));
     let swapped = guarded
         .send((Method::POST, RESOLVE, &other), &signed, &[])
         .await;
@@ -93,7 +93,7 @@ async fn a_denial_takes_the_time_of_a_fetch_and_is_written_after_visible_images(
     let (chief, scheduler) = (Signer::chief(), Signer::scheduler());
     results(&guarded, &chief, &[&theirs, &Store::id(1)]).await;
     let begun = std::time::Instant::now();
-    let asked = order(&[&theirs, &Store::id(1)]);
+    let asked = body_of(&[&theirs, &Store::id(1)]);
     let lines = [("accept", "application/x-ndjson")];
     let answer = ask(&guarded, &scheduler, &asked, &lines).await;
     assert!(begun.elapsed() >= latency);
@@ -110,17 +110,17 @@ async fn a_denial_takes_the_time_of_a_fetch_and_is_written_after_visible_images(
 async fn each_fetch_costs_its_client_a_miss_token_and_a_cached_image_none() {
     let guarded = Guarded::usual().await;
     let (chief, frugal) = (Signer::chief(), Signer::frugal());
-    let held = results(&guarded, &chief, &ids(20)).await;
-    assert_eq!(each(&held, "Status"), ["found"; 20]);
+    let cached = results(&guarded, &chief, &ids(20)).await;
+    assert_eq!(each(&cached, "Status"), ["found"; 20]);
     let before = (guarded.gateway.calls(), std::time::Instant::now());
-    let told = results(&guarded, &frugal, &ids(60)).await;
+    let results_now = results(&guarded, &frugal, &ids(60)).await;
     // One miss a second, and one more that had been saved up.
     let allowed = before.1.elapsed().as_secs() + 2;
-    let statuses = each(&told, "Status");
+    let statuses = each(&results_now, "Status");
     assert_eq!(statuses[..20], ["found"; 20]);
     let fetched = guarded.gateway.calls() - before.0;
     assert!((1..=allowed).contains(&fetched), "{fetched}");
-    let failed: Vec<_> = told
+    let failed: Vec<_> = results_now
         .iter()
         .filter(|result| result["Status"] == "failed")
         .collect();
@@ -132,8 +132,8 @@ async fn each_fetch_costs_its_client_a_miss_token_and_a_cached_image_none() {
 async fn the_audit_has_the_request_and_each_denial() {
     let guarded = Guarded::usual().await;
     let theirs = Store::id(2);
-    let told = results(&guarded, &Signer::scheduler(), &[&Store::id(1), &theirs]).await;
-    assert_eq!(each(&told, "Status"), ["found", "missing"]);
+    let results_now = results(&guarded, &Signer::scheduler(), &[&Store::id(1), &theirs]).await;
+    assert_eq!(each(&results_now, "Status"), ["found", "missing"]);
     let file = guarded.folder.path().join("audit");
     let lines = || std::fs::read_to_string(&file).unwrap_or_default();
     eventually("both are written", async || lines().lines().count() == 2).await;

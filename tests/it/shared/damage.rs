@@ -157,7 +157,7 @@ async fn an_unreadable_invalidation_makes_everything_stale() {
     let newcomer = replica(&fleet.origin, &fleet.redis.url(), |_| {}).await;
     super::await_up(&newcomer, 1.0).await;
     newcomer.purge(r#"{"all":true}"#).await;
-    crate::support::eventually("a later order is heard", async || {
+    crate::support::eventually("a later invalidation is applied", async || {
         fleet.replicas[0].page("/status").await["cache"]["entries"] == 0
     })
     .await;
@@ -179,7 +179,7 @@ async fn an_entry_that_a_server_restores_from_before_a_purge_is_not_used() {
     fleet.replicas[0]
         .purge(&format!(r#"{{"image":"{}"}}"#, an_image()))
         .await;
-    crate::support::eventually("it is forgotten", async || {
+    crate::support::eventually("the entry is gone", async || {
         fleet.replicas[1].page("/status").await["cache"]["entries"] == 0
     })
     .await;

@@ -141,10 +141,10 @@ async fn a_purge_that_a_lost_primary_took_reaches_the_new_one() {
     assert!(copies.contains(&id), "{copies}");
     stage.gateways[0].purge(r#"{"all":true}"#).await;
     stage.turn().await;
-    let told = ["XRANGE", &log(&stage).await, "-", "+"].map(str::to_owned);
-    let told: Vec<_> = told.iter().map(String::as_str).collect();
+    let range = ["XRANGE", &log(&stage).await, "-", "+"].map(str::to_owned);
+    let range: Vec<_> = range.iter().map(String::as_str).collect();
     eventually("the new primary has it", async || {
-        let entries = stage.pair.replica.command(&told).await;
+        let entries = stage.pair.replica.command(&range).await;
         entries.lines().any(|line| line == "all")
     })
     .await;

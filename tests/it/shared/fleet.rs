@@ -131,7 +131,7 @@ async fn a_forced_refresh_is_shared_by_the_fleet() {
     fleet.ask_each(&an_image()).await;
     tokio::time::sleep(Duration::from_millis(1100)).await;
     for replica in &fleet.replicas {
-        let answer = replica.demand(&an_image(), "no-cache").await;
+        let answer = replica.image_with(&an_image(), "no-cache").await;
         assert!(answer.cache_status().contains("fwd=request"), "{answer:?}");
     }
     // The second within a second of the first: it takes what that brought.

@@ -12,7 +12,7 @@ use crate::support::{Answer, TestGateway, ask, eventually, path};
 
 /// Waits until this replica has no entry of the image.
 async fn await_absence(replica: &TestGateway, id: &str) {
-    eventually("it is forgotten", async || {
+    eventually("the entry is gone", async || {
         state(replica, id).await == "absent"
     })
     .await;
@@ -33,26 +33,26 @@ async fn a_purge_reaches_every_memory_and_the_tier() {
     let Some(fleet) = Fleet::start(3).await else {
         return;
     };
-    let orders = [
+    let requests = [
         format!(r#"{{"image":"{}"}}"#, Store::id(3)),
         r#"{"workspace":"15945"}"#.to_owned(),
         r#"{"all":true}"#.to_owned(),
     ];
-    for (index, order) in orders.iter().enumerate() {
+    for (index, request) in requests.iter().enumerate() {
         let id = Store::id(3);
         let owner = fleet.origin.store().get(&id).unwrap().workspace_id;
-        let order = order.replace("15945", &owner.unwrap());
+        let request = request.replace("15945", &owner.unwrap());
         fleet.ask_each(&id).await;
         assert_eq!(fleet.origin.fetches(&id), 1 + index as u64);
         fleet.origin.store().touch(&id).unwrap();
-        assert_eq!(fleet.replicas[0].purge(&order).await, 1, "{order}");
+        assert_eq!(fleet.replicas[0].purge(&request).await, 1, "{request}");
         for replica in &fleet.replicas {
             await_absence(replica, &id).await;
         }
         for answer in fleet.ask_each(&id).await {
-            assert!(answer.text().contains("touched"), "{order}");
+            assert!(answer.text().contains("touched"), "{request}");
         }
-        assert_eq!(fleet.origin.fetches(&id), 2 + index as u64, "{order}");
+        assert_eq!(fleet.origin.fetches(&id), 2 + index as u64, "{request}");
     }
 }
 
@@ -105,8 +105,8 @@ async fn a_fetch_of_an_image_purged_meanwhile_is_stored_nowhere() {
     fleet.slow(400);
     let early = get(&fleet.replicas[1].app.data, &id);
     fleet.replicas[1].await_fetches(&id, 1).await;
-    let order = format!(r#"{{"image":"{id}"}}"#);
-    fleet.replicas[0].purge(&order).await;
+    let request = format!(r#"{{"image":"{id}"}}"#);
+    fleet.replicas[0].purge(&request).await;
     assert_eq!(early.await.unwrap().status, 200, "who waited has it");
     await_absence(&fleet.replicas[1], &id).await;
     eventually("it is not stored", async || {
@@ -168,8 +168,8 @@ async fn an_invalidation_that_could_not_be_written_is_written_when_the_server_is
     fleet.ask_each(&id).await;
     fleet.redis.kill();
     fleet.await_up(0.0).await;
-    let order = format!(r#"{{"image":"{id}"}}"#);
-    assert_eq!(fleet.replicas[0].purge(&order).await, 1);
+    let request = format!(r#"{{"image":"{id}"}}"#);
+    assert_eq!(fleet.replicas[0].purge(&request).await, 1);
     let status = fleet.replicas[0].page("/status").await;
     assert_eq!(status["shared_cache"]["unheard_orders"], 1);
     assert_eq!(state(&fleet.replicas[1], &id).await, "stale");
@@ -189,8 +189,8 @@ async fn a_thousand_invalidations_in_a_row_are_all_applied() {
     let id = an_image();
     fleet.ask_each(&id).await;
     for number in 0..1000 {
-        let order = format!(r#"{{"workspace":"none-{number}"}}"#);
-        fleet.replicas[0].purge(&order).await;
+        let request = format!(r#"{{"workspace":"none-{number}"}}"#);
+        fleet.replicas[0].purge(&request).await;
     }
     fleet.replicas[0]
         .purge(&format!(r#"{{"image":"{id}"}}"#))

@@ -95,8 +95,8 @@ async fn a_throttle_is_shared_by_the_fleet() {
     let calls = fleet.origin.counts().requests;
     let answer = fleet.replicas[1].image(&an_image()).await;
     assert_eq!(answer.error(), (429, "Throttling".to_owned()));
-    let told: u64 = answer.header("x-acs-retry-after").parse().unwrap();
-    assert!((1..=900).contains(&told));
+    let retry_after: u64 = answer.header("x-acs-retry-after").parse().unwrap();
+    assert!((1..=900).contains(&retry_after));
     assert_eq!(fleet.origin.counts().requests, calls);
 }
 
@@ -178,7 +178,7 @@ async fn waiters_for_an_outdated_value_get_the_new_one() {
     fleet.replicas[0]
         .purge(&format!(r#"{{"workspace":"{owner}"}}"#))
         .await;
-    // Until all have heard of it.
+    // Until every replica has seen it.
     tokio::time::sleep(Duration::from_millis(800)).await;
     fleet.slow(300);
     let all = fleet.replicas.iter().map(|replica| {
@@ -203,7 +203,7 @@ async fn a_lease_whose_grant_was_lost_is_released() {
     fleet.redis.pause();
     assert_eq!(fleet.replicas[0].image(&an_image()).await.status, 200);
     fleet.redis.resume();
-    // What was sent meanwhile is carried out in its order: the lease is given, and given back.
+    // The server runs the commands sent meanwhile in their order: it grants the lease, and releases it.
     crate::support::eventually("nobody has the lease", async || {
         fleet.keys(":lease").await.is_empty()
     })

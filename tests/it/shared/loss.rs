@@ -24,7 +24,7 @@ async fn a_server_that_dies_and_comes_back_fails_no_request() {
         };
         all_answer(&fleet.replicas[0], 0..10).await;
         fleet.redis.kill();
-        // At once, also before the loss is known: what is held, and what is not.
+        // At once, also before the loss is noticed: cached images, and others.
         all_answer(&fleet.replicas[0], 0..20).await;
         all_answer(&fleet.replicas[1], 0..20).await;
         fleet.await_up(0.0).await;
@@ -62,7 +62,7 @@ async fn cached_entries_count_as_stale_while_the_server_is_away() {
     fleet.redis.kill();
     await_up(replica, 0.0).await;
     assert!(status(0).await.contains("detail=revalidating"));
-    // What is fetched now, a second after the first time, comes from the origin itself.
+    // A fetch now, a second after the first one, comes from the origin itself.
     crate::support::eventually("it is fetched", async || {
         status(0).await;
         fleet.origin.fetches(&Store::id(0)) >= 2
@@ -117,13 +117,13 @@ async fn a_purge_is_answered_although_the_server_hangs() {
     fleet.origin.store().touch(&Store::id(0)).unwrap();
     fleet.redis.pause();
     assert_eq!(fleet.replicas[0].purge(r#"{"all":true}"#).await, 1);
-    // What lies in the server is from before, until it has been told.
+    // Until the invalidation is written, entries in the server are from before it.
     for _ in 0..3 {
         let answer = fleet.replicas[0].image(&Store::id(0)).await;
         assert!(answer.text().contains("touched"));
     }
     fleet.redis.resume();
-    crate::support::eventually("it is told", async || {
+    crate::support::eventually("the invalidation is written", async || {
         fleet.count("invalidate", "ok").await >= 1.0
     })
     .await;
@@ -177,7 +177,7 @@ async fn a_server_that_is_full_fails_no_request() {
     let less = ["CONFIG", "SET", "maxmemory", "4mb"];
     fleet.redis.command(&less).await;
     all_answer(&fleet.replicas[0], 0..20).await;
-    // It could not take a purge either, so nothing that is held counts as fresh.
+    // The server could not take a purge either, so no cached entry counts as fresh.
     fleet.await_up(0.0).await;
     let answer = fleet.replicas[0].image(&Store::id(0)).await;
     assert!(answer.cache_status().contains("detail"), "{answer:?}");

@@ -27,7 +27,7 @@ async fn they_share_from(first: usize, origin: &Emulator, [one, other]: [&TestGa
         assert_eq!(origin.fetches(&id), before + 1, "{id}");
     }
     one.purge(r#"{"all":true}"#).await;
-    eventually("the purge is heard", async || {
+    eventually("the purge is applied", async || {
         other.page("/status").await["cache"]["entries"] == 0
     })
     .await;
@@ -169,22 +169,23 @@ async fn check_tells_whether_the_server_would_do() {
         let checked = run(&environment(), &arguments).await;
         (checked.code, checked.stdout)
     };
-    let (code, told) = check(&open.url()).await;
-    assert_eq!(code, 0, "{told}");
+    let (code, output) = check(&open.url()).await;
+    assert_eq!(code, 0, "{output}");
     assert!(
-        told.contains("ok   the shared cache allows every command"),
-        "{told}"
+        output.contains("ok   the shared cache allows every command"),
+        "{output}"
     );
-    let (code, told) = check(&strict.url()).await;
-    assert_eq!(code, 2, "{told}");
+    let (code, output) = check(&strict.url()).await;
+    assert_eq!(code, 2, "{output}");
     assert!(
-        told.contains("FAIL shared_cache: the server refuses a command") && told.contains("xadd"),
-        "{told}"
+        output.contains("FAIL shared_cache: the server refuses a command")
+            && output.contains("xadd"),
+        "{output}"
     );
-    let (code, told) = check("redis://127.0.0.1:1").await;
-    assert_eq!(code, 2, "{told}");
+    let (code, output) = check("redis://127.0.0.1:1").await;
+    assert_eq!(code, 2, "{output}");
     assert!(
-        told.contains("FAIL shared_cache: the server cannot be reached"),
-        "{told}"
+        output.contains("FAIL shared_cache: the server cannot be reached"),
+        "{output}"
     );
 }

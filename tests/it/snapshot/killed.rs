@@ -28,14 +28,14 @@ const CHANGING: &str = "image-changing";
 
 /// Changes the image and purges it. `purged` is the version of the last purge that was answered.
 async fn change(emulator: &Emulator, admin: &Address, purged: &mut u64) {
-    let order = format!(r#"{{"image":"{CHANGING}"}}"#);
+    let request = format!(r#"{{"image":"{CHANGING}"}}"#);
     let json = [("content-type", "application/json")];
     let mut connection = Connection::open(admin).await;
     loop {
         let version = *purged + 1;
         let body = format!(r#"{{"ImageId":"{CHANGING}","Version":{version}}}"#);
         emulator.store().put_raw(CHANGING, body);
-        let answer = connection.try_send(Method::POST, "/purge", &json, &order);
+        let answer = connection.try_send(Method::POST, "/purge", &json, &request);
         if answer.await.is_err() {
             return;
         }
@@ -66,13 +66,13 @@ async fn a_kill_at_any_moment_leaves_a_whole_snapshot_without_purged_images() {
         .store()
         .put_raw(CHANGING, r#"{"Name":"n","Version":0}"#);
     let (mut restored, mut purged) = (0, 0);
-    // Where no snapshot follows, the journal is all there is between a purge and the kill.
+    // Without a later snapshot, only the journal records a purge before the kill.
     let intervals = ["5ms", "1h", "40ms"];
     for (round, interval) in intervals.into_iter().cycle().take(9).enumerate() {
         let (process, ports) = process(&emulator, folder.path(), interval).await;
-        let told = log(&process);
-        assert!(!told.contains("refused"), "round {round}: {told}");
-        restored += usize::from(told.contains("restored from the snapshot"));
+        let text = log(&process);
+        assert!(!text.contains("refused"), "round {round}: {text}");
+        restored += usize::from(text.contains("restored from the snapshot"));
         let (data, admin) = (address(&ports, "listen"), address(&ports, "admin"));
         look(&data, purged).await;
         let clients: Vec<_> = (0..3).map(|_| tokio::spawn(load(data.clone()))).collect();

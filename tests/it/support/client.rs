@@ -176,7 +176,7 @@ async fn stream(address: &Address) -> std::io::Result<Either<TcpStream, UnixStre
 /// Writes bytes and reads until the other side closes by itself.
 pub(crate) async fn raw(address: &Address, bytes: &[u8]) -> Vec<u8> {
     let mut stream = timeout(DEADLINE, stream(address)).await.unwrap().unwrap();
-    // Who is refused early may find the socket closed before all is written.
+    // A client that is rejected early may find the socket closed before everything is written.
     drop(timeout(DEADLINE, stream.write_all(bytes)).await.unwrap());
     read_all(&mut stream).await
 }

@@ -139,7 +139,7 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, inside: Arc<Mut
                 None => Either::Left(stream),
                 Some(tls) => match tls.accept(stream).await {
                     Ok(stream) => Either::Right(stream),
-                    // Who does not trust it hangs up.
+                    // A client that does not trust the certificate disconnects.
                     Err(_) => return,
                 },
             };

@@ -184,7 +184,7 @@ impl Drop for Redis {
 
 fn spawn(program: &Path, options: &Options, folder: &Path, port: u16) -> Child {
     let log = File::create(folder.join("log")).unwrap();
-    // What would need `unsafe` here is done by a program between.
+    // A program in between does the step that would need `unsafe` here.
     Command::new("setpriv")
         .args(["--pdeathsig", "KILL", "--"])
         .arg(program)

@@ -1,4 +1,4 @@
-//! What is sent byte by byte, and what must come of it.
+//! Rows of the table: bytes to send, and the expected responses.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ pub(super) struct Row {
     pub(super) name: &'static str,
     /// The bytes, with a [`PAUSE`] between two pieces.
     pub(super) pieces: Vec<Vec<u8>>,
-    /// Whether the client sends its FIN after them, or waits for the gateway's.
+    /// True if the client sends its FIN after them; otherwise it waits for the gateway's.
     pub(super) hangs_up: bool,
     /// Status and Code of each response; no Code if hyper answers before there is a request.
     pub(super) answers: &'static [(u16, &'static str)],
@@ -305,7 +305,7 @@ pub(super) fn slow() -> Vec<Row> {
     let found = format!("GET {} HTTP/1.1\r\nHost: g\r\n\r\n", path(&Store::id(1)));
     let nowhere = "GET /nowhere HTTP/1.1\r\nHost: g\r\n\r\n";
     let write = "POST /api/v1/images HTTP/1.1\r\nHost: g\r\n";
-    let held = format!(r#"{{"ImageIds":["{}"]}}"#, Store::id(1));
+    let cached = format!(r#"{{"ImageIds":["{}"]}}"#, Store::id(1));
     let dripping = |head: &str| -> Vec<String> {
         let drops = std::iter::repeat_n("a".to_owned(), 10);
         std::iter::once(head.to_owned()).chain(drops).collect()
@@ -339,8 +339,8 @@ pub(super) fn slow() -> Vec<Row> {
         patient(
             "a Resolve and half of another request",
             [format!(
-                "POST {RESOLVE} HTTP/1.1\r\nHost: g\r\nContent-Length: {}\r\n\r\n{held}{}",
-                held.len(),
+                "POST {RESOLVE} HTTP/1.1\r\nHost: g\r\nContent-Length: {}\r\n\r\n{cached}{}",
+                cached.len(),
                 &found[..30]
             )],
             FOUND,

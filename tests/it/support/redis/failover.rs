@@ -60,7 +60,7 @@ impl Pair {
 
 /// Returns the replica's offset in the primary's stream.
 async fn offset(server: &Redis, field: &str) -> u64 {
-    let told = server.command(&["INFO", "replication"]).await;
-    let mut fields = told.lines().filter_map(|line| line.strip_prefix(field));
+    let reply = server.command(&["INFO", "replication"]).await;
+    let mut fields = reply.lines().filter_map(|line| line.strip_prefix(field));
     fields.next().unwrap().parse().unwrap()
 }

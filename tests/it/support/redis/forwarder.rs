@@ -61,7 +61,7 @@ async fn pass_on(listener: TcpListener, target: Arc<AtomicU16>, made: Arc<Atomic
         let port = target.load(Ordering::SeqCst);
         connections.spawn(async move {
             if let Ok(mut server) = TcpStream::connect(("127.0.0.1", port)).await {
-                // How it ended is for its ends to say.
+                // Both ends notice the end of the connection themselves.
                 drop(copy_bidirectional(&mut client, &mut server).await);
             }
         });

@@ -48,7 +48,7 @@ pub(crate) struct Options {
     pub(crate) users: Option<String>,
     /// Maximum of memory, as `2mb`, and the eviction policy.
     pub(crate) max_memory: Option<(String, String)>,
-    /// Whether it is a node of a cluster.
+    /// True for a node of a cluster.
     pub(crate) cluster: bool,
     /// A file of directives, which the other options override.
     pub(crate) file: Option<PathBuf>,

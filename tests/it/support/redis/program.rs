@@ -74,7 +74,7 @@ impl Kind {
         file.is_file().then_some(file)
     }
 
-    /// Whether it was built with TLS; the wheel's is not.
+    /// Returns true if it was built with TLS; the wheel's is not.
     pub(crate) fn speaks_tls(self) -> bool {
         let Some(program) = self.find() else {
             return false;
