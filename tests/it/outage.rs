@@ -223,7 +223,8 @@ async fn load(trouble: &Trouble) -> u64 {
             ("freshness.max", "1s"),
             ("freshness.stale_while_revalidate_min", "1s"),
             ("freshness.stale_while_revalidate_max", "1s"),
-            ("upstream.attempt_timeout", "500ms"),
+            // Shorter than the latency of the row that is slower than the deadline.
+            ("upstream.attempt_timeout", "300ms"),
             ("upstream.deadline", "1s"),
         ] {
             setup.set(key, value);
