@@ -12,12 +12,12 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::support::{TestGateway, path};
 
 /// An origin that answers one request per connection and closes it, without notice, on the second.
-struct Forgetful {
+struct ClosingOrigin {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<String>>>,
 }
 
-impl Forgetful {
+impl ClosingOrigin {
     async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -74,7 +74,7 @@ async fn serve(mut stream: TcpStream, heads: Arc<Mutex<Vec<String>>>) {
 
 #[tokio::test]
 async fn a_read_on_a_closed_connection_is_signed_again_and_sent_on_a_new_one() {
-    let origin = Forgetful::start().await;
+    let origin = ClosingOrigin::start().await;
     let gateway = origin.gateway().await;
     for number in 0..40 {
         // One after the other: each finds the connection of the one before in the pool.
@@ -98,7 +98,7 @@ async fn a_read_on_a_closed_connection_is_signed_again_and_sent_on_a_new_one() {
 
 #[tokio::test]
 async fn a_write_takes_a_new_connection_and_is_sent_once() {
-    let origin = Forgetful::start().await;
+    let origin = ClosingOrigin::start().await;
     let gateway = origin.gateway().await;
     for number in 0..10 {
         assert_eq!(gateway.image(&format!("image-{number}")).await.status, 200);

@@ -26,7 +26,7 @@ const CLIENTS: usize = 16;
 const LOAD: Duration = Duration::from_secs(10);
 
 /// One kind of failure.
-pub(crate) struct Trouble {
+pub(crate) struct Failure {
     pub(crate) name: &'static str,
     pub(crate) faults: Vec<Fault>,
     pub(crate) clock: SignedDuration,
@@ -61,12 +61,12 @@ const UNREACHABLE: Logged = &["origin_unreachable", "breaker_open"];
 const THROTTLES: Logged = &["origin_throttles", "breaker_open"];
 const REFUSED: Logged = &["credential_refused", "breaker_open"];
 
-fn always(name: &'static str, kind: FaultKind, calls: u64, logged: Logged) -> Trouble {
-    trouble(name, vec![Fault::always(kind)], calls, logged)
+fn always(name: &'static str, kind: FaultKind, calls: u64, logged: Logged) -> Failure {
+    failure(name, vec![Fault::always(kind)], calls, logged)
 }
 
-fn trouble(name: &'static str, faults: Vec<Fault>, calls: u64, logged: Logged) -> Trouble {
-    Trouble {
+fn failure(name: &'static str, faults: Vec<Fault>, calls: u64, logged: Logged) -> Failure {
+    Failure {
         name,
         faults,
         clock: SignedDuration::ZERO,
@@ -74,12 +74,12 @@ fn trouble(name: &'static str, faults: Vec<Fault>, calls: u64, logged: Logged) -
         harmless: false,
         calls,
         lost: 0,
-        load: HELD_LOAD,
+        load: BREAKER_LOAD,
     }
 }
 
 /// Calls in flight when the breaker opens, and then at most one a second.
-const HELD_LOAD: u64 = 5 + 3 * CLIENTS as u64 + LOAD.as_secs();
+const BREAKER_LOAD: u64 = 5 + 3 * CLIENTS as u64 + LOAD.as_secs();
 /// Each image once a second.
 const EACH_LOAD: u64 = (LOADED as u64) * (LOAD.as_secs() + 2);
 
@@ -93,99 +93,104 @@ fn flapping() -> Vec<Fault> {
     (1..40).map(fault).collect()
 }
 
-pub(crate) fn troubles() -> Vec<Trouble> {
+pub(crate) fn failures() -> Vec<Failure> {
     // Failures in a row open the breaker: then one probe goes each time its pause is over.
-    const HELD: u64 = 40;
+    const BREAKER: u64 = 40;
     // Each of these answers is final, so each request may cost a call.
     // A busy machine makes a few attempts late, which are tried again.
     const EACH: u64 = (ASKED + ROUNDS) as u64 + 20;
-    let harmless = |trouble: Trouble| Trouble {
+    let harmless = |failure: Failure| Failure {
         harmless: true,
         load: EACH_LOAD,
-        ..trouble
+        ..failure
     };
     // Two known images are lost before the third shows that the credential is refused. Each new one is refused once.
-    let not_permitted = |name, code| Trouble {
+    let not_permitted = |name, code| Failure {
         lost: 2,
-        load: HELD_LOAD + LOADED as u64,
-        ..always(name, refusal(403, code), HELD + ROUNDS as u64, REFUSED)
+        load: BREAKER_LOAD + LOADED as u64,
+        ..always(name, refusal(403, code), BREAKER + ROUNDS as u64, REFUSED)
     };
     vec![
-        harmless(trouble("none", Vec::new(), EACH, &[])),
+        harmless(failure("none", Vec::new(), EACH, &[])),
         harmless(always("gzip nobody asked for", FaultKind::Gzip, EACH, &[])),
-        harmless(Trouble {
+        harmless(Failure {
             clock: SignedDuration::from_mins(20),
-            ..trouble("clock 20 min off", Vec::new(), EACH + 20, &["clock_wrong"])
+            ..failure("clock 20 min off", Vec::new(), EACH + 20, &["clock_wrong"])
         }),
-        Trouble {
+        Failure {
             load: EACH_LOAD,
-            ..trouble("flapping", flapping(), EACH * 2, FAILS)
+            ..failure("flapping", flapping(), EACH * 2, FAILS)
         },
         always(
-            "closed without a word",
+            "closed without a byte",
             FaultKind::CloseBefore,
-            HELD,
+            BREAKER,
             UNREACHABLE,
         ),
         always(
             "closed mid-body",
             FaultKind::CloseMidBody,
-            HELD,
+            BREAKER,
             UNREACHABLE,
         ),
         always(
             "silent",
             FaultKind::Stall(FaultKind::STALL),
-            HELD,
+            BREAKER,
             UNREACHABLE,
         ),
         always(
             "slower than the deadline",
             FaultKind::Latency(Duration::from_millis(400)),
-            HELD,
+            BREAKER,
             UNREACHABLE,
         ),
-        always("500", refusal(500, "InternalError"), HELD, FAILS),
-        always("503", refusal(503, "ServiceUnavailable"), HELD, FAILS),
-        always("garbage", FaultKind::Garbage, HELD, FAILS),
-        always("truncated", FaultKind::Truncated, HELD, FAILS),
-        always("empty", FaultKind::Empty, HELD, FAILS),
-        always("not an object", FaultKind::NotObject, HELD, FAILS),
-        Trouble {
+        always("500", refusal(500, "InternalError"), BREAKER, FAILS),
+        always("503", refusal(503, "ServiceUnavailable"), BREAKER, FAILS),
+        always("garbage", FaultKind::Garbage, BREAKER, FAILS),
+        always("truncated", FaultKind::Truncated, BREAKER, FAILS),
+        always("empty", FaultKind::Empty, BREAKER, FAILS),
+        always("not an object", FaultKind::NotObject, BREAKER, FAILS),
+        Failure {
             // A probe whenever the time is over that the origin names.
-            load: HELD_LOAD + 5 * LOAD.as_secs(),
+            load: BREAKER_LOAD + 5 * LOAD.as_secs(),
             ..always(
                 "throttled, 200 ms",
                 throttle(Some(Duration::from_millis(200))),
-                HELD,
+                BREAKER,
                 THROTTLES,
             )
         },
-        always("throttled, no time named", throttle(None), HELD, THROTTLES),
+        always(
+            "throttled, no time named",
+            throttle(None),
+            BREAKER,
+            THROTTLES,
+        ),
         always(
             "credential expired",
             refusal(400, "InvalidSecurityToken.Expired"),
-            HELD,
+            BREAKER,
             REFUSED,
         ),
         always(
             "wrong secret",
             refusal(400, "SignatureDoesNotMatch"),
-            HELD,
+            BREAKER,
             REFUSED,
         ),
         not_permitted("Forbidden.RAM", "Forbidden.RAM"),
         not_permitted("NoPermission", "NoPermission"),
-        always("a proxy's 403 page", page_of_a_proxy(403), HELD, FAILS),
+        always("a proxy's 403 page", page_of_a_proxy(403), BREAKER, FAILS),
         always(
             "an error with status 200",
             refusal(200, "InternalError"),
-            HELD,
+            BREAKER,
             FAILS,
         ),
-        Trouble {
+        Failure {
             // Five complaints about each image, and then its own pause.
-            load: 8 * LOADED as u64 + HELD_LOAD,
+            load: 8 * LOADED as u64 + BREAKER_LOAD,
             ..always(
                 "overdue account",
                 refusal(400, "OverdueAccount"),
@@ -216,7 +221,7 @@ async fn gateway() -> TestGateway {
 }
 
 /// Sends requests for ten seconds, as fast as possible, for images of which a few are cached; counts the calls.
-async fn load(trouble: &Trouble) -> u64 {
+async fn load(failure: &Failure) -> u64 {
     let gateway = TestGateway::start(|setup| {
         for (key, value) in [
             ("freshness.min", "1s"),
@@ -237,8 +242,8 @@ async fn load(trouble: &Trouble) -> u64 {
         })
         .await;
     }
-    gateway.emulator.set_clock_offset(trouble.clock);
-    gateway.emulator.script(trouble.faults.clone());
+    gateway.emulator.set_clock_offset(failure.clock);
+    gateway.emulator.script(failure.faults.clone());
     let (before, end) = (gateway.calls(), Instant::now() + LOAD);
     join_all((0..CLIENTS).map(async |client| {
         let mut connection = gateway.connect().await;
@@ -257,7 +262,7 @@ async fn load(trouble: &Trouble) -> u64 {
     gateway.calls() - before
 }
 
-async fn endure(trouble: &Trouble) -> Seen {
+async fn endure(failure: &Failure) -> Seen {
     let gateway = gateway().await;
     for index in 0..KNOWN {
         eventually("it is known", async || {
@@ -265,8 +270,8 @@ async fn endure(trouble: &Trouble) -> Seen {
         })
         .await;
     }
-    gateway.emulator.set_clock_offset(trouble.clock);
-    gateway.emulator.script(trouble.faults.clone());
+    gateway.emulator.set_clock_offset(failure.clock);
+    gateway.emulator.script(failure.faults.clone());
     let (mut seen, before) = (Seen::default(), gateway.calls());
     for round in 0..ROUNDS {
         tokio::time::sleep(PAUSE).await;
@@ -311,10 +316,10 @@ fn body_of(gateway: &TestGateway, id: &str, answer: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cached_images_are_served_through_every_failure_within_the_call_budget() {
-    let troubles = troubles();
+    let failures = failures();
     let mut table = format!(
         "{:<26} {:>6} {:>6} {:>7} {:>10} {:>11} {:>15} {:>30}\n",
-        "trouble",
+        "failure",
         "fresh",
         "stale",
         "failed",
@@ -325,12 +330,12 @@ async fn cached_images_are_served_through_every_failure_within_the_call_budget()
     );
     let mut broken = Vec::new();
     let mut loads = Vec::new();
-    for few in troubles.chunks(8) {
+    for few in failures.chunks(8) {
         loads.extend(join_all(few.iter().map(load)).await);
     }
     let mut loads = loads.into_iter();
-    for few in troubles.chunks(4) {
-        for (trouble, seen) in few.iter().zip(join_all(few.iter().map(endure)).await) {
+    for few in failures.chunks(4) {
+        for (failure, seen) in few.iter().zip(join_all(few.iter().map(endure)).await) {
             let load = loads.next().unwrap();
             let Seen {
                 fresh,
@@ -341,15 +346,15 @@ async fn cached_images_are_served_through_every_failure_within_the_call_budget()
                 wrong,
                 calls,
             } = seen;
-            let name = trouble.name;
+            let name = failure.name;
             writeln!(table, "{name:<26} {fresh:>6} {stale:>6} {failed:>7} {new_found:>10} {new_failed:>11} {calls:>15} {load:>30}").unwrap();
-            let reported = if trouble.harmless {
+            let reported = if failure.harmless {
                 new_failed == 0
             } else {
                 stale > 0
             };
-            let is_bounded = calls <= trouble.calls && load <= trouble.load;
-            let may_fail = trouble.lost * ROUNDS;
+            let is_bounded = calls <= failure.calls && load <= failure.load;
+            let may_fail = failure.lost * ROUNDS;
             if failed > may_fail
                 || wrong > 0
                 || !reported

@@ -9,7 +9,7 @@ use http::Method;
 use pai_image_gateway::emulator::Store;
 use serde_json::Value;
 
-use crate::outage::{Trouble, troubles};
+use crate::outage::{Failure, failures};
 use crate::process::{origin, serving};
 use crate::support::{Process, address, ask, eventually, path};
 
@@ -76,10 +76,10 @@ impl Reported {
 }
 
 /// Runs a gateway into a failure of its origin and out of it.
-async fn endure(trouble: &Trouble) -> Reported {
+async fn endure(failure: &Failure) -> Reported {
     let emulator = origin().await;
     // Short, where the origin does not answer; long, where a busy machine would be late.
-    let (attempt, deadline) = if trouble.harmless {
+    let (attempt, deadline) = if failure.harmless {
         ("5s", "10s")
     } else {
         ("200ms", "600ms")
@@ -106,8 +106,8 @@ async fn endure(trouble: &Trouble) -> Reported {
     for index in 0..KNOWN {
         eventually("it is known", async || get(index).await == 200).await;
     }
-    emulator.set_clock_offset(trouble.clock);
-    emulator.script(trouble.faults.clone());
+    emulator.set_clock_offset(failure.clock);
+    emulator.script(failure.faults.clone());
     for index in 0..REQUESTS {
         get(index % IMAGES).await;
         tokio::time::sleep(PAUSE).await;
@@ -123,7 +123,7 @@ async fn endure(trouble: &Trouble) -> Reported {
             tokio::time::sleep(PAUSE).await;
         }
     };
-    // A trouble that nothing ends is over when it has not occurred for a minute.
+    // A failure that nothing ends is over when it has not occurred for a minute.
     let _ended = tokio::time::timeout(ENDED_WITHIN, over).await;
     let lines = episodes(&process);
     let log = process.output("stderr");
@@ -138,18 +138,18 @@ async fn endure(trouble: &Trouble) -> Reported {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_failure_is_logged_once_when_it_begins_and_once_when_it_ends() {
     let mut wrong = String::new();
-    let troubles = troubles();
-    for (trouble, reported) in troubles
+    let failures = failures();
+    for (failure, reported) in failures
         .iter()
-        .zip(join_all(troubles.iter().map(endure)).await)
+        .zip(join_all(failures.iter().map(endure)).await)
     {
-        if !reported.is_right(trouble.logged) {
+        if !reported.is_right(failure.logged) {
             let Reported {
                 began,
                 ended,
                 lines,
             } = reported;
-            let (name, expected) = (trouble.name, trouble.logged);
+            let (name, expected) = (failure.name, failure.logged);
             writeln!(
                 wrong,
                 "{name}: expected {expected:?}, began {began:?}, ended {ended:?}, {lines} lines"

@@ -158,8 +158,8 @@ async fn a_response_beyond_the_budget_of_unread_bytes_is_429() {
         setup.set("listen.max_buffered", "100KiB");
     })
     .await;
-    let mut deaf = Unread::connect(&tls, 0).await;
-    assert_eq!(outcome(deaf.resolve(60).await).await, Ok(200));
+    let mut stalled = Unread::connect(&tls, 0).await;
+    assert_eq!(outcome(stalled.resolve(60).await).await, Ok(200));
     let ids: Vec<_> = (0..60).map(Store::id).collect();
     let body = serde_json::json!({ "ImageIds": ids }).to_string();
     let resolve = || async {
@@ -170,8 +170,8 @@ async fn a_response_beyond_the_budget_of_unread_bytes_is_429() {
             .await
     };
     assert_eq!(resolve().await, (429, Some("Throttling".to_owned())));
-    drop(deaf.sender);
-    deaf.driver.abort();
+    drop(stalled.sender);
+    stalled.driver.abort();
     eventually("there is room again", async || resolve().await.0 == 200).await;
 }
 
