@@ -26,7 +26,7 @@ pub enum CacheStatus {
     Negative,
     /// Not a matter for the cache.
     Bypass,
-    /// Not disclosed: the response has no `Cache-Status`.
+    /// Not disclosed: the header names the gateway only.
     Undisclosed,
 }
 
