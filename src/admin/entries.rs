@@ -31,18 +31,18 @@ impl Admin {
             .cache
             .last_failure(key)
             .map(|error| error.result().as_str());
-        let mut told = match self.cache.look_up(key, now) {
+        let mut variant = match self.cache.look_up(key, now) {
             LookupResult::Image(entry, freshness) => image(&entry, freshness, policy, now),
             LookupResult::Negative(negative) => no(&negative, policy, now),
             LookupResult::Miss => {
                 json!({ "state": "absent", "explanation": "Nothing is held; the next request fetches it." })
             }
         };
-        told["verbose"] = key.verbose.into();
-        if failure.is_some() || told["last_result"].is_null() {
-            told["last_result"] = failure.into();
+        variant["verbose"] = key.verbose.into();
+        if failure.is_some() || variant["last_result"].is_null() {
+            variant["last_result"] = failure.into();
         }
-        told
+        variant
     }
 }
 

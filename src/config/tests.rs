@@ -85,8 +85,8 @@ fn the_page_of_settings_lists_what_config_prints() {
         match load(&Layers::new().flags([flag.as_str()])) {
             Ok(loaded) => assert!(printed(&loaded).contains(key), "{key}"),
             Err(problems) => {
-                let told = problems.to_string();
-                assert!(!told.contains("there is no such setting"), "{told}");
+                let message = problems.to_string();
+                assert!(!message.contains("there is no such setting"), "{message}");
             }
         }
     }
@@ -180,22 +180,22 @@ access_key_secret = "hunter2"
             "upstream.endpoint",
         ]
     );
-    let told = Problems(found).to_string();
+    let message = Problems(found).to_string();
     assert!(
-        told.contains(
+        message.contains(
             "freshnes.min (file g.toml): there is no such setting; the nearest is freshness.min"
         ),
-        "{told}"
+        "{message}"
     );
     assert!(
-        told.contains("auth.mode (file g.toml): write one of: none, required"),
-        "{told}"
+        message.contains("auth.mode (file g.toml): write one of: none, required"),
+        "{message}"
     );
     assert!(
-        told.contains("the nearest is credentials.access_key_secret_file"),
-        "{told}"
+        message.contains("the nearest is credentials.access_key_secret_file"),
+        "{message}"
     );
-    assert!(!told.contains("hunter2"), "{told}");
+    assert!(!message.contains("hunter2"), "{message}");
 }
 
 #[test]
@@ -234,11 +234,12 @@ fn an_admin_listener_beyond_loopback_needs_a_token() {
 #[test]
 fn a_parent_gateway_is_named() {
     let found = problems("[upstream]\nkind = \"gateway\"");
-    let told: Vec<_> = found.iter().map(ToString::to_string).collect();
-    assert_eq!(told.len(), 1, "{told:?}");
+    let messages: Vec<_> = found.iter().map(ToString::to_string).collect();
+    assert_eq!(messages.len(), 1, "{messages:?}");
     assert!(
-        told[0].starts_with("upstream.endpoint (default): with upstream.kind = \"gateway\" name"),
-        "{told:?}"
+        messages[0]
+            .starts_with("upstream.endpoint (default): with upstream.kind = \"gateway\" name"),
+        "{messages:?}"
     );
     let named = "[upstream]\nkind = \"gateway\"\nendpoint = \"parent.example\"";
     assert_eq!(problems(named), []);
@@ -271,10 +272,10 @@ max_queue = 0
             "traces.timeout",
         ]
     );
-    let told = Problems(found).to_string();
+    let message = Problems(found).to_string();
     assert!(
-        told.contains("OTEL_EXPORTER_OTLP_HEADERS") && !told.contains("hunter2"),
-        "{told}"
+        message.contains("OTEL_EXPORTER_OTLP_HEADERS") && !message.contains("hunter2"),
+        "{message}"
     );
 }
 

@@ -199,8 +199,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_program_that_hangs_is_given_up_after_a_minute() {
         let begun = tokio::time::Instant::now();
-        let told = refusal("sleep 1000").await;
-        assert!(told.contains("more than a minute"), "{told}");
+        let message = refusal("sleep 1000").await;
+        assert!(message.contains("more than a minute"), "{message}");
         assert_eq!(begun.elapsed().as_secs(), 60);
     }
 
@@ -210,12 +210,15 @@ mod tests {
         assert!(refusal("'x").await.contains("not closed"));
         assert!(refusal("/no/such/program").await.contains("cannot be run"));
         assert!(refusal("false").await.contains("ended with"));
-        let told = refusal("printf hunter2").await;
+        let message = refusal("printf hunter2").await;
         assert!(
-            told.contains("no JSON") && !told.contains("hunter2"),
-            "{told}"
+            message.contains("no JSON") && !message.contains("hunter2"),
+            "{message}"
         );
-        let told = refusal(r#"printf '{"mode":"hunter2"}'"#).await;
-        assert!(told.contains("mode") && !told.contains("hunter2"), "{told}");
+        let message = refusal(r#"printf '{"mode":"hunter2"}'"#).await;
+        assert!(
+            message.contains("mode") && !message.contains("hunter2"),
+            "{message}"
+        );
     }
 }

@@ -228,8 +228,8 @@ mod tests {
 
     #[test]
     fn a_value_that_is_all_comment_is_missing() {
-        let told = refusal("[default]\ntype = access_key\naccess_key_id = # later\n");
-        assert!(told.contains("no access_key_id"), "{told}");
+        let message = refusal("[default]\ntype = access_key\naccess_key_id = # later\n");
+        assert!(message.contains("no access_key_id"), "{message}");
     }
 
     #[test]
@@ -253,10 +253,10 @@ mod tests {
         let Err(error) = parse(text, "k") else {
             panic!()
         };
-        let told = error.to_string();
+        let message = error.to_string();
         assert!(
-            told.contains("type rsa_key_pair: use a role") && told.contains("External"),
-            "{told}"
+            message.contains("type rsa_key_pair: use a role") && message.contains("External"),
+            "{message}"
         );
         let Err(error) = parse(text, "x") else {
             panic!()
@@ -266,15 +266,15 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_told_by_line_and_not_quoted() {
-        let told = refusal("[default]\ntype = access_key\nhunter2\n");
+        let message = refusal("[default]\ntype = access_key\nhunter2\n");
         assert!(
-            told.contains("line 3") && !told.contains("hunter2"),
-            "{told}"
+            message.contains("line 3") && !message.contains("hunter2"),
+            "{message}"
         );
-        let told = refusal("[default]\naccess_key_secret = hunter2\\\ntype = access_key\n");
+        let message = refusal("[default]\naccess_key_secret = hunter2\\\ntype = access_key\n");
         assert!(
-            told.contains("line 2") && !told.contains("hunter2"),
-            "{told}"
+            message.contains("line 2") && !message.contains("hunter2"),
+            "{message}"
         );
     }
 }

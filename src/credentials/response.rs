@@ -237,12 +237,12 @@ mod tests {
                 "security token",
             ),
         ] {
-            let told = refusal(id, secret, token).unwrap();
+            let message = refusal(id, secret, token).unwrap();
             assert!(
-                told.contains("the profile") && told.contains(part),
-                "{told}"
+                message.contains("the profile") && message.contains(part),
+                "{message}"
             );
-            assert!(!told.contains("hunter2"), "{told}");
+            assert!(!message.contains("hunter2"), "{message}");
         }
     }
 

@@ -78,10 +78,10 @@ async fn the_last_good_credential_stays_and_no_other_source_is_asked() {
     assert_eq!(provider.load().await.unwrap_err().len(), 1);
     assert_eq!(secret(&provider), "good");
     assert_eq!(provider.unavailable_reason(), None);
-    let told = provider.status().last_error.unwrap();
+    let error = provider.status().last_error.unwrap();
     assert!(
-        told.contains("secret") && told.contains("No such file"),
-        "{told}"
+        error.contains("secret") && error.contains("No such file"),
+        "{error}"
     );
 }
 
@@ -109,7 +109,7 @@ async fn every_source_says_what_it_lacks() {
         (SourceName::Ecs, "ALIBABA_CLOUD_ECS_METADATA_DISABLED"),
         (SourceName::Uri, "ALIBABA_CLOUD_CREDENTIALS_URI"),
     ];
-    for (source, told) in cases {
+    for (source, expected) in cases {
         let config = Config {
             source,
             ..Config::default()
@@ -117,7 +117,7 @@ async fn every_source_says_what_it_lacks() {
         let off = [("ALIBABA_CLOUD_ECS_METADATA_DISABLED", "TRUE")];
         let errors = provider(&config, &off).load().await.unwrap_err();
         assert_eq!(errors.len(), 1);
-        assert!(errors[0].to_string().contains(told), "{}", errors[0]);
+        assert!(errors[0].to_string().contains(expected), "{}", errors[0]);
     }
 }
 

@@ -126,8 +126,11 @@ mod tests {
         assert_eq!(top_images.one_in(), BUSY_ONE_IN);
         // 5,000 a second for two half-lives.
         let exact = 5_000.0 * HALF_LIFE.as_secs_f64() / std::f64::consts::LN_2 * 0.75;
-        let told = top_images.top(1, now)[0].requests as f64;
-        assert!((told / exact - 1.0).abs() < 0.05, "{told} is not {exact}");
+        let estimate = top_images.top(1, now)[0].requests as f64;
+        assert!(
+            (estimate / exact - 1.0).abs() < 0.05,
+            "{estimate} is not {exact}"
+        );
     }
 
     #[test]

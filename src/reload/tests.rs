@@ -73,8 +73,8 @@ async fn it_loads_at_each_change_until_it_is_stopped() {
     let counts = metrics.reloads("test");
     let asked = watch::Sender::new(());
     let interval = Duration::from_secs(5);
-    let hears = asked.subscribe();
-    watch.run(load, interval, hears, counts, stop).await;
+    let receiver = asked.subscribe();
+    watch.run(load, interval, receiver, counts, stop).await;
     assert_eq!(loads.load(Ordering::SeqCst), 2);
     let text = metrics.render();
     for result in ["ok", "error"] {
@@ -91,11 +91,11 @@ async fn what_failed_is_tried_again_and_counted_once() {
         crate::observability::metrics::Metrics::new(),
     );
     let mut scheduler = ReloadScheduler::new(Duration::from_secs(5), stop.clone());
-    let (tasks, (told, mut loads)) = (TaskTracker::new(), watch::channel(0));
+    let (tasks, (sender, mut loads)) = (TaskTracker::new(), watch::channel(0));
     let watch = FileWatcher::begin("test", Vec::new).await;
     let load = move || {
-        told.send_modify(|loads| *loads += 1);
-        let loads = *told.borrow();
+        sender.send_modify(|loads| *loads += 1);
+        let loads = *sender.borrow();
         if loads < 4 { Err("no") } else { Ok(()) }
     };
     scheduler.watch(watch, load, metrics.reloads("test"));
@@ -119,10 +119,10 @@ async fn it_loads_when_asked_though_nothing_changed() {
         crate::observability::metrics::Metrics::new(),
     );
     let mut scheduler = ReloadScheduler::new(Duration::from_secs(3600), stop.clone());
-    let (tasks, (told, mut loads)) = (TaskTracker::new(), watch::channel(0));
+    let (tasks, (sender, mut loads)) = (TaskTracker::new(), watch::channel(0));
     let watch = FileWatcher::begin("test", Vec::new).await;
     let load = move || {
-        told.send_modify(|loads| *loads += 1);
+        sender.send_modify(|loads| *loads += 1);
         Ok::<_, String>(())
     };
     scheduler.watch(watch, load, metrics.reloads("test"));

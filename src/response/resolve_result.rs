@@ -287,8 +287,8 @@ mod tests {
         let line = found(body).line(&id("a"), Instant::now());
         let text = std::str::from_utf8(&line).unwrap();
         assert_eq!(text.matches(['\r', '\n']).count(), 1);
-        let told: Value = serde_json::from_str(text).unwrap();
-        assert_eq!(told["Image"], json!({ "Name": "a\nb" }));
+        let document: Value = serde_json::from_str(text).unwrap();
+        assert_eq!(document["Image"], json!({ "Name": "a\nb" }));
     }
 
     #[test]

@@ -261,16 +261,16 @@ mod tests {
             "http://h/hunter2",
             "http://u:hunter2@h",
         ] {
-            let told = refused(bad, None, &[]);
+            let message = refused(bad, None, &[]);
             assert!(
-                told.contains("credentials.proxy") && !told.contains("hunter2"),
-                "{told}"
+                message.contains("credentials.proxy") && !message.contains("hunter2"),
+                "{message}"
             );
         }
-        let told = refused("env", None, &[("https_proxy", "socks5://u:hunter2@h")]);
+        let message = refused("env", None, &[("https_proxy", "socks5://u:hunter2@h")]);
         assert!(
-            told.contains("https_proxy") && !told.contains("hunter2"),
-            "{told}"
+            message.contains("https_proxy") && !message.contains("hunter2"),
+            "{message}"
         );
     }
 
@@ -293,12 +293,12 @@ mod tests {
         );
         for bad in ["hunter2", ":hunter2", "hunter2:a\nb:c", ""] {
             fs::write(path, bad).unwrap();
-            let told = refused("http://h", Some(path), &[]);
+            let message = refused("http://h", Some(path), &[]);
             assert!(
-                told.contains("credentials.proxy_credentials_file"),
-                "{told}"
+                message.contains("credentials.proxy_credentials_file"),
+                "{message}"
             );
-            assert!(!told.contains("hunter2"), "{told}");
+            assert!(!message.contains("hunter2"), "{message}");
         }
         assert!(refused("http://h", Some("/no/such/file"), &[]).contains("/no/such/file"));
     }

@@ -303,24 +303,24 @@ async fn a_host_that_cannot_be_reached_is_named_with_a_remedy() {
     let address = gone.local_addr().unwrap();
     drop(gone);
     let refused = ask(&client(1), get(&format!("http://{address}"))).await;
-    let told = refused.unwrap_err().to_string();
+    let message = refused.unwrap_err().to_string();
     let expected = format!("cannot connect to {address}: ");
-    assert!(told.starts_with(&expected), "{told}");
-    assert!(told.contains("Connection refused"), "{told}");
+    assert!(message.starts_with(&expected), "{message}");
+    assert!(message.contains("Connection refused"), "{message}");
     assert!(
-        told.ends_with("set upstream.proxy where a proxy is the only way out"),
-        "{told}"
+        message.ends_with("set upstream.proxy where a proxy is the only way out"),
+        "{message}"
     );
 
     let unknown = ask(&client(1), get("http://no-such-host.invalid:81")).await;
-    let told = unknown.unwrap_err().to_string();
+    let message = unknown.unwrap_err().to_string();
     assert!(
-        told.starts_with("cannot connect to no-such-host.invalid:81: dns error"),
-        "{told}"
+        message.starts_with("cannot connect to no-such-host.invalid:81: dns error"),
+        "{message}"
     );
     assert!(
-        told.contains("DNS") && told.contains("upstream.proxy"),
-        "{told}"
+        message.contains("DNS") && message.contains("upstream.proxy"),
+        "{message}"
     );
 
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -333,9 +333,9 @@ async fn a_host_that_cannot_be_reached_is_named_with_a_remedy() {
             .unwrap();
         stream.read_u8().await.unwrap();
     });
-    let told = ask(&client(1), get(&speaks_http))
+    let message = ask(&client(1), get(&speaks_http))
         .await
         .unwrap_err()
         .to_string();
-    assert!(told.contains("upstream.allow_http"), "{told}");
+    assert!(message.contains("upstream.allow_http"), "{message}");
 }

@@ -51,7 +51,7 @@ fn each_mistake_is_told_and_no_value_is_quoted() {
             "[[client]]\nname = \"c\"\naccess_key_id = \"K\"\naccess_key_secret_file = \"a.secret\"\npermissions = [\"get\"]\n{line}"
         )
     };
-    for (text, told) in [
+    for (text, expected) in [
         ("client = 1".to_owned(), "[[client]]"),
         (
             "[[client]]\nname = \"hunter2\nx".to_owned(),
@@ -100,7 +100,7 @@ fn each_mistake_is_told_and_no_value_is_quoted() {
         (client("") + &client(""), "another client's too"),
     ] {
         let bad = problems(&text).join("\n");
-        assert!(bad.contains(told), "{text}: {bad}");
+        assert!(bad.contains(expected), "{text}: {bad}");
         assert!(!bad.contains("hunter2"), "{bad}");
     }
 }

@@ -61,9 +61,9 @@ mod tests {
         for id in ["A-1", "B-2", ""] {
             let texts = PackedText::of(&body, Some(&HeaderValue::from_static(id)));
             assert_eq!(texts.body(), body);
-            let told = texts.request_id();
+            let request_id = texts.request_id();
             assert_eq!(
-                told.as_ref().map_or(&b""[..], HeaderValue::as_bytes),
+                request_id.as_ref().map_or(&b""[..], HeaderValue::as_bytes),
                 id.as_bytes()
             );
         }

@@ -53,10 +53,10 @@ mod tests {
 
     #[test]
     fn every_bad_line_is_told_by_its_number() {
-        let told = format!("{:#}", read_ids("a\na/b\n\nc d\n").unwrap_err());
+        let message = format!("{:#}", read_ids("a\na/b\n\nc d\n").unwrap_err());
         assert!(
-            told.contains("line 2: ImageId must") && told.contains("line 4:"),
-            "{told}"
+            message.contains("line 2: ImageId must") && message.contains("line 4:"),
+            "{message}"
         );
         let many = format!("{}", read_ids(&"/\n".repeat(500)).unwrap_err());
         assert_eq!(many.lines().count(), MAX_REPORTED + 1);

@@ -130,10 +130,10 @@ fn modes_that_are_not_supported_are_named() {
         "CredentialsURI",
         "ak",
     ] {
-        let told = refusal(alone(&json!({ "mode": mode })));
+        let message = refusal(alone(&json!({ "mode": mode })));
         assert!(
-            told.contains(&format!("unsupported profile mode {mode}")),
-            "{told}"
+            message.contains(&format!("unsupported profile mode {mode}")),
+            "{message}"
         );
     }
 }
@@ -166,10 +166,10 @@ fn what_a_mode_lacks_is_named() {
             let given = keys.iter().filter(|key| key.0 != left_out.0);
             let mut profile: Map<_, _> = given.map(|(k, v)| ((*k).to_owned(), json!(v))).collect();
             profile.insert("mode".to_owned(), json!(mode));
-            let told = refusal(alone(&Value::Object(profile)));
+            let message = refusal(alone(&Value::Object(profile)));
             assert!(
-                told.contains(&format!("no {}", left_out.0)),
-                "{mode}: {told}"
+                message.contains(&format!("no {}", left_out.0)),
+                "{mode}: {message}"
             );
         }
     }
@@ -187,8 +187,8 @@ fn the_variable_goes_before_the_files_own_choice() {
     };
     assert_eq!(id(&[]), "of-a");
     assert_eq!(id(&[("ALIBABA_CLOUD_PROFILE", "b")]), "of-b");
-    let told = refusal(parse(&file, &[("ALIBABA_CLOUD_PROFILE", "c")]));
-    assert!(told.contains("no profile c"), "{told}");
+    let message = refusal(parse(&file, &[("ALIBABA_CLOUD_PROFILE", "c")]));
+    assert!(message.contains("no profile c"), "{message}");
 }
 
 #[test]
@@ -198,9 +198,9 @@ fn a_broken_file_is_told_by_line_and_not_quoted() {
     let Err(error) = CliProfiles::parse(&context, "config.json", text) else {
         panic!()
     };
-    let told = error.to_string();
+    let message = error.to_string();
     assert!(
-        told.contains("line 2") && !told.contains("hunter2"),
-        "{told}"
+        message.contains("line 2") && !message.contains("hunter2"),
+        "{message}"
     );
 }

@@ -255,10 +255,10 @@ mod tests {
             }
         }
         impl LineSink for Slow {}
-        let (sender, heard) = channel();
+        let (sender, written) = channel();
         let lines = LineQueue::start("slow", 100, Slow(0, sender), |_| {}).unwrap();
         lines.push(b"ab\n");
-        let heard: Vec<_> = heard.iter().take(3).collect();
-        assert_eq!((heard.as_slice(), lines.lost()), (b"ab\n".as_slice(), 0));
+        let written: Vec<_> = written.iter().take(3).collect();
+        assert_eq!((written.as_slice(), lines.lost()), (b"ab\n".as_slice(), 0));
     }
 }

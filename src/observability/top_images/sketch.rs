@@ -134,8 +134,8 @@ mod tests {
         }
         let mut expected: Vec<_> = exact.iter().collect();
         expected.sort_by(|a, b| b.1.cmp(a.1));
-        let told = sketch.top(10, now);
-        for (ranked, (image, count)) in told.iter().zip(expected) {
+        let ranked_images = sketch.top(10, now);
+        for (ranked, (image, count)) in ranked_images.iter().zip(expected) {
             assert_eq!(ranked.image, *image);
             let share = ranked.requests as f64 / *count as f64;
             assert!((0.95..=1.0).contains(&share), "{ranked:?}, really {count}");
@@ -162,16 +162,16 @@ mod tests {
         let mut sketch = Sketch::new(MINUTE, start);
         sketch.count(&image(1), 800.0, start);
         for (minutes, left) in [(0, 800), (1, 400), (3, 100), (10, 1)] {
-            let told = sketch.top(1, start + minutes * MINUTE);
-            assert_eq!(told[0].requests, left, "{minutes}");
+            let ranked_images = sketch.top(1, start + minutes * MINUTE);
+            assert_eq!(ranked_images[0].requests, left, "{minutes}");
         }
         assert!(sketch.top(1, start + 11 * MINUTE).is_empty());
         // So long that f64 has no number for the weight.
         let much_later = start + 5_000 * MINUTE;
         assert!(sketch.top(1, much_later).is_empty());
         assert_eq!(sketch.count(&image(2), 3.0, much_later), 3.0);
-        let told = sketch.top(2, much_later);
-        assert_eq!((told.len(), told[0].requests), (1, 3));
+        let ranked_images = sketch.top(2, much_later);
+        assert_eq!((ranked_images.len(), ranked_images[0].requests), (1, 3));
     }
 
     #[test]

@@ -30,7 +30,7 @@ async fn an_error_of_the_origin_without_an_id_goes_out_with_ours() {
         message: "m".to_owned(),
         request_id: id.to_owned(),
     };
-    for (theirs, told) in [("", "OURS"), ("THEIRS", "THEIRS")] {
+    for (theirs, expected) in [("", "OURS"), ("THEIRS", "THEIRS")] {
         for error in [
             Error::Origin(error(theirs)),
             UpstreamError::Refused(error(theirs)).into(),
@@ -38,7 +38,7 @@ async fn an_error_of_the_origin_without_an_id_goes_out_with_ours() {
             let answer = failure(&error, "OURS", "host");
             let body = answer.body.collect().await.unwrap().to_bytes();
             let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
-            assert_eq!(body["RequestId"], told);
+            assert_eq!(body["RequestId"], expected);
             assert_eq!(answer.origin_request_id.is_some(), !theirs.is_empty());
         }
     }

@@ -276,7 +276,7 @@ fn a_throttle_window_is_answered_with_the_origins_own_code() {
     let throttled = AttemptOutcome::Throttled(throttle.clone());
     assert!(call(&mut breakers, &image("a"), &throttled, now));
     let held = breakers.rejection(&image("b"), now);
-    assert!(matches!(held, Some(UpstreamError::Throttled(told)) if told == throttle));
+    assert!(matches!(held, Some(UpstreamError::Throttled(throttled)) if throttled == throttle));
 }
 
 #[test]

@@ -273,7 +273,7 @@ fn an_error_takes_its_request_id_from_the_header_where_its_body_has_none() {
 
 #[test]
 fn an_error_keeps_the_status_of_an_error() {
-    for (status, code, told) in [
+    for (status, code, expected) in [
         (200, "ImageNotFound", 404),
         (400, "InvalidImage.NotExist", 400),
         (404, "ImageNotFound", 404),
@@ -288,7 +288,7 @@ fn an_error_keeps_the_status_of_an_error() {
         else {
             panic!("{status} {code}")
         };
-        assert_eq!(error.status, told, "{status} {code}");
+        assert_eq!(error.status, expected, "{status} {code}");
     }
 }
 
