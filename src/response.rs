@@ -1,4 +1,4 @@
-//! What goes back to a client: the only place that picks statuses, codes and headers.
+//! Responses to clients: the only place that chooses statuses, codes and headers.
 
 mod cache_status;
 mod error;
@@ -26,22 +26,22 @@ use crate::upstream::UpstreamError;
 use seconds::Seconds;
 use wire::{Wire, bounded_wait};
 
-/// An answer as values; it becomes headers and bytes when nothing can change it any more.
+/// Response as values, which become headers and bytes as the last step.
 #[derive(Debug)]
 pub struct Answer {
-    /// The word for how it came about.
+    /// Outcome of the request, for metrics, log and audit.
     pub outcome: Outcome,
-    /// Its status.
+    /// HTTP status.
     pub status: StatusCode,
-    /// Its body, in JSON or in lines of it.
+    /// Body, one JSON document or lines of JSON.
     pub body: Body,
     /// `Age`, in seconds.
     pub age: Option<u64>,
     /// `Cache-Status`.
     pub cache_status: Option<CacheStatus>,
-    /// What a parent gateway said of what it handed on for this answer.
+    /// Part of the parent gateway in `Cache-Status`, if this response came through one.
     pub parent: Option<Box<Parent>>,
-    /// `x-acs-request-id`, the origin's.
+    /// `x-acs-request-id`, the origin's request id.
     pub origin_request_id: Option<HeaderValue>,
     /// `x-acs-retry-after`.
     pub retry_after: Option<Duration>,
@@ -75,8 +75,8 @@ impl Answer {
         }
     }
 
-    /// What is sent. `id` is the gateway's own; the headers take the room of `used`, the request's,
-    /// which hyper then reads the connection's next request into: no request makes a new map.
+    /// Builds the HTTP response. `id` is the gateway's own request id. The headers reuse the memory of `used`, the
+    /// request's headers; hyper then reads the connection's next request into it, so no request allocates a map.
     #[must_use]
     pub fn into_response(self, id: HeaderValue, used: HeaderMap) -> Response<Body> {
         let mut headers = used;
@@ -109,7 +109,7 @@ impl Answer {
     }
 }
 
-/// Answers with an image from memory.
+/// Returns the response with an image from memory.
 #[must_use]
 pub fn image(seen: Visible<'_>, age: Duration, outcome: Outcome, status: CacheStatus) -> Answer {
     let entry = seen.entry();
@@ -121,7 +121,7 @@ pub fn image(seen: Visible<'_>, age: Duration, outcome: Outcome, status: CacheSt
     }
 }
 
-/// Answers with the origin's "no".
+/// Returns the response with the origin's negative answer.
 #[must_use]
 pub fn negative(
     negative: &Negative,
@@ -142,7 +142,7 @@ pub fn negative(
     }
 }
 
-/// Hands on what the origin answered, with its own 2xx status.
+/// Returns the origin's response, with its own 2xx status.
 #[must_use]
 pub fn passthrough(reply: Reply) -> Answer {
     let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::OK);
@@ -153,7 +153,7 @@ pub fn passthrough(reply: Reply) -> Answer {
     }
 }
 
-/// Answers with what became of many images.
+/// Returns the response with the results of a Resolve.
 #[must_use]
 pub fn resolved(body: impl Into<Body>, outcome: Outcome) -> Answer {
     Answer::new(outcome, StatusCode::OK, body)
@@ -197,15 +197,15 @@ fn from_wire(wire: &Wire<'_>, origin_id: &str, request_id: &str, host: &str) -> 
     }
 }
 
-/// Texts of `Age`.
+/// Cached header values of `Age`.
 static AGES: Seconds = Seconds::new("");
 
 /// `Cache-Status` (RFC 9211).
 pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
-/// The origin's id of an answer.
+/// Header with the origin's request id.
 pub const X_ACS_REQUEST_ID: HeaderName = HeaderName::from_static("x-acs-request-id");
-/// The gateway's id of an answer.
+/// Header with the gateway's own request id.
 pub const X_PAI_GATEWAY_REQUEST_ID: HeaderName =
     HeaderName::from_static("x-pai-gateway-request-id");
-/// Milliseconds a throttled client waits; SDKs take it as a throttle on any answer that has it.
+/// Header with the milliseconds that a throttled client waits; SDKs treat any response that has it as throttled.
 pub const X_ACS_RETRY_AFTER: HeaderName = HeaderName::from_static("x-acs-retry-after");

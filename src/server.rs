@@ -1,4 +1,4 @@
-//! A listener: it accepts connections, bounds them, and closes them without losing a request.
+//! Server of a listener: accepts connections, bounds them, and closes them without losing a request.
 
 mod config;
 mod connection_slots;
@@ -65,9 +65,9 @@ pub struct Unauthenticated;
 /// Bounds that a server shares with others, or that depend on more than its settings.
 #[derive(Debug)]
 pub struct ServerBounds {
-    /// Rule for a newcomer when every slot is taken.
+    /// Rule for a new connection when every slot is taken.
     pub policy: EvictionPolicy,
-    /// Memory for responses that clients have not taken.
+    /// Budget of bytes of responses that clients have not read.
     pub budget: Budget,
 }
 
@@ -92,7 +92,7 @@ pub struct Server<S> {
 const MAX_REFUSALS: usize = 64;
 /// Time in which busy clients receive `Connection: close` before idle connections are closed.
 const CLOSE_NOTICE: Duration = Duration::from_secs(1);
-/// Bytes of a response that TLS holds for a client that takes none: one record.
+/// Bytes of a response that TLS buffers for a client that reads none: one record.
 const TLS_BUFFER: usize = 16 << 10;
 /// Pause after an accept that failed, as it does while there are no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -270,9 +270,9 @@ impl<S: Service> Server<S> {
         }
     }
 
-    /// Ends every connection: each answer from now on says `Connection: close`, HTTP/2 clients hear
-    /// GOAWAY, then idle connections are closed, then the rest get until `deadline`. Tells how many were
-    /// still open then.
+    /// Ends every connection. Each response from now on has `Connection: close`, HTTP/2 clients get GOAWAY, then
+    /// idle connections are closed, and the rest have until `deadline`. Returns the number of connections that
+    /// were still open then.
     pub async fn drain(&self, deadline: Duration) -> usize {
         self.closing.store(true, Ordering::Relaxed);
         self.goaway.cancel();

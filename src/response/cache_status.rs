@@ -1,11 +1,11 @@
-//! `Cache-Status` (RFC 9211), as this gateway says it.
+//! The header `Cache-Status` (RFC 9211) of this gateway.
 
 use http::HeaderValue;
 
 use super::seconds::Seconds;
 use crate::cache::Parent;
 
-/// How an answer came out of the cache, or past it.
+/// Part of the cache in a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CacheStatus {
     /// Fresh from memory; seconds left.
@@ -16,22 +16,22 @@ pub enum CacheStatus {
     OriginError(i64),
     /// Stale from memory because the client has used up its misses; seconds left.
     OverBudget(i64),
-    /// Fetched.
+    /// Fetched for this request.
     Stored,
     /// Fetched by another request.
     Collapsed,
     /// Fetched because the client asked for it.
     Forced,
-    /// The origin's "no", from memory.
+    /// The origin's negative answer, from memory.
     Negative,
-    /// Not a matter for the cache.
+    /// Not cached: lists and writes.
     Bypass,
     /// Not disclosed: the header names the gateway only.
     Undisclosed,
 }
 
 impl CacheStatus {
-    /// The header's value, behind what the parent said of its copy if it answered from memory: the cache that is
+    /// Returns the header's value, after the parent's part if the parent answered from memory: the cache that is
     /// nearest to the origin comes first (RFC 9211 §2).
     #[must_use]
     pub fn with_parent(self, parent: Option<&Parent>) -> HeaderValue {
@@ -47,7 +47,7 @@ impl CacheStatus {
         HeaderValue::try_from(both).unwrap_or(ours)
     }
 
-    /// The header's value; it never tells the key.
+    /// Returns the header's value, which never contains the key.
     #[must_use]
     pub fn to_header(self) -> HeaderValue {
         let with_ttl = |ttl: i64, rest: &str| {

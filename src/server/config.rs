@@ -63,7 +63,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Where to listen; `None` for an address that is none.
+    /// Returns the address to listen on; `None` if the setting cannot be parsed.
     #[must_use]
     pub fn address(&self) -> Option<Address> {
         let mode = u32::from_str_radix(&self.unix_mode, 8).ok()?;

@@ -1,13 +1,12 @@
 //! Slots for connections on a listener: the number of open connections, and the connection that makes room when all
-//! places are taken.
+//! slots are taken.
 //!
-//! - [`EvictionPolicy::RefuseNew`]: a newcomer is refused. For a port on which nobody signs in.
-//! - [`EvictionPolicy::OldestUnauthenticated`]: connections that have not signed in yet hold at most half of all places for
-//!   each peer address; the oldest of them makes room for a newcomer. A connection that signed in keeps
-//!   its place. Loopback and Unix sockets have no share, because a proxy on this machine looks like one
-//!   peer.
-//! - [`EvictionPolicy::LongestIdle`]: the connection that has been idle for the longest makes room. For probes, which
-//!   must be answered whoever else holds connections open.
+//! - [`EvictionPolicy::RefuseNew`]: a new connection is refused. For a port without authentication.
+//! - [`EvictionPolicy::OldestUnauthenticated`]: the unauthenticated connections of one peer address may take at most
+//!   half of all slots; the oldest of them is evicted for a new connection. An authenticated connection keeps its
+//!   slot. Loopback and Unix sockets have no such share, because a proxy on this machine looks like one peer.
+//! - [`EvictionPolicy::LongestIdle`]: the connection that has been idle for the longest is evicted. For probes, which
+//!   must be answered even if other clients keep connections open.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
@@ -20,14 +19,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::peer::Peer;
 
-/// Rule for a newcomer on a listener whose places are taken.
+/// Rule for a new connection on a listener whose slots are all taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EvictionPolicy {
-    /// The newcomer is refused.
+    /// The new connection is refused.
     RefuseNew,
-    /// The oldest connection without a sign-in makes room.
+    /// The oldest unauthenticated connection is evicted.
     OldestUnauthenticated,
-    /// The connection that has been idle for the longest makes room.
+    /// The connection that has been idle for the longest is evicted.
     LongestIdle,
 }
 
@@ -53,14 +52,14 @@ struct TrackedConnection {
     state: Mutex<SlotState>,
 }
 
-/// Standing of a tracked connection.
+/// State of a tracked connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SlotState {
-    /// It makes room when it must; the number orders the candidates.
+    /// It can be evicted; the number orders the candidates.
     Candidate(u64),
-    /// It keeps its place: it has signed in, or is being answered.
+    /// It keeps its slot: it is authenticated, or a request is running.
     Pinned,
-    /// Its place has been given to another connection.
+    /// Its slot has been given to another connection.
     Evicted,
 }
 
@@ -83,8 +82,8 @@ struct EvictionCandidate {
     leave: CancellationToken,
 }
 
-/// Time within which an honest client that is being served has signed in; a younger connection is not
-/// evicted, so that a flood cannot push out a client between its connect and its request.
+/// Age below which a connection is not evicted, so that a flood cannot evict a client between its connect and
+/// its first request.
 const GRACE: Duration = Duration::from_secs(1);
 
 impl ConnectionSlots {
@@ -96,8 +95,8 @@ impl ConnectionSlots {
         })
     }
 
-    /// Takes a place for a connection from `peer`; `None` when it must be refused. `close` ends every
-    /// connection of the listener.
+    /// Takes a slot for a connection from `peer`; returns `None` if it must be refused. Cancelling `close` ends
+    /// every connection of the listener.
     pub(super) fn take(
         self: &Arc<Self>,
         peer: &Peer,
@@ -148,7 +147,7 @@ impl ConnectionSlots {
         }
     }
 
-    /// Connections of one group that may be candidates at once.
+    /// Returns the largest number of candidates of one group.
     fn share(&self) -> usize {
         match self.policy {
             EvictionPolicy::RefuseNew | EvictionPolicy::LongestIdle => self.max,
@@ -158,13 +157,13 @@ impl ConnectionSlots {
 }
 
 impl ConnectionSlot {
-    /// Token that is cancelled when this connection must end, by eviction or by `close`; `None` for an
-    /// untracked connection, which only `close` ends.
+    /// Returns the token that is cancelled when this connection must end, by eviction or by `close`; `None` for
+    /// an untracked connection, which only `close` ends.
     pub(super) fn close_token(&self) -> Option<&CancellationToken> {
         self.tracked.as_ref().map(|tracked| &tracked.leave)
     }
 
-    /// Whether the place has been given to another connection.
+    /// Returns true if the slot has been given to another connection.
     pub(super) fn is_evicted(&self) -> bool {
         let Some(tracked) = &self.tracked else {
             return false;
@@ -178,14 +177,14 @@ impl ConnectionSlot {
         }
     }
 
-    /// Notes that a request is being answered: the connection keeps its place meanwhile.
+    /// Marks the connection as busy with a request: it keeps its slot meanwhile.
     pub(super) fn request_begins(&self) {
         if self.slots.policy == EvictionPolicy::LongestIdle {
             self.pin();
         }
     }
 
-    /// Notes an answer. `signed_in` tells whether its request was let in.
+    /// Marks the end of a request; `signed_in` is true if the request was authenticated.
     pub(super) fn request_ends(&self, signed_in: bool) {
         match self.slots.policy {
             EvictionPolicy::OldestUnauthenticated if signed_in => self.pin(),
@@ -251,7 +250,7 @@ impl SlotTable {
         self.next
     }
 
-    /// Takes a candidate out; `false` when it was evicted before.
+    /// Removes a candidate; returns false if it was evicted before.
     fn remove(&mut self, number: u64, group: PeerGroup) -> bool {
         let found = self.candidates.remove(&number).is_some();
         if found && let Some(numbers) = self.by_group.get_mut(&group) {
@@ -263,7 +262,7 @@ impl SlotTable {
         found
     }
 
-    /// Evicts the oldest candidate, of one group or of all; `None` when it is younger than `grace`.
+    /// Evicts the oldest candidate, of one group or of all; returns `None` if it is younger than `grace`.
     fn evict(&mut self, only: Option<PeerGroup>, now: Instant, grace: Duration) -> Option<()> {
         let oldest = match only {
             Some(group) => self.by_group.get(&group)?.first().copied(),

@@ -1,7 +1,7 @@
-//! What a request's head must hold whoever reads it, so that nobody in front of the gateway reads another request
-//! than the gateway does. The length of a body is hyper's to judge: it refuses what is ambiguous, and closes the
-//! connection after a body with both a length and chunks (RFC 9112 §6.1). It takes any list of encodings that ends
-//! with `chunked` for chunks; proxies take such a list in different ways, so that here only `chunked` alone passes.
+//! Checks of a request's head that keep a proxy in front and the gateway from reading different requests. hyper
+//! judges the length of a body: it rejects an ambiguous one, and closes the connection after a body with both a
+//! length and chunks (RFC 9112 §6.1). It accepts any list of encodings that ends with `chunked`; proxies differ in
+//! such lists, so that here only `chunked` alone passes.
 
 use http::header::{HOST, TRANSFER_ENCODING};
 use http::{Request, Version};

@@ -89,7 +89,7 @@ impl ConnectionPhase {
         ServingGuard(self.clone())
     }
 
-    /// Whether the connection was closed because it began with a TLS hello.
+    /// Returns true if the connection was closed because it began with a TLS hello.
     pub(super) fn was_tls_hello(&self) -> bool {
         self.0.tls_hello.load(Ordering::Relaxed)
     }

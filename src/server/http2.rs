@@ -2,12 +2,12 @@
 //!
 //! Its connections are not guarded byte by byte: a head comes in frames that others interleave with. They
 //! are closed when no first request comes in the time for a head, when none has been open for the idle
-//! time, whatever else was sent, when a write makes no progress, and when a ping finds nobody.
+//! time, whatever else was sent, when a write makes no progress, and when a ping gets no reply.
 //!
-//! A client sees a response only as fast as its windows allow, so what it does not take is bounded
-//! (`http2/streams`): bytes for each connection and for all, streams for all, unread refusals of a sender
-//! who did not sign in for each connection. A stream whose client takes nothing for the write time limit is
-//! reset; where its last bytes have left our hands and wait for a window, the connection is closed.
+//! A response is sent only as fast as the client's windows allow, so unread data is bounded (`http2/streams`):
+//! bytes for each connection and for all, streams for all, and unread responses on an unauthenticated connection.
+//! A stream whose client reads nothing for the write time limit is reset; if its last bytes already wait in
+//! HTTP/2's own buffer, the connection is closed.
 
 mod streams;
 
@@ -33,10 +33,10 @@ use crate::peer::Peer;
 use streams::{ConnectionStreams, PacedBody, StreamError, StreamExecutor};
 
 /// Requests at once on a connection. A client with more to ask waits for a response, as HTTP/2 has it, or
-/// opens a second connection. Each costs memory before anybody has signed in: h2 reads all heads that have
-/// come before it hands out the first, and its table of streams doubles as it grows. With 32 a connection of
-/// a stranger who takes nothing costs less than 100 KiB, TLS included; with 64 it costs 120 KiB, with 256
-/// 370 KiB. A single response of /gateway/v1/resolve carries what a gang's scheduler asks for.
+/// opens a second connection. Each costs memory before the client has authenticated: h2 reads all heads that have
+/// arrived before it hands out the first, and its table of streams doubles as it grows. With 32, a connection of
+/// a stranger who reads nothing costs less than 100 KiB, TLS included; with 64 it costs 120 KiB, with 256
+/// 370 KiB. A single response of /gateway/v1/resolve has all images that a gang's scheduler requests.
 const MAX_STREAMS: u32 = 32;
 /// Bytes of request bodies that are taken ahead of their reader, for each connection: the least that
 /// HTTP/2 knows.
@@ -49,8 +49,8 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time that a client has, after GOAWAY, to read the responses to its requests.
 const DRAIN_READ: Duration = Duration::from_secs(10);
 
-/// Takes the body of an answer to a HEAD away, and says its length (RFC 9110 §9.3.2): hyper does so over HTTP/1
-/// alone.
+/// Removes the body of a response to a HEAD and sets its length (RFC 9110 §9.3.2), which hyper does over HTTP/1
+/// only.
 fn strip_head_body(response: &mut Response<Body>) {
     let whole = std::mem::replace(response.body_mut(), Body::from(Bytes::new()));
     if let Some(length) = whole.size_hint().exact() {
@@ -59,7 +59,7 @@ fn strip_head_body(response: &mut Response<Body>) {
     }
 }
 
-/// A connection's two ends and what is open on it.
+/// HTTP/2 connection with its open streams.
 struct Http2Connection {
     peer: Peer,
     slot: ConnectionSlot,
@@ -67,7 +67,7 @@ struct Http2Connection {
 }
 
 impl<S: Service> Server<S> {
-    /// Serves one connection until it ends; its streams have ended with it.
+    /// Serves one connection until it ends; by then its streams have ended too.
     pub(super) async fn http2<I>(self: &Arc<Self>, stream: I, peer: Peer, slot: ConnectionSlot)
     where
         I: AsyncRead + AsyncWrite + Unpin,

@@ -18,7 +18,7 @@ use crate::peer::Peer;
 pub(super) type SocketStream = Either<TcpStream, UnixStream>;
 
 impl BindError {
-    /// What there is to do, where `setting` names the address.
+    /// Returns the remedy for the operator; `setting` is the setting that holds the address.
     #[must_use]
     pub fn remedy(&self, setting: &str) -> String {
         match self.cause.kind() {
@@ -36,16 +36,16 @@ impl BindError {
     }
 }
 
-/// Where to listen.
+/// Address to listen on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
-    /// An IP address and port.
+    /// IP address and port.
     Tcp(SocketAddr),
-    /// A Unix socket's path and permissions.
+    /// Path and permissions of a Unix socket.
     Unix(PathBuf, u32),
 }
 
-/// The socket could not be had.
+/// Error of binding an address.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}: {cause}")]
 pub struct BindError {
@@ -54,7 +54,7 @@ pub struct BindError {
     cause: io::Error,
 }
 
-/// A socket that listens. A Unix socket's file goes with it, unless somebody else made it.
+/// Listening socket. Dropping it removes the file of a Unix socket, unless another process created that file.
 #[derive(Debug)]
 pub struct BoundSocket {
     listener: Listener,
@@ -69,7 +69,7 @@ enum Listener {
 }
 
 impl Address {
-    /// A Unix socket if one is named, else an IP address and port.
+    /// Parses a Unix socket if one is set, else an IP address and port.
     #[must_use]
     pub fn parse(tcp: &str, unix: Option<&str>, mode: u32) -> Option<Self> {
         match unix {
@@ -78,7 +78,7 @@ impl Address {
         }
     }
 
-    /// Whether only this machine can reach it.
+    /// Returns true if only this machine can reach the address.
     #[must_use]
     pub const fn is_local(&self) -> bool {
         match self {
@@ -97,10 +97,10 @@ impl fmt::Display for Address {
     }
 }
 
-/// Listens.
+/// Binds an address and listens on it.
 ///
 /// # Errors
-/// [`BindError`] when the address is taken or not ours.
+/// [`BindError`] if the address is in use or not one of this machine.
 pub fn bind(address: &Address, backlog: u32) -> Result<BoundSocket, BindError> {
     let listener = match address {
         Address::Tcp(address) => bind_tcp(*address, backlog).map(Listener::Tcp),
@@ -119,11 +119,11 @@ pub fn bind(address: &Address, backlog: u32) -> Result<BoundSocket, BindError> {
     })
 }
 
-/// The socket that was opened for this process before it started, by systemd's protocol
-/// (sd_listen_fds(3)); the first, if there are several.
+/// Returns the socket that was opened for this process before it started, by systemd's protocol
+/// (sd_listen_fds(3)); the first one if there are several.
 ///
 /// # Errors
-/// When what was passed on is no socket that listens.
+/// Fails if the inherited descriptor is not a listening socket.
 pub fn inherited() -> io::Result<Option<BoundSocket>> {
     let mut sockets = ListenFd::from_env();
     if sockets.len() == 0 {
@@ -149,10 +149,10 @@ pub fn inherited() -> io::Result<Option<BoundSocket>> {
     }))
 }
 
-/// Listens on TCP; so many connections wait in the kernel until they are accepted.
+/// Listens on TCP; at most `backlog` connections wait in the kernel until they are accepted.
 ///
 /// # Errors
-/// When the address is taken or not ours.
+/// Fails if the address is in use or not one of this machine.
 pub fn bind_tcp(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
@@ -166,7 +166,7 @@ pub fn bind_tcp(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// A socket file that nobody answers at is left over from a crash and is replaced.
+/// Binds a Unix socket. A socket file on which no process listens is left over from a crash and is replaced.
 fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
     let left_over =
         fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
@@ -188,7 +188,7 @@ impl Listener {
 }
 
 impl BoundSocket {
-    /// Where it listens; a port 0 has become a real one.
+    /// Returns the address that it listens on; port 0 has been replaced by the chosen port.
     #[must_use]
     pub const fn address(&self) -> &Address {
         &self.address

@@ -1,7 +1,7 @@
-//! TLS on the data port: what the files say is one value, which each handshake takes anew.
+//! TLS on the data port. The parsed files are one value, which each handshake reads afresh.
 //!
-//! A change of the files touches no connection that is there: it keeps what its handshake agreed on.
-//! Which protocol follows, `h2` or `http/1.1`, is agreed on there too (ALPN, RFC 7301).
+//! A change of the files does not affect open connections: each keeps the parameters of its handshake. The
+//! handshake also selects the protocol, `h2` or `http/1.1` (ALPN, RFC 7301).
 
 mod expiry;
 mod files;
@@ -53,13 +53,13 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Whether any of its files is named.
+    /// Returns true if any of its files is set.
     #[must_use]
     pub const fn is_on(&self) -> bool {
         self.cert_file.is_some() || self.key_file.is_some() || self.client_ca_file.is_some()
     }
 
-    /// The files it names.
+    /// Returns the paths of the files that are set.
     #[must_use]
     pub fn files(&self) -> Vec<PathBuf> {
         [&self.cert_file, &self.key_file, &self.client_ca_file]
@@ -70,7 +70,7 @@ impl Config {
     }
 }
 
-/// What the files hold.
+/// Contents of the files, parsed.
 #[derive(Debug)]
 pub struct LoadedTls {
     /// The settings of a handshake.
@@ -79,7 +79,7 @@ pub struct LoadedTls {
     pub not_after: Option<u64>,
 }
 
-/// What handshakes are made with, replaced as a whole when its files change.
+/// TLS state of the port; it is replaced as a whole when its files change.
 #[derive(Debug)]
 pub struct Tls {
     config: Config,
@@ -89,13 +89,13 @@ pub struct Tls {
 /// The cause of a handshake without a connection.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum HandshakeError {
-    /// What came was no TLS from its first byte on.
+    /// The client's first byte was no TLS.
     #[error("what came was no TLS")]
     Plain,
-    /// One side refused the other.
+    /// One side rejected the handshake.
     #[error("{0}")]
     Refused(rustls::Error),
-    /// The client hung up, as a load balancer's check of the port does.
+    /// The client disconnected, as a load balancer's check of the port does.
     #[error("the client hung up: {0}")]
     HungUp(io::Error),
     /// It did not end in time.
@@ -104,7 +104,7 @@ pub(super) enum HandshakeError {
 }
 
 impl HandshakeError {
-    /// The result that is counted.
+    /// Returns the result that the metric counts.
     pub(super) const fn result(&self) -> HandshakeResult {
         match self {
             Self::Plain | Self::Refused(_) | Self::HungUp(_) => HandshakeResult::Failed,
@@ -112,7 +112,7 @@ impl HandshakeError {
         }
     }
 
-    /// The trouble that the log reports, if any: whoever hangs up had no trouble with TLS.
+    /// Returns the condition that the log reports; `None` for a client that merely disconnected.
     pub(super) const fn condition(&self) -> Option<Condition> {
         match self {
             Self::Plain => Some(Condition::PlainOnTlsPort),
@@ -134,7 +134,7 @@ impl From<io::Error> for HandshakeError {
 }
 
 impl Tls {
-    /// Reads the files; `None` where the settings name none.
+    /// Reads the files; returns `None` if the settings name none.
     ///
     /// # Errors
     /// [`TlsFileErrors`], each of them.
@@ -157,14 +157,14 @@ impl Tls {
         Ok(())
     }
 
-    /// The end of the served certificate's validity, in seconds since 1970; `None` where it cannot be
-    /// read.
+    /// Returns the end of the served certificate's validity, in seconds since 1970; `None` if it cannot be
+    /// parsed.
     #[must_use]
     pub fn not_after(&self) -> Option<u64> {
         self.current.load().not_after
     }
 
-    /// Shakes hands, within the time for it.
+    /// Performs the handshake, within its time limit.
     pub(super) async fn accept(
         &self,
         stream: SocketStream,
@@ -177,7 +177,7 @@ impl Tls {
     }
 }
 
-/// The names that the client's certificate was issued for; none without a certificate.
+/// Returns the names in the client's certificate; none without a certificate.
 ///
 /// rustls has verified it against the roots. A URI without a scheme is left out: it could pass for a
 /// DNS name.

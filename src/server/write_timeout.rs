@@ -1,4 +1,4 @@
-//! The write side of a connection: a client that takes nothing for too long is closed.
+//! Time limit on writes: the connection of a client that reads nothing for too long is closed.
 
 use std::io;
 use std::pin::Pin;
@@ -25,13 +25,13 @@ impl WriteTimeout {
         }
     }
 
-    /// Whether the last write had to wait for the client.
+    /// Returns true if the last write had to wait for the client.
     pub(super) const fn is_pending(&self) -> bool {
         self.waits
     }
 
-    /// Notes the result of a write or flush, and fails one that has waited for the whole limit. Each
-    /// byte that the client takes begins the limit anew.
+    /// Records the result of a write or flush, and fails one that has waited for the whole limit. Each byte that
+    /// the client reads restarts the limit.
     pub(super) fn check<T>(
         &mut self,
         written: Poll<io::Result<T>>,
@@ -51,7 +51,7 @@ impl WriteTimeout {
     }
 }
 
-/// A stream under that limit and no other.
+/// Stream with this limit and no other.
 #[derive(Debug)]
 pub(super) struct WriteTimeoutStream<S> {
     stream: S,

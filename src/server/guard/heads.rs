@@ -1,18 +1,18 @@
-//! Where requests end in a connection's bytes, as far as is needed to tell that part of a next head has
-//! come: a head that has begun must end within seconds, while a connection between requests may idle.
+//! Finds the end of requests in a connection's bytes, as far as is needed to know that part of the next head has
+//! arrived: a head that has begun must end within seconds, while a connection between requests may idle.
 //!
-//! A request without a body, and one with a chunked body, ends with an empty line: the last four bytes
-//! tell. A request with a length ends so many bytes behind its head, whose end is looked for only where a
-//! method may have a body: a GET costs one comparison.
+//! A request without a body, and one with a chunked body, ends with an empty line, which the last four bytes
+//! show. A request with a length ends that many bytes after its head. The end of the head is searched only if
+//! the method may have a body: a GET costs one comparison.
 
 /// Framing of a request's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::server) enum BodyLength {
-    /// No body.
+    /// A request without a body.
     None,
-    /// So many bytes.
+    /// A body of this many bytes.
     Known(u64),
-    /// Chunks.
+    /// A chunked body.
     Chunked,
 }
 
@@ -29,7 +29,7 @@ enum HeadSearch {
     Unsearched,
     /// The end of the head has not come yet.
     Head,
-    /// So many bytes came behind the head.
+    /// This many bytes arrived after the head.
     Behind(u64),
 }
 
@@ -37,7 +37,7 @@ enum HeadSearch {
 const END: [u8; 4] = *b"\r\n\r\n";
 
 impl BodyLength {
-    /// One number, for an atomic.
+    /// Encodes the position as one number, for an atomic.
     pub(super) const fn to_bits(self) -> u64 {
         match self {
             Self::None => 0,
@@ -65,7 +65,7 @@ impl Default for HeadTracker {
 }
 
 impl HeadTracker {
-    /// Notes that a head begins with `first`, or goes on after `excess` bytes that came before.
+    /// Records that a head begins with `first`, or continues after `excess` bytes that came before.
     pub(super) fn begin(&mut self, first: u8, excess: u64) {
         if excess == 0 && matches!(first, b'G' | b'H') {
             self.seen = HeadSearch::Unsearched;
@@ -77,7 +77,7 @@ impl HeadTracker {
         self.tail[..foreign].fill(0);
     }
 
-    /// Notes what was read.
+    /// Records the bytes of a read.
     pub(super) fn read(&mut self, bytes: &[u8]) {
         match &mut self.seen {
             HeadSearch::Unsearched => {}
@@ -93,9 +93,9 @@ impl HeadTracker {
         self.tail[END.len() - fresh.len()..].copy_from_slice(fresh);
     }
 
-    /// Bytes that came behind the last request, which is over; at least as many as matter, that is up to
-    /// four. `pipelined` says that its head came with a request before it, so that nothing is known of
-    /// where its body began: then there might be some.
+    /// Returns the number of bytes after the last request, which has ended; exact only up to four. With
+    /// `pipelined`, the request's head came together with an earlier request, so that the start of its body is
+    /// unknown and bytes are assumed.
     pub(super) fn excess(&self, body: BodyLength, pipelined: bool) -> u64 {
         match (body, self.seen) {
             (BodyLength::None | BodyLength::Chunked, _) if self.tail == END => 0,
@@ -107,7 +107,7 @@ impl HeadTracker {
     }
 }
 
-/// How many of the bytes lie behind the first end of a head; `None` without one.
+/// Returns the number of bytes after the first end of a head; `None` without one.
 fn bytes_after_end(tail: [u8; 4], bytes: &[u8]) -> Option<usize> {
     let mut seam = [0; 7];
     let fresh = bytes.len().min(3);

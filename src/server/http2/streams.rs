@@ -1,10 +1,10 @@
-//! What is open on one HTTP/2 connection, and the bounds on it.
+//! Open streams of an HTTP/2 connection, and their bounds.
 //!
 //! 1. [`ConnectionStreams::begin`] admits a request, unless too many are open on all connections or too much of
 //!    earlier responses waits on this one;
 //! 2. [`OpenStream::answer`] charges its response and hands it out in pieces;
 //! 3. a piece counts until it has gone to the socket, not only until it has left for HTTP/2's own buffer;
-//! 4. [`StreamExecutor`] resets a stream whose client has taken nothing for too long; [`ConnectionStreams::stalled`] ends the
+//! 4. [`StreamExecutor`] resets a stream whose client has read nothing for too long; [`ConnectionStreams::stalled`] ends the
 //!    connection where that is no longer possible, because the stream's task has ended before its bytes.
 
 use std::cell::Cell;
@@ -30,17 +30,17 @@ use crate::units::ByteSize;
 /// A stream that is reset instead of being answered.
 pub(super) type StreamError = h2::Error;
 
-/// Unread responses to a sender who did not sign in, on one connection.
+/// Largest number of unread responses on an unauthenticated connection.
 const MAX_UNAUTHENTICATED: usize = 8;
 /// Longest piece of a response that is handed to HTTP/2 at once.
 const MAX_CHUNK: usize = 32 << 10;
-/// What a stream's own reset may take before the whole connection is closed for it.
+/// Time for a stream's own reset, after which the whole connection is closed.
 const RESET_MARGIN: Duration = Duration::from_secs(1);
 
-/// ConnectionStreams of one connection.
+/// Streams of one connection.
 pub(super) struct ConnectionStreams {
     budget: Budget,
-    /// ConnectionStreams that may be open on all connections.
+    /// Permits for the streams that may be open on all connections.
     permits: Arc<Semaphore>,
     max_buffered: usize,
     write: Duration,
@@ -53,11 +53,11 @@ struct StreamState {
     begun: u64,
     buffered: usize,
     unauthenticated: usize,
-    /// Since when a stream's client has taken nothing of what is there for it.
+    /// Time since which a stream's client has read nothing although bytes are ready for it.
     blocked: BTreeMap<u64, Instant>,
 }
 
-/// A request that is open until this is dropped.
+/// Open request; dropping it ends the request.
 pub(super) struct OpenStream {
     streams: Arc<ConnectionStreams>,
     number: u64,
@@ -67,20 +67,20 @@ pub(super) struct OpenStream {
     _permit: OwnedSemaphorePermit,
 }
 
-/// A response's body, piece by piece.
+/// Response body that is sent in pieces.
 pub(super) struct PacedBody {
     body: Body,
     rest: Bytes,
     stream: Arc<OpenStream>,
 }
 
-/// A piece that counts until HTTP/2 lets go of it.
+/// Piece of a body, which counts against the budget until HTTP/2 drops it.
 struct BodyChunk {
     bytes: Bytes,
     _stream: Arc<OpenStream>,
 }
 
-/// Runs a connection's streams, and resets those whose clients take nothing.
+/// Runs a connection's streams, and resets those whose clients read nothing.
 #[derive(Clone)]
 pub(super) struct StreamExecutor {
     streams: Arc<ConnectionStreams>,
@@ -118,7 +118,7 @@ impl ConnectionStreams {
     /// Admits one request. Called in the stream's own task.
     ///
     /// # Errors
-    /// REFUSED_STREAM, which says that nothing was done and that it may be sent again.
+    /// REFUSED_STREAM: the request was not processed, and the client may send it again.
     pub(super) fn begin(self: &Arc<Self>) -> Result<OpenStream, StreamError> {
         let permit = Arc::clone(&self.permits).try_acquire_owned();
         let permit = permit.map_err(|_| Reason::REFUSED_STREAM)?;
@@ -142,7 +142,8 @@ impl ConnectionStreams {
         })
     }
 
-    /// Until no request has come in the time for a first one, or none has been open for the idle time.
+    /// Waits until the time for a first request has passed without one, or until no request has been open for
+    /// the idle time.
     pub(super) async fn idle(&self, first: Duration, idle: Duration) {
         let begun = Instant::now();
         sleep(first.min(idle)).await;
@@ -151,7 +152,7 @@ impl ConnectionStreams {
         }
     }
 
-    /// Until no request has been open for so long, from now on.
+    /// Waits until no request has been open for this time, counted from the call.
     pub(super) async fn idle_for(&self, limit: Duration) {
         self.idle_since(Instant::now(), limit).await;
     }
@@ -172,7 +173,7 @@ impl ConnectionStreams {
         }
     }
 
-    /// Until a client has taken nothing of one of its responses for longer than a stream's reset takes.
+    /// Waits until a client has read nothing of one of its responses for longer than a stream's reset takes.
     pub(super) async fn stalled(&self) {
         let limit = self.write + RESET_MARGIN;
         loop {
@@ -192,10 +193,10 @@ impl ConnectionStreams {
 }
 
 impl OpenStream {
-    /// Hands a response out, within the bounds.
+    /// Charges a response and sends it in pieces, within the bounds.
     ///
     /// # Errors
-    /// ENHANCE_YOUR_CALM when its client takes too little of what it asked for.
+    /// ENHANCE_YOUR_CALM if the client reads too little of its responses.
     pub(super) fn answer(
         mut self,
         mut body: Body,
@@ -228,13 +229,13 @@ impl OpenStream {
         })
     }
 
-    /// Notes that a piece waits for the client from now on.
+    /// Records that a piece waits for the client from now on.
     fn on_chunk_sent(&self) {
         let mut state = self.streams.state.lock();
         state.blocked.insert(self.number, Instant::now());
     }
 
-    /// Notes that the client waits for more.
+    /// Records that the client waits for more.
     fn on_body_pending(&self) {
         self.streams.state.lock().blocked.remove(&self.number);
     }
@@ -305,7 +306,7 @@ impl StreamExecutor {
         }
     }
 
-    /// Until every stream has ended.
+    /// Waits until every stream has ended.
     pub(super) async fn ended(&self) {
         self.tasks.close();
         self.tasks.wait().await;
@@ -322,8 +323,8 @@ where
     }
 }
 
-/// Runs a stream until it ends, or until its client has taken nothing for the write time limit: dropped
-/// then, it is reset. A response that is taken at once costs no timer.
+/// Runs a stream until it ends, or until its client has read nothing for the write time limit: then it is
+/// dropped, which resets it. A response that is read at once costs no timer.
 async fn run_until_stalled(streams: Arc<ConnectionStreams>, stream: impl Future<Output = ()>) {
     let mut stream = pin!(stream);
     let mut timer: Option<Pin<Box<Sleep>>> = None;

@@ -19,7 +19,7 @@ use crate::bounded_read;
 pub struct TlsFileError {
     /// The setting that names it.
     pub key: &'static str,
-    /// What is wrong, and what to do.
+    /// Problem of the file, and its remedy.
     pub remedy: String,
 }
 
