@@ -2,7 +2,7 @@
 //!
 //! Probes never call the origin. Probes, metrics and the page, which holds no data of its own, are open. Everything
 //! else needs the token where one is set, and refuses requests that a browser could be tricked into: a foreign
-//! `Origin`, a `Host` that is somebody else's name, a POST that is not JSON.
+//! `Origin`, a `Host` with a foreign name, a POST that is not JSON.
 
 mod access;
 pub mod client;

@@ -59,7 +59,7 @@ pub struct App {
 /// the default.
 #[derive(Default)]
 pub struct Process {
-    /// LogHandle of the process's log, which `log.level` sets anew at a reload.
+    /// Handle of the process's log, by which a reload changes `log.level`.
     pub level: Option<LogHandle>,
     /// Sockets that were bound before the start, or passed on by systemd.
     pub sockets: Option<Sockets>,
@@ -67,10 +67,10 @@ pub struct Process {
     pub max_connections: Option<u32>,
 }
 
-/// Time that a start waits for the shared cache before it goes on without it.
+/// Time that a start waits for the shared cache before it continues without it.
 const FIRST_CONNECTION: Duration = Duration::from_millis(500);
 
-/// Time that calls under way, and then the background tasks, get at a stop when nobody waits for them any more.
+/// Time that running calls, and then the background tasks, get at a shutdown once no client waits for them.
 const LAST_CALLS: Duration = Duration::from_secs(1);
 
 /// Time for the audit's last records to be written.
@@ -129,7 +129,7 @@ impl App {
         listening(&self.data, &self.admin, self.observe.as_ref())
     }
 
-    /// Loads settings, clients and certificates anew. A file that cannot be used is logged and counted in
+    /// Loads settings, clients and certificates again. A file that cannot be used is logged and counted in
     /// `pai_gateway_reloads_total`, and changes nothing.
     pub fn reload(&self) {
         tracing::info!("reload requested");
@@ -141,7 +141,7 @@ impl App {
     /// spans; the last snapshot, when nothing can change the cache any more; the audit; the write journal.
     pub async fn stop(self) {
         let (parts, shutdown) = (&self.parts, &self.shutdown);
-        // Kubernetes takes seconds to route nobody here any more; until then new connections are still served.
+        // Kubernetes takes seconds to stop routing requests here; until then new connections are still served.
         parts.health.stop();
         tracing::info!(lame_duck = %shutdown.lame_duck, "stopping: not ready, still accepting");
         tokio::time::sleep(shutdown.lame_duck.0).await;

@@ -84,7 +84,7 @@ impl AtomicFile {
         content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> io::Result<Self> {
         let path = beside(target, ".draft");
-        // Left by a process that was killed. Created anew rather than truncated, since it may have any mode and any
+        // Left by a process that was killed. Created as a new file rather than truncated, since it may have any mode and any
         // owner.
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

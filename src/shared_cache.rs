@@ -157,7 +157,7 @@ impl SharedCache {
     ///
     /// `oldest` bounds the age that the answer had when this call began. A stored entry that does not meet it,
     /// or is not fresh, goes to `offer_stale`, for use if the fetch fails. The call waits for as long as another
-    /// replica's fetch goes on, so the caller sets a deadline. A failing server never fails the lookup: the
+    /// replica's fetch continues, so the caller sets a deadline. A failing server never fails the lookup: the
     /// result is [`Lookup::Unavailable`].
     pub async fn get_or_lease(
         &self,

@@ -74,7 +74,7 @@ impl Admin {
     }
 }
 
-/// Returns true for a `Host` that is an IP address or `localhost`: nobody else can point those to this machine.
+/// Returns true for a `Host` that is an IP address or `localhost`: no other party can point those to this machine.
 fn is_local_host(host: &str) -> bool {
     let name = host.rsplit_once(':').map_or(
         host,

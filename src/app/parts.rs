@@ -59,10 +59,10 @@ pub(super) struct Parts {
     settings_text: Arc<ArcSwap<String>>,
 }
 
-/// Time that a start waits for the first credential before it goes on without one.
+/// Time that a start waits for the first credential before it continues without one.
 const FIRST_CREDENTIAL: Duration = Duration::from_secs(2);
 
-/// Time that a start waits for a parent gateway's answer before it goes on without one.
+/// Time that a start waits for a parent gateway's answer before it continues without one.
 const FIRST_ANSWER: Duration = Duration::from_secs(2);
 
 impl Parts {
@@ -143,7 +143,7 @@ impl Parts {
         }
     }
 
-    /// Refuses `api.writes` behind a parent gateway that answers this one from memory, where clients sign in.
+    /// Refuses `api.writes` behind a parent gateway that answers this one from memory, where clients authenticate.
     /// A parent that does not answer keeps nothing from starting: each write finds out for itself.
     ///
     /// # Errors

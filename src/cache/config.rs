@@ -27,7 +27,7 @@ impl Default for Config {
         Self {
             max_bytes: ByteSize(256 << 20),
             max_negative: 10_000,
-            // It needs a folder of this process alone that outlives it, which nobody can guess.
+            // It needs a folder of this process alone that outlives it, which has no safe default.
             snapshot: None,
             snapshot_interval: HumanDuration::secs(60),
         }

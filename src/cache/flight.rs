@@ -63,7 +63,7 @@ pub struct Waiter<S, T>(watch::Receiver<Progress<S, T>>);
 /// Reason why a waiter got no result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WaitError {
-    /// The waiter's deadline passed first; the flight goes on.
+    /// The waiter's deadline passed first; the flight continues.
     #[error("the fetch took too long")]
     TimedOut,
     /// The flight's task panicked or was cancelled, so no result will come.

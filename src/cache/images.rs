@@ -1,4 +1,4 @@
-//! The image store: moka, and in front of it the images that were read lately.
+//! The image store: moka, and in front of it a table of recently read images.
 //!
 //! moka records every read for its eviction policy, which costs more than all else that a hit needs of the
 //! cache: a queue that all readers share. While moka is the store behind it, this front is what keeps a hit

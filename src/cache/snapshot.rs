@@ -114,7 +114,7 @@ impl<E: Clone + Send + Sync + 'static> SnapshotWriter<E> {
     pub async fn close(self: Arc<Self>) {
         match timeout(LAST_WRITE, self.write()).await {
             Ok(()) => drop(self.lock.lock().take()),
-            // It may still be writing, so nobody else may begin.
+            // It may still be writing, so no other write may begin.
             Err(_) => {
                 tracing::warn!(snapshot = %self.path.display(), "the last snapshot takes too long to wait for: the one before it may stay");
             }

@@ -137,7 +137,7 @@ pub(super) fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
 fn replace(path: &Path, text: &str) -> std::io::Result<()> {
     let mut draft = path.as_os_str().to_owned();
     draft.push(".draft");
-    // Left by a start that was cut short, or a link that somebody else put there.
+    // Left by an interrupted start, or a link that another user put there.
     match std::fs::remove_file(&draft) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}

@@ -21,7 +21,7 @@ const AT_HOME: [&str; 2] = [".alibabacloud/credentials.ini", ".alibabacloud/cred
 
 const REMEDY: &str = "use a role (ram_role_arn, ecs_ram_role or oidc_role_arn), or the command line's file with the mode External";
 
-/// Reads the file and fetches the credential that its profile describes. The file is read anew at each load.
+/// Reads the file and fetches the credential that its profile describes. The file is read again at each load.
 pub(super) async fn load(context: &Context) -> Result<FetchedCredentials, SourceError> {
     let (path, text) = file(context).await?;
     let setting = context.config.profile.as_deref();

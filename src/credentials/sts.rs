@@ -89,7 +89,7 @@ impl Sts {
         if sync_clock(who, &reply, client) == DateSource::TimestampRejected
             && reply.date().is_some()
         {
-            // The clock has just been corrected. Built anew: date and nonce are signed.
+            // The clock has just been corrected. The request is built again, because date and nonce are signed.
             let parameters = parameters(client.clock().now())?;
             reply = self.send(who, &parameters, client).await?;
             sync_clock(who, &reply, client);

@@ -74,7 +74,7 @@ impl Gateway {
         let fetch = ImageFetch::new(self, key, lookup, reason, propagation, context);
         let mut result = fetch.run().await;
         // A leader of lower priority may be shed, and one that came in a loop refused, where this request
-        // would not be. So it tries once more, then as the leader if nobody else has become one.
+        // would not be. So it tries once more, as the leader if no other request has become one.
         if let Err(NotFetched::LeaderRefused(_)) = result {
             result = fetch.run().await;
         }

@@ -1,4 +1,4 @@
-//! The audit: one line of JSON for each request that somebody may have to answer for.
+//! Audit log: one line of JSON for each request that an operator may have to account for.
 //!
 //! Denied, missed, forced, passed and failed requests are always written; hits, and what is malformed
 //! or over budget, by sample. So are refused sign-ins and refused admin tokens, at most 20 a second, and
@@ -63,22 +63,22 @@ pub struct AuditWriter {
     metrics: Arc<Metrics>,
 }
 
-/// A request that was answered.
+/// Answered request, as access log and audit record it.
 #[derive(Debug)]
 pub struct AccessRecord<'a> {
-    /// Who asked.
+    /// Name of the client.
     pub client: &'a str,
-    /// From where.
+    /// Other end of its connection.
     pub peer: &'a Peer,
-    /// What.
+    /// Operation of the request.
     pub action: Action,
-    /// About which image, if about one.
+    /// Image of the request, if it names one.
     pub image: Option<&'a ImageId>,
     /// The response.
     pub response: ResponseSummary<'a>,
-    /// Why its sender was not let in, if so.
+    /// Reason why authentication failed, if it did.
     pub refused: Option<&'static str>,
-    /// The gateway's own id of the answer.
+    /// The gateway's own id of the response.
     pub request_id: &'a str,
 }
 

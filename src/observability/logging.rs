@@ -109,7 +109,7 @@ impl LogHandle {
             .map_err(|error| error.to_string())
     }
 
-    /// Returns the number of lines lost since the start, mostly because nobody read standard error.
+    /// Returns the number of lines lost since the start, mostly because standard error was not read.
     #[must_use]
     pub fn lost(&self) -> u64 {
         self.lines.lost()

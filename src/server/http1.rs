@@ -87,7 +87,7 @@ impl<S: Service> Server<S> {
                 phase.reserve(body.take_charge());
                 phase.request_ends();
             }
-            // Until its lines are made, the connection does not idle.
+            // A connection with unfinished lines is not idle.
             Body::Lines(lines) => lines.retain(phase.serving()),
         }
         Ok(response)

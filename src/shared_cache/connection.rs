@@ -31,7 +31,7 @@ pub(super) enum RedisConnection {
     Cluster(ClusterConnection),
 }
 
-/// Failure to connect or to sign in; its text names the setting, never a secret.
+/// Failure to connect or to authenticate; its text names the setting, never a secret.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectionError {
     #[error("{setting}: {error}")]
@@ -64,7 +64,7 @@ pub(super) struct Pem {
     pub(super) identity: Option<(Vec<u8>, Vec<u8>)>,
 }
 
-/// Connects and signs in. The files are read anew each time, so a rotated password or certificate is used.
+/// Connects and authenticates. The files are read again each time, so a rotated password or certificate is used.
 /// `push` receives the messages of subscribed channels.
 ///
 /// # Errors

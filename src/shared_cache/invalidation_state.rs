@@ -63,7 +63,7 @@ pub(super) enum Effect {
     ConfirmApplied(StreamId),
     /// Writes a purge to the journal, so that a snapshot does not bring its entries back.
     Journal(Invalidation),
-    /// Starts the record of write nonces and then the log anew, confirms with [`Event::LogStarted`], and reads
+    /// Restarts the record of write nonces and then the log, confirms with [`Event::LogStarted`], and reads
     /// the page that follows.
     StartLog(Completeness),
     /// Reads the page that follows. Without this effect or [`StartLog`](Self::StartLog) the log has been read to
@@ -226,10 +226,10 @@ impl InvalidationState {
         if !page.is_last {
             effects.push(Effect::ReadNextPage);
         } else if self.gap.is_some() {
-            // An older copy of the data may have brought values back, so all replicas start anew.
+            // An older copy of the data may have brought values back, so all replicas start from scratch.
             effects.push(Effect::StartLog(Completeness::Lost));
         } else {
-            // Where the server's clock was set back, the next record may have a lower id than those before.
+            // If the server's clock was set back, the next record may have a lower id than those before.
             self.purged = Some(last);
         }
         effects
@@ -266,7 +266,7 @@ impl InvalidationState {
         }
         match record.event {
             LogEvent::LogStart => {
-                // Another replica found the same gap before, and started the log anew.
+                // Another replica found the same gap before, and restarted the log.
                 if self.gap.is_some_and(|gap| at > gap) {
                     self.gap = None;
                 }

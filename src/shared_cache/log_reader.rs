@@ -195,7 +195,7 @@ impl<E: Clone + Send + Sync + 'static> LogReader<E> {
         }
     }
 
-    /// Starts the log anew, and before it the record of write nonces, which may have been lost with it: a
+    /// Restarts the log, and before it the record of write nonces, which may have been lost with it: a
     /// replica that finds the new log must not find the old nonces complete.
     async fn start_log(
         &self,
@@ -255,7 +255,7 @@ enum NextStep {
     /// The log has been read to its end.
     Nothing,
     Page,
-    /// Start the log anew, then read on.
+    /// Restart the log, then continue to read.
     LogStart(Completeness),
 }
 

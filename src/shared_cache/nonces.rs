@@ -3,8 +3,8 @@
 //! A nonce is a key that is set only if it is absent, for as long as its signature can be valid. The server
 //! may lose such keys (a restart, a fail-over to a replica that lags), so the record also holds the time
 //! from which on it is complete, by the server's own clock. A write signed before that time is
-//! [`WriteNonce::Unknown`], never [`WriteNonce::First`]. A replica that finds a gap in the log starts the
-//! record anew.
+//! [`WriteNonce::Unknown`], never [`WriteNonce::First`]. A replica that finds a gap in the log restarts the
+//! record.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -87,7 +87,7 @@ impl SharedCache {
         }
     }
 
-    /// Starts the record where there is none, and anew with [`Completeness::Lost`].
+    /// Starts the record if there is none, and restarts it with [`Completeness::Lost`].
     pub(super) async fn begin_write_nonces(
         &self,
         connection: &mut impl ConnectionLike,

@@ -15,7 +15,7 @@ use crate::cache::{PurgeMode, PurgeTarget};
 pub(super) struct Outbox {
     pending: Vec<Pending>,
     next_number: u64,
-    /// Invalidations that a server accepted lately: a fail-over may lose the newest of them.
+    /// Invalidations that a server accepted recently: a fail-over may lose the newest of them.
     delivered: VecDeque<(Instant, Invalidation)>,
 }
 

@@ -4,7 +4,7 @@
 //!   credential changes, which lets one call probe at once.
 //! - One for each operation: failures after connecting, together with the origin's throttle windows; and denials of
 //!   permission for the operation as a whole.
-//! - One for each subject: a workspace that may not be searched, and an image that the origin goes on rejecting.
+//! - One for each subject: a workspace that may not be searched, and an image that the origin keeps rejecting.
 
 use std::collections::HashMap;
 

@@ -68,7 +68,7 @@ impl Upstream {
         }
     }
 
-    /// Begins, or goes on with, the log's condition that an error belongs to.
+    /// Begins or continues the log's condition that an error belongs to.
     fn report_error(&self, action: Action, error: &UpstreamError) {
         let (log, operation) = (&self.metrics.conditions, action.as_str());
         if error.answer().is_some() {
@@ -82,7 +82,7 @@ impl Upstream {
             UpstreamError::Throttled(Throttle { error, .. }) => {
                 log.occurred(Condition::OriginThrottles, operation, || detail(error));
             }
-            // The attempt that follows is signed anew and decides.
+            // The next attempt has a new signature and decides.
             error if error.is_cured_by_new_signature() => {}
             UpstreamError::Credential(error) | UpstreamError::Permission(error) => {
                 log.occurred(Condition::CredentialRefused, "", || detail(error));

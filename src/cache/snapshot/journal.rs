@@ -188,7 +188,7 @@ impl Journal {
         let mut bytes = encode_head(state.generation, first);
         bytes.extend(invalidations);
         let draft = AtomicFile::write(&self.path, |out| out.write_all(&bytes))?;
-        // Until the new one is known to be there, neither may be written to.
+        // Neither journal may be written to before the new one is known to exist.
         state.file = None;
         state.file = Some(draft.persist()?);
         state.length = bytes.len() as u64;

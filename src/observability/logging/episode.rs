@@ -134,7 +134,7 @@ impl Episode {
     /// Returns the minute's line of an episode without a recovery.
     fn due_while_ongoing(&mut self, now: Instant) -> Option<DueLine> {
         let ongoing = self.ongoing.as_mut()?;
-        // Events without news write nothing; a state goes on until its recovery, so it is news by itself.
+        // Events without news write nothing; a state lasts until its recovery, so it is news by itself.
         let has_news = ongoing.count > ongoing.reported || self.rules.quiet.is_none();
         if !has_news || !is_free(self.last_start, now) {
             return None;

@@ -1,6 +1,6 @@
 //! A bounded queue of lines in front of an output, with a thread of its own that writes them.
 //!
-//! A caller copies its line into the queue and goes on: no request ever waits for the reader of a log or for a disk.
+//! A caller copies its line into the queue and continues: no request ever waits for the reader of a log or for a disk.
 //! The thread takes everything that is queued at once and writes it as one batch. Lines that find no room are
 //! dropped and counted, as are those that the output did not take whole.
 

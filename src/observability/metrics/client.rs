@@ -51,7 +51,7 @@ impl ClientMetrics {
     }
 }
 
-/// Drops a client's counters. A request that is under way may make one anew.
+/// Drops a client's counters. A request that is still running may create one again.
 pub(super) fn forget(family: &IntCounterVec, name: &str) {
     for outcome in Outcome::ALL {
         // An outcome that the client never had has no counter.

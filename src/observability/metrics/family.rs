@@ -1,6 +1,6 @@
 //! Labelled metrics, whose children are made on first use.
 //!
-//! A child that nobody has counted costs the exposition nothing: a histogram is 21 lines. Prometheus'
+//! A child without counts costs the exposition nothing: a histogram is 21 lines. Prometheus'
 //! `increase` does not see the sample with which a series begins, so the children that alerts ask for
 //! are started at 0, by `at 0` in the declaration or by [`IndexedFamily::start`].
 
@@ -44,7 +44,7 @@ pub type OpenGauges<L> = TextFamily<IntGaugeVec, L>;
 pub trait Family: Collector + Clone + 'static {
     /// One series of it.
     type Child;
-    /// The word after `# TYPE`.
+    /// Keyword after `# TYPE`.
     const KIND: &'static str;
 
     /// An empty family.

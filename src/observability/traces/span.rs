@@ -42,7 +42,7 @@ struct SpanPosition {
 /// State that the traces of one gateway share.
 #[derive(Debug)]
 pub(super) struct SharedTracer {
-    /// `None` where spans are not recorded, and a `traceparent` only handed on.
+    /// `None` if spans are not recorded and a `traceparent` is only forwarded.
     tracer: Option<SdkTracer>,
     forward: bool,
     /// The fetches under way that are traced.

@@ -121,7 +121,7 @@ fn key(
     }
 }
 
-/// A client may come without a certificate, since it may sign in by other means; one that it shows must
+/// A client may come without a certificate, since it may authenticate by other means; one that it shows must
 /// be of these roots.
 fn verifier(
     path: Option<&str>,
