@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_writes_waits_for_who_reads_and_hears_that_nobody_does() {
+    async fn a_writer_waits_for_the_reader_and_fails_without_one() {
         let (writer, lines) = line_stream();
         for _ in 0..QUEUED_LINES {
             writer.write("a\n".into()).await.unwrap();
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_held_goes_before_the_last_line() {
+    async fn a_retained_value_is_dropped_before_the_last_line() {
         let held = Arc::new(());
         let (writer, lines) = line_stream();
         lines.retain(Arc::clone(&held));

@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_clear_order_purges() {
+    fn only_an_unambiguous_request_purges() {
         let image = PurgeTarget::Image(ImageId::parse("a").unwrap());
         assert_eq!(
             parse_purge(br#"{"image":"a"}"#),

@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_hit_ratio_leaves_out_what_was_refused() {
+    fn the_hit_ratio_leaves_out_rejected_requests() {
         let mut counts = [0; Outcome::ALL.len()];
         counts[Outcome::Rejected as usize] = 100;
         counts[Outcome::Denied as usize] = 100;

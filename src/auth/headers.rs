@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_twice_or_is_no_ascii_is_refused() {
+    fn repeated_and_non_ascii_headers_are_rejected() {
         let value = HeaderValue::from_static;
         let mut headers = HeaderMap::new();
         headers.append("x-acs-date", value(" today "));

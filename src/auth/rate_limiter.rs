@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bucket_gives_what_it_holds_and_says_when_to_come_back() {
+    fn a_bucket_grants_its_tokens_and_then_returns_the_time_to_wait() {
         let limiter = RateLimiter::new(NonZeroU32::new(1));
         assert_eq!(limiter.try_acquire(), Ok(()));
         let wait = limiter.try_acquire().unwrap_err();

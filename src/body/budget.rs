@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_beyond_the_room_is_refused_until_some_is_given_back() {
+    fn a_charge_beyond_the_budget_is_rejected_until_another_is_released() {
         let budget = Budget::new(ByteSize(4 << 10));
         let first = budget.try_charge(3000).unwrap();
         assert_eq!((first.bytes(), budget.used()), (3072, 3072));

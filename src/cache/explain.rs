@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_parent_said_is_told() {
+    fn the_parents_part_is_explained() {
         let text = of_a_parent("300", "pai-image-gateway; hit; ttl=60");
         assert!(
             text.starts_with(
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn each_reason_is_told() {
+    fn each_reason_is_explained() {
         let old = text(Some("2021-01-21T17:12:35Z"), "");
         assert!(
             old.contains("2131 days before the answer; 0.1 of that is 213 days."),

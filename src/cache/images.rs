@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_changed_last_is_what_is_read_however_often() {
+    fn a_read_returns_the_last_change_however_often() {
         let images = images(1 << 20);
         for round in 0..100 {
             let held = entry("{}");

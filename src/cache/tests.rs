@@ -126,7 +126,7 @@ async fn a_no_replaces_both_variants_and_an_image_replaces_the_no() {
 }
 
 #[tokio::test]
-async fn what_the_origin_forbids_to_store_replaces_what_was_stored() {
+async fn an_answer_that_must_not_be_stored_replaces_the_stored_one() {
     let policy = Policy {
         origin_cache_control: OriginCacheControl::Respect,
         ..Policy::default()
@@ -235,7 +235,7 @@ async fn another_object_under_the_same_id_gets_the_shortest_ttl() {
 }
 
 #[tokio::test]
-async fn ids_that_nobody_made_evict_no_image() {
+async fn invented_ids_evict_no_image() {
     let cache = cache(&Config {
         max_negative: 10,
         ..Config::default()

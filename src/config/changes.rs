@@ -54,7 +54,7 @@ mod tests {
     use crate::units::HumanDuration;
 
     #[test]
-    fn what_differs_is_named_and_sorted_by_when_it_counts() {
+    fn changed_settings_are_named_and_sorted_by_when_they_apply() {
         let old = Settings::default();
         let mut new = old.clone();
         assert_eq!(Changes::between(&old, &new), Changes::default());

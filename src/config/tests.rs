@@ -66,7 +66,7 @@ fn printed(loaded: &Loaded) -> BTreeSet<String> {
 }
 
 #[test]
-fn the_page_of_settings_is_what_the_types_say() {
+fn the_page_of_settings_matches_the_types() {
     let remedy = "pai-image-gateway docs settings > docs/configuration.md";
     assert!(
         include_str!("../../docs/configuration.md") == page(),
@@ -94,7 +94,7 @@ fn the_page_of_settings_lists_what_config_prints() {
 
 /// A page that lists too much or too little would be found out.
 #[test]
-fn a_setting_that_does_not_exist_is_told_from_one_that_does() {
+fn an_unknown_setting_has_its_own_error() {
     let Problems(problems) = load(&Layers::new().flags(["cache.url=/nowhere"])).unwrap_err();
     assert!(problems[0].to_string().contains("there is no such setting"));
     let rows = documented();
@@ -144,7 +144,7 @@ fn later_layers_win_and_variables_take_the_settings_type() {
 }
 
 #[test]
-fn every_problem_is_told_at_once_with_key_source_and_remedy() {
+fn every_problem_is_reported_at_once_with_key_source_and_remedy() {
     let text = r#"
 [freshnes]
 min = "1s"
@@ -207,7 +207,7 @@ fn broken_toml_names_its_line_and_no_value() {
 }
 
 #[test]
-fn without_sign_in_the_data_port_stays_on_this_machine() {
+fn without_authentication_the_data_port_stays_on_this_machine() {
     for address in ["0.0.0.0:8080", "[::]:8080", "10.0.0.1:8080"] {
         let found = problems(&format!("[listen]\naddress = \"{address}\""));
         assert!(
@@ -246,7 +246,7 @@ fn a_parent_gateway_is_named() {
 }
 
 #[test]
-fn bad_settings_of_logs_and_traces_are_all_told() {
+fn bad_settings_of_logs_and_traces_are_all_reported() {
     let text = r#"
 [log]
 access_hits = 1.1
@@ -280,7 +280,7 @@ max_queue = 0
 }
 
 #[test]
-fn bad_settings_of_resolve_are_all_told() {
+fn bad_settings_of_resolve_are_all_reported() {
     let text = "[resolve]\nmax_ids = 0\nconcurrency = 0\ndeadline = \"0s\"\nmax_answer = 1023";
     let keys = |text: &str| -> Vec<String> {
         let found = problems(text).into_iter();

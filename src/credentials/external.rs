@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_goes_wrong_is_told_without_what_was_written() {
+    async fn errors_do_not_quote_the_commands_output() {
         assert!(refusal("").await.contains("is empty"));
         assert!(refusal("'x").await.contains("not closed"));
         assert!(refusal("/no/such/program").await.contains("cannot be run"));

@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_told_by_line_and_not_quoted() {
+    fn an_unreadable_line_is_reported_by_number_and_not_quoted() {
         let message = refusal("[default]\ntype = access_key\nhunter2\n");
         assert!(
             message.contains("line 3") && !message.contains("hunter2"),

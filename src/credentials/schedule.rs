@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_about_to_expire_is_not_renewed_in_a_tight_loop() {
+    fn a_credential_about_to_expire_is_not_renewed_in_a_tight_loop() {
         for expires in [-5, 0, 1] {
             assert_eq!(refresh_at(at(0), at(expires), 0.5), at(1));
         }

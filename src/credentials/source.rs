@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn the_chain_leaves_out_what_is_not_set_up() {
+    fn the_chain_leaves_out_sources_that_are_not_set_up() {
         assert_eq!(chain(Config::default(), &[]), "env cli_profile profile ecs");
         let oidc = [
             "ALIBABA_CLOUD_ROLE_ARN",

@@ -86,7 +86,7 @@ async fn the_last_good_credential_stays_and_no_other_source_is_asked() {
 }
 
 #[tokio::test]
-async fn without_files_the_environment_is_asked_and_an_empty_token_is_none() {
+async fn without_files_the_environment_is_used_and_an_empty_token_is_none() {
     let provider = provider(&Config::default(), &VARIABLES);
     assert_eq!(
         provider.unavailable_reason(),
@@ -99,7 +99,7 @@ async fn without_files_the_environment_is_asked_and_an_empty_token_is_none() {
 }
 
 #[tokio::test]
-async fn every_source_says_what_it_lacks() {
+async fn every_source_names_its_missing_setting() {
     let cases = [
         (SourceName::Static, "credentials.access_key_secret_file"),
         (SourceName::Env, "ALIBABA_CLOUD_ACCESS_KEY_ID"),
@@ -142,7 +142,7 @@ async fn an_expired_credential_is_not_handed_out_and_the_whole_chain_is_asked_ag
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_does_not_expire_is_read_again_every_period() {
+async fn a_credential_without_expiry_is_read_again_every_period() {
     let (_folder, file, config) = files("first");
     let config = Config {
         refresh: HumanDuration::secs(30),

@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_are_listed_to_who_sees_all_of_the_workspace() {
+    fn labels_are_listed_to_clients_that_see_the_whole_workspace() {
         let may =
             |grant: &Grant, query: &str| admit_labels(grant, &Query::parse(query).unwrap()).is_ok();
         for (grant, query, expected) in [

@@ -216,7 +216,7 @@ async fn an_image_is_refreshed_in_the_background_once_a_second_whatever_its_ttl(
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_hour_without_the_origin_fails_nobody_and_costs_few_calls() {
+async fn an_hour_without_the_origin_fails_no_request_and_costs_few_calls() {
     for mood in [Mood::Gone, Mood::Silent, Mood::Throttling] {
         let world = World::new().await;
         world.pass(Mood::Well, 5).await;
@@ -234,7 +234,7 @@ async fn an_hour_without_the_origin_fails_nobody_and_costs_few_calls() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_credential_that_expires_amid_a_throttle_fails_nobody() {
+async fn a_credential_that_expires_amid_a_throttle_fails_no_request() {
     let world = World::new().await;
     world.pass(Mood::Well, 5).await;
     for mood in [Mood::Throttling, Mood::RefusingTheKey, Mood::Throttling] {
@@ -262,7 +262,7 @@ async fn a_hot_image_is_never_found_stale() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_day_of_errors_the_truth_is_told() {
+async fn after_a_day_of_errors_the_error_is_returned() {
     let world = World::new().await;
     world.ask(0).await;
     *world.mood.lock() = Mood::Gone;
@@ -297,7 +297,7 @@ async fn a_healthy_origin_bounds_the_age() {
 
 /// A client that takes no lines keeps neither its place nor the gateway's work.
 #[tokio::test(start_paused = true)]
-async fn who_takes_no_lines_is_given_up() {
+async fn a_client_that_reads_no_lines_is_given_up() {
     let world = World::new().await;
     let ids: Vec<String> = (0..100).map(|image| format!("image-{image}")).collect();
     let order = serde_json::json!({ "ImageIds": ids }).to_string();

@@ -85,7 +85,7 @@ async fn it_loads_at_each_change_until_it_is_stopped() {
 
 /// What a file names may be mended without a change of the file.
 #[tokio::test(start_paused = true)]
-async fn what_failed_is_tried_again_and_counted_once() {
+async fn a_failed_reload_is_retried_and_counted_once() {
     let (stop, metrics) = (
         CancellationToken::new(),
         crate::observability::metrics::Metrics::new(),

@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_parents_copy_is_told_before_ours() {
+    fn the_parents_part_comes_before_ours() {
         let after =
             |age, status: &str| CacheStatus::Stored.with_parent(Some(&Parent::read(age, status)));
         let ours = "pai-image-gateway; fwd=uri-miss; stored";

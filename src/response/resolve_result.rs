@@ -325,7 +325,7 @@ mod tests {
 
     /// The longest id, age and the refusal that is written instead of what does not fit.
     #[test]
-    fn what_is_not_counted_fits_into_the_frame() {
+    fn uncounted_bytes_fit_into_the_frame() {
         let refusal = ResolveResult::Failed(ErrorText::new(TOO_LONG.0, TOO_LONG.1));
         let line = refusal.line(&id(&"x".repeat(128)), Instant::now());
         assert!(line.len() < FRAME, "{}", line.len());

@@ -121,7 +121,7 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(10);
 
     #[tokio::test(start_paused = true)]
-    async fn who_takes_nothing_is_closed_at_the_limit_and_not_before() {
+    async fn a_client_that_reads_nothing_is_closed_at_the_limit_and_not_before() {
         let (near, _far) = duplex(4);
         let begun = Instant::now();
         let failed = WriteTimeoutStream::new(near, LIMIT)
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_takes_a_little_now_and_then_is_not() {
+    async fn a_client_that_reads_a_little_now_and_then_is_not_closed() {
         let (near, mut far) = duplex(1);
         let taking = tokio::spawn(async move {
             for _ in 0..8 {

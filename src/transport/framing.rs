@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_an_interim_answer_is_a_head_too() {
+    fn an_interim_response_is_followed_by_another_head() {
         let early = "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n".repeat(2);
         assert_eq!(read(&(early.clone() + &with("Content-Length: 2"))), Ok(()));
         let bad = early + &with("Content-Length\x0b: 2");

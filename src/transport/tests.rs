@@ -237,7 +237,7 @@ fn dying() -> Script {
 }
 
 #[tokio::test]
-async fn a_pooled_connection_that_ends_without_a_byte_is_told_from_one_that_breaks() {
+async fn a_pooled_connection_that_ends_without_a_byte_is_distinguished_from_one_that_breaks() {
     let address = server(vec![dying()]).await;
     let client = client(1 << 20);
     ask(&client, get(&address)).await.unwrap();
@@ -272,7 +272,7 @@ async fn a_new_connection_meets_none_that_died_and_is_not_kept() {
 }
 
 #[tokio::test]
-async fn the_word_that_an_idle_connection_timed_out_is_no_answer() {
+async fn a_408_on_an_idle_connection_is_no_response() {
     let mut word = with_length("Connection: close\r\n", b"");
     word.splice(9..12, *b"408");
     let address = server(vec![vec![with_length("", BODY), word.clone()], vec![word]]).await;

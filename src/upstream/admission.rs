@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn another_credential_is_told_from_the_same_and_from_a_renewal() {
+    fn another_credential_is_distinguished_from_the_same_and_from_a_renewal() {
         let mut signer = LastSigner::default();
         for (id, secret, token, expected) in [
             ("a", "s", None, None),

@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn three_refused_before_any_success_are_the_credentials_trouble() {
+    fn three_rejections_before_any_success_count_against_the_credential() {
         let (now, mut burst) = (Instant::now(), ForbiddenBurst::default());
         assert!(!record(&mut burst, "a", false, now));
         assert!(!record(&mut burst, "a", false, now));
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn three_known_ones_withdrawn_within_ten_seconds_are_the_credentials_trouble() {
+    fn three_cached_images_forbidden_within_ten_seconds_count_against_the_credential() {
         let (start, mut burst) = (Instant::now(), ForbiddenBurst::default());
         burst.succeeded();
         let at = |second| start + Duration::from_secs(second);
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_answered_is_known_by_operation() {
+    fn successes_are_recorded_by_operation() {
         let mut answered = AnsweredSubjects::default();
         let subject = |action, id: &str| Subject {
             action,
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn another_credential_is_judged_anew() {
+    fn another_credential_starts_without_rejections() {
         let (now, mut burst) = (Instant::now(), ForbiddenBurst::default());
         burst.succeeded();
         burst.credential_changed();

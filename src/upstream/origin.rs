@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn endpoints_are_https_unless_told_otherwise() {
+    fn endpoints_are_https_unless_http_is_allowed() {
         let host = |endpoint, http| {
             Origin::parse(endpoint, http).map(|origin| (origin.scheme.to_string(), origin.host))
         };

@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gateways_own_codes_are_told_from_the_apis() {
+    fn a_gateways_own_codes_are_distinguished_from_the_apis() {
         let get = Operation::GetImage(ImageKey {
             image: ImageId::parse("i").unwrap(),
             verbose: false,

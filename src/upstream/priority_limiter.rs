@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_queue_is_bounded_and_those_who_leave_make_room() {
+    async fn the_queue_is_bounded_and_callers_that_leave_make_room() {
         let limiter = PriorityLimiter::new(1, 1);
         let miss = priority(Priority::Miss);
         let held = limiter.acquire(&miss, "a").await.unwrap();
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_turn_given_to_one_who_left_is_not_lost() {
+    async fn a_permit_for_a_caller_that_left_is_not_lost() {
         let limiter = PriorityLimiter::new(1, 2);
         let miss = priority(Priority::Miss);
         let held = limiter.acquire(&miss, "a").await.unwrap();
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_queue_has_room_for_who_has_fewer_calls_in_it() {
+    async fn a_full_queue_has_room_for_a_client_with_fewer_calls_in_it() {
         let limiter = PriorityLimiter::new(1, 3);
         let miss = priority(Priority::Miss);
         let held = limiter.acquire(&miss, "a").await.unwrap();

@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_is_kept_for_those_who_wait() {
+    fn the_remaining_quota_is_kept_for_urgent_calls() {
         let now = Instant::now();
         for (header, expected) in [
             (

@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_word_is_not_kept() {
+    fn a_malformed_code_is_not_stored() {
         let long = "x".repeat(MAX_WORD + 1);
         for text in ["", "two words", "<b>", "\u{e9}", &long] {
             assert_eq!(word(text), None, "{text}");

@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_on_is_what_came_and_this_gateway() {
+    fn the_forwarded_hops_are_the_received_ones_and_this_gateway() {
         let me = "1.1 pai-image-gateway-00000000000000000000000000000007";
         for (values, expected) in [
             (&[][..], ""),
@@ -201,7 +201,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_comes_what_goes_on_is_bounded_and_comes_through(
+        fn any_received_hops_are_forwarded_bounded_and_valid(
             values in prop::collection::vec(prop::collection::vec(0x20u8..=0x7e, 0..200), 0..4),
         ) {
             let mut came = HeaderMap::new();

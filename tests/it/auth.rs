@@ -232,7 +232,7 @@ async fn clients_are_read_again_and_a_bad_file_changes_nothing() {
     let text = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, text.replace("GWTEAM", "GWNEWTEAM")).unwrap();
     let new = Signer::new("GWNEWTEAM", "team-secret");
-    crate::support::eventually("the new key signs in", async || {
+    crate::support::eventually("the new key authenticates", async || {
         guarded.get(&new, &image()).await.status == 200
     })
     .await;
@@ -275,7 +275,7 @@ async fn a_file_without_clients_is_refused_and_a_pipe_ends_no_reloading() {
     std::fs::remove_file(&file).unwrap();
     std::fs::write(&file, text.replace("GWTEAM", "GWNEWTEAM")).unwrap();
     let new = Signer::new("GWNEWTEAM", "team-secret");
-    crate::support::eventually("the new key signs in", async || {
+    crate::support::eventually("the new key authenticates", async || {
         guarded.get(&new, &image()).await.status == 200
     })
     .await;

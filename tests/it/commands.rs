@@ -188,7 +188,7 @@ async fn healthcheck_ends_with_1_where_no_gateway_is_ready() {
     let waiting = run(&Environment::new(), &["healthcheck", "--admin", admin]).await;
     assert_eq!(waiting.code, 1);
     assert!(waiting.stderr.contains("credential"), "{}", waiting.stderr);
-    // A port nobody listens on: it was free a moment ago, and is above none of ours.
+    // A port on which no process listens: it was free a moment ago.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let nobody = free.local_addr().unwrap().to_string();
     drop(free);

@@ -240,7 +240,7 @@ async fn a_throttle_with_another_code_counts_as_a_throttle() {
 
 /// The origin may quote the signed request under a Code about the client's request.
 #[tokio::test]
-async fn a_message_that_quotes_what_was_signed_is_replaced() {
+async fn a_message_that_quotes_the_signed_request_is_replaced() {
     let gateway = TestGateway::usual().await;
     for quoted in [
         "server string to sign is: GET".to_owned(),

@@ -172,7 +172,7 @@ async fn a_stale_answer_of_the_parent_comes_with_its_age_and_why_and_is_asked_fo
     );
     assert_eq!(family.asked().await, asked);
     family.parent.gateway.emulator.script(Vec::new());
-    eventually("it is asked for again, and newer", async || {
+    eventually("it is fetched again, and newer", async || {
         age(&other.image(&id).await) == 0
     })
     .await;

@@ -84,7 +84,7 @@ async fn a_request_under_way_at_sigterm_is_answered() {
     let mut connection = Connection::open(&address(&ports, "listen")).await;
     let target = path(&Store::id(1));
     let terminated = async {
-        eventually("the origin is asked", async || {
+        eventually("the origin is called", async || {
             emulator.fetches(&Store::id(1)) == 1
         })
         .await;

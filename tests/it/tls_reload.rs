@@ -30,7 +30,7 @@ async fn a_rewritten_certificate_is_shown_to_new_connections() {
     assert_eq!(tls.reloads("ok").await, 1.0);
 }
 
-/// Seconds as `date -u -d 2031-01-01 +%s` tells them.
+/// Seconds as `date -u -d 2031-01-01 +%s` prints them.
 #[tokio::test]
 async fn the_end_of_the_served_certificate_is_exposed_and_follows_a_change() {
     let tls = TlsGateway::usual().await;
@@ -103,5 +103,5 @@ async fn a_changed_client_ca_accepts_other_clients() {
     assert!(!comes_in().await);
     fs::write(tls.file("next"), &other.pem).unwrap();
     fs::rename(tls.file("next"), tls.file("ca.crt")).unwrap();
-    eventually("it is let in", comes_in).await;
+    eventually("the client is accepted", comes_in).await;
 }

@@ -211,7 +211,7 @@ fn signatures_verify_for_the_bytes_that_each_client_sends() {
         }
         for target in targets {
             let expected = match vector.name.as_str() {
-                // The client library re-cases the escape after signing: the wire no longer tells what was signed.
+                // The client library re-cases the escape after signing: the wire no longer shows the signed text.
                 "path already upper/lower hex kept" if target.contains("%2F") => {
                     Err(VerifyError::Mismatch)
                 }

@@ -79,7 +79,7 @@ async fn table(gateway: &TestGateway, rows: Vec<Row>) -> String {
     table
 }
 
-/// A gateway with one cached image; in the end the origin must have been asked for nothing else.
+/// A gateway with one cached image; by the end the origin must have received no other request.
 async fn gateway(change: impl FnOnce(&mut Setup)) -> TestGateway {
     let gateway = TestGateway::start(|setup| {
         setup.set("api.writes", "true");

@@ -201,7 +201,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_signed_is_accepted_and_nothing_else(
+        fn only_the_signed_request_is_accepted(
             path in "(/[a-zA-Z0-9._~-]{0,6}){1,4}",
             query in prop::sample::select(vec!["", "Verbose=True", "b=1&a=%2F+x", "A", "x=y=z", "Options="]),
             headers in prop::collection::btree_map("[a-z][a-z-]{0,10}", "[!-~]([ -~]{0,10}[!-~])?", 1..8),

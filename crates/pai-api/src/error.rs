@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_of_an_error_is_bounded() {
+    fn the_stored_part_of_an_error_is_bounded() {
         let long = "\u{e9}".repeat(1 << 20);
         let body = format!(r#"{{"Code":"{long}","Message":"{long}","RequestId":"{long}"}}"#);
         let error = OriginError::parse(500, body.as_bytes());

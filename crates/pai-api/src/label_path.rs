@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_stay_what_they_are_pass() {
+    fn keys_that_no_proxy_changes_are_accepted() {
         for good in [
             "a",
             "system.origin",

@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_sdks_send_passes() {
+    fn bodies_of_the_sdks_are_accepted() {
         let image = r#"{"Accessibility":"PUBLIC","Description":"NLP 模型 \"x\"","ImageId":"i","ImageUri":"r/x:1",
             "Labels":[{"Key":"workspaceid","Value":"imageid"}],"Name":"n","Size":2,"SourceId":"s","SourceType":"Import",
             "UserId":"1","WorkspaceId":"15945","Later":{"imageid":1}}"#;

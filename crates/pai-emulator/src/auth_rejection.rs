@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_wrong_signature_is_told_all_that_was_signed() {
+    async fn the_error_of_a_wrong_signature_quotes_the_signed_request() {
         let settings = Settings {
             security_token: Some("STS.token/+=abc".into()),
             ..Settings::default()

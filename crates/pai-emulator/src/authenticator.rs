@@ -179,7 +179,7 @@ mod tests {
     use aliyun_auth::UnsignedRequest;
 
     #[tokio::test]
-    async fn a_signed_request_is_let_in() {
+    async fn a_signed_request_is_authenticated() {
         let harness = Harness::start(Settings::default()).await;
         let reply = harness.fetch(&Store::id(0)).await;
         assert_eq!(reply.status, 200);

@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn counts_are_told_and_do_not_count_themselves() {
+    async fn counts_are_returned_and_do_not_count_themselves() {
         let harness = harness().await;
         let image = Store::id(3);
         harness.fetch(&image).await;

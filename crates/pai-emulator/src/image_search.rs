@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_meant_is_named() {
+    fn invalid_conditions_are_named() {
         for (bad, hint) in [
             ("PageSize=0", "PageSize"),
             ("PageNumber=x", "PageNumber"),

@@ -60,7 +60,7 @@ mod tests {
     use pai_api::Action;
 
     #[tokio::test]
-    async fn what_is_no_operation_is_refused_after_the_signature() {
+    async fn an_unknown_operation_is_rejected_after_the_signature_check() {
         let harness = Harness::start(Settings::default()).await;
         for (method, target, status, code) in [
             (Method::GET, "/api/v1/nothing", 404, "InvalidApi.NotFound"),

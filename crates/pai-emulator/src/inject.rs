@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_scripted_mismatch_quotes_what_was_signed() {
+    async fn a_scripted_mismatch_quotes_the_signed_request() {
         let (_, reply) = under(FaultKind::Status {
             status: StatusCode::BAD_REQUEST,
             code: Some("SignatureDoesNotMatch".to_owned()),

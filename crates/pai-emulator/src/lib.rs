@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn answers_are_held_back_for_the_latency() {
+    async fn responses_are_delayed_by_the_latency() {
         let latency = Duration::from_millis(60);
         let harness = Harness::start(Settings {
             latency,

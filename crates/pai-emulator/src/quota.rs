@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_holds_its_limit_and_the_next_begins_anew() {
+    fn each_second_has_the_whole_limit() {
         let start = Instant::now();
         let after = |ms| start + Duration::from_millis(ms);
         let quota = Quota::new(2, start);

@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_name_what_is_wrong() {
+    fn errors_name_the_problem() {
         for (bad, hint) in [
             ("kind = 'latency'", "needs ms"),
             ("kind = 'status'", "needs status"),

@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_added_image_is_found_with_what_it_was_added_with() {
+    async fn an_added_image_is_returned_with_its_fields() {
         let harness = harness().await;
         let body = r#"{"Name":"nlp-x","ImageUri":"r/x:1","Description":"NLP 模型 \"x\"","Size":2,
             "Accessibility":"PUBLIC","WorkspaceId":"15945","Labels":[{"Key":"k","Value":"v"}]}"#;

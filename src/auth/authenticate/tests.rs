@@ -137,7 +137,7 @@ fn changed(name: &'static str, value: &str) -> Parts {
 }
 
 #[test]
-fn a_signed_read_is_let_in_and_its_nonce_is_used_up() {
+fn a_signed_read_is_authenticated_and_uses_its_nonce() {
     let (clients, peer) = (clients(), tcp(false, &[]));
     let mut head = get().head();
     let signed_in = enter(&clients, &head, &peer, Action::GetImage).unwrap();
@@ -317,7 +317,7 @@ fn roa(method: &str, (signed, target): (&str, &str), headers: &[(&str, &str)]) -
 }
 
 #[test]
-fn an_older_signature_is_taken_where_nobody_can_change_what_it_leaves_out() {
+fn an_older_signature_is_accepted_on_a_connection_that_nobody_can_change() {
     let (open, tls, unix) = (tcp(false, &[]), tcp(true, &[]), Peer::default());
     let image = (IMAGE, IMAGE);
     let nonce = ("x-acs-signature-nonce", "n");

@@ -45,7 +45,7 @@ fn the_documented_client_is_read() {
 }
 
 #[test]
-fn each_mistake_is_told_and_no_value_is_quoted() {
+fn each_mistake_is_reported_and_no_value_is_quoted() {
     let client = |line: &str| {
         format!(
             "[[client]]\nname = \"c\"\naccess_key_id = \"K\"\naccess_key_secret_file = \"a.secret\"\npermissions = [\"get\"]\n{line}"
@@ -106,13 +106,13 @@ fn each_mistake_is_told_and_no_value_is_quoted() {
 }
 
 #[test]
-fn all_mistakes_are_told_at_once() {
+fn all_mistakes_are_reported_at_once() {
     let bad = problems("[[client]]\nname = \"\"\nusers = 1\n[[client]]\nofficial = 2\n");
     assert!(bad.len() >= 6, "{bad:?}");
 }
 
 #[test]
-fn who_stays_keeps_nonces_and_budgets() {
+fn a_client_that_stays_keeps_nonces_and_budgets() {
     let (folder, memory) = (folder(), nonces());
     let load = |text: &str, before| Clients::parse(text, folder.path(), &memory, before).unwrap();
     let old = load(SCHEDULER, None);

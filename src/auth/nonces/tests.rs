@@ -214,7 +214,7 @@ fn the_oldest_get_of_a_full_key_gives_way() {
 
 /// It looks at every key, so it is done once a second at most.
 #[test]
-fn what_is_old_is_swept_once_a_second() {
+fn expired_nonces_are_removed_once_a_second() {
     let all = nonces(10, 10);
     let key = all.of("key");
     let entry = key.record(fingerprint(1, 0, true), Instant::now());

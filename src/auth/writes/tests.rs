@@ -17,7 +17,7 @@ fn open(path: Option<&Path>, now: Timestamp) -> WriteLog {
 }
 
 #[tokio::test]
-async fn a_write_is_let_in_once_over_restarts() {
+async fn a_write_is_accepted_once_over_restarts() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("journal");
     let write = proof("1", at(0));
@@ -51,7 +51,7 @@ async fn neither_the_nonce_nor_the_signature_comes_again() {
 }
 
 #[tokio::test]
-async fn without_a_journal_no_write_from_before_a_restart_is_let_in() {
+async fn without_a_journal_no_write_from_before_a_restart_is_accepted() {
     let writes = open(None, at(100));
     for (date, now, outcome) in [
         (104, 106, Err(AuthError::Expired)),
@@ -183,7 +183,7 @@ async fn at_most_once(journal: bool, events: Vec<Event>) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn each_signed_write_is_let_in_at_most_once(journal in any::<bool>(), events in events()) {
+    fn each_signed_write_is_accepted_at_most_once(journal in any::<bool>(), events in events()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(at_most_once(journal, events));
     }

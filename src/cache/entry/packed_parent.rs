@@ -76,7 +76,7 @@ mod tests {
     use crate::cache::parent::MAX_AGE;
 
     #[test]
-    fn what_goes_in_comes_out() {
+    fn packing_and_unpacking_keeps_every_value() {
         let details = [
             None,
             Some(Detail::Revalidating),

@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_that_the_body_holds_is_held_once() {
+    fn an_id_that_the_body_contains_is_stored_once() {
         let body = Bytes::from_static(br#"{"RequestId":"A-1"}"#);
         let length = |id| PackedText::of(&body, Some(&HeaderValue::from_static(id))).len();
         assert_eq!(

@@ -24,7 +24,7 @@ fn an_entry_weighs_what_the_allocator_takes() {
 }
 
 #[test]
-fn what_it_was_decided_on_can_be_told_again() {
+fn an_entry_keeps_the_evidence_of_its_ttl() {
     let entry = entry(r#"{"GmtModifiedTime":"2026-11-24T09:00:00.123Z"}"#);
     let evidence = entry.evidence();
     let expected = Evidence {
@@ -142,7 +142,7 @@ fn a_stale_answer_of_a_parent_is_fresh_for_a_second_and_then_as_old_as_it_is() {
 }
 
 #[test]
-fn what_was_purged_softly_has_no_grace() {
+fn a_softly_purged_entry_has_no_grace() {
     let sent = Instant::now();
     let entry = handed_on(sent, 1000, parent(150, "")).softly_purged();
     assert_eq!(
@@ -152,7 +152,7 @@ fn what_was_purged_softly_has_no_grace() {
 }
 
 #[test]
-fn what_a_parent_said_can_be_told_again() {
+fn an_entry_keeps_the_parents_part() {
     let said = parent(40, "pai-image-gateway; hit; ttl=20; detail=revalidating");
     let entry = handed_on(Instant::now(), 1000, said);
     let evidence = entry.evidence();

@@ -217,7 +217,7 @@ proptest! {
 }
 
 #[test]
-fn each_source_has_the_contracts_word() {
+fn each_source_has_the_contracts_name() {
     use TtlSource::{Fallback, Future, Heuristic, Origin};
     let words = [Heuristic, Fallback, Future, Origin].map(TtlSource::as_str);
     assert_eq!(words, ["heuristic", "fallback", "future", "origin"]);

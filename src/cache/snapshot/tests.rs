@@ -175,7 +175,7 @@ impl Run {
 }
 
 #[tokio::test]
-async fn what_was_held_is_held_again_but_what_was_purged_is_not() {
+async fn entries_are_restored_unless_they_were_purged() {
     let run = Run::first().await;
     run.put("a");
     run.put("b");
@@ -193,7 +193,7 @@ async fn what_was_held_is_held_again_but_what_was_purged_is_not() {
 }
 
 #[tokio::test]
-async fn what_a_parent_handed_on_is_as_old_after_a_restart_and_has_no_longer_ttl() {
+async fn an_entry_from_a_parent_keeps_its_age_and_ttl_over_a_restart() {
     let run = Run::first().await;
     let parent = Parent::read("40", "pai-image-gateway; hit; ttl=10");
     run.put_from("a", Some(parent));
@@ -209,7 +209,7 @@ async fn what_a_parent_handed_on_is_as_old_after_a_restart_and_has_no_longer_ttl
 }
 
 #[tokio::test]
-async fn an_order_that_came_while_a_snapshot_was_written_is_kept() {
+async fn a_purge_while_a_snapshot_is_written_is_kept() {
     let run = Run::first().await;
     run.put("a");
     run.put("b");
@@ -239,7 +239,7 @@ async fn an_order_that_came_while_a_snapshot_was_written_is_kept() {
 }
 
 #[tokio::test]
-async fn an_order_that_cannot_be_journalled_costs_the_snapshot() {
+async fn a_purge_that_cannot_be_journalled_invalidates_the_snapshot() {
     let run = Run::first().await;
     run.put("a");
     run.writer.write().await;

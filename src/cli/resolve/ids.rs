@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn every_bad_line_is_told_by_its_number() {
+    fn every_bad_line_is_reported_by_its_number() {
         let message = format!("{:#}", read_ids("a\na/b\n\nc d\n").unwrap_err());
         assert!(
             message.contains("line 2: ImageId must") && message.contains("line 4:"),

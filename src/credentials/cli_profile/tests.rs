@@ -139,7 +139,7 @@ fn modes_that_are_not_supported_are_named() {
 }
 
 #[test]
-fn what_a_mode_lacks_is_named() {
+fn the_missing_field_of_a_mode_is_named() {
     let key = [("access_key_id", "i"), ("access_key_secret", "s")];
     let oidc = [
         ("ram_role_arn", "r"),
@@ -192,7 +192,7 @@ fn the_variable_goes_before_the_files_own_choice() {
 }
 
 #[test]
-fn a_broken_file_is_told_by_line_and_not_quoted() {
+fn a_broken_file_is_reported_by_line_and_not_quoted() {
     let text = "{\"current\":\"p\",\n\"profiles\": hunter2}";
     let context = context(&[]);
     let Err(error) = CliProfiles::parse(&context, "config.json", text) else {

@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_rotated_is_opened_anew() {
+    fn a_rotated_file_is_opened_again() {
         let folder = tempfile::tempdir().unwrap();
         let (path, old) = (folder.path().join("audit"), folder.path().join("old"));
         let mut file = AppendFile::open(&path).unwrap();

@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_skewed_streams_most_frequent_are_told_as_an_exact_count_tells_them() {
+    fn the_most_frequent_images_of_a_skewed_stream_match_an_exact_count() {
         let now = Instant::now();
         let mut sketch = Sketch::new(MINUTE, now);
         let mut exact: HashMap<ImageId, u64> = HashMap::new();

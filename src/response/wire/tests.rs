@@ -10,7 +10,7 @@ use crate::upstream::Throttle;
 use crate::upstream::via::ForwardingLoop;
 
 #[test]
-fn nobody_is_asked_to_wait_for_more_than_a_minute() {
+fn no_client_waits_for_more_than_a_minute() {
     let secs = Duration::from_secs;
     assert_eq!(bounded_wait(secs(60), 0.5), secs(60));
     assert_eq!(
@@ -203,7 +203,7 @@ fn a_429_says_when_to_retry_and_nothing_else_does() {
 
 /// The texts are the vendor's own, but for the credential's, whose cause is the operator's alone to know.
 #[test]
-fn a_message_says_what_the_vendor_says_and_nothing_of_our_key() {
+fn a_message_is_the_vendors_and_names_nothing_of_our_key() {
     let throttle = Throttle {
         error: coded("Throttling.User"),
         wait: None,

@@ -55,7 +55,7 @@ async fn the_idlest_connection_makes_room_and_one_that_is_answered_does_not() {
 }
 
 #[tokio::test]
-async fn one_address_without_a_sign_in_holds_half_of_the_places() {
+async fn one_unauthenticated_address_takes_at_most_half_of_the_slots() {
     let (slots, now) = (
         ConnectionSlots::new(10, EvictionPolicy::OldestUnauthenticated),
         Instant::now(),
@@ -72,7 +72,7 @@ async fn one_address_without_a_sign_in_holds_half_of_the_places() {
 }
 
 #[tokio::test]
-async fn who_has_signed_in_keeps_its_place() {
+async fn an_authenticated_connection_keeps_its_slot() {
     let (slots, now) = (
         ConnectionSlots::new(4, EvictionPolicy::OldestUnauthenticated),
         Instant::now(),

@@ -179,7 +179,7 @@ mod tests {
     proptest! {
         /// However a request with a body, and a part of the next, is cut into pieces: the part is counted.
         #[test]
-        fn what_follows_a_body_is_counted_however_it_is_cut(
+        fn bytes_after_a_body_are_counted_however_they_are_cut(
             body in prop::collection::vec(any::<u8>(), 1..40),
             next in "[A-Z]{0,20}",
             cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),

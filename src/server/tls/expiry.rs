@@ -51,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_certificate_has_no_end() {
+    fn a_file_without_a_certificate_has_no_expiry() {
         assert_eq!(not_after(&CertificateDer::from(vec![0x30, 0x00])), None);
     }
 }

@@ -106,7 +106,7 @@ fn an_operation_that_fails_holds_back_no_other() {
 }
 
 #[test]
-fn what_concerns_the_connection_or_the_key_holds_back_all() {
+fn failures_of_the_connection_or_the_key_open_the_shared_breaker() {
     let now = Instant::now();
     for outcome in [
         AttemptOutcome::Unreachable,
@@ -159,7 +159,7 @@ fn a_refused_key_costs_one_call_a_pause_that_doubles_and_one_when_it_changes() {
 
 /// An origin in trouble that is reached again must not hide that the key is refused, nor the other way about.
 #[test]
-fn only_an_accepted_call_ends_the_trouble_with_the_key() {
+fn only_an_accepted_call_clears_a_failure_of_the_key() {
     let (start, mut breakers) = (Instant::now(), Breakers::new(LIMITS));
     let refused = AttemptOutcome::KeyRefused(OriginError::default());
     assert_eq!(calls(&mut breakers, &image("a"), &refused, start), 3);
@@ -210,7 +210,7 @@ fn an_operation_without_permission_is_probed_at_a_steady_pace_until_it_succeeds(
 }
 
 #[test]
-fn a_client_that_asks_for_forbidden_ids_harms_nobody() {
+fn requests_for_forbidden_ids_open_no_shared_breaker() {
     let (now, mut breakers) = (Instant::now(), Breakers::new(LIMITS));
     for id in ["a", "b", "c"] {
         assert!(call(&mut breakers, &image(id), &FOUND, now));
@@ -227,7 +227,7 @@ fn a_client_that_asks_for_forbidden_ids_harms_nobody() {
 }
 
 #[test]
-fn a_workspace_that_may_not_be_searched_is_held_back_alone() {
+fn a_workspace_that_may_not_be_searched_has_its_own_breaker() {
     let (start, mut breakers) = (Instant::now(), Breakers::new(LIMITS));
     let [seven, eight] = ["7", "8"].map(|id| subject(Action::ListImages, id));
     assert!(call(&mut breakers, &seven, &denied("NoPermission"), start));
@@ -249,7 +249,7 @@ fn a_workspace_that_may_not_be_searched_is_held_back_alone() {
 }
 
 #[test]
-fn the_subjects_held_back_are_bounded() {
+fn the_number_of_subjects_with_breakers_is_bounded() {
     let (start, mut breakers) = (Instant::now(), Breakers::new(LIMITS));
     for id in 0..3 * MAX_SUBJECTS {
         let workspace = subject(Action::ListImages, &id.to_string());
@@ -293,7 +293,7 @@ fn a_refusal_that_a_new_signature_may_mend_counts_only_when_it_has_not() {
 }
 
 #[test]
-fn an_answer_that_is_too_long_is_no_ones_trouble_but_its_requests() {
+fn an_answer_that_is_too_long_opens_no_breaker() {
     let too_long = UpstreamError::Transport(Arc::new(TransportError::TooLong));
     assert!(matches!(
         AttemptOutcome::of(&Err(too_long), true),
@@ -308,7 +308,7 @@ fn an_answer_that_is_too_long_is_no_ones_trouble_but_its_requests() {
 
 /// A call that tells nothing of a breaker's trouble must not end it.
 #[test]
-fn silence_does_not_end_the_trouble_with_the_connection() {
+fn silence_does_not_clear_a_failure_of_the_connection() {
     let (start, mut breakers) = (Instant::now(), Breakers::new(LIMITS));
     assert_eq!(
         calls(
@@ -340,7 +340,7 @@ fn silence_does_not_end_the_trouble_with_the_connection() {
 
 /// Whatever holds a call back: where the probe is abandoned, the next call probes at once and is the only one.
 #[test]
-fn an_abandoned_probe_is_made_again_at_once_and_ends_no_trouble() {
+fn an_abandoned_probe_is_repeated_at_once_and_clears_no_failure() {
     for (outcome, count) in [
         (AttemptOutcome::Unreachable, 3),
         (AttemptOutcome::KeyRefused(OriginError::default()), 3),
@@ -375,7 +375,7 @@ fn an_abandoned_probe_is_made_again_at_once_and_ends_no_trouble() {
 }
 
 #[test]
-fn an_operation_is_held_for_its_own_reason_alone() {
+fn an_operation_is_rejected_for_its_own_reason_alone() {
     use HoldReason::{Failing, Permission, Throttled};
     let now = Instant::now();
     for (outcome, held) in [

@@ -96,7 +96,7 @@ fn the_code_decides_then_the_status() {
 }
 
 #[test]
-fn without_a_code_a_status_is_no_word_of_the_api() {
+fn a_status_without_a_code_is_no_error_of_the_api() {
     for body in [
         "<html>",
         "",
@@ -167,7 +167,7 @@ fn an_image_answers_for_the_id_that_was_asked() {
 }
 
 #[test]
-fn a_page_is_what_its_operation_answers() {
+fn a_page_has_the_shape_of_its_operation() {
     let (images, labels) = (Operation::ListImages, Operation::ListImageLabels);
     assert_eq!(label(&images, 200, r#"{"Images":[]}"#), CallResult::Ok);
     assert_eq!(label(&labels, 200, r#"{"Labels":[]}"#), CallResult::Ok);
@@ -197,7 +197,7 @@ fn any_2xx_of_a_write_is_its_success() {
 }
 
 #[test]
-fn a_throttle_is_told_by_the_vendors_header_and_waits_by_either() {
+fn a_throttle_is_recognized_by_the_vendors_header_and_waits_by_either() {
     let classify = |status, body: &str, headers: &[(&'static str, &str)]| {
         let reply = reply(status, body, headers);
         match Classifier::new(&Config::default()).classify(&get(), &reply, &signed()) {
@@ -230,7 +230,7 @@ fn a_throttle_is_told_by_the_vendors_header_and_waits_by_either() {
 }
 
 #[test]
-fn a_message_that_quotes_what_was_signed_is_replaced_whatever_its_code() {
+fn a_message_that_quotes_the_signed_request_is_replaced_whatever_its_code() {
     for quoted in [
         "server String To Sign is: GET",
         "server StringToSign is [ACS3",

@@ -47,7 +47,7 @@ async fn a_stale_answer_is_fetched_once_a_second_however_many_clients_request_it
     let parent = StandIn::start(|_| Reply::image(500, "")).await;
     let child = parent.child(|_| {}).await;
     let begun = std::time::Instant::now();
-    eventually("it was asked for four times", async || {
+    eventually("it was fetched four times", async || {
         child.image("image-a").await.found();
         parent.calls() >= 4
     })

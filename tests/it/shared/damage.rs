@@ -99,7 +99,7 @@ async fn a_key_of_another_type_is_a_miss_and_is_replaced() {
 
 /// Sends requests until the origin has been called a second time: a key is refreshed at most once a second.
 async fn refetched(fleet: &Fleet) {
-    crate::support::eventually("the origin is asked again", async || {
+    crate::support::eventually("the origin is called again", async || {
         fleet.ask_each(&an_image()).await;
         fleet.origin.fetches(&an_image()) == 2
     })

@@ -129,7 +129,7 @@ async fn a_fetch_during_a_purge_of_everything_is_used_by_no_replica() {
     fleet.replicas[1].await_fetches(&id, 1).await;
     fleet.replicas[0].purge(r#"{"all":true}"#).await;
     assert_eq!(early.await.unwrap().status, 200);
-    // It is there, for its image was not named; its place in the log tells that it is too old.
+    // The value is still there, because the purge did not name its image; its log position shows that it is too old.
     fleet.await_keys(":image", 1).await;
     assert_eq!(fleet.replicas[0].image(&id).await.status, 200);
     assert_eq!(fleet.origin.fetches(&id), 2);

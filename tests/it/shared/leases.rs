@@ -14,7 +14,7 @@ async fn the_lease_of_a_replica_that_died_expires() {
     let Some(fleet) = Fleet::start(2).await else {
         return;
     };
-    // One image names the keys; another is fetched by nobody yet.
+    // One image names the keys; no replica has fetched the other yet.
     let (known, id) = (an_image(), pai_image_gateway::emulator::Store::id(2));
     fleet.replicas[0].image(&known).await;
     let key = fleet.await_keys(":image", 1).await.remove(0);

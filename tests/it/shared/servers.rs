@@ -84,7 +84,7 @@ async fn by_tls_from_both_sides() {
             continue;
         };
         they_share(&fleet.origin, [&fleet.replicas[0], &fleet.replicas[1]]).await;
-        // A server that somebody else vouches for is not spoken to, and nothing fails by it.
+        // A server with a certificate of another authority is not used, and no request fails by it.
         let wary = replica(&fleet.origin, &fleet.redis.url(), |setup| {
             setup.set("shared_cache.ca_file", foreign.to_str().unwrap());
         })

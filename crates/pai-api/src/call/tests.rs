@@ -57,7 +57,7 @@ fn malformed_parts_of_get_image_are_named() {
 }
 
 #[test]
-fn unknown_routes_and_methods_are_told_apart() {
+fn unknown_routes_and_methods_get_different_errors() {
     for path in [
         "/",
         "/api/v1",
@@ -202,7 +202,7 @@ fn parameters_are_the_apis_own_each_once() {
 }
 
 #[test]
-fn what_is_too_long_for_a_request_line_is_refused() {
+fn a_query_too_long_for_a_request_line_is_rejected() {
     let images = "/api/v1/images";
     let of = |name: &str, times| format!("Name={}", name.repeat(times));
     let fits = MAX_TARGET - images.len() - "?Name=".len();

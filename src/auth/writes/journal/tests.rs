@@ -20,7 +20,7 @@ fn file(records: &[WriteRecord]) -> Vec<u8> {
 }
 
 #[test]
-fn what_breaks_off_at_the_end_is_left_out() {
+fn an_incomplete_last_record_is_left_out() {
     let records = [record(1), record(2), record(3)];
     let whole = file(&records);
     for length in 0..=whole.len() {
@@ -41,7 +41,7 @@ fn what_breaks_off_at_the_end_is_left_out() {
 }
 
 #[test]
-fn what_is_damaged_before_the_end_is_told() {
+fn damage_before_the_end_is_reported() {
     let records = [record(1), record(2), record(3)];
     let whole = file(&records);
     for at in 0..HEADER_LEN {

@@ -39,12 +39,12 @@ prop_compose! {
 
 proptest! {
     #[test]
-    fn what_is_written_is_read_back(images in vec(image(), 0..8)) {
+    fn a_written_snapshot_is_read_back(images in vec(image(), 0..8)) {
         prop_assert_eq!(decode(&encoded(images.clone())), Ok((head(), images)));
     }
 
     #[test]
-    fn what_was_read_can_be_revived_or_dropped(image in image()) {
+    fn a_record_can_be_restored_or_dropped(image in image()) {
         let (now, policy) = (Instant::now(), Policy::default());
         if let Some((_, entry)) = restore::restore_entry(image, &policy, now, Timestamp::now()) {
             prop_assert!(entry.ttl() <= policy.max.0);
