@@ -26,7 +26,7 @@ pub(super) struct Resolve {
     #[command(flatten)]
     target: Target,
     #[command(flatten)]
-    sign_in: CredentialArgs,
+    credential: CredentialArgs,
     /// Fetch each image with its labels.
     #[arg(long)]
     verbose: bool,
@@ -68,21 +68,26 @@ impl Resolve {
             |settings| settings.resolve.max_ids,
         );
         let server = self.target.server(settings)?;
-        let sign_in = self.sign_in.read(&server)?;
+        let credential = self.credential.read(&server)?;
         let text = content(&self.file)?;
         let ids = read_ids(&text).with_context(|| format!("{}:", self.file))?;
         let (bar, mut report) = (bar(ids.len()), ResolveReport::default());
         let requests = async {
             for ids in ids.chunks(max_ids as usize) {
                 let body = json!({ "ImageIds": ids, "Verbose": self.verbose });
-                resolve_images(&server, sign_in.as_ref(), body.to_string(), |line, text| {
-                    report.count(&line);
-                    bar.inc(1);
-                    match self.json {
-                        true => bar.suspend(|| print(text)),
-                        false => Ok(()),
-                    }
-                })
+                resolve_images(
+                    &server,
+                    credential.as_ref(),
+                    body.to_string(),
+                    |line, text| {
+                        report.count(&line);
+                        bar.inc(1);
+                        match self.json {
+                            true => bar.suspend(|| print(text)),
+                            false => Ok(()),
+                        }
+                    },
+                )
                 .await
                 .with_context(|| format!("cannot resolve by the gateway at {server}"))?;
             }

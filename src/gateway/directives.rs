@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn without_demands_the_entrys_own_worth_decides() {
+    fn without_directives_the_entrys_own_freshness_decides() {
         assert!(matches!(plan("", 59), ServeDecision::Hit(_)));
         assert!(matches!(
             plan("max-stale=9, no-transform", 60),

@@ -184,10 +184,10 @@ impl ConnectionSlot {
         }
     }
 
-    /// Marks the end of a request; `signed_in` is true if the request was authenticated.
-    pub(super) fn request_ends(&self, signed_in: bool) {
+    /// Marks the end of a request; `is_authenticated` is true if the request was authenticated.
+    pub(super) fn request_ends(&self, is_authenticated: bool) {
         match self.slots.policy {
-            EvictionPolicy::OldestUnauthenticated if signed_in => self.pin(),
+            EvictionPolicy::OldestUnauthenticated if is_authenticated => self.pin(),
             EvictionPolicy::RefuseNew | EvictionPolicy::OldestUnauthenticated => {}
             EvictionPolicy::LongestIdle => self.offer(Instant::now()),
         }

@@ -121,8 +121,8 @@ fn enter(
 
 /// The name that a request is let in by, at a gateway that has seen none before.
 fn name(head: &Parts, peer: &Peer, action: Action) -> Result<String, AuthError> {
-    let signed_in = enter(&clients(), head, peer, action)?;
-    Ok(signed_in.principal.name().to_owned())
+    let authenticated = enter(&clients(), head, peer, action)?;
+    Ok(authenticated.principal.name().to_owned())
 }
 
 fn named(head: &Parts) -> Result<String, AuthError> {
@@ -140,10 +140,10 @@ fn changed(name: &'static str, value: &str) -> Parts {
 fn a_signed_read_is_authenticated_and_uses_its_nonce() {
     let (clients, peer) = (clients(), tcp(false, &[]));
     let mut head = get().head();
-    let signed_in = enter(&clients, &head, &peer, Action::GetImage).unwrap();
-    assert_eq!(signed_in.principal.name(), "plain");
-    assert_eq!(signed_in.body, BodyProof::Unsigned);
-    assert!(signed_in.write.is_none() && signed_in.ignored_signature.is_none());
+    let authenticated = enter(&clients, &head, &peer, Action::GetImage).unwrap();
+    assert_eq!(authenticated.principal.name(), "plain");
+    assert_eq!(authenticated.body, BodyProof::Unsigned);
+    assert!(authenticated.write.is_none() && authenticated.ignored_signature.is_none());
     head.headers
         .insert("x-unsigned", HeaderValue::from_static("1"));
     let again = enter(&clients, &head, &peer, Action::GetImage);
@@ -163,15 +163,15 @@ fn a_signed_write_tells_its_body_and_may_not_come_again() {
             body: b"{}",
             ..get()
         };
-        let signed_in = enter(&clients, &write.head(), &peer, action);
+        let authenticated = enter(&clients, &write.head(), &peer, action);
         if action == Action::PublishImage {
-            assert_eq!(signed_in.err(), Some(AuthError::NonceUsed));
+            assert_eq!(authenticated.err(), Some(AuthError::NonceUsed));
             continue;
         }
-        let signed_in = signed_in.unwrap();
-        assert_eq!(signed_in.write.map(|proof| proof.date), Some(now()));
-        assert_eq!(signed_in.body.check(b"{}"), Ok(()));
-        assert_eq!(signed_in.body.check(b"{ }"), Err(AuthError::Body));
+        let authenticated = authenticated.unwrap();
+        assert_eq!(authenticated.write.map(|proof| proof.date), Some(now()));
+        assert_eq!(authenticated.body.check(b"{}"), Ok(()));
+        assert_eq!(authenticated.body.check(b"{ }"), Err(AuthError::Body));
         let again = enter(&clients, &write.head(), &peer, action);
         assert_eq!(again.err(), Some(AuthError::NonceUsed));
     }
@@ -272,8 +272,8 @@ fn a_certificate_decides_only_beside_a_key_that_was_not_issued_here() {
         ..get()
     }
     .head();
-    let signed_in = enter(&clients(), &foreign, &job, Action::GetImage).unwrap();
-    assert_eq!(signed_in.ignored_signature, Some(AuthError::CloudKey));
+    let authenticated = enter(&clients(), &foreign, &job, Action::GetImage).unwrap();
+    assert_eq!(authenticated.ignored_signature, Some(AuthError::CloudKey));
 }
 
 #[test]

@@ -149,7 +149,7 @@ fn a_key_that_comes_back_is_remembered() {
 }
 
 proptest! {
-    /// However full it is, no write is let in twice, and no more is held than may be.
+    /// However full the table is, no write is accepted twice, and the number of nonces stays within its bound.
     #[test]
     fn no_write_comes_twice(
         max_per_key in 1..6_u32, max_total in 1..9_u64,

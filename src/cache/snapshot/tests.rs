@@ -201,7 +201,7 @@ async fn an_entry_from_a_parent_keeps_its_age_and_ttl_over_a_restart() {
     let run = run.killed().await;
     let (key, now) = (saved("a", Duration::ZERO).key, Instant::now());
     let LookupResult::Image(entry, freshness) = run.cache.look_up(&key, now) else {
-        panic!("it is held");
+        panic!("it is cached");
     };
     assert_eq!(freshness, Freshness::StaleWhileRevalidate);
     assert_eq!(entry.ttl(), Duration::from_secs(50));
