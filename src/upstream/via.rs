@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_circle_is_noticed_however_it_is_written() {
+    fn a_loop_is_detected_in_every_spelling() {
         let me = ours().0;
         for value in [
             format!("1.1 {me}"),

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// Each module and those that it may use, from the ground up. A row names only modules of rows above it, so the table
-/// has no circle. `emulator` is a crate, which the gateway itself must not reach.
+/// has no cycle. `emulator` is a crate, which the gateway itself must not reach.
 const ALLOWED: &str = "
     emulator:
     bounded_read:
@@ -56,7 +56,7 @@ fn each_module_uses_only_modules_below_it() {
 }
 
 #[test]
-fn the_table_has_a_row_for_each_module_and_no_circle() {
+fn the_table_has_a_row_for_each_module_and_no_cycle() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs");
     let declared = code_of(&fs::read_to_string(root).unwrap());
     let mut declared: BTreeSet<_> = declared

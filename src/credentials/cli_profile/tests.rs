@@ -110,10 +110,10 @@ fn roles_stand_on_one_another() {
 }
 
 #[test]
-fn a_circle_and_a_tower_are_refused() {
+fn a_cycle_and_a_chain_that_is_too_long_are_rejected() {
     let chained = |name: &str, source: &str| json!({ "name": name, "mode": "ChainableRamRoleArn", "source_profile": source, "ram_role_arn": ROLE });
-    let circle = json!({ "current": "a", "profiles": [chained("a", "b"), chained("b", "a")] });
-    assert!(refusal(parse(&circle, &[])).contains("its own source_profile"));
+    let cycle = json!({ "current": "a", "profiles": [chained("a", "b"), chained("b", "a")] });
+    assert!(refusal(parse(&cycle, &[])).contains("its own source_profile"));
     let tower: Vec<_> = (0..20)
         .map(|n: u32| chained(&n.to_string(), &(n + 1).to_string()))
         .collect();
