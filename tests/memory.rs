@@ -1,4 +1,4 @@
-//! What the cache holds is what the process grows by. Alone in its process, since it measures that.
+//! The size that the cache reports is the growth of the process. The test runs alone in its process, which it measures.
 
 use std::fs;
 use std::sync::Arc;
@@ -20,10 +20,10 @@ use tokio_util::task::TaskTracker;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// How far apart what is held and what the process grew by may be.
+/// Largest relative difference between the reported size and the growth of the process.
 const TOLERANCE: f64 = 0.15;
 
-/// A body of so many bytes, as the origin writes one.
+/// Returns a body of this many bytes in the origin's form.
 fn body(length: usize) -> String {
     let start = r#"{"Accessibility":"PUBLIC","UserId":"155770209999998921","WorkspaceId":"15945","GmtModifiedTime":"2021-01-21T17:12:35.232Z","RequestId":"5A14FA81-DD4E-4F3B-8B1A-6343FE44B941","Description":""#;
     format!("{start}{}\"}}", "x".repeat(length - start.len() - 2))
@@ -56,13 +56,13 @@ fn resident() -> u64 {
     pages * rustix::param::page_size() as u64
 }
 
-/// Fetches so many images, each answered and so cloned once; tells what the process grew by.
+/// Fetches this many images, each of which is read and so cloned once; returns the growth of the process in bytes.
 async fn fill(cache: &Arc<Cache<()>>, images: usize, body_length: usize) -> u64 {
     let body = body(body_length);
     let before = resident();
     for number in 0..images {
         let image = ImageId::parse(&format!("image-{number:018}")).expect("digits make an id");
-        let (key, landed) = (
+        let (key, answer) = (
             ImageKey {
                 image,
                 verbose: false,
@@ -74,18 +74,18 @@ async fn fill(cache: &Arc<Cache<()>>, images: usize, body_length: usize) -> u64 
             &LookupResult::Miss,
             Priority::Miss,
             || Ok(()),
-            |_| async { Ok(landed) },
+            |_| async { Ok(answer) },
         );
         let end = Instant::now() + Duration::from_secs(60);
         let Fetch::Started(waiter) = fetch else {
             panic!("not started")
         };
         let Ok(Ok(CachedAnswer::Image(entry))) = waiter.wait_until(|_| end).await else {
-            panic!("not landed")
+            panic!("not completed")
         };
         assert_eq!(entry.body().len(), body.len());
     }
-    // Evicts what is too much.
+    // Evicts entries beyond the limit.
     let _ = cache.usage();
     resident().saturating_sub(before)
 }
@@ -100,8 +100,8 @@ fn cache(max_bytes: u64) -> Arc<Cache<()>> {
 }
 
 #[tokio::test]
-async fn what_is_held_is_what_the_process_grows_by() {
-    // Kept, so that what one gives back is not what the next one takes.
+async fn the_reported_size_is_the_growth_of_the_process() {
+    // Caches are kept, so that a later one does not reuse the memory that an earlier one freed.
     let mut kept = Vec::new();
     for (mebibytes, images, body_length) in [
         (48, 30_000, 626),

@@ -149,7 +149,7 @@ async function lookingUpAndPurging(gateway, page, images) {
     assert.match(await page.locator('.variant').first().textContent(), /ttl.*fresh until.*jitter/);
   });
 
-  await check('what is no ImageId is told without asking', async () => {
+  await check('an invalid ImageId is reported without a request', async () => {
     const before = page.asked.filter((request) => request.url().includes('/entries/')).length;
     await lookUp('../status');
     await page.locator('#look-answer .bad').waitFor();
@@ -265,8 +265,8 @@ async function trouble(emulator, gateway, page, images) {
     await eventually('the errors show', async () => /server_error/.test(await row.textContent()));
     const [, operation, result, code, id] = await row.locator('td').allTextContents();
     const { recent_errors: errors } = await gateway.page('/status');
-    const { time, ...told } = errors.find((error) => error.request_id === id);
-    assert.deepEqual({ operation, result, code, request_id: id }, told);
+    const { time, ...rest } = errors.find((error) => error.request_id === id);
+    assert.deepEqual({ operation, result, code, request_id: id }, rest);
     assert.equal(await row.locator('time').getAttribute('datetime') <= errors[0].time, true, time);
     await emulator.inject();
     await eventually('the breaker closes', async () => {
@@ -320,9 +320,9 @@ async function behindAToken(browser, emulator) {
     assert.deepEqual(page.said, []);
   });
 
-  await check('a wrong token is told', async () => {
+  await check('a wrong token is reported', async () => {
     await give('wrong');
-    await eventually('it is told', async () => /missing or wrong/.test(await textOf(page, '#token-reason')));
+    await eventually('the reason is shown', async () => /missing or wrong/.test(await textOf(page, '#token-reason')));
     assert.ok(await page.locator('#main').isHidden());
     // The browser itself reports the 401; the page reports nothing.
     assert.equal(page.said.length, 1);
@@ -347,7 +347,7 @@ async function behindAToken(browser, emulator) {
 }
 
 async function outOfReach(browser, emulator) {
-  await check('a gateway that is gone is told', async () => {
+  await check('a gateway that is gone is reported', async () => {
     const gateway = await Gateway.open(folder, 'leaving', emulator);
     const page = await open(browser, gateway);
     await page.locator('#main').waitFor();

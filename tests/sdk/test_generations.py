@@ -162,7 +162,7 @@ def certificate(
     return builder.sign(issuer_key, hashes.SHA256())
 
 
-def told(process: list[str], environment: dict[str, str]) -> dict[str, Any]:
+def run_json(process: list[str], environment: dict[str, str]) -> dict[str, Any]:
     """The JSON that a client prints."""
     run = subprocess.run(
         process,
@@ -234,7 +234,7 @@ def test_python(place: Place, version: str, way: str, credential: str) -> None:
         "ways": ways,
     }
     script = Path(__file__).parent / "generation.py"
-    answers = told([python, str(script), json.dumps(request)], {})
+    answers = run_json([python, str(script), json.dumps(request)], {})
     assert answers == {name: EXPECTED for name in ways}
 
 
@@ -263,7 +263,7 @@ def test_node(place: Place, client: str) -> None:
         "name": f"node-{next(serial)}",
     }
     authority = {"NODE_EXTRA_CA_CERTS": str(place.folder / "ca.pem")}
-    assert told(["node", "generations.mjs", json.dumps(request)], authority) == EXPECTED
+    assert run_json(["node", "generations.mjs", json.dumps(request)], authority) == EXPECTED
 
 
 def test_aliyun_python_sdk_core(place: Place) -> None:
@@ -274,7 +274,7 @@ def test_aliyun_python_sdk_core(place: Place) -> None:
         "image": place.image,
     }
     script = Path(__file__).parent / "sdk_core.py"
-    assert told([sys.executable, str(script), json.dumps(request)], {}) == {
+    assert run_json([sys.executable, str(script), json.dumps(request)], {}) == {
         "found": True,
         "labels": True,
         "page": [OFFICIAL_IMAGES, 3],

@@ -57,14 +57,14 @@ def test_a_socket_that_was_opened_before_is_listened_on(emulator: Emulator, imag
     assert process.wait(30) == 0
 
 
-def test_a_socket_that_others_reach_is_refused_where_nobody_signs_in(emulator: Emulator) -> None:
+def test_a_socket_that_others_reach_is_refused_without_authentication(emulator: Emulator) -> None:
     process = activated("0.0.0.0", *flags(emulator))
-    _, told = process.communicate(timeout=30)
+    _, stderr = process.communicate(timeout=30)
     assert process.returncode == 1
-    assert 'auth.mode = "required"' in told
+    assert 'auth.mode = "required"' in stderr
 
 
-def test_systemd_is_told_when_it_is_up_and_when_it_stops(
+def test_systemd_is_notified_at_start_and_at_stop(
     tmp_path: Path, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:

@@ -49,7 +49,7 @@ def test_verbose_is_read_in_every_spelling(
         "/api/v1/images/image-1?Verbose=True&X=1",
     ],
 )
-def test_malformed_request_is_told_so_in_the_api_s_shape(
+def test_malformed_request_gets_an_error_in_the_api_s_shape(
     gateway: Gateway, emulator: Emulator, target: str
 ) -> None:
     answer = gateway.get(target)
@@ -63,13 +63,13 @@ def test_malformed_request_is_told_so_in_the_api_s_shape(
 
 
 @pytest.mark.parametrize("target", ["/", "/api/v1/", "/api/v1//images/a", "/api/v2/images/a"])
-def test_unknown_route_is_told_so(gateway: Gateway, emulator: Emulator, target: str) -> None:
+def test_unknown_route_is_not_found(gateway: Gateway, emulator: Emulator, target: str) -> None:
     answer = gateway.get(target)
     assert (answer.status, answer.json()["Code"]) == (404, "InvalidApi.NotFound")
     assert emulator.all_calls() == 0
 
 
-def test_wrong_method_is_told_which_there_are(gateway: Gateway, image: str) -> None:
+def test_wrong_method_gets_405_with_the_allowed_methods(gateway: Gateway, image: str) -> None:
     answer = ask(gateway.address, "POST", f"/api/v1/images/{image}", b"{}")
     assert answer.status == 405
     assert answer.headers["allow"] == "GET, HEAD, DELETE"
