@@ -85,7 +85,7 @@ conditions! {
     OriginThrottles = "origin_throttles", Warn, SETTLED {
         began: "the origin throttles",
         remedy: "another user of the account calls it too, or upstream.calls_per_second is above the account's quota",
-        ended: "the origin throttles no more",
+        ended: "the origin no longer throttles",
     }
     /// Answers of the origin with an error of its own, such as 500 or 503; one episode per operation.
     OriginFails = "origin_fails", Warn, SETTLED {
@@ -120,14 +120,14 @@ conditions! {
     /// Calls held back by a breaker: the shared one, or one per operation, which is then the subject.
     BreakerOpen = "breaker_open", Warn, RECOVERY {
         began: "a breaker opened: calls to the origin are held back",
-        remedy: "stale copies are served meanwhile; the lines before this one tell the cause",
+        remedy: "stale copies are served meanwhile; the lines before this one name the cause",
         ended: "the breaker closed: calls to the origin go again",
     }
     /// A shared cache that does not answer; every replica then works on its own.
     SharedTierLost = "shared_tier_lost", Warn, RECOVERY {
-        began: "the shared tier is lost",
+        began: "the shared cache cannot be reached",
         remedy: "requests are answered without it; check shared_cache.url and the server",
-        ended: "the shared tier is back",
+        ended: "the shared cache is connected again",
     }
     /// TLS hellos on a port that speaks plain HTTP; one episode per listener.
     TlsOnPlainPort = "tls_on_plain_port", Warn, EVENTS {
@@ -137,7 +137,7 @@ conditions! {
     }
     /// Plain HTTP on a port that speaks TLS; one episode per listener.
     PlainOnTlsPort = "plain_on_tls_port", Info, EVENTS {
-        began: "a client speaks no TLS to this TLS port",
+        began: "a client speaks plain HTTP to this TLS port",
         remedy: "set protocol to \"https\" in its SDK's Config",
         ended: "no client speaks plain HTTP to this TLS port any more",
     }
@@ -145,13 +145,13 @@ conditions! {
     HandshakesFail = "handshakes_fail", Info, EVENTS {
         began: "TLS handshakes fail",
         remedy: "check that clients trust the issuer of listen.tls.cert_file, and their own certificates",
-        ended: "TLS handshakes fail no more",
+        ended: "TLS handshakes succeed again",
     }
     /// Connections beyond a limit, closed before their first request; one episode per listener.
     ConnectionsRefused = "connections_refused", Warn, EVENTS {
-        began: "connections are refused: there are too many",
+        began: "connections are refused: too many are open",
         remedy: "raise listen.max_connections and the limit of open files, or look for the client that holds them",
-        ended: "connections are refused no more",
+        ended: "connections are no longer refused",
     }
     /// Errors of `accept`, mostly for want of file descriptors; one episode per listener.
     AcceptFails = "accept_fails", Warn, RECOVERY {
@@ -161,7 +161,7 @@ conditions! {
     }
     /// Requests whose signature or key is refused; one episode per reason.
     SignInsRefused = "sign_ins_refused", Info, EVENTS {
-        began: "clients are not let in",
+        began: "clients fail to authenticate",
         remedy: "compare the client's key and clock with clients.toml and this machine's clock",
         ended: "no client was refused for a minute",
     }
@@ -173,9 +173,9 @@ conditions! {
     }
     /// Changed files that cannot be used; one episode per part that they configure.
     ReloadFails = "reload_fails", Warn, RECOVERY {
-        began: "a changed file cannot be used: the old one stays in force",
-        remedy: "mend the file; it is read again when it changes",
-        ended: "the changed file was taken over",
+        began: "a changed file cannot be used: the previous one stays in use",
+        remedy: "correct the file; it is read again when it changes",
+        ended: "the changed file is in use",
     }
     /// Requests or fetches that end in a panic, which their clients see as an error 500.
     Panics = "panics", Error, EVENTS {
@@ -197,14 +197,14 @@ conditions! {
     }
     /// Exports of spans that the collector refuses, or does not answer in time.
     SpansLost = "spans_lost", Warn, EVENTS {
-        began: "the collector does not take spans: they are lost",
+        began: "the collector does not accept spans: they are lost",
         remedy: "check traces.endpoint and the collector",
-        ended: "the collector takes spans again",
+        ended: "the collector accepts spans again",
     }
     /// Image ids that name another object than before, by creation time or URI.
     ImageReplaced = "image_replaced", Warn, EVENTS {
         began: "an id names another object than before: created or located differently",
-        remedy: "nothing needs doing; the new object is served",
+        remedy: "no action is needed; the new object is served",
         ended: "no id changed its object for a minute",
     }
     /// Requests that this gateway sent to its parent and that come back to it.
@@ -227,7 +227,7 @@ conditions! {
     }
     /// A difference between this machine's clock and a server's date; one episode per server.
     ClockWrong = "clock_wrong", Warn, EVENTS {
-        began: "this machine's clock is wrong: signatures and expirations go by the server's date",
+        began: "this machine's clock is wrong: signatures and expirations follow the server's date",
         remedy: "set the clock by NTP",
         ended: "the correction of the clock did not change for a minute",
     }
