@@ -17,7 +17,7 @@ pub enum UpstreamError {
     #[error("the origin did not answer in time")]
     Timeout,
     /// The connection could not be opened, or broke before a whole answer. All waiters of a fetch share the cause.
-    #[error("the origin cannot be reached")]
+    #[error("{}", transport_failure(.0))]
     Transport(#[source] Arc<TransportError>),
     /// The account's flow control rejected the call.
     #[error("the origin throttles")]
@@ -52,6 +52,15 @@ pub enum UpstreamError {
     /// No credential has been obtained yet, so the call was not sent.
     #[error("the gateway has no credential")]
     NoCredential,
+}
+
+/// Tells an answer that came and cannot be decoded from none.
+fn transport_failure(error: &TransportError) -> &'static str {
+    if error.is_unreadable() {
+        "the origin's answer cannot be read"
+    } else {
+        "the origin cannot be reached"
+    }
 }
 
 /// Rejection by the account's flow control.
