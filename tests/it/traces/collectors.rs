@@ -203,7 +203,7 @@ async fn a_dead_collector_is_logged_once_a_minute() {
     assert_eq!(process.wait().await.code(), Some(0));
     let log = process.output("stderr");
     assert_eq!(
-        log.matches("the collector does not take spans").count(),
+        log.matches("the collector does not accept spans").count(),
         1,
         "{log}"
     );
