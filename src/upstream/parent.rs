@@ -44,7 +44,7 @@ impl Propagation {
 }
 
 /// Error of a parent gateway, by its own code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, strum::VariantArray)]
 pub enum ParentFault {
     /// The parent's origin did not answer in time.
     #[error("the origin did not answer the parent gateway in time")]
@@ -113,8 +113,8 @@ impl ParentFault {
 
 /// Classifies the errors that only a gateway answers with; `None` for a response that is classified as the API's.
 ///
-/// That our key may not read images there is a failure of our credential. That it may not write or search so is an
-/// answer for the client.
+/// A parent that denies our key the reading of images rejects our credential. One that denies it a write or a search
+/// has an answer for the client.
 pub(super) fn classify(
     operation: &Operation,
     reply: &Reply,

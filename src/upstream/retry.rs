@@ -119,6 +119,8 @@ impl CallAttempts {
 
 #[cfg(test)]
 mod tests {
+    use strum::VariantArray as _;
+
     use super::*;
     use crate::api::{ImageFields, ImageId, ImageKey, OriginError};
     use crate::transport::TransportError;
@@ -209,15 +211,7 @@ mod tests {
 
     #[test]
     fn a_parents_own_errors_are_final() {
-        for fault in [
-            ParentFault::Timeout,
-            ParentFault::Unavailable,
-            ParentFault::Overloaded,
-            ParentFault::NotCached,
-            ParentFault::Unreadable,
-            ParentFault::Credential,
-            ParentFault::Loop,
-        ] {
+        for &fault in ParentFault::VARIANTS {
             let answer = Err(UpstreamError::Parent(fault, OriginError::default()));
             assert_eq!(retries(&get(), &answer, Duration::from_secs(60)), 0);
         }

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use http_body_util::BodyExt;
+use strum::VariantArray as _;
 
 use super::*;
 use crate::api::{Action, Malformed};
@@ -104,15 +105,6 @@ fn every_error() -> Vec<Error> {
         AuthError::WrongToken,
         AuthError::Exposed("*the connection*"),
     ];
-    let parent = [
-        ParentFault::Timeout,
-        ParentFault::Unavailable,
-        ParentFault::Overloaded,
-        ParentFault::NotCached,
-        ParentFault::Unreadable,
-        ParentFault::Credential,
-        ParentFault::Loop,
-    ];
     let upstream = [
         UpstreamError::Timeout,
         UpstreamError::Transport(Arc::new(TransportError::Connection("reset".to_owned()))),
@@ -148,10 +140,11 @@ fn every_error() -> Vec<Error> {
         Error::Origin(origin(400, "InvalidParameter", "*the origin's*")),
         Error::Internal,
     ];
+    let parents = ParentFault::VARIANTS.iter();
     own.into_iter()
         .chain(auth.into_iter().map(Error::from))
         .chain(upstream.into_iter().map(Error::from))
-        .chain(parent.map(|fault| UpstreamError::Parent(fault, coded("")).into()))
+        .chain(parents.map(|&fault| UpstreamError::Parent(fault, coded("")).into()))
         .collect()
 }
 
