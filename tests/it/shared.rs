@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use pai_image_gateway::emulator::{Emulator, FaultKind, Settings, Store};
 
-use crate::support::redis::{Kind, Options, Redis};
+use crate::support::redis::{Kind, Options, Persistence, Redis};
 use crate::support::{Answer, KEY_ID, KEY_SECRET, Setup, TestGateway, eventually};
 
 /// Gateways that share a server, in front of one origin.
@@ -58,6 +58,12 @@ impl Fleet {
     /// Starts so many replicas; `None` without the server.
     pub(crate) async fn start(count: usize) -> Option<Self> {
         Self::with(Kind::Redis, count, |_| {}, |_| {}).await
+    }
+
+    /// Starts so many replicas with a server that keeps its data over a restart; `None` without the server.
+    pub(crate) async fn persistent(count: usize) -> Option<Self> {
+        let server = |options: &mut Options| options.persistence = Persistence::Log;
+        Self::with(Kind::Redis, count, server, |_| {}).await
     }
 
     pub(crate) async fn with(

@@ -154,14 +154,7 @@ async fn a_replica_that_starts_later_uses_nothing_that_was_purged() {
 
 #[tokio::test]
 async fn an_invalidation_that_could_not_be_written_is_written_when_the_server_is_back() {
-    let Some(mut fleet) = Fleet::with(
-        Kind::Redis,
-        2,
-        |options| options.persistence = crate::support::redis::Persistence::Log,
-        |_| {},
-    )
-    .await
-    else {
+    let Some(mut fleet) = Fleet::persistent(2).await else {
         return;
     };
     let id = an_image();

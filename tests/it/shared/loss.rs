@@ -39,14 +39,7 @@ async fn a_server_that_dies_and_comes_back_fails_no_request() {
 
 #[tokio::test]
 async fn cached_entries_count_as_stale_while_the_server_is_away() {
-    let Some(mut fleet) = Fleet::with(
-        Kind::Redis,
-        1,
-        |options| options.persistence = crate::support::redis::Persistence::Log,
-        |_| {},
-    )
-    .await
-    else {
+    let Some(mut fleet) = Fleet::persistent(1).await else {
         return;
     };
     let replica = &fleet.replicas[0];
