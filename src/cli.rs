@@ -246,7 +246,7 @@ impl RunningGateway {
     /// Sends a request to the selected gateway's admin listener, with the token of its settings.
     ///
     /// # Errors
-    /// When the settings or the address cannot be used, or no response comes.
+    /// Settings or an address that cannot be used, or no response.
     fn send(
         self,
         mut request: AdminRequest<'_>,

@@ -112,7 +112,7 @@ impl AtomicFile {
     /// the file, open for appending to it.
     ///
     /// # Errors
-    /// When the target is not a regular file, or the file system fails.
+    /// A target that is not a regular file, or a failure of the file system.
     pub(crate) fn persist(mut self) -> io::Result<File> {
         let replaced = fs::symlink_metadata(&self.target);
         if replaced.is_ok_and(|metadata| !metadata.is_file()) {

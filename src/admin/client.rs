@@ -32,7 +32,7 @@ impl AdminRequest<'_> {
     /// Asks, and waits at most five seconds.
     ///
     /// # Errors
-    /// When there is no whole answer.
+    /// An answer that does not arrive, or not whole.
     pub async fn send(self, address: &Address) -> anyhow::Result<(StatusCode, String)> {
         let exchange = timeout(DEADLINE, self.exchange(address)).await;
         exchange

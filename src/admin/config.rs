@@ -49,7 +49,7 @@ impl Config {
     /// Reads the bearer token from its file; `None` when no file is set.
     ///
     /// # Errors
-    /// When the file cannot be read or is empty: an empty token would let everybody in.
+    /// A file that cannot be read or is empty: an empty token would let everybody in.
     pub fn token(&self) -> io::Result<Option<SecretString>> {
         let Some(path) = &self.token_file else {
             return Ok(None);

@@ -113,7 +113,7 @@ impl StopSignal {
 /// are not followed: a user who may write to the folder must not choose which file the gateway overwrites.
 ///
 /// # Errors
-/// When `path` is a symbolic link, or cannot be written.
+/// A `path` that is a symbolic link, or cannot be written.
 pub(super) fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
     let there = std::fs::symlink_metadata(path).ok();
     let kind = there.map(|metadata| metadata.file_type());

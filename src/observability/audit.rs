@@ -149,7 +149,7 @@ impl AuditWriter {
     /// Opens the output and starts its thread; `None` for `off`.
     ///
     /// # Errors
-    /// When the file cannot be opened for appending, or the operating system refuses another thread.
+    /// A file that cannot be opened for appending, or an operating system that refuses another thread.
     pub fn open(config: &Config, metrics: Arc<Metrics>) -> io::Result<Option<Self>> {
         let lines = match config.to.as_str() {
             "off" => return Ok(None),

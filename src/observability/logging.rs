@@ -126,7 +126,7 @@ const LOST_LINES_INTERVAL: Duration = Duration::from_secs(60);
 /// Starts logging to standard error, by a thread of its own. Only the first call of a process succeeds.
 ///
 /// # Errors
-/// When the level cannot be parsed, logging was started before, or there can be no more threads.
+/// A level that cannot be parsed, logging that was started before, or no more threads.
 pub fn start(config: &Config) -> Result<Log, String> {
     let (filter, handle) = reload::Layer::new(config.filter()?);
     let queue = LineQueue::start("log", MAX_QUEUED_BYTES, io::stderr(), report_lost_lines())

@@ -1,6 +1,6 @@
 //! Traces: a client's `traceparent` in, spans out to a collector by OTLP over HTTP.
 //!
-//! When they are off, a request costs one look at an `Option`. When they are on, a request is recorded if it is
+//! Tracing that is off costs a request one look at an `Option`. With tracing on, a request is recorded if it is
 //! sampled: by the flag of its `traceparent` if its sender is authenticated, else by chance. A hit is one span; a
 //! miss has a span for each step:
 //!

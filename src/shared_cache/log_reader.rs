@@ -3,7 +3,7 @@
 //! It reads the log from the last applied record, that record included: while it is still there, no
 //! invalidation was missed. It reads at every message of the channel and every [`POLL_INTERVAL`] besides, in
 //! a pipeline with a write, which proves that the server is a writable primary ([`proof`](super::proof)).
-//! What follows from a page decides [`InvalidationState`](super::invalidation_state); this file does the I/O.
+//! [`InvalidationState`](super::invalidation_state) decides the effects of a page; this file does the I/O.
 //!
 //! While the log cannot be read, no cached entry counts as fresh and no lookup uses the shared cache.
 
@@ -265,7 +265,7 @@ impl SharedCache {
         let mut state = self.invalidation.lock();
         let effects = state.apply(event);
         let pending = i64::try_from(state.pending()).unwrap_or(i64::MAX);
-        self.metrics.shared.unheard.set(pending);
+        self.metrics.shared.pending_invalidations.set(pending);
         effects
     }
 

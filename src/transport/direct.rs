@@ -48,7 +48,7 @@ impl DirectClient {
     /// Connects, with TLS where the server has an identity to prove. Has no time limit of its own.
     ///
     /// # Errors
-    /// When the address is unreachable, the CA file unusable, or the certificate not valid for the name.
+    /// An unreachable address, an unusable CA file, or a certificate that is not valid for the name.
     pub async fn connect(
         endpoint: &Endpoint,
         identity: Option<&ServerIdentity>,
@@ -80,7 +80,7 @@ impl DirectClient {
     /// Sends a request, which must have a `Host`, and returns the response with its body unread.
     ///
     /// # Errors
-    /// When the connection breaks before the head of the response.
+    /// A connection that breaks before the head of the response.
     pub async fn send(
         &mut self,
         request: Request<Full<Bytes>>,

@@ -88,7 +88,7 @@ impl Origin {
     /// Builds the URI of a path and query on the origin.
     ///
     /// # Errors
-    /// When path and query do not form a valid URI.
+    /// Path and query that form no valid URI.
     pub fn uri(&self, path: &str, query: &str) -> Result<Uri, http::Error> {
         let target = if query.is_empty() {
             path.to_owned()

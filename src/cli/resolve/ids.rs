@@ -13,7 +13,7 @@ const MAX_REPORTED: usize = 20;
 /// Reads the ids in order, without repetitions, comments and blank lines.
 ///
 /// # Errors
-/// When lines are malformed, each with its number, or when there is no id at all.
+/// Malformed lines, each with its number, or no id at all.
 pub(super) fn read_ids(text: &str) -> anyhow::Result<Vec<&str>> {
     let (mut ids, mut known) = (Vec::new(), HashSet::new());
     let (mut bad, mut report) = (0, String::new());

@@ -65,7 +65,7 @@ const MAX_REFUSAL: usize = 64 << 10;
 /// Sends the request, and calls `each` with the result of every image as it comes, parsed and as bytes.
 ///
 /// # Errors
-/// When the gateway refuses the request, or its response breaks off or does not add up.
+/// A refusal by the gateway, or a response that breaks off or does not add up.
 pub(super) async fn resolve_images(
     server: &DataEndpoint,
     credential: Option<&ClientCredential>,

@@ -62,7 +62,7 @@ impl Target {
     /// Returns the gateway that the arguments, or else the settings, select.
     ///
     /// # Errors
-    /// When the address is malformed, or the settings have TLS: a certificate needs a name, so `--url`.
+    /// A malformed address, or settings with TLS: a certificate needs a name, so `--url`.
     pub(super) fn server(
         &self,
         settings: anyhow::Result<Settings>,
@@ -157,7 +157,7 @@ impl CredentialArgs {
     /// Reads the credential from its files; `None` where no argument names one.
     ///
     /// # Errors
-    /// When a file cannot be read or is empty, or a bearer token would cross the network in the clear.
+    /// A file that cannot be read or is empty, or a bearer token that would cross the network in the clear.
     pub(super) fn read(&self, server: &DataEndpoint) -> anyhow::Result<Option<ClientCredential>> {
         if let Some(file) = &self.bearer_file {
             ensure!(

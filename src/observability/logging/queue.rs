@@ -67,7 +67,7 @@ impl LineQueue {
     /// After each batch the thread calls `report`, which may push lines itself.
     ///
     /// # Errors
-    /// When the operating system refuses another thread.
+    /// An operating system that refuses another thread.
     pub fn start(
         name: &str,
         max_bytes: usize,

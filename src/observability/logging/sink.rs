@@ -16,7 +16,7 @@ pub trait LineSink: io::Write + Send + 'static {
     /// Prepares for the next batch, such as by reopening a rotated file, and returns where the batch will begin.
     ///
     /// # Errors
-    /// When nothing can be written at the moment; the whole batch is then lost.
+    /// An output that takes nothing at the moment; the whole batch is then lost.
     fn prepare(&mut self) -> io::Result<WritePosition> {
         Ok(WritePosition::Unchanged)
     }

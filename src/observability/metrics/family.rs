@@ -50,7 +50,7 @@ pub trait Family: Collector + Clone + 'static {
     /// An empty family.
     ///
     /// # Errors
-    /// When a name is no metric's or label's.
+    /// A name that is no metric's or label's.
     fn make(spec: MetricSpec, labels: &[&str]) -> Result<Self, prometheus::Error>;
 
     /// The child of these values, made if it is not there.

@@ -74,7 +74,7 @@ metrics! {
         /// 1 while this replica is connected to a writable shared cache and has applied every invalidation.
         pub up: IntGauge = "shared_cache_up",
         /// Invalidations waiting to be written to the shared cache.
-        pub unheard: IntGauge = "shared_cache_unheard_orders",
+        pub pending_invalidations: IntGauge = "shared_cache_unheard_orders",
         /// Gaps in the invalidation log, after each of which every cached entry is fetched again.
         pub discontinuities: IntCounter = "shared_cache_discontinuities_total",
     }
