@@ -23,7 +23,7 @@ const MAX_MEMBERS: usize = 1000;
 /// Number of codings that are decoded, one over the other.
 const MAX_CODINGS: usize = 2;
 /// Number of bytes decoded between two yields to other tasks.
-const CHUNK: u64 = 64 << 10;
+const CHUNK: usize = 64 << 10;
 /// First bytes of a member: gzip's magic number and its only method (RFC 1952 §2.3.1).
 const MEMBER: [u8; 3] = [0x1f, 0x8b, 8];
 
@@ -72,7 +72,8 @@ async fn gunzip(mut input: &[u8], limit: usize) -> Result<Vec<u8>, TransportErro
     for _ in 0..MAX_MEMBERS {
         let mut member = GzDecoder::new(input);
         loop {
-            let mut chunk = (&mut member).take(CHUNK);
+            make_room(&mut plain, limit);
+            let mut chunk = (&mut member).take(CHUNK as u64);
             let read = chunk.read_to_end(&mut plain);
             let read = read.map_err(|_| TransportError::Encoding)?;
             if plain.len() > limit {
@@ -89,6 +90,17 @@ async fn gunzip(mut input: &[u8], limit: usize) -> Result<Vec<u8>, TransportErro
         }
     }
     Err(TransportError::TooLong)
+}
+
+/// Makes room for one chunk behind at most `limit` bytes. The capacity doubles, but never beyond the limit and two
+/// chunks: plain doubling would hold three times the limit while it copies the last time.
+fn make_room(plain: &mut Vec<u8>, limit: usize) {
+    // A second chunk, because `read_to_end` grows a vector that it has filled, to see whether more follows.
+    let needed = plain.len() + 2 * CHUNK;
+    if plain.capacity() < needed {
+        let doubled = (2 * plain.capacity()).min(limit.saturating_add(2 * CHUNK));
+        plain.reserve_exact(doubled.max(needed) - plain.len());
+    }
 }
 
 #[cfg(test)]
