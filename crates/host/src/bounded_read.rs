@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 ///
 /// # Errors
 /// The file system's error; [`io::ErrorKind::TimedOut`] for a hanging read; another for a longer or irregular file.
-pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     read_by(path, read_regular, DEADLINE)
 }
 
@@ -25,7 +25,7 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// As [`read`], and [`io::ErrorKind::InvalidData`] for a file that is not UTF-8.
-pub(crate) fn read_to_string(path: &Path) -> io::Result<String> {
+pub fn read_to_string(path: &Path) -> io::Result<String> {
     let bytes = read(path)?;
     String::from_utf8(bytes)
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))

@@ -2,7 +2,7 @@
 
 /// Formats an error with all of its causes on one line. A cause whose text the line already ends with is left out.
 #[must_use]
-pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
+pub fn error_chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

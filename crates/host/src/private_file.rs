@@ -13,7 +13,7 @@ use rustix::process::geteuid;
 
 /// Reason why a file is not trusted or cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum PrivateFileError {
+pub enum PrivateFileError {
     #[error("there is none")]
     Missing,
     #[error("it is not a regular file")]
@@ -33,7 +33,7 @@ pub(crate) enum PrivateFileError {
 /// # Errors
 /// [`PrivateFileError`] for any other file. The open file is checked rather than its name, so that nobody can swap
 /// it between the check and the read.
-pub(crate) fn read_private(path: &Path, limit: u64) -> Result<Vec<u8>, PrivateFileError> {
+pub fn read_private(path: &Path, limit: u64) -> Result<Vec<u8>, PrivateFileError> {
     // Opening a pipe would wait for its other end, so anything but a regular file is not opened at all.
     let named = fs::symlink_metadata(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => PrivateFileError::Missing,
@@ -68,7 +68,7 @@ fn check(metadata: &Metadata, limit: u64) -> Result<(), PrivateFileError> {
 
 /// New content of a file, written beside the one that it is to replace. Dropped before [`persist`](Self::persist),
 /// it is removed.
-pub(crate) struct AtomicFile {
+pub struct AtomicFile {
     target: PathBuf,
     draft: Option<PathBuf>,
     file: File,
@@ -79,7 +79,7 @@ impl AtomicFile {
     ///
     /// # Errors
     /// Those of the file system, or of `content`; the target is untouched.
-    pub(crate) fn write(
+    pub fn write(
         target: &Path,
         content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> io::Result<Self> {
@@ -113,7 +113,7 @@ impl AtomicFile {
     ///
     /// # Errors
     /// A target that is not a regular file, or a failure of the file system.
-    pub(crate) fn persist(mut self) -> io::Result<File> {
+    pub fn persist(mut self) -> io::Result<File> {
         let replaced = fs::symlink_metadata(&self.target);
         if replaced.is_ok_and(|metadata| !metadata.is_file()) {
             return Err(io::Error::other("what is there is not a regular file"));
@@ -139,7 +139,7 @@ impl Drop for AtomicFile {
 
 /// Removes a file and syncs its folder, so that it does not come back after a power failure. A missing file is a
 /// success.
-pub(crate) fn remove(path: &Path) -> io::Result<()> {
+pub fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed.and_then(|()| File::open(folder(path))?.sync_all()),
@@ -147,14 +147,14 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
 }
 
 /// Appends a suffix to a path, after any extension: `cache.snapshot` becomes `cache.snapshot.journal`.
-pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
 
 /// Returns the folder of a file; `.` for a bare name.
-pub(crate) fn folder(path: &Path) -> &Path {
+pub fn folder(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         Some(_) | None => Path::new("."),
