@@ -28,7 +28,6 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
-use crate::api::Malformed;
 use crate::auth::Authenticator;
 use crate::body::Body;
 use crate::cache::Cache;
@@ -37,7 +36,7 @@ use crate::observability::audit::AuditWriter;
 use crate::observability::metrics::{Encoding, Exposition, Metrics};
 use crate::observability::top_images::TopImages;
 use crate::peer::Peer;
-use crate::server::Service;
+use crate::server::{AmbiguousHead, Service};
 use crate::shared_cache::SharedCache;
 use crate::upstream::{Upstream, UpstreamError};
 
@@ -81,7 +80,7 @@ impl Service for Observe {
             .unwrap_or_else(|| error(StatusCode::NOT_FOUND, "no such page"))
     }
 
-    fn refuse(&self, _: Parts, why: Malformed, _: &Peer) -> Response<Body> {
+    fn refuse(&self, _: Parts, why: AmbiguousHead, _: &Peer) -> Response<Body> {
         error(StatusCode::BAD_REQUEST, &why.to_string())
     }
 }
@@ -119,7 +118,7 @@ impl Service for Admin {
         }
     }
 
-    fn refuse(&self, _: Parts, why: Malformed, _: &Peer) -> Response<Body> {
+    fn refuse(&self, _: Parts, why: AmbiguousHead, _: &Peer) -> Response<Body> {
         error(StatusCode::BAD_REQUEST, &why.to_string())
     }
 }

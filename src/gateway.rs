@@ -60,7 +60,7 @@ use crate::observability::top_images::TopImages;
 use crate::observability::traces::{SpanGuard, Traces};
 use crate::peer::Peer;
 use crate::response::Error;
-use crate::server::Service;
+use crate::server::{AmbiguousHead, Service};
 use crate::shared_cache::SharedCache;
 use crate::upstream::{Upstream, UpstreamError};
 use context::RequestContext;
@@ -206,7 +206,7 @@ impl Service for Gateway {
     }
 
     /// Answers a malformed request, counted and recorded as any other. Its sender is not authenticated.
-    fn refuse(&self, head: Parts, why: Malformed, peer: &Peer) -> Response<Body> {
+    fn refuse(&self, head: Parts, why: AmbiguousHead, peer: &Peer) -> Response<Body> {
         let call = Call::classify(&head.method, head.uri.path(), head.uri.query());
         let exchange = Exchange::new(self, &call, Instant::now(), peer);
         let sender = (!self.parts.auth.is_required()).then_some(Principal::Anonymous);
@@ -215,7 +215,7 @@ impl Service for Gateway {
             head,
             sender.as_ref(),
             &SpanGuard::none(),
-            Err(why.into()),
+            Err(Malformed::new(&why.to_string()).into()),
         )
     }
 }

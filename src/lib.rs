@@ -8,7 +8,6 @@
 pub mod admin;
 pub mod app;
 pub mod auth;
-pub mod body;
 pub mod breaker;
 pub mod cache;
 pub mod cli;
@@ -17,18 +16,16 @@ pub mod config;
 pub mod credentials;
 pub mod gateway;
 pub mod observability;
-pub mod peer;
 pub mod priority;
 pub mod reload;
 pub mod response;
-pub mod server;
 pub mod shared_cache;
-pub mod transport;
 pub mod upstream;
 
 pub use aliyun_auth as signing;
 use host::{bounded_read, error_chain, private_file};
 pub use host::{environment, units};
+pub use http_edge::{body, peer, server, transport};
 pub use pai_api as api;
 #[cfg(feature = "emulator")]
 pub use pai_emulator as emulator;

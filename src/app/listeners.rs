@@ -59,7 +59,7 @@ impl Listeners {
             parts.gateway(settings),
             config,
             parts.tls.clone(),
-            parts.metrics.listener("data"),
+            Arc::new(parts.metrics.listener("data")),
             bounds,
         );
         let close = CancellationToken::new();
@@ -91,7 +91,7 @@ fn serve_secondary<S: Service>(
         policy: EvictionPolicy::LongestIdle,
         budget: Budget::new(config.max_buffered),
     };
-    let server = Server::bounded(service, config, None, metrics, bounds);
+    let server = Server::bounded(service, config, None, Arc::new(metrics), bounds);
     let stop = background.stop.clone();
     background.tasks.spawn(async move {
         Arc::clone(&server).accept(bound, stop).await;

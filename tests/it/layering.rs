@@ -9,29 +9,25 @@ use std::path::Path;
 const ALLOWED: &str = "
     emulator:
     breaker:
-    peer:
     priority:
-    body:
-    transport:
-    observability: peer transport
+    observability:
     cache: observability priority
     clock: observability
     reload: observability
-    server: body observability peer
-    auth: cache observability peer
-    credentials: clock observability transport
-    shared_cache: breaker cache observability transport
-    upstream: breaker clock credentials observability priority transport
-    admin: auth body cache credentials observability peer server shared_cache transport upstream
-    response: auth body cache observability transport upstream
-    gateway: auth body cache observability peer priority response server shared_cache transport upstream
-    config: admin auth cache credentials gateway observability reload server shared_cache transport upstream
-    app: admin auth body cache config credentials gateway observability reload server shared_cache transport upstream
-    cli: admin app auth body cache config credentials emulator gateway observability priority server shared_cache transport upstream
+    auth: cache observability
+    credentials: clock observability
+    shared_cache: breaker cache observability
+    upstream: breaker clock credentials observability priority
+    admin: auth cache credentials observability shared_cache upstream
+    response: auth cache observability upstream
+    gateway: auth cache observability priority response shared_cache upstream
+    config: admin auth cache credentials gateway observability reload shared_cache upstream
+    app: admin auth cache config credentials gateway observability reload shared_cache upstream
+    cli: admin app auth cache config credentials emulator gateway observability priority shared_cache upstream
 ";
 
 /// Names in `crate::…` of crates that every module may use.
-const CRATES: [&str; 7] = [
+const CRATES: [&str; 11] = [
     "api",
     "signing",
     "bounded_read",
@@ -39,6 +35,10 @@ const CRATES: [&str; 7] = [
     "error_chain",
     "private_file",
     "units",
+    "body",
+    "peer",
+    "server",
+    "transport",
 ];
 
 #[test]

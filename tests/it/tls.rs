@@ -182,7 +182,8 @@ async fn a_clients_names_reach_the_service() {
     let server::Address::Tcp(address) = *bound.address() else {
         panic!("a TCP port")
     };
-    let (tls, metrics) = (Tls::load(&config).unwrap(), Metrics::new().listener("data"));
+    let metrics = Arc::new(Metrics::new().listener("data"));
+    let tls = Tls::load(&config).unwrap();
     let server = Server::new(Arc::new(Echo), server::Config::default(), tls, metrics);
     tokio::spawn(server.accept(bound, CancellationToken::new()));
     let identity = authority.issue(&["job.example.com", "spiffe://example.com/job"]);

@@ -14,16 +14,22 @@ use rustix::process::geteuid;
 /// Reason why a file is not trusted or cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum PrivateFileError {
+    /// The file does not exist.
     #[error("there is none")]
     Missing,
+    /// A folder, pipe or other kind of file.
     #[error("it is not a regular file")]
     NotAFile,
+    /// Mode bits that let others read or change the file.
     #[error("its mode {0:04o} lets others read or change it; it must be 0600")]
     Mode(u32),
+    /// Id of another user that owns the file.
     #[error("it belongs to user {0}, not to the one this program runs as")]
     Owner(u32),
+    /// Length in bytes, beyond the limit.
     #[error("it has {0} bytes, more than the program can have written")]
     TooLong(u64),
+    /// Error of the file system.
     #[error("it cannot be read: {0}")]
     Io(io::Error),
 }
@@ -68,6 +74,7 @@ fn check(metadata: &Metadata, limit: u64) -> Result<(), PrivateFileError> {
 
 /// New content of a file, written beside the one that it is to replace. Dropped before [`persist`](Self::persist),
 /// it is removed.
+#[derive(Debug)]
 pub struct AtomicFile {
     target: PathBuf,
     draft: Option<PathBuf>,

@@ -1,5 +1,6 @@
 //! Metrics of connections, and of files that are read again.
 
+use std::io;
 use std::sync::Arc;
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge};
@@ -7,8 +8,10 @@ use strum::{EnumCount, IntoStaticStr, VariantArray};
 
 use super::label::closed_labels;
 use super::{Counters, Metrics, OnFirstUse, Success};
-use crate::observability::logging::Conditions;
+use crate::observability::logging::{Condition, Conditions};
 use crate::observability::outcome::named_variants;
+use crate::peer::Peer;
+use crate::server::{HandshakeError, Observer};
 
 named_variants!(HandshakeResult);
 closed_labels!(HandshakeResult => "result");
@@ -59,9 +62,56 @@ impl ListenerMetrics {
         }
     }
 
-    /// Counts one TLS handshake.
-    pub fn count_handshake(&self, result: HandshakeResult) {
+    fn occurred(&self, condition: Condition, text: impl FnOnce() -> String) {
+        self.conditions.occurred(condition, self.name, text);
+    }
+}
+
+impl Observer for ListenerMetrics {
+    fn accepted(&self) {
+        self.conditions.recovered(Condition::AcceptFails, self.name);
+    }
+
+    fn accept_failed(&self, error: &io::Error) {
+        self.occurred(Condition::AcceptFails, || error.to_string());
+    }
+
+    fn opened(&self) {
+        self.open.inc();
+    }
+
+    fn closed(&self) {
+        self.open.dec();
+    }
+
+    fn refused(&self) {
+        self.refused.inc();
+        self.occurred(Condition::ConnectionsRefused, String::new);
+    }
+
+    fn handshake_succeeded(&self) {
+        self.handshakes.of(HandshakeResult::Ok).inc();
+    }
+
+    /// Logs nothing for a client that merely disconnects, as a load balancer's check of the port does.
+    fn handshake_failed(&self, error: &HandshakeError, peer: &Peer) {
+        let (result, condition) = match error {
+            HandshakeError::Plain => (HandshakeResult::Failed, Some(Condition::PlainOnTlsPort)),
+            HandshakeError::Refused(_) => {
+                (HandshakeResult::Failed, Some(Condition::HandshakesFail))
+            }
+            HandshakeError::HungUp(_) => (HandshakeResult::Failed, None),
+            HandshakeError::Timeout => (HandshakeResult::Timeout, Some(Condition::HandshakesFail)),
+        };
         self.handshakes.of(result).inc();
+        match condition {
+            None => tracing::debug!(why = %error, "a TLS handshake did not end"),
+            Some(condition) => self.occurred(condition, || format!("{error} (peer {peer})")),
+        }
+    }
+
+    fn tls_on_plain_port(&self, peer: &Peer) {
+        self.occurred(Condition::TlsOnPlainPort, || format!("peer {peer}"));
     }
 }
 

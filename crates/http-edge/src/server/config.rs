@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Address, TlsConfig};
-use crate::units::{ByteSize, HumanDuration};
+use host::units::{ByteSize, HumanDuration};
 
 /// The `[listen]` settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

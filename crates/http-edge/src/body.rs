@@ -141,7 +141,7 @@ impl Body {
 }
 
 /// Media type of newline-delimited JSON.
-pub(crate) const NDJSON: &str = "application/x-ndjson";
+pub const NDJSON: &str = "application/x-ndjson";
 
 impl From<Bytes> for Body {
     fn from(whole: Bytes) -> Self {

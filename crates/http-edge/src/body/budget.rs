@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::units::ByteSize;
+use host::units::ByteSize;
 
 /// Room for responses, in kibibytes, each response rounded up.
 #[derive(Debug, Clone)]

@@ -58,7 +58,7 @@ impl<S: Service> Server<S> {
             }
         };
         if phase.was_tls_hello() {
-            self.report_tls_hello(peer);
+            self.observer.tls_on_plain_port(peer);
         } else if let Err(error) = served {
             tracing::debug!(%error, "a connection ended early");
         }

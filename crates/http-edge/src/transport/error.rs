@@ -9,7 +9,7 @@ use http::uri::Scheme;
 use rustls::CertificateError;
 
 use super::{Connection, Section};
-use crate::error_chain::error_chain;
+use host::error_chain::error_chain;
 
 /// Failure of one exchange: no whole response that can be used.
 #[derive(Debug, thiserror::Error)]

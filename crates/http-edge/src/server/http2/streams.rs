@@ -25,7 +25,7 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tokio_util::task::TaskTracker;
 
 use crate::body::{Body, BodyAborted, Budget, Charge};
-use crate::units::ByteSize;
+use host::units::ByteSize;
 
 /// A stream that is reset instead of being answered.
 pub(super) type StreamError = h2::Error;

@@ -14,13 +14,13 @@ use super::BuildError;
 
 /// Builds a configuration that trusts the CA file alone, or without one the system's roots, or Mozilla's in a container
 /// image that has none.
-pub(crate) fn tls(ca_file: Option<&str>) -> Result<ClientConfig, BuildError> {
+pub(super) fn tls(ca_file: Option<&str>) -> Result<ClientConfig, BuildError> {
     let roots = ca_file.map(read_roots).transpose()?;
     Ok(trust(roots)?.with_no_client_auth())
 }
 
 /// Begins a client's configuration that trusts these roots alone, or without any the system's, or Mozilla's.
-pub(crate) fn trust(
+pub fn trust(
     roots: Option<RootCertStore>,
 ) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, BuildError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -50,7 +50,7 @@ fn read_roots(path: &str) -> Result<RootCertStore, BuildError> {
 ///
 /// # Errors
 /// [`BuildError::CaFile`] where it contains none, or a malformed one.
-pub(crate) fn roots(path: &str, pem: &[u8]) -> Result<RootCertStore, BuildError> {
+pub fn roots(path: &str, pem: &[u8]) -> Result<RootCertStore, BuildError> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem) {
         let certificate = certificate.map_err(|error| bad(path, &error))?;

@@ -23,9 +23,7 @@ use tokio_rustls::server::TlsStream;
 use webpki::EndEntityCert;
 
 use super::listener::SocketStream;
-use crate::observability::logging::Condition;
-use crate::observability::metrics::HandshakeResult;
-use crate::units::HumanDuration;
+use host::units::HumanDuration;
 
 /// The `[listen.tls]` settings; without its files the port is a plain one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -88,7 +86,7 @@ pub struct Tls {
 
 /// The cause of a handshake without a connection.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum HandshakeError {
+pub enum HandshakeError {
     /// The client's first byte was no TLS.
     #[error("what came was no TLS")]
     Plain,
@@ -101,25 +99,6 @@ pub(super) enum HandshakeError {
     /// It did not end in time.
     #[error("the handshake did not end in time")]
     Timeout,
-}
-
-impl HandshakeError {
-    /// Returns the result that the metric counts.
-    pub(super) const fn result(&self) -> HandshakeResult {
-        match self {
-            Self::Plain | Self::Refused(_) | Self::HungUp(_) => HandshakeResult::Failed,
-            Self::Timeout => HandshakeResult::Timeout,
-        }
-    }
-
-    /// Returns the condition that the log reports; `None` for a client that merely disconnected.
-    pub(super) const fn condition(&self) -> Option<Condition> {
-        match self {
-            Self::Plain => Some(Condition::PlainOnTlsPort),
-            Self::Refused(_) | Self::Timeout => Some(Condition::HandshakesFail),
-            Self::HungUp(_) => None,
-        }
-    }
 }
 
 impl From<io::Error> for HandshakeError {

@@ -7,13 +7,18 @@ mod guard;
 mod http1;
 mod http2;
 mod listener;
+mod observer;
 mod tls;
 mod write_timeout;
 
 pub use config::Config;
 pub use connection_slots::EvictionPolicy;
+pub use framing::AmbiguousHead;
 pub use listener::{Address, BindError, BoundSocket, bind, bind_tcp, inherited};
-pub use tls::{Config as TlsConfig, Tls, TlsFileError, TlsFileErrors, read as read_tls};
+pub use observer::Observer;
+pub use tls::{
+    Config as TlsConfig, HandshakeError, Tls, TlsFileError, TlsFileErrors, read as read_tls,
+};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,21 +28,16 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
-use prometheus::IntGauge;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api::Malformed;
 use crate::body::{Body, Budget};
-use crate::observability::logging::Condition;
-use crate::observability::metrics::{HandshakeResult, ListenerMetrics};
 use crate::peer::Peer;
 use connection_slots::{ConnectionSlot, ConnectionSlots};
 use listener::SocketStream;
-use tls::HandshakeError;
 
 /// Handler of a server's requests.
 pub trait Service: Send + Sync + 'static {
@@ -50,7 +50,7 @@ pub trait Service: Send + Sync + 'static {
 
     /// Answers a request that could be read in two ways, in the service's own error shape if it has one. Its body is
     /// not read, and over HTTP/1 its connection ends with the answer.
-    fn refuse(&self, _head: Parts, _why: Malformed, _peer: &Peer) -> Response<Body> {
+    fn refuse(&self, _head: Parts, _why: AmbiguousHead, _peer: &Peer) -> Response<Body> {
         let mut response = Response::new(Body::from(Bytes::new()));
         *response.status_mut() = StatusCode::BAD_REQUEST;
         response
@@ -77,7 +77,7 @@ pub struct Server<S> {
     service: Arc<S>,
     config: Config,
     tls: Option<Arc<Tls>>,
-    metrics: ListenerMetrics,
+    observer: Arc<dyn Observer>,
     connections: TaskTracker,
     slots: Arc<ConnectionSlots>,
     budget: Budget,
@@ -104,14 +104,14 @@ impl<S: Service> Server<S> {
         service: Arc<S>,
         config: Config,
         tls: Option<Arc<Tls>>,
-        metrics: ListenerMetrics,
+        observer: Arc<dyn Observer>,
     ) -> Arc<Self> {
         let budget = Budget::new(config.max_buffered);
         let bounds = ServerBounds {
             policy: EvictionPolicy::RefuseNew,
             budget,
         };
-        Self::bounded(service, config, tls, metrics, bounds)
+        Self::bounded(service, config, tls, observer, bounds)
     }
 
     /// Makes a server within the given bounds.
@@ -120,7 +120,7 @@ impl<S: Service> Server<S> {
         service: Arc<S>,
         config: Config,
         tls: Option<Arc<Tls>>,
-        metrics: ListenerMetrics,
+        observer: Arc<dyn Observer>,
         ServerBounds { policy, budget }: ServerBounds,
     ) -> Arc<Self> {
         let slots = ConnectionSlots::new(config.max_connections as usize, policy);
@@ -129,7 +129,7 @@ impl<S: Service> Server<S> {
             service,
             config,
             tls,
-            metrics,
+            observer,
             connections: TaskTracker::new(),
             slots,
             budget,
@@ -146,17 +146,11 @@ impl<S: Service> Server<S> {
         while let Some(accepted) = stop.run_until_cancelled(bound.accept()).await {
             let (stream, peer) = match accepted {
                 Ok(accepted) => {
-                    let ListenerMetrics {
-                        conditions, name, ..
-                    } = &self.metrics;
-                    conditions.recovered(Condition::AcceptFails, *name);
+                    self.observer.accepted();
                     accepted
                 }
                 Err(error) => {
-                    let ListenerMetrics {
-                        conditions, name, ..
-                    } = &self.metrics;
-                    conditions.occurred(Condition::AcceptFails, *name, || error.to_string());
+                    self.observer.accept_failed(&error);
                     sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
@@ -170,8 +164,8 @@ impl<S: Service> Server<S> {
     }
 
     async fn serve(self: Arc<Self>, stream: SocketStream, peer: Peer, slot: ConnectionSlot) {
-        self.metrics.open.inc();
-        let _open = OpenConnectionGauge(&self.metrics.open);
+        self.observer.opened();
+        let _open = OpenConnection(&*self.observer);
         match &self.tls {
             None => self.http1(stream, &peer, &slot).await,
             // Boxed, so that a plain connection's task does not grow by what TLS needs.
@@ -194,9 +188,9 @@ impl<S: Service> Server<S> {
         };
         let mut stream = match shaken {
             Ok(stream) => stream,
-            Err(why) => return self.handshake_failed(&why, &peer),
+            Err(why) => return self.observer.handshake_failed(&why, &peer),
         };
-        self.metrics.count_handshake(HandshakeResult::Ok);
+        self.observer.handshake_succeeded();
         let (_, session) = stream.get_mut();
         session.set_buffer_limit(Some(TLS_BUFFER));
         peer.encrypted = true;
@@ -218,27 +212,6 @@ impl<S: Service> Server<S> {
         slot.close_token().unwrap_or(&self.close)
     }
 
-    /// Counts a failed handshake, and reports it unless the client merely hung up.
-    fn handshake_failed(&self, why: &HandshakeError, peer: &Peer) {
-        self.metrics.count_handshake(why.result());
-        match why.condition() {
-            None => tracing::debug!(%why, "a TLS handshake did not end"),
-            Some(condition) => {
-                let ListenerMetrics {
-                    conditions, name, ..
-                } = &self.metrics;
-                conditions.occurred(condition, *name, || format!("{why} (peer {peer})"));
-            }
-        }
-    }
-
-    fn report_tls_hello(&self, peer: &Peer) {
-        let ListenerMetrics {
-            conditions, name, ..
-        } = &self.metrics;
-        conditions.occurred(Condition::TlsOnPlainPort, *name, || format!("peer {peer}"));
-    }
-
     /// Returns the service's response, and whether the request's head was refused.
     async fn respond(&self, request: Request<Incoming>, peer: &Peer) -> (Response<Body>, bool) {
         match framing::check(&request) {
@@ -250,11 +223,7 @@ impl<S: Service> Server<S> {
     /// Answers a connection beyond the limit in the API's shape, without reading it. A handshake for
     /// that would be more work than an answer: a TLS client finds it closed.
     async fn refuse(self: Arc<Self>, mut stream: SocketStream) {
-        self.metrics.refused.inc();
-        let ListenerMetrics {
-            conditions, name, ..
-        } = &self.metrics;
-        conditions.occurred(Condition::ConnectionsRefused, *name, String::new);
+        self.observer.refused();
         if self.tls.is_some() {
             return;
         }
@@ -297,12 +266,12 @@ impl<S: Service> Server<S> {
     }
 }
 
-/// Counts a connection as open for as long as it lives.
-struct OpenConnectionGauge<'a>(&'a IntGauge);
+/// Reports the end of a connection when it is dropped.
+struct OpenConnection<'a>(&'a dyn Observer);
 
-impl Drop for OpenConnectionGauge<'_> {
+impl Drop for OpenConnection<'_> {
     fn drop(&mut self) {
-        self.0.dec();
+        self.0.closed();
     }
 }
 

@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use jiff::Timestamp;
 
 use super::{Connection, TransportError, decode};
-use crate::error_chain::error_chain;
+use host::error_chain::error_chain;
 
 /// Whole response, with its content encoding undone.
 #[derive(Debug, Clone)]

@@ -12,7 +12,7 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::{RootCertStore, ServerConfig};
 
 use super::{Config, LoadedTls, expiry};
-use crate::bounded_read;
+use host::bounded_read;
 
 /// A file that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -26,7 +26,7 @@ pub use direct::{DirectClient, Endpoint, ServerIdentity};
 pub use error::{BuildError, ConnectError, TransportError};
 pub use proxy::{InvalidProxy, Proxy};
 pub use reply::Reply;
-pub(crate) use tls::{roots, trust};
+pub use tls::{roots, trust};
 
 use std::time::Duration;
 

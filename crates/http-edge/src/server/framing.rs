@@ -6,28 +6,31 @@
 use http::header::{HOST, TRANSFER_ENCODING};
 use http::{Request, Version};
 
-use crate::api::Malformed;
+/// Error of a request's head that a proxy in front may read differently; the text says what must be there instead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct AmbiguousHead(&'static str);
 
 /// Refuses a head without one Host, as HTTP/1.1 needs it (RFC 9112 §3.2), whatever its value: SDKs write there what
 /// their user gave as endpoint. Refuses every Transfer-Encoding but one `chunked` (RFC 9112 §6.1, §7).
 ///
 /// # Errors
-/// [`Malformed`] with what must be there instead.
-pub(super) fn check<B>(request: &Request<B>) -> Result<(), Malformed> {
+/// [`AmbiguousHead`] with what must be there instead.
+pub(super) fn check<B>(request: &Request<B>) -> Result<(), AmbiguousHead> {
     let headers = request.headers();
     let mut hosts = headers.get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {
         (None, _) if request.version() == Version::HTTP_11 => {
-            return Err(Malformed::new("there must be a Host header"));
+            return Err(AmbiguousHead("there must be a Host header"));
         }
-        (_, Some(_)) => return Err(Malformed::new("there must be one Host header")),
+        (_, Some(_)) => return Err(AmbiguousHead("there must be one Host header")),
         (_, None) => {}
     }
     let mut encodings = headers.get_all(TRANSFER_ENCODING).iter();
     match (encodings.next(), encodings.next()) {
         (None, _) => Ok(()),
         (Some(only), None) if only.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
-        (Some(_), _) => Err(Malformed::new(
+        (Some(_), _) => Err(AmbiguousHead(
             "the only Transfer-Encoding must be one chunked",
         )),
     }
