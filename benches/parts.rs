@@ -15,7 +15,7 @@ use pai_image_gateway::cache::{
 };
 use pai_image_gateway::observability::metrics::Metrics;
 use pai_image_gateway::observability::outcome::Outcome;
-use pai_image_gateway::priority::Priority;
+use pai_image_gateway::upstream::priority::Priority;
 use pai_image_gateway::response::{self, CacheStatus};
 use pai_image_gateway::signing::{
     Authorization, Credentials, RequestHeaders, UnsignedRequest, VerifyingKey, sign, verify,

@@ -33,7 +33,7 @@ use crate::config::{Loaded, Shutdown};
 use crate::environment::Environment;
 use crate::observability::logging::LogHandle;
 use crate::observability::metrics::Metrics;
-use crate::reload::ReloadScheduler;
+use crate::config::reload::ReloadScheduler;
 use crate::server::Address;
 use background::Background;
 use listeners::Listeners;

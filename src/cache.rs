@@ -46,7 +46,7 @@ use tokio_util::task::TaskTracker;
 use crate::api::{ImageId, ImageKey};
 use crate::observability::logging::Condition;
 use crate::observability::metrics::{CacheStore, Metrics};
-use crate::priority::Priority;
+use crate::upstream::priority::Priority;
 use flight::{FlightHandle, Join, SingleFlight};
 use images::Images;
 use snapshot::Journal;

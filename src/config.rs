@@ -9,6 +9,7 @@ mod check;
 mod example;
 mod layers;
 mod page;
+pub mod reload;
 mod sources;
 
 pub use changes::Changes;
@@ -27,7 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::observability::{audit, logging, traces};
 use crate::units::HumanDuration;
-use crate::{admin, auth, cache, credentials, gateway, reload, server, shared_cache, upstream};
+use crate::{admin, auth, cache, credentials, gateway, server, shared_cache, upstream};
 
 /// Every setting, one field for each section; the example file config/gateway.toml explains them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

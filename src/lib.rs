@@ -8,7 +8,6 @@
 pub mod admin;
 pub mod app;
 pub mod auth;
-pub mod breaker;
 pub mod cache;
 pub mod cli;
 pub mod clock;
@@ -16,8 +15,6 @@ pub mod config;
 pub mod credentials;
 pub mod gateway;
 pub mod observability;
-pub mod priority;
-pub mod reload;
 pub mod response;
 pub mod shared_cache;
 pub mod upstream;

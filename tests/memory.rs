@@ -12,7 +12,7 @@ use pai_image_gateway::cache::{
     Cache, CachedAnswer, Config, Entry, Fetch, FetchedImage, LookupResult, Policy,
 };
 use pai_image_gateway::observability::metrics::Metrics;
-use pai_image_gateway::priority::Priority;
+use pai_image_gateway::upstream::priority::Priority;
 use pai_image_gateway::units::ByteSize;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;

@@ -27,7 +27,7 @@ use crate::observability::logging::LogHandle;
 use crate::observability::metrics::Metrics;
 use crate::observability::top_images::TopImages;
 use crate::observability::traces::Traces;
-use crate::reload::ReloadScheduler;
+use crate::config::reload::ReloadScheduler;
 use crate::server::Tls;
 use crate::shared_cache::SharedCache;
 use crate::transport;

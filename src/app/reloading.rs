@@ -14,7 +14,7 @@ use crate::config::{Changes, Loaded, Settings};
 use crate::environment::Environment;
 use crate::observability::logging::LogHandle;
 use crate::observability::metrics::Metrics;
-use crate::reload::{FileWatcher, ReloadScheduler};
+use crate::config::reload::{FileWatcher, ReloadScheduler};
 use crate::server::{Tls, TlsFileErrors};
 use crate::upstream::UpstreamError;
 

@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use crate::priority::{Priority, SharedPriority};
+use crate::upstream::priority::{Priority, SharedPriority};
 
 /// The flights in progress: `K` keys, `S` stale values, `T` results. Clones share one table.
 #[derive(Debug)]

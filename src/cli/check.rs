@@ -15,7 +15,7 @@ use crate::environment::Environment;
 use crate::error_chain::error_chain;
 use crate::observability::metrics::Metrics;
 use crate::observability::traces::Trace;
-use crate::priority::{Priority, SharedPriority};
+use crate::upstream::priority::{Priority, SharedPriority};
 use crate::shared_cache::SharedCache;
 use crate::upstream::{AnswerKind, Propagation, Upstream};
 

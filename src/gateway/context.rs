@@ -12,7 +12,7 @@ use super::Gateway;
 use super::exchange::Exchange;
 use crate::auth::{Authenticated, BodyProof, Principal, WriteProof};
 use crate::observability::traces::Trace;
-use crate::priority::Priority;
+use crate::upstream::priority::Priority;
 use crate::response::Error;
 
 /// An authenticated request without its body.

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::auth::{Permission, Principal};
 use crate::cache::{Entry, Freshness, LookupResult, Negative};
 use crate::observability::outcome::Outcome;
-use crate::priority::Priority;
+use crate::upstream::priority::Priority;
 use crate::response::CacheStatus;
 
 /// Shortest time between two fetches of one key that clients force, whatever their directives say.

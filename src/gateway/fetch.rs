@@ -17,7 +17,7 @@ use crate::cache::{CachedAnswer, Entry, Fetch, FetchResult, LookupResult};
 use crate::observability::logging::Condition;
 use crate::observability::outcome::Outcome;
 use crate::observability::traces::SpanGuard;
-use crate::priority::Priority;
+use crate::upstream::priority::Priority;
 use crate::response::{CacheStatus, Error};
 use crate::upstream::{Propagation, UpstreamError};
 

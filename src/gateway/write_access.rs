@@ -17,7 +17,7 @@ use crate::api::{Call, ImageFields, ImageId, ImageKey, Malformed};
 use crate::auth::{Allowed, Grant};
 use crate::cache::Parent;
 use crate::observability::outcome::Outcome;
-use crate::priority::{Priority, SharedPriority};
+use crate::upstream::priority::{Priority, SharedPriority};
 use crate::response::{CACHE_STATUS, Error};
 use crate::upstream::{self, AnswerKind, Propagation, UpstreamError, UpstreamKind};
 

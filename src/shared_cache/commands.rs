@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 
 use super::Config;
 use super::connection::RedisConnection;
-use crate::breaker::{Breaker, BreakerPermit, BreakerState, CallOutcome, Limits};
+use crate::upstream::breaker::{Breaker, BreakerPermit, BreakerState, CallOutcome, Limits};
 use crate::observability::metrics::SharedResult;
 
 /// Bound on commands under way: enough to keep the connection busy, few enough that a command does not

@@ -14,9 +14,9 @@ use super::forbidden_burst::Subject;
 use super::priority_limiter::{LimiterPermit, PriorityLimiter};
 use super::{Config, UpstreamError};
 use crate::api::Action;
-use crate::breaker::{BreakerState, Limits};
+use super::breaker::{BreakerState, Limits};
 use crate::observability::metrics::{HoldReason, QuotaScope};
-use crate::priority::SharedPriority;
+use super::priority::SharedPriority;
 use crate::signing::Credentials;
 use crate::transport::Reply;
 

@@ -13,7 +13,7 @@ use super::report::InFlight;
 use super::{AnswerKind, OriginAnswer, Propagation, Upstream, UpstreamError, UpstreamKind, parent};
 use crate::api::Call;
 use crate::observability::traces::Trace;
-use crate::priority::SharedPriority;
+use super::priority::SharedPriority;
 use crate::signing::Credentials;
 use crate::transport::{NewConnection, Reply, TransportError};
 

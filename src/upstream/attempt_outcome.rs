@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{AnswerKind, OriginAnswer, Throttle, UpstreamError};
 use crate::api::{Action, OriginError};
-use crate::breaker::{BreakerPermit, CallOutcome};
+use super::breaker::{BreakerPermit, CallOutcome};
 use crate::transport::TransportError;
 
 /// Pause after a throttle that names none.

@@ -15,7 +15,7 @@ use super::forbidden_burst::{AnsweredSubjects, ForbiddenBurst, Subject};
 use super::quota::Quota;
 use super::{Throttle, UpstreamError};
 use crate::api::{Action, OriginError};
-use crate::breaker::{Breaker, BreakerPermit, BreakerState, CallOutcome, Limits, Rejected};
+use super::breaker::{Breaker, BreakerPermit, BreakerState, CallOutcome, Limits, Rejected};
 use crate::observability::metrics::HoldReason;
 
 /// Number of subjects with a breaker of their own; beyond it none is added.

@@ -14,7 +14,7 @@ use crate::api::{Call, ImageId, ImageKey, Operation};
 use crate::observability::logging::Condition;
 use crate::observability::outcome::CallResult;
 use crate::observability::traces::Trace;
-use crate::priority::{Priority, SharedPriority};
+use super::priority::{Priority, SharedPriority};
 use crate::transport::Reply;
 use crate::upstream::via::{ForwardingLoop, Hops};
 

@@ -11,7 +11,7 @@ use compact_str::CompactString;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use crate::priority::SharedPriority;
+use super::priority::SharedPriority;
 
 /// Limiter of concurrent calls. Clones share its slots and its queue.
 #[derive(Debug, Clone)]
@@ -159,7 +159,7 @@ mod tests {
     use futures_util::poll;
 
     use super::*;
-    use crate::priority::Priority;
+    use crate::upstream::priority::Priority;
 
     fn priority(priority: Priority) -> SharedPriority {
         SharedPriority::new(priority)

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::observability::metrics::QuotaScope as Scope;
-use crate::priority::Priority;
+use super::priority::Priority;
 use crate::transport::Reply;
 
 /// State of a quota at one response.

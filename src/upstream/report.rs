@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::answer::call_result;
 use super::{AnswerKind, OriginAnswer, Throttle, Upstream, UpstreamError};
 use crate::api::{Action, OriginError};
-use crate::breaker::BreakerState;
+use super::breaker::BreakerState;
 use crate::clock::DateSource;
 use crate::error_chain::error_chain;
 use crate::observability::logging::Condition;
