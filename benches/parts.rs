@@ -15,11 +15,11 @@ use pai_image_gateway::cache::{
 };
 use pai_image_gateway::observability::metrics::Metrics;
 use pai_image_gateway::observability::outcome::Outcome;
-use pai_image_gateway::upstream::priority::Priority;
 use pai_image_gateway::response::{self, CacheStatus};
 use pai_image_gateway::signing::{
     Authorization, Credentials, RequestHeaders, UnsignedRequest, VerifyingKey, sign, verify,
 };
+use pai_image_gateway::upstream::priority::Priority;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 

@@ -29,11 +29,11 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::reload::ReloadScheduler;
 use crate::config::{Loaded, Shutdown};
 use crate::environment::Environment;
 use crate::observability::logging::LogHandle;
 use crate::observability::metrics::Metrics;
-use crate::config::reload::ReloadScheduler;
 use crate::server::Address;
 use background::Background;
 use listeners::Listeners;

@@ -10,9 +10,7 @@ pub mod app;
 pub mod auth;
 pub mod cache;
 pub mod cli;
-pub mod clock;
 pub mod config;
-pub mod credentials;
 pub mod gateway;
 pub mod observability;
 pub mod response;
@@ -20,6 +18,7 @@ pub mod shared_cache;
 pub mod upstream;
 
 pub use aliyun_auth as signing;
+pub use aliyun_auth::{clock, credentials};
 use host::{bounded_read, error_chain, private_file};
 pub use host::{environment, units};
 pub use http_edge::{body, peer, server, transport};

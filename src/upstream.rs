@@ -47,14 +47,14 @@ use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 
 use crate::api::{Action, Call};
-use breaker::BreakerState;
 use crate::credentials::CredentialProvider;
 use crate::observability::metrics::{HoldReason, Metrics};
 use crate::observability::traces::Trace;
-use priority::SharedPriority;
 use crate::transport::Transport;
 use admission::Admission;
 use attempt::Attempt;
+use breaker::BreakerState;
+use priority::SharedPriority;
 use recent_errors::RecentErrors;
 use retry::{RetryDecision, RetryPolicy};
 use via::Instance;

@@ -12,8 +12,8 @@ use pai_image_gateway::cache::{
     Cache, CachedAnswer, Config, Entry, Fetch, FetchedImage, LookupResult, Policy,
 };
 use pai_image_gateway::observability::metrics::Metrics;
-use pai_image_gateway::upstream::priority::Priority;
 use pai_image_gateway::units::ByteSize;
+use pai_image_gateway::upstream::priority::Priority;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 

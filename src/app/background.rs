@@ -8,9 +8,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::parts::Parts;
+use crate::config::reload::{ReloadHandle, ReloadScheduler};
 use crate::observability::logging::LogHandle;
 use crate::observability::metrics::Metrics;
-use crate::config::reload::{ReloadHandle, ReloadScheduler};
 use crate::shared_cache::LogReader;
 
 /// The running tasks, and the token that ends them. The listeners run among them.

@@ -10,11 +10,11 @@ use parking_lot::Mutex;
 
 use crate::auth::{self, Authenticator, InvalidClients};
 use crate::cache::Cache;
+use crate::config::reload::{FileWatcher, ReloadScheduler};
 use crate::config::{Changes, Loaded, Settings};
 use crate::environment::Environment;
 use crate::observability::logging::LogHandle;
 use crate::observability::metrics::Metrics;
-use crate::config::reload::{FileWatcher, ReloadScheduler};
 use crate::server::{Tls, TlsFileErrors};
 use crate::upstream::UpstreamError;
 

@@ -15,8 +15,8 @@ use crate::environment::Environment;
 use crate::error_chain::error_chain;
 use crate::observability::metrics::Metrics;
 use crate::observability::traces::Trace;
-use crate::upstream::priority::{Priority, SharedPriority};
 use crate::shared_cache::SharedCache;
+use crate::upstream::priority::{Priority, SharedPriority};
 use crate::upstream::{AnswerKind, Propagation, Upstream};
 
 #[derive(Debug, Args)]

@@ -12,8 +12,8 @@ use super::Gateway;
 use super::exchange::Exchange;
 use crate::auth::{Authenticated, BodyProof, Principal, WriteProof};
 use crate::observability::traces::Trace;
-use crate::upstream::priority::Priority;
 use crate::response::Error;
+use crate::upstream::priority::Priority;
 
 /// An authenticated request without its body.
 pub(super) struct RequestContext<'a> {

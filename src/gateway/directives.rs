@@ -8,8 +8,8 @@ use tokio::time::Instant;
 use crate::auth::{Permission, Principal};
 use crate::cache::{Entry, Freshness, LookupResult, Negative};
 use crate::observability::outcome::Outcome;
-use crate::upstream::priority::Priority;
 use crate::response::CacheStatus;
+use crate::upstream::priority::Priority;
 
 /// Shortest time between two fetches of one key that clients force, whatever their directives say.
 pub(super) const FORCED_INTERVAL: Duration = Duration::from_secs(1);

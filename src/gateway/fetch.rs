@@ -17,8 +17,8 @@ use crate::cache::{CachedAnswer, Entry, Fetch, FetchResult, LookupResult};
 use crate::observability::logging::Condition;
 use crate::observability::outcome::Outcome;
 use crate::observability::traces::SpanGuard;
-use crate::upstream::priority::Priority;
 use crate::response::{CacheStatus, Error};
+use crate::upstream::priority::Priority;
 use crate::upstream::{Propagation, UpstreamError};
 
 /// One request's fetch of an image.

@@ -14,9 +14,9 @@ use super::{BoxError, Gateway, ingest, search};
 use crate::api::{Call, ImageId, ImageKey, Malformed, Operation, check_keys};
 use crate::cache::{PurgeMode, PurgeTarget};
 use crate::observability::outcome::Outcome;
-use crate::upstream::priority::{Priority, SharedPriority};
 use crate::response::{self, Answer, Error};
 use crate::shared_cache;
+use crate::upstream::priority::{Priority, SharedPriority};
 use crate::upstream::{self, AnswerKind, UpstreamError};
 
 impl Gateway {

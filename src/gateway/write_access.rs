@@ -17,8 +17,8 @@ use crate::api::{Call, ImageFields, ImageId, ImageKey, Malformed};
 use crate::auth::{Allowed, Grant};
 use crate::cache::Parent;
 use crate::observability::outcome::Outcome;
-use crate::upstream::priority::{Priority, SharedPriority};
 use crate::response::{CACHE_STATUS, Error};
+use crate::upstream::priority::{Priority, SharedPriority};
 use crate::upstream::{self, AnswerKind, Propagation, UpstreamError, UpstreamKind};
 
 /// Number of requests to a parent, which refreshes an image at most once a second and shares its fetches.

@@ -35,6 +35,7 @@ use process::ProcessMetrics;
 use register::{Metric, MetricSpec, metrics};
 
 mod client;
+mod credential;
 mod exposition;
 mod family;
 mod label;
@@ -308,25 +309,6 @@ impl Metrics {
             RemovalCause::Size => EvictionCause::Size,
         };
         self.cache_evictions.of(cause).inc();
-    }
-
-    /// Exposes at 0 the counters of a source of credentials.
-    pub fn expose_credential_source(&self, source: &str) {
-        for label in ["ok", "error"] {
-            self.credential_refreshes
-                .with_label_values(&[source, label]);
-        }
-    }
-
-    /// Counts one attempt to load the credential. `expiry` is in seconds since 1970; `None` for never.
-    pub fn credential_loaded(&self, source: &str, result: Result<Option<f64>, ()>) {
-        let label = if result.is_ok() { "ok" } else { "error" };
-        self.credential_refreshes
-            .with_label_values(&[source, label])
-            .inc();
-        if let Ok(expiry) = result {
-            self.credential_expiry.set(expiry.unwrap_or(f64::INFINITY));
-        }
     }
 
     /// Renders every exposed metric in Prometheus' text format 0.0.4, with the process's own as they are now.

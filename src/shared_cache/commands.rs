@@ -10,8 +10,8 @@ use tokio::time::{Instant, timeout};
 
 use super::Config;
 use super::connection::RedisConnection;
-use crate::upstream::breaker::{Breaker, BreakerPermit, BreakerState, CallOutcome, Limits};
 use crate::observability::metrics::SharedResult;
+use crate::upstream::breaker::{Breaker, BreakerPermit, BreakerState, CallOutcome, Limits};
 
 /// Bound on commands under way: enough to keep the connection busy, few enough that a command does not
 /// spend its deadline behind thousands of others.

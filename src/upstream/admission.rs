@@ -9,14 +9,14 @@ use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
 use super::attempt_outcome::AttemptOutcome;
+use super::breaker::{BreakerState, Limits};
 use super::breakers::{BreakerPermits, Breakers};
 use super::forbidden_burst::Subject;
+use super::priority::SharedPriority;
 use super::priority_limiter::{LimiterPermit, PriorityLimiter};
 use super::{Config, UpstreamError};
 use crate::api::Action;
-use super::breaker::{BreakerState, Limits};
 use crate::observability::metrics::{HoldReason, QuotaScope};
-use super::priority::SharedPriority;
 use crate::signing::Credentials;
 use crate::transport::Reply;
 

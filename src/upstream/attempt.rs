@@ -9,11 +9,11 @@ use tower::ServiceExt;
 
 use super::attempt_outcome::AttemptOutcome;
 use super::forbidden_burst::Subject;
+use super::priority::SharedPriority;
 use super::report::InFlight;
 use super::{AnswerKind, OriginAnswer, Propagation, Upstream, UpstreamError, UpstreamKind, parent};
 use crate::api::Call;
 use crate::observability::traces::Trace;
-use super::priority::SharedPriority;
 use crate::signing::Credentials;
 use crate::transport::{NewConnection, Reply, TransportError};
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use super::breaker::{BreakerPermit, CallOutcome};
 use super::{AnswerKind, OriginAnswer, Throttle, UpstreamError};
 use crate::api::{Action, OriginError};
-use super::breaker::{BreakerPermit, CallOutcome};
 use crate::transport::TransportError;
 
 /// Pause after a throttle that names none.

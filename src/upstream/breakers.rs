@@ -11,11 +11,11 @@ use std::collections::HashMap;
 use tokio::time::Instant;
 
 use super::attempt_outcome::AttemptOutcome;
+use super::breaker::{Breaker, BreakerPermit, BreakerState, CallOutcome, Limits, Rejected};
 use super::forbidden_burst::{AnsweredSubjects, ForbiddenBurst, Subject};
 use super::quota::Quota;
 use super::{Throttle, UpstreamError};
 use crate::api::{Action, OriginError};
-use super::breaker::{Breaker, BreakerPermit, BreakerState, CallOutcome, Limits, Rejected};
 use crate::observability::metrics::HoldReason;
 
 /// Number of subjects with a breaker of their own; beyond it none is added.

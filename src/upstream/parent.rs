@@ -9,12 +9,12 @@ use http::header::{CACHE_CONTROL, VIA};
 use http::{HeaderMap, HeaderValue};
 
 use super::answer::error_of;
+use super::priority::{Priority, SharedPriority};
 use super::{AnswerKind, Upstream, UpstreamError};
 use crate::api::{Call, ImageId, ImageKey, Operation};
 use crate::observability::logging::Condition;
 use crate::observability::outcome::CallResult;
 use crate::observability::traces::Trace;
-use super::priority::{Priority, SharedPriority};
 use crate::transport::Reply;
 use crate::upstream::via::{ForwardingLoop, Hops};
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::observability::metrics::QuotaScope as Scope;
 use super::priority::Priority;
+use crate::observability::metrics::QuotaScope as Scope;
 use crate::transport::Reply;
 
 /// State of a quota at one response.

@@ -5,9 +5,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::answer::call_result;
+use super::breaker::BreakerState;
 use super::{AnswerKind, OriginAnswer, Throttle, Upstream, UpstreamError};
 use crate::api::{Action, OriginError};
-use super::breaker::BreakerState;
 use crate::clock::DateSource;
 use crate::error_chain::error_chain;
 use crate::observability::logging::Condition;

@@ -1,4 +1,6 @@
-//! Request signatures of Alibaba Cloud's APIs: ACS3 to sign and to verify, [ROA v2](roa) to verify, [RPC](rpc) to sign.
+//! Request signatures of Alibaba Cloud's APIs, and [where the credential comes from](credentials) that signs.
+//!
+//! Signatures: ACS3 to sign and to verify, [ROA v2](roa) to verify, [RPC](rpc) to sign.
 //!
 //! ACS3 ("V3 request structure and signature") signs a canonical form of the request. ACS3-HMAC-SM3 differs from
 //! ACS3-HMAC-SHA256 in the hash function alone:
@@ -16,6 +18,8 @@
 mod algorithm;
 mod authorization;
 mod canonical;
+pub mod clock;
+pub mod credentials;
 mod headers;
 mod hex;
 mod key;

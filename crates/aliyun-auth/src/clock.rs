@@ -9,18 +9,17 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::observability::logging::Condition;
-use crate::observability::metrics::Metrics;
+use crate::credentials::{Observer, Unobserved};
 
 /// Difference up to which the `Date` of an accepted response is ignored: it is in whole seconds, and the response
 /// itself takes a while to arrive.
 const TOLERANCE: SignedDuration = SignedDuration::from_secs(30);
 
 /// Wall clock with an offset that responses of the vendor's servers correct.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Clock {
     offset_ms: AtomicI64,
-    metrics: Option<Arc<Metrics>>,
+    observer: Arc<dyn Observer>,
 }
 
 /// Response that a server's date comes from, which decides how far the date is believed.
@@ -32,13 +31,19 @@ pub enum DateSource {
     Response,
 }
 
+impl Default for Clock {
+    fn default() -> Self {
+        Self::new(Arc::new(Unobserved))
+    }
+}
+
 impl Clock {
-    /// Creates a clock without an offset; corrections are exported as a metric.
+    /// Creates a clock without an offset, which reports its corrections.
     #[must_use]
-    pub fn new(metrics: Arc<Metrics>) -> Self {
+    pub fn new(observer: Arc<dyn Observer>) -> Self {
         Self {
             offset_ms: AtomicI64::new(0),
-            metrics: Some(metrics),
+            observer,
         }
     }
 
@@ -49,20 +54,14 @@ impl Clock {
     }
 
     /// Compares a server's date with `received`, this machine's uncorrected time of the response, and stores the
-    /// difference as the new offset where `source` allows it. Exports the offset and logs the change.
+    /// difference as the new offset where `source` allows it. Reports the change.
     pub fn learn(&self, date: Timestamp, received: Timestamp, source: DateSource, server: &str) {
         let Some(offset) = correction(self.offset(), date.duration_since(received), source) else {
             return;
         };
         let milliseconds = i64::try_from(offset.as_millis()).unwrap_or(0);
         self.offset_ms.store(milliseconds, Ordering::Relaxed);
-        if let Some(metrics) = &self.metrics {
-            metrics.clock_offset.set(offset.as_secs_f64());
-            let conditions = &metrics.conditions;
-            conditions.occurred(Condition::ClockWrong, server.to_owned(), || {
-                format!("off by {:.3} s", offset.as_secs_f64())
-            });
-        }
+        self.observer.clock_corrected(server, offset);
     }
 
     fn offset(&self) -> SignedDuration {

@@ -4,37 +4,43 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::client::HttpClient;
-use super::{Config, SourceError};
+use super::{Config, Observer, SourceError};
 use crate::clock::Clock;
-use crate::environment::Environment;
-use crate::observability::logging::Conditions;
+use host::environment::Environment;
 
 /// Inputs of every source. A setting overrides the vendor's variable of the same meaning.
 pub struct Context {
     pub(super) config: Config,
     pub(super) environment: Environment,
     pub(super) client: HttpClient,
+    pub(super) observer: Arc<dyn Observer>,
 }
 
 impl Context {
     #[cfg(test)]
     pub(super) fn new(config: Config, environment: Environment) -> Self {
-        Self::timed(config, environment, Arc::default(), Conditions::default())
+        Self::timed(
+            config,
+            environment,
+            Arc::default(),
+            Arc::new(super::Unobserved),
+        )
     }
 
-    /// Builds a context with the clock that the origin's responses correct too, and with the gateway's own
-    /// recurring log conditions.
+    /// Builds a context with the clock that the origin's responses correct too, and with the receiver of
+    /// events.
     pub(super) fn timed(
         config: Config,
         environment: Environment,
         clock: Arc<Clock>,
-        conditions: Conditions,
+        observer: Arc<dyn Observer>,
     ) -> Self {
-        let client = HttpClient::new(&config, &environment, clock, conditions);
+        let client = HttpClient::new(&config, &environment, clock);
         Self {
             config,
             environment,
             client,
+            observer,
         }
     }
 

@@ -14,7 +14,7 @@ use tokio::process::{Child, Command};
 
 use super::SourceError;
 use super::response::{FetchedCredentials, parse_expiration, text, without_bom};
-use crate::environment::Environment;
+use host::environment::Environment;
 
 /// Command of a profile, and the environment it runs in: the gateway's own, as it was at the start.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,8 +10,8 @@ use super::SourceError;
 use super::client::{AddressScope, HttpCall, HttpClient};
 use super::context::Context;
 use super::response::{self, FetchedCredentials};
-use crate::api::encode;
-use crate::transport::Reply;
+use http_edge::transport::Reply;
+use pai_api::encode;
 
 /// Metadata service, and the role whose credential is fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]

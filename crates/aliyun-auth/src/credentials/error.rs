@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::transport::{BuildError, TransportError};
+use http_edge::transport::{BuildError, TransportError};
 
 /// Reason why a source gave no credential, with the remedy where there is one. It never contains a secret, nor the
 /// text of a file or response, which may quote one.

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::client::InsecureHttp;
-use crate::units::HumanDuration;
+use host::units::HumanDuration;
 
 /// The `[credentials]` settings. They name files that hold secrets, never a secret itself. Where a setting is
 /// missing, the vendor's own environment variable of that meaning is read.
@@ -128,7 +128,7 @@ impl Default for Config {
 
 impl Config {
     /// Returns how far a credential may be fetched over `http://`.
-    pub(crate) const fn plain(&self) -> InsecureHttp {
+    pub const fn plain(&self) -> InsecureHttp {
         if self.allow_http {
             InsecureHttp::Anywhere
         } else {

@@ -29,6 +29,7 @@ mod env;
 mod error;
 mod external;
 mod files;
+mod observer;
 mod oidc;
 mod profile;
 mod response;
@@ -38,10 +39,11 @@ mod spec;
 mod sts;
 mod uri;
 
-pub(crate) use client::{InsecureHttp, address};
+pub use client::{BadAddress, InsecureHttp, address};
 pub use config::{Config, SourceName};
 pub use context::Context;
 pub use error::SourceError;
+pub use observer::{Observer, Unobserved};
 pub use schedule::{backoff, refresh_at};
 pub use source::Source;
 
@@ -55,12 +57,10 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::Credentials;
 use crate::clock::Clock;
-use crate::environment::Environment;
-use crate::error_chain::error_chain;
-use crate::observability::logging::Condition;
-use crate::observability::metrics::Metrics;
-use crate::signing::Credentials;
+use host::environment::Environment;
+use host::error_chain::error_chain;
 use schedule::RefreshSchedule;
 
 /// Credential in use, with the source that renews it and its expiration.
@@ -102,7 +102,7 @@ pub struct CredentialProvider {
     schedule: Mutex<RefreshSchedule>,
     rejection: Notify,
     last_error: Mutex<Option<String>>,
-    metrics: Arc<Metrics>,
+    observer: Arc<dyn Observer>,
 }
 
 impl std::fmt::Debug for CredentialProvider {
@@ -116,17 +116,18 @@ impl std::fmt::Debug for CredentialProvider {
 impl CredentialProvider {
     /// Creates a provider without a credential; the first [`load`](Self::load) fetches one.
     #[must_use]
-    pub fn new(config: &Config, environment: &Environment, metrics: Arc<Metrics>) -> Self {
-        let clock = Arc::new(Clock::new(Arc::clone(&metrics)));
+    pub fn new(config: &Config, environment: &Environment, observer: Arc<impl Observer>) -> Self {
+        let observer: Arc<dyn Observer> = observer;
+        let clock = Arc::new(Clock::new(Arc::clone(&observer)));
         let context = Context::timed(
             config.clone(),
             environment.clone(),
             Arc::clone(&clock),
-            metrics.conditions.clone(),
+            Arc::clone(&observer),
         );
         let sources = Source::of_context(&context);
         for source in &sources {
-            metrics.expose_credential_source(source.as_str());
+            observer.source_known(source.as_str());
         }
         Self {
             clock,
@@ -136,7 +137,7 @@ impl CredentialProvider {
             schedule: Mutex::new(RefreshSchedule::new(Instant::now())),
             rejection: Notify::new(),
             last_error: Mutex::new(None),
-            metrics,
+            observer,
         }
     }
 
@@ -190,7 +191,7 @@ impl CredentialProvider {
                     return Ok(());
                 }
                 Err(error) => {
-                    self.metrics.credential_loaded(source.as_str(), Err(()));
+                    self.observer.failed(source.as_str());
                     errors.push(error);
                 }
             }
@@ -214,9 +215,7 @@ impl CredentialProvider {
 
     fn install(&self, loaded: LoadedCredentials) {
         let now = self.clock.now();
-        let expiry = loaded.expires.map(|at| at.as_millisecond() as f64 / 1000.0);
         let source = loaded.source.as_str();
-        self.metrics.credential_loaded(source, Ok(expiry));
         let renewal = loaded
             .expires
             .map(|expires| refresh_at(now, expires, fastrand::f64()));
@@ -238,8 +237,7 @@ impl CredentialProvider {
         // The credential is in place before the schedule moves on, so that whoever sees the renewal as done also
         // finds its result.
         *self.last_error.lock() = None;
-        let conditions = &self.metrics.conditions;
-        conditions.recovered(Condition::CredentialMissing, "");
+        self.observer.loaded(source, loaded.expires);
         self.current.store(Some(Arc::new(loaded)));
         let (clocks, period) = ((Instant::now(), now), self.context.config.refresh.0);
         self.schedule.lock().succeeded(clocks, renewal, period);
@@ -254,14 +252,11 @@ impl CredentialProvider {
         loop {
             self.wait_until_due().await;
             if self.load().await.is_err() {
-                let conditions = &self.metrics.conditions;
-                conditions.occurred(Condition::CredentialMissing, "", || {
-                    let error = self.last_error.lock().clone().unwrap_or_default();
-                    let state = self
-                        .unavailable_reason()
-                        .unwrap_or("the last good one signs until it expires");
-                    format!("{error}; {state}")
-                });
+                let error = self.last_error.lock().clone().unwrap_or_default();
+                let state = self
+                    .unavailable_reason()
+                    .unwrap_or("the last good one signs until it expires");
+                self.observer.not_renewed(&format_args!("{error}; {state}"));
             }
         }
     }

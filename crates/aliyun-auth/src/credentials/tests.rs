@@ -1,15 +1,19 @@
-use secrecy::ExposeSecret;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use jiff::SignedDuration;
+use secrecy::ExposeSecret;
+
 use super::*;
-use crate::units::HumanDuration;
+use host::units::HumanDuration;
 
 fn provider(config: &Config, variables: &[(&str, &str)]) -> CredentialProvider {
     let environment = variables
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
         .collect();
-    CredentialProvider::new(config, &environment, Arc::new(Metrics::new()))
+    CredentialProvider::new(config, &environment, Arc::new(Unobserved))
 }
 
 const VARIABLES: [(&str, &str); 3] = [
@@ -36,21 +40,46 @@ fn secret(provider: &CredentialProvider) -> String {
     current.access_key_secret.expose_secret().to_owned()
 }
 
-/// How often the files were read with this result.
-fn reads(provider: &CredentialProvider, result: &str) -> u64 {
-    let line =
-        format!("pai_gateway_credential_refreshes_total{{result=\"{result}\",source=\"static\"}} ");
-    let text = provider.metrics.render();
-    let value = text.lines().find_map(|sample| sample.strip_prefix(&line));
-    value.map_or(0, |value| value.parse().unwrap())
+/// Number of loads that succeeded, and that failed.
+#[derive(Debug, Default)]
+struct Loads([AtomicU64; 2]);
+
+impl Loads {
+    fn succeeded(&self) -> u64 {
+        self.0[0].load(Ordering::Relaxed)
+    }
+
+    fn failed(&self) -> u64 {
+        self.0[1].load(Ordering::Relaxed)
+    }
 }
 
-/// A provider that runs until the test ends.
-fn running(config: &Config) -> Arc<CredentialProvider> {
-    let running = Arc::new(provider(config, &[]));
+impl Observer for Loads {
+    fn source_known(&self, _: &'static str) {}
+
+    fn loaded(&self, source: &'static str, _: Option<Timestamp>) {
+        assert_eq!(source, "static");
+        self.0[0].fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn failed(&self, source: &'static str) {
+        assert_eq!(source, "static");
+        self.0[1].fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn not_renewed(&self, _: &dyn fmt::Display) {}
+    fn doubtful_profile(&self, _: &str, _: &dyn fmt::Display) {}
+    fn clock_corrected(&self, _: &str, _: SignedDuration) {}
+}
+
+/// A provider that runs until the test ends, and the number of its loads.
+fn running(config: &Config) -> (Arc<CredentialProvider>, Arc<Loads>) {
+    let loads = Arc::new(Loads::default());
+    let provider = CredentialProvider::new(config, &Environment::new(), Arc::clone(&loads));
+    let running = Arc::new(provider);
     let kept = Arc::clone(&running);
     tokio::spawn(async move { kept.run(CancellationToken::new()).await });
-    running
+    (running, loads)
 }
 
 async fn pass(seconds: f64) {
@@ -126,7 +155,7 @@ async fn an_expired_credential_is_not_handed_out_and_the_whole_chain_is_asked_ag
     let (_folder, _file, config) = files("good");
     let provider = provider(&config, &VARIABLES);
     let fetched = response::FetchedCredentials::without_expiry("STS.x", "s", None);
-    let expires = Timestamp::now() + jiff::SignedDuration::from_millis(30);
+    let expires = Timestamp::now() + SignedDuration::from_millis(30);
     provider.install(LoadedCredentials {
         credentials: Arc::new(fetched.credentials),
         source: Source::Uri,
@@ -148,14 +177,14 @@ async fn a_credential_without_expiry_is_read_again_every_period() {
         refresh: HumanDuration::secs(30),
         ..config
     };
-    let provider = running(&config);
+    let (provider, loads) = running(&config);
     pass(1.0).await;
     std::fs::write(&file, "second").unwrap();
     pass(28.0).await;
     assert_eq!(secret(&provider), "first");
     pass(2.0).await;
     assert_eq!(secret(&provider), "second");
-    assert_eq!(reads(&provider, "ok"), 2);
+    assert_eq!(loads.succeeded(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -165,18 +194,18 @@ async fn rejections_read_again_at_most_once_in_ten_seconds() {
         refresh: HumanDuration::secs(3600),
         ..config
     };
-    let provider = running(&config);
+    let (provider, loads) = running(&config);
     pass(1.0).await;
-    assert_eq!(reads(&provider, "ok"), 1);
+    assert_eq!(loads.succeeded(), 1);
     for _ in 0..8 {
         provider.report_rejection();
         pass(1.0).await;
     }
-    assert_eq!(reads(&provider, "ok"), 2);
+    assert_eq!(loads.succeeded(), 2);
     pass(4.0).await;
-    assert_eq!(reads(&provider, "ok"), 3);
+    assert_eq!(loads.succeeded(), 3);
     pass(100.0).await;
-    assert_eq!(reads(&provider, "ok"), 3);
+    assert_eq!(loads.succeeded(), 3);
 }
 
 #[tokio::test(start_paused = true)]
@@ -187,9 +216,9 @@ async fn failures_are_tried_again_ever_later_and_success_ends_that() {
         source: SourceName::Static,
         ..config
     };
-    let provider = running(&config);
+    let (provider, loads) = running(&config);
     pass(600.0).await;
-    let failed = reads(&provider, "error");
+    let failed = loads.failed();
     assert!((15..=30).contains(&failed), "{failed}");
     std::fs::write(&file, "there").unwrap();
     pass(61.0).await;

@@ -16,9 +16,8 @@ use tower::ServiceExt;
 
 use super::{Config, SourceError};
 use crate::clock::Clock;
-use crate::environment::Environment;
-use crate::observability::logging::Conditions;
-use crate::transport::{self, BuildError, Proxy, Reply, Transport, TransportError};
+use host::environment::Environment;
+use http_edge::transport::{self, BuildError, Proxy, Reply, Transport, TransportError};
 
 /// Network scope of an address; it decides the timeouts and whether the proxy is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +32,7 @@ pub(super) enum AddressScope {
 
 /// Permission to send or receive credentials over `http://`, which shows them to the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum InsecureHttp {
+pub enum InsecureHttp {
     /// Only on this machine: the default.
     Loopback,
     /// To any address: `credentials.allow_http`.
@@ -68,7 +67,6 @@ impl HttpCall {
 /// Client that sends each call once. A signed request must not be resent: its nonce is used up.
 pub(super) struct HttpClient {
     clock: Arc<Clock>,
-    conditions: Conditions,
     plain: InsecureHttp,
     config: Config,
     environment: Environment,
@@ -78,15 +76,9 @@ pub(super) struct HttpClient {
 }
 
 impl HttpClient {
-    pub(super) fn new(
-        config: &Config,
-        environment: &Environment,
-        clock: Arc<Clock>,
-        conditions: Conditions,
-    ) -> Self {
+    pub(super) fn new(config: &Config, environment: &Environment, clock: Arc<Clock>) -> Self {
         Self {
             clock,
-            conditions,
             plain: config.plain(),
             config: config.clone(),
             environment: environment.clone(),
@@ -99,11 +91,6 @@ impl HttpClient {
     /// Returns the clock that dates requests and judges expirations; responses of STS correct it.
     pub(super) fn clock(&self) -> &Clock {
         &self.clock
-    }
-
-    /// Returns the log's recurring conditions.
-    pub(super) const fn conditions(&self) -> &Conditions {
-        &self.conditions
     }
 
     /// Sends one request and reads the whole response.
@@ -212,7 +199,7 @@ fn request(call: HttpCall, url: Uri) -> Result<Request<Full<Bytes>>, SourceError
 
 /// Refusal of an address, with what to write instead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct BadAddress(pub(crate) &'static str);
+pub struct BadAddress(pub &'static str);
 
 const ADDRESS_FORM: &str = "write https:// and a host";
 
@@ -220,7 +207,7 @@ const ADDRESS_FORM: &str = "write https:// and a host";
 ///
 /// # Errors
 /// [`BadAddress`] for another scheme, a missing host, a user name in it, or `http` beyond what `plain` permits.
-pub(crate) fn address(text: &str, plain: InsecureHttp) -> Result<Uri, BadAddress> {
+pub fn address(text: &str, plain: InsecureHttp) -> Result<Uri, BadAddress> {
     let text = text.trim();
     let text = if text.contains("://") {
         text.to_owned()

@@ -8,10 +8,10 @@ use super::SourceError;
 use super::client::{AddressScope, HttpCall, HttpClient};
 use super::context::Context;
 use super::response::{self, FetchedCredentials};
+use crate::Credentials;
 use crate::clock::DateSource;
-use crate::signing::Credentials;
-use crate::signing::rpc::{self, Parameters};
-use crate::transport::Reply;
+use crate::rpc::{self, Parameters};
+use http_edge::transport::Reply;
 
 /// STS endpoint, as an address without a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn the_vendors_own_requests_are_written_parameter_by_parameter() {
-        let text = include_str!("../../tests/vectors/rpc_v1.json");
+        let text = include_str!("../../../../tests/vectors/rpc_v1.json");
         let vectors: Vec<Vector> = serde_json::from_str(text).unwrap();
         let is_ours =
             |vector: &Vector| vector.name.starts_with("AssumeRole") && vector.method == "GET";

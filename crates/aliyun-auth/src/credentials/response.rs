@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use super::SourceError;
 use super::context::trimmed;
-use crate::signing::Credentials;
-use crate::transport::Reply;
+use crate::Credentials;
+use http_edge::transport::Reply;
 
 /// Credential as one source gave it, with its expiration.
 #[derive(Clone)]

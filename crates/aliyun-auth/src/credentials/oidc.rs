@@ -8,7 +8,7 @@ use super::client::HttpClient;
 use super::context::{Context, read, trimmed};
 use super::response::FetchedCredentials;
 use super::sts::{Role, Sts, timestamp};
-use crate::signing::rpc::Parameters;
+use crate::rpc::Parameters;
 
 /// Role to assume, and the file with the token that proves the workload's identity.
 #[derive(Debug, Clone, PartialEq, Eq)]

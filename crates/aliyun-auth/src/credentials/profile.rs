@@ -14,7 +14,6 @@ use super::oidc::Oidc;
 use super::response::FetchedCredentials;
 use super::spec::CredentialSpec;
 use super::sts::{Role, Sts};
-use crate::observability::logging::Condition;
 
 /// Paths below the home folder: the name that Python's SDK uses, then that of Node's.
 const AT_HOME: [&str; 2] = [".alibabacloud/credentials.ini", ".alibabacloud/credentials"];
@@ -146,10 +145,8 @@ impl Profile<'_> {
     fn get(&self, key: &str) -> Option<String> {
         let value = uncommented(self.section.get(key)?);
         if value.contains('#') {
-            let conditions = self.context.client.conditions();
-            conditions.occurred(Condition::ProfileDoubtful, key.to_owned(), || {
-                format!("{}, profile {}", self.path, self.name)
-            });
+            let profile = format_args!("{}, profile {}", self.path, self.name);
+            self.context.observer.doubtful_profile(key, &profile);
         }
         (!value.is_empty()).then(|| value.to_owned())
     }
