@@ -119,7 +119,7 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
         if let Some(entry) = self.images.get(key) {
             match entry.freshness(&policy, now) {
                 Freshness::Expired => {}
-                Freshness::Fresh if !self.stale_before.is_current(entry.sent) => {
+                Freshness::Fresh if !self.stale_before.is_current(entry.origin_asked()) => {
                     return LookupResult::Image(entry, Freshness::StaleWhileRevalidate);
                 }
                 freshness => return LookupResult::Image(entry, freshness),
@@ -203,7 +203,7 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
         self.flights.offer_stale(key, flight, || {
             let stored = self.images.get(key);
             stored
-                .filter(|stored| stored.sent >= entry.sent)
+                .filter(|stored| stored.origin_asked() >= entry.origin_asked())
                 .unwrap_or_else(|| {
                     self.images.insert(key.clone(), Arc::clone(entry));
                     Arc::clone(entry)

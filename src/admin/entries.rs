@@ -99,7 +99,7 @@ fn no(negative: &Negative, policy: &Policy, now: Instant) -> Value {
     json!({
         "state": "negative",
         "stored_at": wall(negative.received, Duration::ZERO),
-        "age_seconds": now.saturating_duration_since(negative.sent).as_secs(),
+        "age_seconds": negative.age(now).as_secs(),
         "ttl_seconds": ttl.as_secs(),
         "fresh_until": wall(negative.received, ttl),
         "last_result": result,

@@ -32,8 +32,8 @@ pub struct Entry {
     texts: PackedText,
     /// The owner, by which every response is authorized.
     pub ownership: Ownership,
-    /// Time at which its request was sent; earlier by the age of a parent's copy, for an answer of a parent.
-    pub sent: Instant,
+    /// Time at which this gateway sent its request, from which the resident time counts.
+    sent: Instant,
     incarnation: u64,
     /// In milliseconds since 1970.
     date: i64,
@@ -117,11 +117,7 @@ impl Entry {
         Self {
             texts: PackedText::of(&arrival.body, arrival.request_id.as_ref()),
             ownership: fields.ownership,
-            // Earlier than this machine started, if need be: Linux's clock goes below its zero.
-            sent: arrival
-                .sent
-                .checked_sub(parent.age())
-                .unwrap_or(arrival.sent),
+            sent: arrival.sent,
             incarnation: incarnation.finish(),
             date: evidence.date.as_millisecond(),
             draw: JitterDraw::of(evidence.draw),
@@ -151,7 +147,7 @@ impl Entry {
         self.texts.request_id()
     }
 
-    /// Returns the ttl, counted from `sent`, in whole milliseconds; at most 49 days.
+    /// Returns the ttl, which the age is measured against, in whole milliseconds; at most 49 days.
     #[must_use]
     pub const fn ttl(&self) -> Duration {
         Duration::from_millis(self.ttl as u64)
@@ -201,17 +197,25 @@ impl Entry {
         }
     }
 
-    /// Returns the time since its request was sent; for a parent's answer, since the parent's own request.
+    /// Returns the age (RFC 9111 §4.2.3): the initial age and the resident time.
     #[must_use]
     pub fn age(&self, now: Instant) -> Duration {
+        self.parent.age() + self.resident_time(now)
+    }
+
+    /// Returns the time since this gateway sent its request, which includes the delay of the answer.
+    #[must_use]
+    pub fn resident_time(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.sent)
     }
 
-    /// Returns the time since this gateway sent its request, whatever the age at a parent (RFC 9111's resident
-    /// time).
+    /// Returns the time at which the origin was asked: that of this gateway's request, less the initial age. It may
+    /// lie before the start of this machine, because Linux's clock goes below its zero.
     #[must_use]
-    pub fn resident_time(&self, now: Instant) -> Duration {
-        self.age(now).saturating_sub(self.parent.age())
+    pub fn origin_asked(&self) -> Instant {
+        self.sent
+            .checked_sub(self.parent.age())
+            .unwrap_or(self.sent)
     }
 
     /// Takes the right to refresh this entry in the background. It is granted at most once a second, counted

@@ -46,17 +46,17 @@ pub enum LookupResult {
 }
 
 impl LookupResult {
-    /// Returns the time at which the request for this answer was sent.
-    pub(crate) fn sent(&self) -> Option<Instant> {
+    /// Returns the age of the answer.
+    pub(crate) fn age(&self, now: Instant) -> Option<Duration> {
         match self {
-            Self::Image(entry, _) => Some(entry.sent),
-            Self::Negative(negative) => Some(negative.sent),
+            Self::Image(entry, _) => Some(entry.age(now)),
+            Self::Negative(negative) => Some(negative.age(now)),
             Self::Miss => None,
         }
     }
 
     /// Returns whether both lookups found the same allocation. Times do not distinguish two answers: a
-    /// parent gateway may pass on one copy twice, with the same age.
+    /// cache between may pass on one copy twice, with the same age.
     fn is(&self, seen: &Self) -> bool {
         match (self, seen) {
             (Self::Image(entry, _), Self::Image(seen, _)) => Arc::ptr_eq(entry, seen),

@@ -42,9 +42,15 @@ impl Negative {
         }
     }
 
+    /// Returns the time since its request was sent.
+    #[must_use]
+    pub fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.sent)
+    }
+
     /// Returns whether it is younger than its ttl.
     #[must_use]
     pub fn is_fresh(&self, policy: &Policy, now: Instant) -> bool {
-        now.saturating_duration_since(self.sent) < self.ttl(policy)
+        self.age(now) < self.ttl(policy)
     }
 }

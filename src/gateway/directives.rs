@@ -135,7 +135,7 @@ impl RequestDirectives {
                 ServeDecision::Stale(entry)
             }
             LookupResult::Negative(negative) => {
-                let age = now.saturating_duration_since(negative.sent);
+                let age = negative.age(now);
                 if self.wants_newer_than(age, age) {
                     self.unless_only_if_cached(ServeDecision::Fetch(FetchReason::Refresh))
                 } else {

@@ -177,9 +177,7 @@ fn max_age(
     reason: Option<FetchReason>,
     now: Instant,
 ) -> Option<Duration> {
-    let newer = lookup
-        .sent()
-        .map(|sent| shared.newer_than(now.saturating_duration_since(sent)));
+    let newer = lookup.age(now).map(|age| shared.newer_than(age));
     let forced = reason
         .is_some_and(FetchReason::bypasses_parent)
         .then_some(FORCED_INTERVAL);

@@ -74,7 +74,7 @@ impl ResolveResult {
     /// Returns the origin's negative answer, for a client that may know it.
     #[must_use]
     pub fn negative(negative: &Negative, now: Instant) -> Self {
-        let was = now.saturating_duration_since(negative.sent);
+        let was = negative.age(now);
         Self::Missing {
             text: ErrorText::of(&negative.error),
             age: Some(RunningAge { was, at: now }),

@@ -66,7 +66,7 @@ pub(super) fn encode(
     watermark: StreamId,
 ) -> Option<Vec<u8>> {
     let (sent, ttl) = match landed {
-        CachedAnswer::Image(entry) => (entry.sent, entry.ttl()),
+        CachedAnswer::Image(entry) => (entry.origin_asked(), entry.ttl()),
         CachedAnswer::Negative(no) => (no.sent, no.ttl(policy)),
     };
     let sent = clock.server_time(sent);
