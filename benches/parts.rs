@@ -19,6 +19,7 @@ use pai_image_gateway::response::{self, CacheStatus};
 use pai_image_gateway::signing::{
     Authorization, Credentials, RequestHeaders, UnsignedRequest, VerifyingKey, sign, verify,
 };
+use pai_image_gateway::upstream::UpstreamFreshness;
 use pai_image_gateway::upstream::priority::Priority;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -117,7 +118,7 @@ fn entry() -> Entry {
         received: Timestamp::now(),
         date: None,
         cache_control: String::new(),
-        parent: None,
+        upstream: UpstreamFreshness::default(),
     };
     Entry::new(arrival, false, &Policy::default(), 0.5)
 }
@@ -138,7 +139,7 @@ fn decide_a_ttl(bencher: Bencher<'_, '_>) {
         verbose: false,
         directives: Directives::default(),
         draw: 0.5,
-        parent: None,
+        upstream: UpstreamFreshness::default(),
     };
     bencher.bench(|| policy.decide(black_box(&evidence)));
 }

@@ -19,7 +19,6 @@ pub mod freshness;
 mod images;
 mod lookup;
 mod negative;
-pub mod parent;
 mod purge;
 pub(crate) mod record;
 pub mod snapshot;
@@ -30,7 +29,6 @@ pub use entry::{Entry, FetchedImage};
 pub use freshness::{Freshness, Policy};
 pub use lookup::{CachedAnswer, Fetch, FetchResult, FetchWaiter, LookupResult};
 pub use negative::{Negative, NegativeKind};
-pub use parent::Parent;
 pub use purge::{PurgeMode, PurgeTarget};
 pub use snapshot::SnapshotWriter;
 

@@ -18,7 +18,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use crate::api::ErrorBody;
 use crate::auth::Visible;
 use crate::body::Body;
-use crate::cache::{Negative, Parent};
+use crate::cache::Negative;
 use crate::observability::audit::ResponseSummary;
 use crate::observability::outcome::Outcome;
 use crate::transport::Reply;
@@ -39,8 +39,8 @@ pub struct Answer {
     pub age: Option<u64>,
     /// `Cache-Status`.
     pub cache_status: Option<CacheStatus>,
-    /// Part of the parent gateway in `Cache-Status`, if this response came through one.
-    pub parent: Option<Box<Parent>>,
+    /// Part in `Cache-Status` of the cache that answered this gateway from its memory.
+    pub upstream_status: Option<CacheStatus>,
     /// `x-acs-request-id`, the origin's request id.
     pub origin_request_id: Option<HeaderValue>,
     /// `x-acs-retry-after`.
@@ -57,7 +57,7 @@ impl Answer {
             body: body.into(),
             age: None,
             cache_status: None,
-            parent: None,
+            upstream_status: None,
             origin_request_id: None,
             retry_after: None,
             allow: None,
@@ -90,7 +90,7 @@ impl Answer {
             headers.insert(AGE, AGES.header(seconds));
         }
         if let Some(status) = self.cache_status {
-            headers.insert(CACHE_STATUS, status.with_parent(self.parent.as_deref()));
+            headers.insert(CACHE_STATUS, status.after(self.upstream_status));
         }
         if let Some(id) = self.origin_request_id {
             headers.insert(X_ACS_REQUEST_ID, id);

@@ -19,6 +19,7 @@ mod config;
 mod confirm;
 mod error;
 mod forbidden_burst;
+pub mod freshness;
 mod origin;
 mod parent;
 pub mod priority;
@@ -36,6 +37,7 @@ pub use answer::{AnswerKind, OriginAnswer};
 pub use classify::Classifier;
 pub use config::{Config, UpstreamKind};
 pub use error::{Throttle, UpstreamError};
+pub use freshness::{StaleReason, UpstreamFreshness};
 pub use origin::{InvalidOrigin, Origin};
 pub use parent::{ParentFault, Propagation};
 pub use recent_errors::RecentError;
@@ -110,6 +112,12 @@ impl Upstream {
     #[must_use]
     pub const fn kind(&self) -> UpstreamKind {
         self.config.kind
+    }
+
+    /// Returns whether each call reaches the API, so that no answer comes from the memory of a cache between.
+    #[must_use]
+    pub const fn is_direct(&self) -> bool {
+        matches!(self.config.kind, UpstreamKind::Api)
     }
 
     /// Returns the address of the origin.

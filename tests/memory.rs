@@ -13,6 +13,7 @@ use pai_image_gateway::cache::{
 };
 use pai_image_gateway::observability::metrics::Metrics;
 use pai_image_gateway::units::ByteSize;
+use pai_image_gateway::upstream::UpstreamFreshness;
 use pai_image_gateway::upstream::priority::Priority;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -41,7 +42,7 @@ fn entry(body: &str) -> Arc<Entry> {
         received: Timestamp::now(),
         date: None,
         cache_control: String::new(),
-        parent: None,
+        upstream: UpstreamFreshness::default(),
     };
     Arc::new(Entry::new(arrival, false, &Policy::default(), 0.5))
 }

@@ -1,7 +1,6 @@
 //! A stored image: its body, and the values that decide how long it is kept.
 
 mod fetched;
-mod packed_parent;
 mod packed_text;
 mod refresh;
 
@@ -15,12 +14,15 @@ use tokio::time::Instant;
 
 pub(super) use self::fetched::EarlierDecision;
 pub use self::fetched::FetchedImage;
-use self::packed_parent::PackedParent;
 use self::packed_text::PackedText;
 use self::refresh::LastRefresh;
 use super::freshness::{Decision, Directives, Evidence, Freshness, Policy};
-use super::parent::{GRACE, Parent};
 use crate::api::{ImageFields, Ownership, parse_timestamp};
+use crate::upstream::UpstreamFreshness;
+
+/// Shortest time that an answer which another cache had held is fresh from its arrival, so that a cache which has only
+/// a stale one does not get every request.
+pub(super) const GRACE: Duration = Duration::from_secs(1);
 
 /// A stored image: its body byte for byte, and the reasons for its ttl.
 ///
@@ -45,7 +47,7 @@ pub struct Entry {
     /// In microseconds.
     took: u32,
     last_refresh: LastRefresh,
-    parent: PackedParent,
+    upstream: UpstreamFreshness,
     no_store: bool,
     no_cache: bool,
     verbose: bool,
@@ -62,14 +64,14 @@ impl Entry {
     #[must_use]
     pub fn new(arrival: FetchedImage, verbose: bool, policy: &Policy, draw: f64) -> Self {
         let answered = Evidence::date(arrival.date, arrival.received);
-        let age = arrival.parent.unwrap_or_default().age;
+        let age = arrival.upstream.initial_age();
         let date = answered.checked_sub(age).unwrap_or(answered);
         let (directives, draw) = (
             Directives::parse(&arrival.cache_control),
             JitterDraw::of(draw),
         );
         let evidence = Evidence {
-            parent: arrival.parent,
+            upstream: arrival.upstream,
             ..evidence(&arrival.fields, verbose, date, directives, draw)
         };
         Self::decided(arrival, &evidence, policy)
@@ -113,7 +115,6 @@ impl Entry {
         let mut incarnation = DefaultHasher::new();
         (&fields.created, &fields.uri).hash(&mut incarnation);
         let max_age = evidence.directives.max_age;
-        let parent = PackedParent::of(evidence.parent);
         Self {
             texts: PackedText::of(&arrival.body, arrival.request_id.as_ref()),
             ownership: fields.ownership,
@@ -125,7 +126,7 @@ impl Entry {
             ttl: saturating(ttl.as_millis()),
             took: saturating(arrival.took.as_micros()),
             last_refresh: LastRefresh::default(),
-            parent,
+            upstream: evidence.upstream,
             no_store: evidence.directives.no_store,
             no_cache: evidence.directives.no_cache,
             verbose: evidence.verbose,
@@ -179,10 +180,10 @@ impl Entry {
         self.draw.share()
     }
 
-    /// Returns the parent gateway's statements about its copy.
+    /// Returns the age and bound that the answer had when it arrived.
     #[must_use]
-    pub fn parent(&self) -> Option<Parent> {
-        self.parent.unpacked()
+    pub const fn upstream(&self) -> UpstreamFreshness {
+        self.upstream
     }
 
     /// Returns the evidence for the ttl. Parses the body again, so it is not for the hit path.
@@ -192,7 +193,7 @@ impl Entry {
         let fields = ImageFields::parse(&self.body()).unwrap_or_default();
         let (date, directives) = (self.date(), self.directives());
         Evidence {
-            parent: self.parent(),
+            upstream: self.upstream,
             ..evidence(&fields, self.verbose, date, directives, self.draw)
         }
     }
@@ -200,7 +201,7 @@ impl Entry {
     /// Returns the age (RFC 9111 §4.2.3): the initial age and the resident time.
     #[must_use]
     pub fn age(&self, now: Instant) -> Duration {
-        self.parent.age() + self.resident_time(now)
+        self.upstream.initial_age() + self.resident_time(now)
     }
 
     /// Returns the time since this gateway sent its request, which includes the delay of the answer.
@@ -214,7 +215,7 @@ impl Entry {
     #[must_use]
     pub fn origin_asked(&self) -> Instant {
         self.sent
-            .checked_sub(self.parent.age())
+            .checked_sub(self.upstream.initial_age())
             .unwrap_or(self.sent)
     }
 
@@ -227,18 +228,18 @@ impl Entry {
     }
 
     /// Returns the part of the resident time in which the entry is fresh: the rest of its ttl, and for an answer
-    /// of a parent at least [`GRACE`] from its arrival.
+    /// that another cache had held at least [`GRACE`] from its arrival.
     #[must_use]
     pub fn fresh_for(&self) -> Duration {
-        let left = self.ttl().saturating_sub(self.parent.age());
-        if self.parent.is_some() {
+        let left = self.ttl().saturating_sub(self.upstream.initial_age());
+        if self.upstream.is_from_cache() {
             left.max(self.took() + GRACE)
         } else {
             left
         }
     }
 
-    /// Returns the freshness at `now`. The grace of a parent's stale copy extends no other window.
+    /// Returns the freshness at `now`. The [`GRACE`] extends no other window.
     #[must_use]
     pub fn freshness(&self, policy: &Policy, now: Instant) -> Freshness {
         match policy.judge(self.age(now), self.ttl()) {
@@ -301,7 +302,7 @@ fn evidence(
         verbose,
         directives,
         draw: draw.share(),
-        parent: None,
+        upstream: UpstreamFreshness::default(),
     }
 }
 

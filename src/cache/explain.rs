@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::entry::GRACE;
 use super::freshness::{Decision, Evidence, Policy, TtlSource};
-use super::parent::{GRACE, Parent};
 use crate::units::HumanDuration;
 
 /// A ttl and the reasons for it.
@@ -30,7 +30,7 @@ impl Explanation {
         let stale_while_revalidate = policy.stale_while_revalidate(decision.ttl);
         let stale_if_error = policy.stale_if_error.0;
         let sentences = [
-            parent(evidence, &decision).unwrap_or_default(),
+            initial_age(evidence, &decision),
             base(policy, evidence, &decision),
             bounds(policy, evidence, &decision),
             format!(
@@ -48,10 +48,15 @@ impl Explanation {
     }
 }
 
-fn parent(evidence: &Evidence, decision: &Decision) -> Option<String> {
-    let Parent { age, detail, .. } = evidence.parent?;
-    let why = detail.map_or(String::new(), |detail| {
-        format!(", and said of it {:?}", detail.as_str())
+/// Explains the time that another cache had held the answer, which only a parent gateway tells; empty without one.
+fn initial_age(evidence: &Evidence, decision: &Decision) -> String {
+    let upstream = evidence.upstream;
+    if !upstream.is_from_cache() {
+        return String::new();
+    }
+    let age = upstream.initial_age();
+    let why = upstream.stale_reason().map_or(String::new(), |reason| {
+        format!(", and said of it {:?}", reason.as_str())
     });
     let then = if age < decision.ttl {
         "its age here began with that".to_owned()
@@ -61,10 +66,10 @@ fn parent(evidence: &Evidence, decision: &Decision) -> Option<String> {
             words(GRACE)
         )
     };
-    Some(format!(
+    format!(
         "A parent gateway had held it for {} when it handed it on{why}: {then}.",
         words(age)
-    ))
+    )
 }
 
 fn base(policy: &Policy, evidence: &Evidence, decision: &Decision) -> String {
@@ -105,8 +110,7 @@ fn bounds(policy: &Policy, evidence: &Evidence, decision: &Decision) -> String {
     let (jitter, ttl) = (decision.jitter, words(decision.ttl));
     match decision.source {
         TtlSource::Origin => {
-            let there = evidence.parent.and_then(|parent| parent.ttl);
-            let who = if there == Some(decision.ttl) {
+            let who = if evidence.upstream.ttl_cap() == Some(decision.ttl) {
                 "the parent gateway gives it"
             } else {
                 "the origin's Cache-Control allows"
@@ -144,6 +148,7 @@ pub fn wall(time: Timestamp, after: Duration) -> Option<String> {
 mod tests {
     use super::*;
     use crate::cache::freshness::Directives;
+    use crate::upstream::{StaleReason, UpstreamFreshness};
 
     fn text(modified: Option<&str>, cache_control: &str) -> String {
         let evidence = Evidence {
@@ -153,12 +158,13 @@ mod tests {
             verbose: false,
             directives: Directives::parse(cache_control),
             draw: 0.5,
-            parent: None,
+            upstream: UpstreamFreshness::default(),
         };
         Explanation::new(&Policy::default(), &evidence).text
     }
 
-    fn of_a_parent(age: &str, cache_status: &str) -> String {
+    fn of_a_cache(age: u64, left: Option<i64>, reason: Option<StaleReason>) -> String {
+        let upstream = UpstreamFreshness::new(Duration::from_secs(age), left, reason);
         let evidence = Evidence {
             modified: "2021-01-21T17:12:35Z".parse().ok(),
             created: None,
@@ -166,14 +172,14 @@ mod tests {
             verbose: false,
             directives: Directives::default(),
             draw: 0.0,
-            parent: Some(Parent::read(age, cache_status)),
+            upstream,
         };
         Explanation::new(&Policy::default(), &evidence).text
     }
 
     #[test]
-    fn the_parents_part_is_explained() {
-        let text = of_a_parent("300", "pai-image-gateway; hit; ttl=60");
+    fn the_part_of_another_cache_is_explained() {
+        let text = of_a_cache(300, Some(60), None);
         assert!(
             text.starts_with(
                 "A parent gateway had held it for 5m when it handed it on: its age here began"
@@ -184,12 +190,10 @@ mod tests {
             text.contains("but the parent gateway gives it less: the ttl is 6m."),
             "{text}"
         );
-        let text = of_a_parent(
-            "7200",
-            "pai-image-gateway; hit; ttl=-3600; detail=origin-error",
-        );
+        let text = of_a_cache(7200, Some(-3600), Some(StaleReason::OriginError));
         assert!(text.contains("held it for 2h when it handed it on, and said of it \"origin-error\": older than its ttl, it is fresh here for 1s"), "{text}");
-        assert!(of_a_parent("", "").contains("its age here began"));
+        assert!(of_a_cache(1, None, None).contains("its age here began"));
+        assert!(of_a_cache(0, None, None).starts_with("The image last changed"));
     }
 
     #[test]

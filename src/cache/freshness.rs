@@ -7,7 +7,7 @@
 //! quiet = D - max(GmtModifiedTime, GmtCreateTime)
 //! base  = fallback, if neither time is known · min, if more than 5 min in the future · else factor * max(quiet, 0)
 //! ttl   = max(clamp(base, min, ceiling) * (1 - jitter * draw), min), then never longer than the origin allows,
-//!         nor than the parent gateway that handed it on gives it
+//!         nor than the cache that sent it allows
 //! ```
 //!
 //! Labels change without the modification time moving, so the verbose variant has the lower ceiling.
@@ -19,8 +19,8 @@ use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::parent::Parent;
 use crate::units::HumanDuration;
+use crate::upstream::UpstreamFreshness;
 
 /// A modification time so far ahead of the origin's clock is not believed.
 const FUTURE_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
@@ -107,8 +107,8 @@ pub struct Evidence {
     pub directives: Directives,
     /// Uniform in `0.0..1.0`.
     pub draw: f64,
-    /// The parent gateway's statements about the copy that it sent.
-    pub parent: Option<Parent>,
+    /// The answer's age and bound when it arrived.
+    pub upstream: UpstreamFreshness,
 }
 
 impl Evidence {
@@ -174,7 +174,7 @@ pub enum TtlSource {
     Fallback,
     /// The newer time lies in the future.
     Future,
-    /// The origin's `Cache-Control` was shorter, or what a parent gateway gives it.
+    /// The origin's `Cache-Control` was shorter, or the ttl at the cache that sent the answer.
     Origin,
 }
 
@@ -204,7 +204,7 @@ pub struct Decision {
     pub ceiling: Duration,
     /// Factor that the bounded ttl was multiplied by.
     pub jitter: f64,
-    /// Time that the answer is fresh, counted from when its request was sent.
+    /// Age up to which the answer is fresh.
     pub ttl: Duration,
     /// The answer may be stored.
     pub storable: bool,
@@ -250,10 +250,8 @@ impl Policy {
             .max(self.min.0)
             .mul_f64(jitter)
             .max(self.min.0);
-        let there = evidence.parent.and_then(|parent| parent.ttl);
-        let allowed = self
-            .allowance(&evidence.directives)
-            .min(there.unwrap_or(Duration::MAX));
+        let cap = evidence.upstream.ttl_cap().unwrap_or(Duration::MAX);
+        let allowed = self.allowance(&evidence.directives).min(cap);
         if allowed < heuristic {
             source = TtlSource::Origin;
         }

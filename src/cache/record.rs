@@ -22,6 +22,7 @@ use super::byte_reader::{ByteReader, UnexpectedEnd};
 use super::entry::{EarlierDecision, Entry, FetchedImage};
 use super::freshness::{Directives, Freshness, Policy};
 use crate::api::{ImageFields, ImageId, ImageKey};
+use crate::upstream::UpstreamFreshness;
 
 /// An image in the form in which it is written.
 #[derive(Debug, Clone, PartialEq)]
@@ -172,7 +173,7 @@ impl ImageRecord {
             received: self.sent.checked_add(self.took).ok()?,
             date: None,
             cache_control: String::new(),
-            parent: None,
+            upstream: UpstreamFreshness::default(),
         };
         let earlier = EarlierDecision {
             verbose: self.key.verbose,

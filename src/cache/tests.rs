@@ -10,6 +10,7 @@ use super::freshness::OriginCacheControl;
 use super::*;
 use crate::api::{ImageFields, OriginError};
 use crate::units::ByteSize;
+use crate::upstream::UpstreamFreshness;
 
 type TestCache = Arc<Cache<&'static str>>;
 
@@ -39,7 +40,7 @@ pub(super) fn entry(body: &str) -> Arc<Entry> {
         received: Timestamp::now(),
         date: None,
         cache_control: String::new(),
-        parent: None,
+        upstream: UpstreamFreshness::default(),
     };
     Arc::new(Entry::new(arrival, false, &Policy::default(), 0.0))
 }
@@ -148,7 +149,7 @@ async fn an_answer_that_must_not_be_stored_replaces_the_stored_one() {
         received: Timestamp::now(),
         date: None,
         cache_control: cache_control.to_owned(),
-        parent: None,
+        upstream: UpstreamFreshness::default(),
     };
     for (cache_control, expected) in [("", "fresh"), ("no-store", "nothing")] {
         fetched(&cache, &key, Ok(no())).await;

@@ -11,6 +11,7 @@ use crate::cache::explain::Explanation;
 use crate::cache::freshness::{Directives, Evidence};
 use crate::environment::Environment;
 use crate::units::HumanDuration;
+use crate::upstream::UpstreamFreshness;
 
 #[derive(Debug, Args)]
 pub(super) struct Ttl {
@@ -57,7 +58,7 @@ impl Ttl {
             verbose: self.verbose,
             directives: Directives::parse(&self.cache_control),
             draw: self.draw,
-            parent: None,
+            upstream: UpstreamFreshness::default(),
         };
         let Explanation {
             decision,

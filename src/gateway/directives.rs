@@ -45,7 +45,7 @@ pub(super) enum ServeDecision<'a> {
 pub(super) enum FetchReason {
     /// Nothing cached may be served.
     Miss,
-    /// Nothing cached may be served, and the client's directives bound the age of a parent's copy, too.
+    /// Nothing cached may be served, and the client's directives bound the age of a copy further up, too.
     MissNoCache,
     /// The client wants a newer answer than the cached one.
     Refresh,
@@ -186,14 +186,15 @@ mod tests {
 
     use super::*;
     use crate::api::ImageFields;
-    use crate::cache::{FetchedImage, Parent, Policy};
+    use crate::cache::{FetchedImage, Policy};
+    use crate::upstream::UpstreamFreshness;
 
     fn plan(cache_control: &str, age: u64) -> ServeDecision<'static> {
-        plan_of(cache_control, age, None)
+        plan_of(cache_control, age, 0)
     }
 
-    /// Of an image that was asked for so long ago, and had that age at the parent.
-    fn plan_of(cache_control: &str, held: u64, parent: Option<u64>) -> ServeDecision<'static> {
+    /// Of an image that was asked for so long ago, and had that age then.
+    fn plan_of(cache_control: &str, held: u64, initial_age: u64) -> ServeDecision<'static> {
         let now = Instant::now() + Duration::from_secs(100_000);
         let arrival = FetchedImage {
             body: "{}".into(),
@@ -204,7 +205,7 @@ mod tests {
             received: jiff::Timestamp::now(),
             date: None,
             cache_control: String::new(),
-            parent: parent.map(|age| Parent::read(&age.to_string(), "")),
+            upstream: UpstreamFreshness::new(Duration::from_secs(initial_age), None, None),
         };
         // Without times the ttl is 60 s; stale for 60 s more.
         let entry = Arc::new(Entry::new(arrival, false, &Policy::default(), 0.0));
@@ -262,25 +263,22 @@ mod tests {
     }
 
     #[test]
-    fn a_parents_answer_is_as_old_as_it_says_and_asked_for_once_a_second() {
+    fn an_answer_that_came_aged_is_as_old_as_it_says_and_asked_for_once_a_second() {
         assert!(matches!(
-            plan_of("max-age=40", 1, Some(40)),
+            plan_of("max-age=40", 1, 40),
             ServeDecision::Fetch(FetchReason::Refresh)
         ));
         assert!(matches!(
-            plan_of("max-age=42", 1, Some(40)),
+            plan_of("max-age=42", 1, 40),
+            ServeDecision::Hit(_)
+        ));
+        assert!(matches!(plan_of("no-cache", 0, 40), ServeDecision::Hit(_)));
+        assert!(matches!(
+            plan_of("min-fresh=20", 0, 59),
             ServeDecision::Hit(_)
         ));
         assert!(matches!(
-            plan_of("no-cache", 0, Some(40)),
-            ServeDecision::Hit(_)
-        ));
-        assert!(matches!(
-            plan_of("min-fresh=20", 0, Some(59)),
-            ServeDecision::Hit(_)
-        ));
-        assert!(matches!(
-            plan_of("min-fresh=20", 1, Some(45)),
+            plan_of("min-fresh=20", 1, 45),
             ServeDecision::Fetch(FetchReason::Refresh)
         ));
     }

@@ -6,9 +6,9 @@ use http::header;
 use serde::Deserialize;
 
 use crate::api::{ImageFields, ImageId, Malformed, Operation};
-use crate::cache::{CachedAnswer, Entry, FetchedImage, Negative, NegativeKind, Parent, Policy};
-use crate::response::{CACHE_STATUS, X_ACS_REQUEST_ID};
-use crate::upstream::{self, AnswerKind, UpstreamKind};
+use crate::cache::{CachedAnswer, Entry, FetchedImage, Negative, NegativeKind, Policy};
+use crate::response::X_ACS_REQUEST_ID;
+use crate::upstream::{self, AnswerKind};
 
 /// Converts an answer to GetImage into the form in which it is stored.
 pub(super) fn ingest(
@@ -22,7 +22,8 @@ pub(super) fn ingest(
         sent,
         took,
         received,
-        from,
+        freshness,
+        ..
     } = answer;
     let negative = |error, kind| {
         CachedAnswer::Negative(Arc::new(Negative {
@@ -38,19 +39,12 @@ pub(super) fn ingest(
         AnswerKind::Forbidden(error) => return negative(error, NegativeKind::Forbidden),
         AnswerKind::Success(fields) => fields,
     };
-    let parent = match from {
-        UpstreamKind::Api => None,
-        UpstreamKind::Gateway => Some(Parent::read(
-            reply.header(header::AGE.as_str()),
-            reply.header(CACHE_STATUS.as_str()),
-        )),
-    };
     let arrival = FetchedImage {
         fields,
         request_id: reply.headers.get(X_ACS_REQUEST_ID).cloned(),
         date: reply.date(),
         cache_control: reply.list(header::CACHE_CONTROL.as_str()),
-        parent,
+        upstream: freshness,
         body: reply.body,
         sent,
         took,

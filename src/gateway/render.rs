@@ -42,13 +42,13 @@ impl Render for Single<'_> {
         outcome: Outcome,
         status: CacheStatus,
     ) -> Answer {
-        let parent = match outcome {
-            // The parent's Cache-Status describes the fetch of this entry, not this answer.
+        let upstream_status = match outcome {
+            // The upstream's Cache-Status describes the fetch of this entry, not this answer.
             Outcome::Hit | Outcome::Stale => None,
-            _ => image.entry().parent().map(Box::new),
+            _ => CacheStatus::of_upstream(image.entry().upstream()),
         };
         Answer {
-            parent,
+            upstream_status,
             ..response::image(image, age, outcome, status)
         }
     }

@@ -2,28 +2,26 @@
 //!
 //! A cached copy may be PUBLIC while the image has become private. So a write is authorized by a GetImage of
 //! its own, sent after the write arrived: no cache, shared fetch, negative entry or interval between forced
-//! refreshes answers it, and nothing of it is stored. A parent gateway gets the request with `no-cache`, and
-//! its answer counts only if its `Age` shows that the origin was asked after the write arrived.
+//! refreshes answers it, and nothing of it is stored. A cache between this gateway and the origin gets the request
+//! with `no-cache`, and its answer counts only if the origin was asked after the write arrived.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::AGE;
 use tokio::time::{Instant, sleep};
 
 use super::context::RequestContext;
 use super::{Gateway, ingest};
 use crate::api::{Call, ImageFields, ImageId, ImageKey, Malformed};
 use crate::auth::{Allowed, Grant};
-use crate::cache::Parent;
 use crate::observability::outcome::Outcome;
-use crate::response::{CACHE_STATUS, Error};
+use crate::response::Error;
 use crate::upstream::priority::{Priority, SharedPriority};
-use crate::upstream::{self, AnswerKind, Propagation, UpstreamError, UpstreamKind};
+use crate::upstream::{self, AnswerKind, Propagation, UpstreamError};
 
-/// Number of requests to a parent, which refreshes an image at most once a second and shares its fetches.
+/// Number of requests to a gateway between, which refreshes an image at most once a second and shares its fetches.
 const ATTEMPTS: u32 = 3;
-/// Pause between them, longer than a parent's interval between forced refreshes of one image.
+/// Pause between them, longer than that gateway's interval between forced refreshes of one image.
 const PAUSE: Duration = Duration::from_millis(1100);
 
 const REMEDY: &str = "the parent gateway answers from memory, on which no write is authorized: its operator can grant \
@@ -68,7 +66,8 @@ impl Gateway {
             let answer = sending
                 .await
                 .map_err(|error| WriteRefusal::Unknown(error.into()))?;
-            match judge(&answer, grant, context.exchange.at, attempt) {
+            let is_sure = upstream.is_direct() || attempt > 1;
+            match judge(&answer, grant, context.exchange.at, is_sure) {
                 WriteAccess::Granted => return Ok(()),
                 WriteAccess::Hidden => return Err(WriteRefusal::Hidden),
                 WriteAccess::Missing => return Err(WriteRefusal::Missing),
@@ -131,22 +130,21 @@ enum WriteAccess {
     Unknown,
 }
 
-/// Judges the answer to request number `attempt`. A parent's first denial is never believed: a not-found has no
-/// age, and denying a hidden image sooner than a missing one would reveal it.
+/// Judges an answer. `is_sure` is false for the first one through a cache, whose denial is never believed: a not-found
+/// has no age, and denying a hidden image sooner than a missing one would reveal it.
 fn judge(
     answer: &upstream::OriginAnswer,
     grant: &Grant,
     arrival: Instant,
-    attempt: u32,
+    is_sure: bool,
 ) -> WriteAccess {
-    let is_sure = answer.from == UpstreamKind::Api || attempt > 1;
     match &answer.kind {
-        AnswerKind::Success(_) if !is_from_after(arrival, answer) => WriteAccess::Unknown,
+        AnswerKind::Success(_) if answer.asked_after < Some(arrival) => WriteAccess::Unknown,
         AnswerKind::Success(fields) if grant.allows_viewing(&fields.ownership) => {
             WriteAccess::Granted
         }
         AnswerKind::Success(_) if is_sure => WriteAccess::Hidden,
-        // The first request made the parent ask at the latest a second later.
+        // The first request made the cache ask at the latest a second later.
         AnswerKind::NotFound(_) | AnswerKind::Forbidden(_) if is_sure => WriteAccess::Missing,
         AnswerKind::Success(_) | AnswerKind::NotFound(_) | AnswerKind::Forbidden(_) => {
             WriteAccess::Unknown
@@ -154,27 +152,9 @@ fn judge(
     }
 }
 
-/// Returns whether the origin gave this image to a request that was sent after `arrival`. A parent's `Age`
-/// counts whole seconds from its own request.
-fn is_from_after(arrival: Instant, answer: &upstream::OriginAnswer) -> bool {
-    if answer.from == UpstreamKind::Api {
-        return true;
-    }
-    let status = answer.reply.header(CACHE_STATUS.as_str());
-    let age = Parent::read(answer.reply.header(AGE.as_str()), status).age;
-    let is_its_own =
-        status.contains("fwd=") && !status.contains("hit") && !status.contains("collapsed");
-    let oldest = age + Duration::from_secs(1);
-    (is_its_own && age.is_zero()) || answer.sent.checked_sub(oldest) >= Some(arrival)
-}
-
-/// Returns the error for a parent that never gave an answer from after the write.
+/// Returns the error for a cache between that never gave an answer from after the write.
 fn unusable(answer: &upstream::OriginAnswer) -> Error {
-    if answer
-        .reply
-        .header(CACHE_STATUS.as_str())
-        .contains("detail=")
-    {
+    if answer.freshness.stale_reason().is_some() {
         UpstreamError::CircuitOpen.into()
     } else {
         Error::Forbidden(REMEDY)
@@ -183,35 +163,27 @@ fn unusable(answer: &upstream::OriginAnswer) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
     use crate::api::{Accessibility, ImageFields, OriginError, Ownership};
     use crate::auth::Allowed;
-    use crate::transport::Reply;
+    use crate::transport::{Connection, Reply};
+    use crate::upstream::{StaleReason, UpstreamFreshness};
 
-    /// An answer to a request that was sent so many milliseconds after the write arrived.
-    fn answer(
-        from: UpstreamKind,
-        kind: AnswerKind,
-        after: u64,
-        age: &str,
-        status: &str,
-    ) -> upstream::OriginAnswer {
-        let header = |text: &str| HeaderValue::from_str(text).unwrap();
-        let headers = [(AGE, header(age)), (CACHE_STATUS, header(status))];
+    /// An answer for which the origin was asked after this time.
+    fn answer(kind: AnswerKind, asked_after: Option<Instant>) -> upstream::OriginAnswer {
         upstream::OriginAnswer {
             kind,
             reply: Reply {
                 status: 200,
-                headers: headers.into_iter().collect(),
+                headers: http::HeaderMap::new(),
                 body: Bytes::new(),
-                connection: crate::transport::Connection::default(),
+                connection: Connection::default(),
             },
-            sent: Instant::now() + Duration::from_millis(after),
+            sent: Instant::now(),
             took: Duration::ZERO,
             received: jiff::Timestamp::UNIX_EPOCH,
-            from,
+            freshness: UpstreamFreshness::default(),
+            asked_after,
         }
     }
 
@@ -226,63 +198,61 @@ mod tests {
         })
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_parents_answer_must_be_from_after_the_write() {
-        let own = "pai-image-gateway; fwd=request; stored";
-        let joined = "pai-image-gateway; fwd=uri-miss; collapsed";
-        let hit = "pai-image-gateway; hit; ttl=30";
-        let failed = "pai-image-gateway; hit; ttl=-500; detail=origin-error";
-        // The parent's own parent answered from memory.
-        let above = "pai-image-gateway; hit; ttl=30, pai-image-gateway; fwd=request; stored";
-        for (after, age, status, expected) in [
-            (0, "0", own, true),
-            (0, "0", "pai-image-gateway; fwd=uri-miss; stored", true),
-            (0, "1", own, false),
-            (0, "0", joined, false),
-            (1100, "0", joined, true),
-            (1100, "1", joined, false),
-            (0, "0", hit, false),
-            (1100, "0", hit, true),
-            (1100, "1", hit, false),
-            (2200, "1", hit, true),
-            (2200, "600", failed, false),
-            (0, "0", above, false),
-            (2200, "7", above, false),
-            (0, "", "", false),
-        ] {
-            let kind = image(Accessibility::Public);
-            let answer = answer(UpstreamKind::Gateway, kind, after, age, status);
-            let judged = is_from_after(Instant::now(), &answer);
-            assert_eq!(judged, expected, "{after} {age} {status}");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_hidden_image_is_denied_when_a_missing_one_is() {
+    fn judged(
+        kind: AnswerKind,
+        asked_after: Option<Instant>,
+        arrival: Instant,
+        is_sure: bool,
+    ) -> WriteAccess {
         let grant = Grant {
             permissions: [].into(),
             workspaces: Allowed::Only(["1".into()].into()),
             users: Allowed::Only([].into()),
             official: false,
         };
-        let judge = |from, kind, attempt| {
-            let own = "pai-image-gateway; fwd=request; stored";
-            let answer = answer(from, kind, 0, "0", own);
-            judge(&answer, &grant, Instant::now(), attempt)
-        };
+        judge(&answer(kind, asked_after), &grant, arrival, is_sure)
+    }
+
+    #[test]
+    fn an_image_must_be_from_after_the_write() {
+        let arrival = Instant::now();
+        let millisecond = Duration::from_millis(1);
+        for (asked_after, expected) in [
+            (Some(arrival), WriteAccess::Granted),
+            (Some(arrival + millisecond), WriteAccess::Granted),
+            (Some(arrival - millisecond), WriteAccess::Unknown),
+            (None, WriteAccess::Unknown),
+        ] {
+            for is_sure in [false, true] {
+                let kind = image(Accessibility::Public);
+                let judged = judged(kind, asked_after, arrival, is_sure);
+                assert_eq!(judged, expected, "{asked_after:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_hidden_image_is_denied_when_a_missing_one_is() {
+        let arrival = Instant::now();
+        let judged = |kind, is_sure| judged(kind, Some(arrival), arrival, is_sure);
         let missing = || AnswerKind::NotFound(OriginError::parse(404, b"{}"));
-        for (from, attempt) in [(UpstreamKind::Api, 1), (UpstreamKind::Gateway, 2)] {
-            let hidden = judge(from, image(Accessibility::Private), attempt);
-            assert_eq!(hidden, WriteAccess::Hidden);
-            let missing = judge(from, missing(), attempt);
-            assert_eq!(missing, WriteAccess::Missing);
+        let hidden = || image(Accessibility::Private);
+        assert_eq!(judged(hidden(), true), WriteAccess::Hidden);
+        assert_eq!(judged(missing(), true), WriteAccess::Missing);
+        for kind in [hidden(), missing()] {
+            assert_eq!(judged(kind, false), WriteAccess::Unknown);
         }
-        for kind in [image(Accessibility::Private), missing()] {
-            assert_eq!(judge(UpstreamKind::Gateway, kind, 1), WriteAccess::Unknown);
-        }
-        for from in [UpstreamKind::Api, UpstreamKind::Gateway] {
-            let seen = judge(from, image(Accessibility::Public), 1);
-            assert_eq!(seen, WriteAccess::Granted);
-        }
+    }
+
+    #[test]
+    fn an_answer_that_is_stale_for_a_reason_is_no_matter_of_permission() {
+        let mut answer = answer(image(Accessibility::Public), None);
+        assert!(matches!(unusable(&answer), Error::Forbidden(REMEDY)));
+        let (age, reason) = (Duration::from_secs(600), Some(StaleReason::OriginError));
+        answer.freshness = UpstreamFreshness::new(age, Some(-500), reason);
+        assert!(matches!(
+            unusable(&answer),
+            Error::Upstream(UpstreamError::CircuitOpen)
+        ));
     }
 }

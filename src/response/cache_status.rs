@@ -1,9 +1,10 @@
 //! The header `Cache-Status` (RFC 9211) of this gateway.
 
+use bytes::Bytes;
 use http::HeaderValue;
 
 use super::seconds::Seconds;
-use crate::cache::Parent;
+use crate::upstream::{StaleReason, UpstreamFreshness};
 
 /// Part of the cache in a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,38 +32,51 @@ pub enum CacheStatus {
 }
 
 impl CacheStatus {
-    /// Returns the header's value, after the parent's part if the parent answered from memory: the cache that is
-    /// nearest to the origin comes first (RFC 9211 §2).
+    /// Returns the part of a cache that sent an answer of this freshness from its memory; `None` for one that passed
+    /// the answer on.
     #[must_use]
-    pub fn with_parent(self, parent: Option<&Parent>) -> HeaderValue {
+    pub fn of_upstream(freshness: UpstreamFreshness) -> Option<Self> {
+        let left = freshness.left()?;
+        Some(match freshness.stale_reason() {
+            None => Self::Hit(left),
+            Some(StaleReason::Revalidating) => Self::Revalidating(left),
+            Some(StaleReason::OriginError) => Self::OriginError(left),
+            Some(StaleReason::OverBudget) => Self::OverBudget(left),
+        })
+    }
+
+    /// Returns the header's value, after the part of the cache that answered this gateway: the cache that is nearest to
+    /// the origin comes first (RFC 9211 §2).
+    #[must_use]
+    pub fn after(self, upstream: Option<Self>) -> HeaderValue {
         let ours = self.to_header();
-        let Some((left, parent)) = parent.and_then(|parent| Some((parent.left()?, parent))) else {
+        let Some(theirs) = upstream.map(Self::to_header) else {
             return ours;
         };
-        let detail = parent.detail.map_or(String::new(), |detail| {
-            format!("; detail={}", detail.as_str())
-        });
-        let text = ours.to_str().unwrap_or("pai-image-gateway");
-        let both = format!("pai-image-gateway; hit; ttl={left}{detail}, {text}");
-        HeaderValue::try_from(both).unwrap_or(ours)
+        let both = [theirs.as_bytes(), b", ", ours.as_bytes()].concat();
+        HeaderValue::from_maybe_shared(Bytes::from(both)).unwrap_or(ours)
     }
 
     /// Returns the header's value, which never contains the key.
     #[must_use]
     pub fn to_header(self) -> HeaderValue {
-        let with_ttl = |ttl: i64, rest: &str| {
-            let text = format!("pai-image-gateway; hit; ttl={ttl}{rest}");
+        let with_ttl = |ttl: i64, reason: Option<StaleReason>| {
+            let mut text = format!("pai-image-gateway; hit; ttl={ttl}");
+            if let Some(reason) = reason {
+                text.push_str("; detail=");
+                text.push_str(reason.as_str());
+            }
             HeaderValue::try_from(text)
                 .unwrap_or(HeaderValue::from_static("pai-image-gateway; hit"))
         };
         match self {
             Self::Hit(ttl) => match u64::try_from(ttl) {
                 Ok(seconds) => HIT_TTLS.header(seconds),
-                Err(_) => with_ttl(ttl, ""),
+                Err(_) => with_ttl(ttl, None),
             },
-            Self::Revalidating(ttl) => with_ttl(ttl, "; detail=revalidating"),
-            Self::OriginError(ttl) => with_ttl(ttl, "; detail=origin-error"),
-            Self::OverBudget(ttl) => with_ttl(ttl, "; detail=over-budget"),
+            Self::Revalidating(ttl) => with_ttl(ttl, Some(StaleReason::Revalidating)),
+            Self::OriginError(ttl) => with_ttl(ttl, Some(StaleReason::OriginError)),
+            Self::OverBudget(ttl) => with_ttl(ttl, Some(StaleReason::OverBudget)),
             Self::Stored => HeaderValue::from_static("pai-image-gateway; fwd=uri-miss; stored"),
             Self::Collapsed => {
                 HeaderValue::from_static("pai-image-gateway; fwd=uri-miss; collapsed")
@@ -80,20 +94,40 @@ static HIT_TTLS: Seconds = Seconds::new("pai-image-gateway; hit; ttl=");
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
-    fn the_parents_part_comes_before_ours() {
-        let after =
-            |age, status: &str| CacheStatus::Stored.with_parent(Some(&Parent::read(age, status)));
+    fn the_part_of_the_cache_before_comes_first() {
+        let after = |left, reason| {
+            let freshness = UpstreamFreshness::new(Duration::from_secs(9), left, reason);
+            CacheStatus::Stored.after(CacheStatus::of_upstream(freshness))
+        };
         let ours = "pai-image-gateway; fwd=uri-miss; stored";
-        assert_eq!(CacheStatus::Stored.with_parent(None), ours);
-        assert_eq!(after("9", ours), ours);
-        for parents in [
-            "pai-image-gateway; hit; ttl=20",
-            "pai-image-gateway; hit; ttl=-5; detail=origin-error",
+        assert_eq!(CacheStatus::Stored.after(None), ours);
+        assert_eq!(after(None, None), ours);
+        for (left, reason, theirs) in [
+            (20, None, "hit; ttl=20"),
+            (-5, None, "hit; ttl=-5"),
+            (
+                -5,
+                Some(StaleReason::Revalidating),
+                "hit; ttl=-5; detail=revalidating",
+            ),
+            (
+                -5,
+                Some(StaleReason::OriginError),
+                "hit; ttl=-5; detail=origin-error",
+            ),
+            (
+                -5,
+                Some(StaleReason::OverBudget),
+                "hit; ttl=-5; detail=over-budget",
+            ),
         ] {
-            assert_eq!(after("9", parents), format!("{parents}, {ours}"));
+            let expected = format!("pai-image-gateway; {theirs}, {ours}");
+            assert_eq!(after(Some(left), reason), expected);
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::{UpstreamError, UpstreamKind};
+use super::{UpstreamError, UpstreamFreshness};
 use crate::api::{ImageFields, OriginError};
 use crate::observability::outcome::CallResult;
 use crate::transport::Reply;
@@ -17,14 +17,16 @@ pub struct OriginAnswer {
     pub kind: AnswerKind,
     /// Response as it came, with its status, headers and body.
     pub reply: Reply,
-    /// Time at which the answered attempt was sent; the age of the image counts from here.
+    /// Time at which the answered attempt was sent; the image's time in memory counts from here.
     pub sent: Instant,
     /// Duration of the answered attempt.
     pub took: Duration,
     /// Wall-clock time at which the response was complete, uncorrected.
     pub received: Timestamp,
-    /// Sender of the response: the API or a parent gateway.
-    pub from: UpstreamKind,
+    /// Age and bound of an image that a cache between had held.
+    pub freshness: UpstreamFreshness,
+    /// Time after which the API was certainly asked for this answer; `None` if that lies before all times.
+    pub asked_after: Option<Instant>,
 }
 
 /// Meaning of an answer about the resource.

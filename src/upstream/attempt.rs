@@ -1,6 +1,7 @@
 //! One attempt of a call: admission, a signed request, its response, and the result that everyone else reads.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -97,14 +98,7 @@ impl Upstream {
                 let (result, reply) = self.confirm(signed, reply, deadline, trace).await;
                 self.read_quota(call, &reply);
                 match result {
-                    Ok(kind) => Ok(OriginAnswer {
-                        kind,
-                        reply,
-                        sent,
-                        took,
-                        received,
-                        from: self.config.kind,
-                    }),
+                    Ok(kind) => Ok(self.answer(kind, reply, sent, took, received)),
                     Err(error) => {
                         self.correct_clock(&error, &reply, received);
                         Err(error)
@@ -114,6 +108,26 @@ impl Upstream {
         };
         self.report(call.operation.action(), &result, took);
         result
+    }
+
+    fn answer(
+        &self,
+        kind: AnswerKind,
+        reply: Reply,
+        sent: Instant,
+        took: Duration,
+        received: Timestamp,
+    ) -> OriginAnswer {
+        let (freshness, asked_after) = self.freshness(&reply, sent);
+        OriginAnswer {
+            kind,
+            reply,
+            sent,
+            took,
+            received,
+            freshness,
+            asked_after,
+        }
     }
 
     /// Classifies a response: by a parent gateway's own codes, then by the API's, then by the denials before it.

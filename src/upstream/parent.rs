@@ -1,16 +1,20 @@
 //! A parent gateway in the origin's place: the headers that it gets beside a call, and the meaning of its own errors.
+//! [`freshness`] reads the headers that it sends.
 //!
 //! A parent has made its own attempts, within its own retries, breakers and deadlines. So its own error codes are
 //! final: a retry here would multiply its attempts by ours, and those of each gateway before us.
+
+mod freshness;
 
 use bytes::Bytes;
 use compact_str::CompactString;
 use http::header::{CACHE_CONTROL, VIA};
 use http::{HeaderMap, HeaderValue};
+use tokio::time::Instant;
 
 use super::answer::error_of;
 use super::priority::{Priority, SharedPriority};
-use super::{AnswerKind, Upstream, UpstreamError};
+use super::{AnswerKind, Upstream, UpstreamError, UpstreamFreshness, UpstreamKind};
 use crate::api::{Call, ImageId, ImageKey, Operation};
 use crate::observability::logging::Condition;
 use crate::observability::outcome::CallResult;
@@ -161,6 +165,19 @@ impl Upstream {
             hops,
             ..Propagation::default()
         })
+    }
+
+    /// Returns the freshness of the reply to a request that was sent at `sent`, and a time after which the origin was
+    /// certainly asked for it: `sent` itself where no cache is between.
+    pub(super) fn freshness(
+        &self,
+        reply: &Reply,
+        sent: Instant,
+    ) -> (UpstreamFreshness, Option<Instant>) {
+        match self.config.kind {
+            UpstreamKind::Api => (UpstreamFreshness::default(), Some(sent)),
+            UpstreamKind::Gateway => freshness::read(reply, sent),
+        }
     }
 
     /// Probes whether this gateway's key may refresh at the parent: an `only-if-cached` for an id that no image has is

@@ -7,11 +7,12 @@ use http::HeaderMap;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::{AnswerKind, OriginAnswer, UpstreamKind};
+use super::{AnswerKind, OriginAnswer, UpstreamFreshness};
 use crate::transport::{Connection, Reply};
 
 /// Returns an answer of the API to a request that was sent now.
 pub(super) fn answer(kind: AnswerKind) -> OriginAnswer {
+    let sent = Instant::now();
     OriginAnswer {
         kind,
         reply: Reply {
@@ -20,9 +21,10 @@ pub(super) fn answer(kind: AnswerKind) -> OriginAnswer {
             body: Bytes::new(),
             connection: Connection::default(),
         },
-        sent: Instant::now(),
+        sent,
         took: Duration::ZERO,
         received: Timestamp::UNIX_EPOCH,
-        from: UpstreamKind::Api,
+        freshness: UpstreamFreshness::default(),
+        asked_after: Some(sent),
     }
 }

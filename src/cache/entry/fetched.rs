@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::api::ImageFields;
 use crate::cache::freshness::Directives;
-use crate::cache::parent::Parent;
+use crate::upstream::UpstreamFreshness;
 
 /// A fetched answer, with the values that its freshness is decided on.
 #[derive(Debug, Clone)]
@@ -20,7 +20,7 @@ pub struct FetchedImage {
     pub fields: ImageFields,
     /// The origin's id of the answer, for `x-acs-request-id`, if it sent one.
     pub request_id: Option<HeaderValue>,
-    /// Time at which its request was sent; age counts from here.
+    /// Time at which its request was sent; the resident time counts from here.
     pub sent: Instant,
     /// Time from the request to the whole answer.
     pub took: Duration,
@@ -30,8 +30,8 @@ pub struct FetchedImage {
     pub date: Option<Timestamp>,
     /// The origin's `Cache-Control`; empty if it sent none.
     pub cache_control: String,
-    /// The statements of the parent gateway that sent it about its own copy; `None` from the API itself.
-    pub parent: Option<Parent>,
+    /// Its age and bound at the cache that sent it.
+    pub upstream: UpstreamFreshness,
 }
 
 /// The decision about an answer that was stored before.

@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::upstream::StaleReason;
+use crate::upstream::freshness::MAX_AGE;
 
 fn entry(body: &'static str) -> Entry {
     let arrival = FetchedImage {
@@ -12,7 +14,7 @@ fn entry(body: &'static str) -> Entry {
         received: "2026-11-24T10:00:00Z".parse().unwrap(),
         date: "2026-11-24T10:00:01Z".parse().ok(),
         cache_control: "max-age=7200, no-cache".to_owned(),
-        parent: None,
+        upstream: UpstreamFreshness::default(),
     };
     Entry::new(arrival, true, &Policy::default(), 0.25)
 }
@@ -38,7 +40,7 @@ fn an_entry_keeps_the_evidence_of_its_ttl() {
             no_cache: true,
         },
         draw: 0.25,
-        parent: None,
+        upstream: UpstreamFreshness::default(),
     };
     assert_eq!(evidence, expected);
     let decided = Policy::default().decide(&evidence).ttl;
@@ -52,10 +54,12 @@ const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// An answer about an image that last changed so long before it, of which a parent says this.
-fn handed_on(sent: Instant, quiet: u64, parent: Parent) -> Entry {
+/// An answer about an image that last changed so long before it, and had this age and bound when it arrived.
+fn handed_on(sent: Instant, quiet: u64, upstream: UpstreamFreshness) -> Entry {
     let date: Timestamp = "2026-11-24T10:00:00Z".parse().unwrap();
-    let modified = date.checked_sub(parent.age + secs(quiet)).unwrap();
+    let modified = date
+        .checked_sub(upstream.initial_age() + secs(quiet))
+        .unwrap();
     let body = format!(r#"{{"GmtModifiedTime":"{modified}"}}"#);
     let arrival = FetchedImage {
         fields: ImageFields::parse(body.as_bytes()).unwrap(),
@@ -66,20 +70,20 @@ fn handed_on(sent: Instant, quiet: u64, parent: Parent) -> Entry {
         received: date,
         date: Some(date),
         cache_control: String::new(),
-        parent: Some(parent),
+        upstream,
     };
     Entry::new(arrival, false, &Policy::default(), 0.0)
 }
 
-fn parent(age: u64, cache_status: &str) -> Parent {
-    Parent::read(&age.to_string(), cache_status)
+fn aged(age: u64, left: Option<i64>) -> UpstreamFreshness {
+    UpstreamFreshness::new(secs(age), left, None)
 }
 
 #[test]
-fn behind_a_parent_the_ttl_is_of_the_origins_answer_and_its_age_goes_off_it() {
+fn the_ttl_is_of_the_origins_answer_and_the_initial_age_goes_off_it() {
     let sent = Instant::now();
     // A tenth of a thousand seconds, of which forty are over.
-    let entry = handed_on(sent, 1000, parent(40, ""));
+    let entry = handed_on(sent, 1000, aged(40, None));
     assert_eq!(entry.ttl(), secs(100));
     assert_eq!(entry.age(sent + secs(1)), secs(41));
     assert_eq!(entry.resident_time(sent + secs(1)), secs(1));
@@ -92,41 +96,31 @@ fn behind_a_parent_the_ttl_is_of_the_origins_answer_and_its_age_goes_off_it() {
 }
 
 #[test]
-fn nothing_is_fresh_for_longer_than_at_the_parent() {
+fn nothing_is_fresh_for_longer_than_at_the_cache_that_sent_it() {
     let sent = Instant::now();
-    for (status, ttl, fresh_for) in [
-        ("pai-image-gateway; hit; ttl=20", 60, secs(20)),
-        ("pai-image-gateway; hit; ttl=500", 100, secs(60)),
-        (
-            "pai-image-gateway; hit; ttl=0",
-            40,
-            Duration::from_millis(1040),
-        ),
-        (
-            "pai-image-gateway; hit; ttl=-10",
-            30,
-            Duration::from_millis(1040),
-        ),
-        (
-            "pai-image-gateway; hit; ttl=50; detail=origin-error",
-            40,
-            Duration::from_millis(1040),
-        ),
+    let grace = Duration::from_millis(1040);
+    for (left, reason, ttl, fresh_for) in [
+        (20, None, 60, secs(20)),
+        (500, None, 100, secs(60)),
+        (0, None, 40, grace),
+        (-10, None, 30, grace),
+        (50, Some(StaleReason::OriginError), 40, grace),
     ] {
-        let entry = handed_on(sent, 1000, parent(40, status));
+        let upstream = UpstreamFreshness::new(secs(40), Some(left), reason);
+        let entry = handed_on(sent, 1000, upstream);
         assert_eq!(
             (entry.ttl(), entry.fresh_for()),
             (secs(ttl), fresh_for),
-            "{status}"
+            "{left}"
         );
     }
 }
 
 #[test]
-fn a_stale_answer_of_a_parent_is_fresh_for_a_second_and_then_as_old_as_it_is() {
+fn an_answer_that_arrives_stale_is_fresh_for_a_second_and_then_as_old_as_it_is() {
     let sent = Instant::now();
     let worth = |age, at: u64| {
-        let entry = handed_on(sent, 1000, parent(age, ""));
+        let entry = handed_on(sent, 1000, aged(age, None));
         entry.freshness(&Policy::default(), sent + Duration::from_millis(at))
     };
     for (age, then) in [
@@ -144,7 +138,7 @@ fn a_stale_answer_of_a_parent_is_fresh_for_a_second_and_then_as_old_as_it_is() {
 #[test]
 fn a_softly_purged_entry_has_no_grace() {
     let sent = Instant::now();
-    let entry = handed_on(sent, 1000, parent(150, "")).softly_purged();
+    let entry = handed_on(sent, 1000, aged(150, None)).softly_purged();
     assert_eq!(
         entry.freshness(&Policy::default(), sent),
         Freshness::StaleIfError
@@ -152,11 +146,13 @@ fn a_softly_purged_entry_has_no_grace() {
 }
 
 #[test]
-fn an_entry_keeps_the_parents_part() {
-    let said = parent(40, "pai-image-gateway; hit; ttl=20; detail=revalidating");
-    let entry = handed_on(Instant::now(), 1000, said);
+fn an_entry_keeps_its_age_and_bound_on_arrival() {
+    let upstream = UpstreamFreshness::new(secs(40), Some(20), Some(StaleReason::Revalidating));
+    let sent = Instant::now();
+    let entry = handed_on(sent, 1000, upstream);
     let evidence = entry.evidence();
-    assert_eq!(evidence.parent, Some(said));
+    assert_eq!(evidence.upstream, upstream);
+    assert_eq!(entry.origin_asked(), sent - secs(40));
     assert_eq!(evidence.date, "2026-11-24T09:59:20Z".parse().unwrap());
     assert_eq!(Policy::default().decide(&evidence).ttl, entry.ttl());
 }
@@ -167,21 +163,21 @@ fn an_entry_is_no_larger_than_it_must_be() {
 }
 
 proptest! {
-    /// Whatever a parent says, from the arrival on: fresh for the grace, and beyond it only while both ttls last.
+    /// Whatever age and bound an answer brings, from its arrival on: fresh for the grace, and beyond it only while both
+    /// ttls last.
     #[test]
-    fn freshness_behind_a_parent_is_within_its_own_ttl_and_the_parents(
+    fn freshness_behind_another_cache_is_within_its_own_ttl_and_that_caches(
         quiet in 0u64..100_000, age in 0u64..3_000_000, left in prop::option::of(-100_000i64..100_000), at in 0u64..200_000_000,
     ) {
         let (sent, policy) = (Instant::now(), Policy::default());
-        let status = left.map_or(String::new(), |left| format!("pai-image-gateway; hit; ttl={left}"));
-        let entry = handed_on(sent, quiet, parent(age, &status));
-        let own = policy.decide(&Evidence { parent: None, ..entry.evidence() }).ttl;
+        let entry = handed_on(sent, quiet, aged(age, left));
+        let own = policy.decide(&Evidence { upstream: UpstreamFreshness::default(), ..entry.evidence() }).ttl;
         let at = Duration::from_millis(at);
         let worth = entry.freshness(&policy, sent + at);
-        let age = secs(age).min(crate::cache::parent::MAX_AGE);
+        let age = secs(age).min(MAX_AGE);
         let grace = at < entry.took() + GRACE;
         let lasts = age + at < own && left.is_none_or(|left| at < secs(u64::try_from(left).unwrap_or(0)));
-        // However old it was at the parent, it serves no longer than an answer of the origin would.
+        // However old it was when it arrived, it serves no longer than an answer of the origin would.
         let serves = age + at < entry.ttl() + policy.stale_if_error.0;
         prop_assert_eq!(worth == Freshness::Fresh, serves && (grace || lasts));
         prop_assert_eq!(worth != Freshness::Expired, serves);
@@ -193,7 +189,7 @@ proptest! {
     fn a_chain_of_gateways_keeps_nothing_alive(quiet in 0u64..100_000, waits in prop::collection::vec(0u64..200_000, 1..8)) {
         let policy = Policy::default();
         let begin = Instant::now() + secs(10 * DAY);
-        let mut entry = handed_on(begin, quiet, Parent::default());
+        let mut entry = handed_on(begin, quiet, UpstreamFreshness::default());
         let limit = entry.ttl() + policy.stale_if_error.0;
         let (mut now, mut hops) = (begin, 0u32);
         for wait in waits {
@@ -206,8 +202,8 @@ proptest! {
             prop_assert!(now - begin < limit + secs(1) * hops);
             let age = entry.age(now).as_secs();
             let left = entry.ttl().as_secs() as i64 - age as i64;
-            let status = format!("pai-image-gateway; hit; ttl={left}; detail=origin-error");
-            entry = handed_on(now, quiet, parent(age, &status));
+            let upstream = UpstreamFreshness::new(secs(age), Some(left), Some(StaleReason::OriginError));
+            entry = handed_on(now, quiet, upstream);
         }
     }
 }

@@ -15,7 +15,7 @@ fn evidence(modified: Option<Timestamp>, created: Option<Timestamp>, verbose: bo
         verbose,
         directives: Directives::default(),
         draw: 0.0,
-        parent: None,
+        upstream: UpstreamFreshness::default(),
     }
 }
 
@@ -203,7 +203,7 @@ proptest! {
     ) {
         let directives = max_age.map_or_else(Directives::default, |age| Directives::parse(&format!("max-age={age}")));
         let date = date.unwrap_or(Timestamp::UNIX_EPOCH);
-        let decision = policy.decide(&Evidence { modified, created, date, verbose, directives, draw, parent: None });
+        let decision = policy.decide(&Evidence { modified, created, date, verbose, directives, draw, upstream: UpstreamFreshness::default() });
         prop_assert!(decision.ttl <= decision.ceiling);
         prop_assert!(decision.ttl >= policy.min.0.min(directives.max_age.unwrap_or(Duration::MAX)));
     }

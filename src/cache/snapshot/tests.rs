@@ -12,11 +12,10 @@ use super::*;
 use crate::api::{ImageFields, ImageId, ImageKey};
 use crate::cache::freshness::Directives;
 use crate::cache::record::ImageRecord;
-use crate::cache::{
-    Entry, FetchedImage, Freshness, LookupResult, Parent, Policy, PurgeMode, PurgeTarget,
-};
+use crate::cache::{Entry, FetchedImage, Freshness, LookupResult, Policy, PurgeMode, PurgeTarget};
 use crate::observability::metrics::Metrics;
 use crate::private_file::{PrivateFileError, read_private};
+use crate::upstream::UpstreamFreshness;
 
 fn head() -> SnapshotHeader {
     SnapshotHeader {
@@ -135,11 +134,11 @@ impl Run {
     }
 
     fn put(&self, id: &str) {
-        self.put_from(id, None);
+        self.put_from(id, UpstreamFreshness::default());
     }
 
-    /// Puts an image that a parent handed on, if one did.
-    fn put_from(&self, id: &str, parent: Option<Parent>) {
+    /// Puts an image that had this age and bound when it arrived.
+    fn put_from(&self, id: &str, upstream: UpstreamFreshness) {
         let key = saved(id, Duration::ZERO).key;
         let arrival = FetchedImage {
             body: "{}".into(),
@@ -150,7 +149,7 @@ impl Run {
             received: Timestamp::now(),
             date: None,
             cache_control: String::new(),
-            parent,
+            upstream,
         };
         let entry = Entry::new(arrival, false, &Policy::default(), 0.0);
         self.cache.images.insert(key, Arc::new(entry));
@@ -193,10 +192,10 @@ async fn entries_are_restored_unless_they_were_purged() {
 }
 
 #[tokio::test]
-async fn an_entry_from_a_parent_keeps_its_age_and_ttl_over_a_restart() {
+async fn an_entry_that_another_cache_had_held_keeps_its_age_and_ttl_over_a_restart() {
     let run = Run::first().await;
-    let parent = Parent::read("40", "pai-image-gateway; hit; ttl=10");
-    run.put_from("a", Some(parent));
+    let upstream = UpstreamFreshness::new(Duration::from_secs(40), Some(10), None);
+    run.put_from("a", upstream);
     run.writer.write().await;
     let run = run.killed().await;
     let (key, now) = (saved("a", Duration::ZERO).key, Instant::now());

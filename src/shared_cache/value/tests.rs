@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::api::{ImageFields, ImageId};
 use crate::cache::FetchedImage;
+use crate::upstream::UpstreamFreshness;
 
 const BODY: &str = r#"{"WorkspaceId":"15945","GmtModifiedTime":"2020-01-01T00:00:00Z"}"#;
 const NAMES: [&str; 2] = ["pai:1:x:{a}:image", "pai:1:x:{a}:no"];
@@ -39,7 +40,7 @@ fn image(age: u64) -> CachedAnswer {
         received: Timestamp::now(),
         date: None,
         cache_control: String::new(),
-        parent: None,
+        upstream: UpstreamFreshness::default(),
     };
     CachedAnswer::Image(Arc::new(Entry::new(
         arrival,
