@@ -89,3 +89,76 @@ pub enum Fetch<E> {
     /// It would have to be started, and this request may not; how long to wait until it may.
     RateLimited(Duration),
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::api::{ImageFields, OriginError};
+    use crate::cache::{FetchedImage, NegativeKind, Policy};
+    use crate::upstream::UpstreamFreshness;
+
+    const TOOK: Duration = Duration::from_millis(250);
+
+    fn image(sent: Instant) -> Arc<Entry> {
+        let fetched = FetchedImage {
+            body: "{}".into(),
+            fields: ImageFields::default(),
+            request_id: None,
+            sent,
+            took: TOOK,
+            received: Timestamp::UNIX_EPOCH,
+            date: None,
+            cache_control: String::new(),
+            upstream: UpstreamFreshness::default(),
+        };
+        Arc::new(Entry::new(fetched, false, &Policy::default(), 0.0))
+    }
+
+    fn negative(sent: Instant) -> Arc<Negative> {
+        Arc::new(Negative {
+            error: OriginError::default(),
+            kind: NegativeKind::NotFound,
+            sent,
+            took: TOOK,
+            received: Timestamp::UNIX_EPOCH,
+        })
+    }
+
+    #[test]
+    fn an_answer_has_its_age_and_the_duration_of_its_fetch() {
+        let sent = Instant::now();
+        let (image, negative) = (image(sent), negative(sent));
+        assert_eq!(CachedAnswer::Image(Arc::clone(&image)).took(), TOOK);
+        assert_eq!(CachedAnswer::Negative(Arc::clone(&negative)).took(), TOOK);
+        let found = LookupResult::Image(image, Freshness::Fresh);
+        let age = Duration::from_secs(2);
+        let now = sent + age;
+        assert_eq!(found.age(now), Some(age));
+        assert_eq!(LookupResult::Negative(negative).age(now), Some(age));
+        assert_eq!(LookupResult::Miss.age(now), None);
+    }
+
+    #[test]
+    fn only_a_fresh_answer_that_came_since_is_newer() {
+        let now = Instant::now();
+        let (one, other, denial) = (image(now), image(now), negative(now));
+        let found =
+            |entry: &Arc<Entry>, freshness| LookupResult::Image(Arc::clone(entry), freshness);
+        let seen = found(&one, Freshness::StaleWhileRevalidate);
+        let denied = || LookupResult::Negative(Arc::clone(&denial));
+        for (known, seen, is_newer) in [
+            (found(&other, Freshness::Fresh), &seen, true),
+            (found(&other, Freshness::Fresh), &LookupResult::Miss, true),
+            (found(&one, Freshness::Fresh), &seen, false),
+            (found(&other, Freshness::StaleWhileRevalidate), &seen, false),
+            (denied(), &seen, true),
+            (denied(), &denied(), false),
+            (LookupResult::Miss, &seen, false),
+        ] {
+            let newer = known.clone().if_newer_than(seen);
+            assert_eq!(newer.is_some(), is_newer, "{known:?}");
+        }
+    }
+}

@@ -77,3 +77,23 @@ pub(super) fn error_of(reply: &Reply) -> OriginError {
     }
     error
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_has_the_error_object_that_the_origin_sent() {
+        let error = OriginError {
+            code: "ImageNotFound".to_owned(),
+            ..OriginError::default()
+        };
+        assert_eq!(AnswerKind::Success(ImageFields::default()).error(), None);
+        for kind in [
+            AnswerKind::NotFound(error.clone()),
+            AnswerKind::Forbidden(error.clone()),
+        ] {
+            assert_eq!(kind.error(), Some(&error), "{kind:?}");
+        }
+    }
+}

@@ -169,3 +169,88 @@ impl UpstreamError {
         matches!(self, Self::Overloaded | Self::Parent(ParentFault::Loop, _))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn transport(error: TransportError) -> UpstreamError {
+        UpstreamError::Transport(Arc::new(error))
+    }
+
+    #[test]
+    fn an_error_that_stems_from_a_response_returns_it() {
+        let error = OriginError {
+            code: "Example".to_owned(),
+            ..OriginError::default()
+        };
+        let of_response: [fn(OriginError) -> UpstreamError; 8] = [
+            UpstreamError::Server,
+            UpstreamError::Foreign,
+            UpstreamError::Refused,
+            UpstreamError::Unreadable,
+            UpstreamError::Credential,
+            UpstreamError::Permission,
+            |error| UpstreamError::Parent(ParentFault::Timeout, error),
+            |error| UpstreamError::Throttled(Throttle { error, wait: None }),
+        ];
+        for of in of_response {
+            assert_eq!(of(error.clone()).answer(), Some(&error));
+        }
+        for without in [
+            UpstreamError::Timeout,
+            transport(TransportError::Encoding),
+            UpstreamError::CircuitOpen,
+            UpstreamError::Overloaded,
+            UpstreamError::NoCredential,
+        ] {
+            assert_eq!(without.answer(), None, "{without:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_decoded_is_counted_as_the_servers_error() {
+        for (error, result) in [
+            (TransportError::Encoding, CallResult::ServerError),
+            (TransportError::TooLong, CallResult::ServerError),
+            (
+                TransportError::Stale("closed".to_owned()),
+                CallResult::Transport,
+            ),
+            (
+                TransportError::Connection("reset".to_owned()),
+                CallResult::Transport,
+            ),
+        ] {
+            assert_eq!(transport(error).result(), result);
+        }
+    }
+
+    #[test]
+    fn a_loop_is_not_hidden_behind_a_stale_answer() {
+        let parent = |fault| UpstreamError::Parent(fault, OriginError::default());
+        for (error, permits_stale) in [
+            (parent(ParentFault::Loop), false),
+            (parent(ParentFault::Unavailable), true),
+            (UpstreamError::Timeout, true),
+            (UpstreamError::Credential(OriginError::default()), true),
+        ] {
+            assert_eq!(error.permits_stale(), permits_stale, "{error:?}");
+        }
+    }
+
+    /// A full queue may have place for a request that is more urgent, and another client's way may have no loop.
+    #[test]
+    fn a_waiter_fetches_itself_only_after_an_error_about_the_leader() {
+        let parent = |fault| UpstreamError::Parent(fault, OriginError::default());
+        for (error, is_about_leader) in [
+            (UpstreamError::Overloaded, true),
+            (parent(ParentFault::Loop), true),
+            (parent(ParentFault::Overloaded), false),
+            (UpstreamError::CircuitOpen, false),
+            (UpstreamError::Timeout, false),
+        ] {
+            assert_eq!(error.is_about_leader(), is_about_leader, "{error:?}");
+        }
+    }
+}

@@ -283,4 +283,20 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn no_retry_begins_at_the_deadline() {
+        let now = Instant::now();
+        let decide = |left| {
+            fastrand::seed(1);
+            let mut attempts = RetryPolicy::new(20).attempts(&get());
+            attempts.decide(&Err(UpstreamError::Timeout), now + left, now)
+        };
+        let RetryDecision::After(pause) = decide(Duration::from_secs(60)) else {
+            panic!("a read is tried again");
+        };
+        assert_eq!(decide(pause), RetryDecision::Stop);
+        let later = pause + Duration::from_nanos(1);
+        assert_eq!(decide(later), RetryDecision::After(pause));
+    }
 }

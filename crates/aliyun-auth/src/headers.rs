@@ -79,6 +79,14 @@ mod tests {
     }
 
     #[test]
+    fn a_byte_is_found_however_often_it_occurs() {
+        for (text, is_found) in [("", false), ("ab", false), ("aB", true), ("AbC", true)] {
+            let found = any_byte(text, |byte| byte.is_ascii_uppercase());
+            assert_eq!(found, is_found, "{text}");
+        }
+    }
+
+    #[test]
     fn each_value_of_a_name_is_found_in_its_order() {
         let mut headers = HeaderMap::new();
         for (name, value) in [("a", "1"), ("b", "2"), ("a", "3")] {

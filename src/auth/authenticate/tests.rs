@@ -7,9 +7,12 @@ use tempfile::TempDir;
 
 use super::signature::EXPOSED_BODY;
 use super::*;
+use crate::auth::Config;
 use crate::auth::nonces::Nonces;
+use crate::observability::metrics::Metrics;
 use crate::signing::roa::string_to_sign as roa_text;
 use crate::signing::{Credentials, UnsignedRequest, sign};
+use crate::units::ByteSize;
 
 const CLIENTS: &str = r#"
 [[client]]
@@ -38,11 +41,15 @@ permissions = ["get"]
 const IMAGE: &str = "/api/v1/images/image-1";
 
 fn clients() -> Clients {
+    clients_within(&Config::default())
+}
+
+fn clients_within(config: &Config) -> Clients {
     let folder = TempDir::new().unwrap();
     for (name, text) in [("secret", "the-secret"), ("token", "the-token")] {
         std::fs::write(folder.path().join(name), text).unwrap();
     }
-    let nonces = Nonces::new(&crate::auth::Config::default());
+    let nonces = Nonces::new(config);
     Clients::parse(CLIENTS, folder.path(), &nonces, None).unwrap()
 }
 
@@ -148,6 +155,28 @@ fn a_signed_read_is_authenticated_and_uses_its_nonce() {
         .insert("x-unsigned", HeaderValue::from_static("1"));
     let again = enter(&clients, &head, &peer, Action::GetImage);
     assert_eq!(again.err(), Some(AuthError::NonceUsed));
+}
+
+#[test]
+fn a_nonce_that_gives_way_to_another_is_counted() {
+    let config = Config {
+        // There is room for one nonce.
+        nonces_max_bytes: ByteSize(200),
+        ..Config::default()
+    };
+    let (clients, metrics) = (clients_within(&config), Metrics::new());
+    metrics.expose_authentication(AuthError::REASONS);
+    clients.register_metrics(&metrics);
+    let other = Acs3 {
+        key: "GWTEMP",
+        token: Some("the-token"),
+        ..get()
+    };
+    for (head, dropped) in [(get().head(), 0), (other.head(), 1)] {
+        enter(&clients, &head, &tcp(false, &[]), Action::GetImage).unwrap();
+        let line = format!("\npai_gateway_nonces_dropped_total {dropped}\n");
+        assert!(metrics.render().contains(&line), "{line}");
+    }
 }
 
 #[test]

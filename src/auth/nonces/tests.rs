@@ -277,3 +277,29 @@ fn a_write_is_no_resend_of_a_get() {
     let write = key.record(fingerprint(1, 7, false), now);
     assert_eq!(write, Err(AuthError::NonceUsed));
 }
+
+#[test]
+fn a_resend_is_accepted_for_ten_seconds_and_no_tenth_more() {
+    let all = nonces(10, 10);
+    let key = all.of("key");
+    let resent_after = |nonce, milliseconds| {
+        let resend = fingerprint(nonce, 7, true);
+        assert_eq!(key.record(resend, all.epoch), Ok(Capacity::Free));
+        key.record(resend, all.epoch + Duration::from_millis(milliseconds))
+    };
+    assert_eq!(resent_after(1, 10_000), Ok(Capacity::Free));
+    assert_eq!(resent_after(2, 10_100), Err(AuthError::NonceUsed));
+}
+
+#[test]
+fn a_nonce_is_remembered_for_half_an_hour_however_long_the_gateway_has_run() {
+    let all = nonces(10, 10);
+    let key = all.of("key");
+    let write = fingerprint(1, 7, false);
+    let came = all.epoch + 24 * 3600 * SECOND;
+    assert_eq!(key.record(write, came), Ok(Capacity::Free));
+    let again = key.record(write, came + HALF_AN_HOUR);
+    assert_eq!(again, Err(AuthError::NonceUsed));
+    let after = came + HALF_AN_HOUR + 2 * SECOND;
+    assert_eq!(key.record(write, after), Ok(Capacity::Free));
+}
