@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::Full;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::timeout;
 
 use crate::server::Address;
-use crate::transport::{DirectClient, Endpoint};
+use crate::transport::{Client, Section, TransportConfig};
 
 const DEADLINE: Duration = Duration::from_secs(5);
-const MAX_ANSWER: usize = 16 << 20;
+const MAX_ANSWER: u64 = 16 << 20;
 
 /// One request to an admin listener.
 pub struct AdminRequest<'a> {
@@ -41,18 +41,22 @@ impl AdminRequest<'_> {
     }
 
     async fn exchange(self, address: &Address) -> anyhow::Result<(StatusCode, String)> {
-        let (endpoint, host) = match address {
-            Address::Tcp(tcp) => {
-                let endpoint = Endpoint::Tcp(tcp.ip().to_string(), tcp.port());
-                (endpoint, tcp.to_string())
-            }
-            Address::Unix(path, _) => (Endpoint::Unix(path.clone()), "localhost".to_owned()),
+        let (authority, unix) = match address {
+            Address::Tcp(tcp) => (tcp.to_string(), None),
+            Address::Unix(path, _) => ("localhost".to_owned(), Some(path.clone())),
         };
-        let mut client = DirectClient::connect(&endpoint, None).await?;
+        let client = Client::new(&TransportConfig {
+            section: Section::Command,
+            ca_file: None,
+            proxy: None,
+            unix,
+            connect_timeout: DEADLINE,
+            idle_timeout: Duration::ZERO,
+            max_body: MAX_ANSWER,
+        })?;
         let mut request = Request::builder()
             .method(self.method)
-            .uri(self.path)
-            .header(HOST, host);
+            .uri(format!("http://{authority}{}", self.path));
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, format!("Bearer {}", token.expose_secret()));
         }
@@ -60,13 +64,8 @@ impl AdminRequest<'_> {
             request = request.header(CONTENT_TYPE, "application/json");
         }
         let request = request.body(Full::new(Bytes::from(self.body.unwrap_or_default())))?;
-        let response = client.send(request).await?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), MAX_ANSWER)
-            .collect()
-            .await
-            .map_err(|error| anyhow!(error))?;
-        let text = String::from_utf8_lossy(&body.to_bytes()).into_owned();
-        Ok((status, text))
+        let reply = client.fetch(request).await?;
+        let text = String::from_utf8_lossy(&reply.body).into_owned();
+        Ok((StatusCode::from_u16(reply.status)?, text))
     }
 }

@@ -140,6 +140,7 @@ impl Config {
                 file.as_deref(),
                 environment,
             )?,
+            unix: None,
             section: Section::Upstream,
             ca_file: self.ca_file.clone(),
             connect_timeout: self.connect_timeout.0,

@@ -118,6 +118,7 @@ impl Front {
             section: transport::Section::Upstream,
             ca_file: ca_file.map(|path| path.to_str().unwrap().to_owned()),
             proxy,
+            unix: None,
             connect_timeout: DEADLINE,
             idle_timeout: DEADLINE,
             max_body: 1 << 20,

@@ -4,15 +4,15 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use http::header::{CACHE_CONTROL, HOST};
+use http::header::CACHE_CONTROL;
 use http::{HeaderMap, Request};
-use http_body_util::{BodyExt, Full};
+use http_body_util::Full;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::emulator::{Emulator, Store};
-use crate::transport::{DirectClient, Endpoint};
+use crate::transport::{Client, Section, TransportConfig};
 
 /// Clients of the gang start, which all connect at once.
 pub(super) const GANG: u32 = 2_000;
@@ -22,6 +22,8 @@ const IMAGES: usize = 50;
 const STEADY: (u32, u32) = (32, 1_500);
 /// Longest time of one phase; beyond it something is broken.
 const PHASE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bytes of the longest response.
+const MAX_BODY: u64 = 1 << 20;
 
 /// Measurements of one phase: requests of the clients, calls that reached the origin, and the time that it took.
 pub(super) struct PhaseResult {
@@ -99,16 +101,11 @@ impl<'a> Workload<'a> {
     /// Sends one request from each client, on a connection of its own, as Python's async SDK does.
     async fn gang_start(&self) -> anyhow::Result<()> {
         let bar = bar("gang start", GANG.into());
+        let client = LoadClient::new(self.gateway, Duration::ZERO)?;
         let mut clients = JoinSet::new();
         for number in 0..GANG {
-            let (gateway, target) = (self.gateway, self.target(number));
-            clients.spawn(async move {
-                LoadClient::connect(gateway)
-                    .await?
-                    .get(&target, "")
-                    .await
-                    .map(drop)
-            });
+            let (client, target) = (client.clone(), self.target(number));
+            clients.spawn(async move { client.get(&target, "").await.map(drop) });
         }
         while let Some(done) = clients.join_next().await {
             done??;
@@ -121,14 +118,14 @@ impl<'a> Workload<'a> {
     async fn steady_traffic(&self) -> anyhow::Result<()> {
         let (connections, each) = STEADY;
         let bar = bar("steady traffic", u64::from(connections * each));
+        let client = LoadClient::new(self.gateway, PHASE_TIMEOUT)?;
         let mut clients = JoinSet::new();
         for number in 0..connections {
-            let (gateway, bar) = (self.gateway, bar.clone());
+            let (client, bar) = (client.clone(), bar.clone());
             let targets: Vec<String> = (0..each)
                 .map(|request| self.target(number * 7 + request))
                 .collect();
             clients.spawn(async move {
-                let mut client = LoadClient::connect(gateway).await?;
                 for target in targets {
                     client.get(&target, "").await?;
                     bar.inc(1);
@@ -154,7 +151,7 @@ impl<'a> Workload<'a> {
             .map_err(|_| anyhow::anyhow!("the emulator lost an image"))?;
         // A forced refresh within a second of the last fetch would be answered from the cache.
         tokio::time::sleep(Duration::from_millis(1_100)).await;
-        let mut client = LoadClient::connect(self.gateway).await?;
+        let client = LoadClient::new(self.gateway, PHASE_TIMEOUT)?;
         let target = self.target(0);
         let before = client.get(&target, "").await?;
         let after = client.get(&target, "no-cache").await?;
@@ -167,39 +164,41 @@ impl<'a> Workload<'a> {
     }
 }
 
-/// Keep-alive HTTP/1.1 connection to the gateway; its task ends when this is dropped.
+/// Clients of the gateway: as many keep-alive connections as requests are under way at once.
+#[derive(Clone)]
 struct LoadClient {
-    connection: DirectClient,
-    host: String,
+    client: Client,
+    gateway: SocketAddr,
 }
 
 impl LoadClient {
-    async fn connect(gateway: SocketAddr) -> anyhow::Result<Self> {
-        let endpoint = Endpoint::Tcp(gateway.ip().to_string(), gateway.port());
-        Ok(Self {
-            connection: DirectClient::connect(&endpoint, None).await?,
-            host: gateway.to_string(),
-        })
+    /// Makes clients whose connections are kept for this long while idle; zero gives each request its own.
+    fn new(gateway: SocketAddr, idle_timeout: Duration) -> anyhow::Result<Self> {
+        let client = Client::new(&TransportConfig {
+            section: Section::Command,
+            ca_file: None,
+            proxy: None,
+            unix: None,
+            connect_timeout: PHASE_TIMEOUT,
+            idle_timeout,
+            max_body: MAX_BODY,
+        })?;
+        Ok(Self { client, gateway })
     }
 
-    async fn get(
-        &mut self,
-        target: &str,
-        cache_control: &str,
-    ) -> anyhow::Result<(HeaderMap, String)> {
-        let mut request = Request::get(target).header(HOST, &self.host);
+    async fn get(&self, target: &str, cache_control: &str) -> anyhow::Result<(HeaderMap, String)> {
+        let mut request = Request::get(format!("http://{}{target}", self.gateway));
         if !cache_control.is_empty() {
             request = request.header(CACHE_CONTROL, cache_control);
         }
-        let response = self.connection.send(request.body(Full::default())?).await?;
-        let (head, body) = response.into_parts();
-        let text = String::from_utf8(body.collect().await?.to_bytes().into())?;
+        let reply = self.client.fetch(request.body(Full::default())?).await?;
+        let text = String::from_utf8(reply.body.into())?;
         ensure!(
-            head.status.is_success(),
+            reply.status == 200,
             "{target} answered {}: {text}",
-            head.status
+            reply.status
         );
-        Ok((head.headers, text))
+        Ok((reply.headers, text))
     }
 }
 

@@ -18,7 +18,7 @@ use super::target::{ClientCredential, DataEndpoint};
 use crate::api::{self, Operation, Query};
 use crate::body::NDJSON;
 use crate::signing::{self, UnsignedRequest};
-use crate::transport::DirectClient;
+use crate::transport::{Client, Section, TransportConfig};
 
 /// Result of one image: one line of the response.
 #[derive(Debug, Deserialize)]
@@ -72,12 +72,17 @@ pub(super) async fn resolve_images(
     body: String,
     each: impl FnMut(ImageResult<'_>, &[u8]) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let connecting = DirectClient::connect(&server.place, server.tls.as_ref());
-    let mut client = timeout(CONNECT, connecting)
-        .await
-        .map_err(|_| anyhow!("no connection within {CONNECT:?}"))??;
+    let client = Client::new(&TransportConfig {
+        section: Section::Command,
+        ca_file: server.ca_file.clone(),
+        proxy: None,
+        unix: server.unix.clone(),
+        connect_timeout: CONNECT,
+        idle_timeout: Duration::ZERO,
+        max_body: MAX_REFUSAL as u64,
+    })?;
     let request = request(server, credential, body.into())?;
-    let response = timeout(HEAD, client.send(request))
+    let (response, _) = timeout(HEAD, client.send(request))
         .await
         .map_err(|_| anyhow!("no answer within {HEAD:?}"))??;
     let (head, body) = response.into_parts();
@@ -97,7 +102,7 @@ fn request(
     let (method, path) = (Operation::Resolve.method(), Operation::Resolve.path());
     let mut request = Request::builder()
         .method(&method)
-        .uri(&path)
+        .uri(format!("{}{path}", server.base))
         .header(ACCEPT, NDJSON);
     if let Some(ClientCredential::Key(key)) = credential {
         let draft = UnsignedRequest {

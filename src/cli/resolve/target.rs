@@ -1,6 +1,7 @@
 //! Gateway to send the request to, and the credential to send.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow, bail, ensure};
@@ -12,7 +13,6 @@ use secrecy::{ExposeSecret as _, SecretString};
 use crate::config::Settings;
 use crate::server::Address;
 use crate::signing::Credentials;
-use crate::transport::{Endpoint, ServerIdentity};
 
 #[derive(Debug, Args)]
 pub(super) struct Target {
@@ -46,10 +46,14 @@ pub(super) struct CredentialArgs {
 /// Data port of a gateway, as the command connects to it.
 #[derive(Debug)]
 pub(super) struct DataEndpoint {
-    pub(super) place: Endpoint,
+    /// `http://` or `https://`, and the host.
+    pub(super) base: String,
     /// Value of the `Host` header, which the signature covers.
     pub(super) host: String,
-    pub(super) tls: Option<ServerIdentity>,
+    /// Unix socket to connect to instead of the host.
+    pub(super) unix: Option<PathBuf>,
+    /// PEM file of roots to trust instead of the system's.
+    pub(super) ca_file: Option<String>,
 }
 
 /// Credential of the client. It does not implement `Debug`, since it holds secrets.
@@ -93,62 +97,55 @@ impl Target {
         else {
             bail!("{form}");
         };
-        let is_tls = *scheme == Scheme::HTTPS;
         ensure!(
-            (is_tls || *scheme == Scheme::HTTP)
+            (*scheme == Scheme::HTTPS || *scheme == Scheme::HTTP)
                 && url.query().is_none()
                 && !authority.as_str().contains('@'),
             "{form}"
         );
-        let name = authority.host().trim_matches(['[', ']']).to_owned();
-        let port = authority
-            .port_u16()
-            .unwrap_or(if is_tls { 443 } else { 80 });
-        let tls = is_tls.then(|| ServerIdentity {
-            name: name.clone(),
-            ca_file: self.ca_file.clone(),
-        });
         Ok(DataEndpoint {
-            place: Endpoint::Tcp(name, port),
+            base: format!("{scheme}://{authority}"),
             host: authority.to_string(),
-            tls,
+            unix: None,
+            ca_file: self.ca_file.clone(),
         })
     }
 }
 
 impl DataEndpoint {
     fn plain(address: Address) -> Self {
-        let (place, host) = match address {
-            Address::Tcp(address) => (
-                Endpoint::Tcp(address.ip().to_string(), address.port()),
-                address.to_string(),
-            ),
-            Address::Unix(path, _) => (Endpoint::Unix(path), "localhost".to_owned()),
+        let (host, unix) = match address {
+            Address::Tcp(address) => (address.to_string(), None),
+            Address::Unix(path, _) => ("localhost".to_owned(), Some(path)),
         };
         Self {
-            place,
+            base: format!("http://{host}"),
             host,
-            tls: None,
+            unix,
+            ca_file: None,
         }
     }
 
     /// Tells whether the connection is private: a Unix socket, loopback or TLS.
     fn is_private(&self) -> bool {
-        match &self.place {
-            Endpoint::Unix(_) => true,
-            Endpoint::Tcp(name, _) => {
-                let is_loopback = |ip: std::net::IpAddr| ip.is_loopback();
-                self.tls.is_some() || name == "localhost" || name.parse().is_ok_and(is_loopback)
-            }
-        }
+        let is_loopback = |name: &str| {
+            let bare = name.trim_matches(['[', ']']);
+            name == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        };
+        self.unix.is_some()
+            || self.base.starts_with("https:")
+            || self
+                .base
+                .parse::<Uri>()
+                .is_ok_and(|base| base.host().is_some_and(is_loopback))
     }
 }
 
 impl fmt::Display for DataEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
-            Endpoint::Unix(path) => write!(f, "unix:{}", path.display()),
-            Endpoint::Tcp(..) => f.write_str(&self.host),
+        match &self.unix {
+            Some(path) => write!(f, "unix:{}", path.display()),
+            None => f.write_str(&self.host),
         }
     }
 }
@@ -204,12 +201,12 @@ mod tests {
     #[test]
     fn a_url_names_a_port_and_nothing_else() {
         let server = at("https://gateway.example").unwrap();
-        assert!(matches!(&server.place, Endpoint::Tcp(name, 443) if name == "gateway.example"));
+        assert_eq!(server.base, "https://gateway.example");
         assert_eq!(server.host, "gateway.example");
         assert!(server.is_private());
         let server = at("http://[::1]:8080/").unwrap();
-        assert!(matches!(&server.place, Endpoint::Tcp(name, 8080) if name == "::1"));
-        assert!(server.is_private() && server.tls.is_none());
+        assert_eq!(server.base, "http://[::1]:8080");
+        assert!(server.is_private());
         assert!(!at("http://gateway.example:8080").unwrap().is_private());
         for bad in [
             "gateway:8080",

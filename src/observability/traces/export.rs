@@ -62,6 +62,7 @@ fn transport(config: &Config) -> Result<Transport, TracesError> {
         section: transport::Section::Traces,
         ca_file: config.ca_file.clone(),
         proxy: None,
+        unix: None,
         connect_timeout: config.timeout.0,
         idle_timeout: Duration::from_secs(20),
         // An OTLP response holds at most a short error text.

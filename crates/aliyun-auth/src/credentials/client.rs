@@ -144,6 +144,7 @@ impl HttpClient {
             section,
             ca_file: config.ca_file.clone(),
             proxy,
+            unix: None,
             connect_timeout: scope.connect_timeout(),
             // Calls come in a burst, then none for an hour, and a signed one must not be sent again on a new
             // connection: an idle connection that the server has closed would only fail.

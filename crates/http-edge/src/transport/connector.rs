@@ -1,6 +1,7 @@
-//! Connector of the pool: TCP, the proxy's tunnel and TLS within one time limit; failures carry cause and remedy.
+//! Connector of the pool: TCP or a Unix socket, the proxy's tunnel and TLS within one time limit; failures carry cause and remedy.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
+use tokio::net::UnixStream;
 use tokio::time::timeout;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Service, ServiceExt};
@@ -29,6 +31,7 @@ pub(super) struct Connector {
     direct: Dial,
     tls: ClientConfig,
     proxy: Option<Proxy>,
+    unix: Option<PathBuf>,
     section: Section,
     limit: Duration,
 }
@@ -39,9 +42,13 @@ impl Connector {
     pub(super) fn new(settings: &TransportConfig) -> Result<Self, BuildError> {
         let tls = tls(settings.ca_file.as_deref())?;
         Ok(Self {
-            direct: boxed(over_tls(&tls, tcp())),
+            direct: match &settings.unix {
+                Some(path) => unix(path.clone()),
+                None => boxed(over_tls(&tls, tcp())),
+            },
             tls,
             proxy: settings.proxy.clone(),
+            unix: settings.unix.clone(),
             section: settings.section,
             limit: settings.connect_timeout,
         })
@@ -50,6 +57,9 @@ impl Connector {
     /// Returns the service that reaches an address, directly or through the proxy, and its name in errors.
     fn way(&self, uri: &Uri) -> (Dial, ConnectTarget) {
         let peer = ConnectTarget::new(uri, self.section);
+        if let Some(path) = &self.unix {
+            return (self.direct.clone(), peer.at_socket(path));
+        }
         let Some(hop) = self.proxy.as_ref().and_then(|proxy| proxy.hop(uri)) else {
             return (self.direct.clone(), peer);
         };
@@ -98,6 +108,17 @@ fn over_tls<H>(config: &ClientConfig, inner: H) -> HttpsConnector<H> {
         .https_or_http()
         .enable_http1()
         .wrap_connector(inner)
+}
+
+/// Returns the service that opens a stream to a Unix socket, whatever the URI.
+fn unix(path: PathBuf) -> Dial {
+    BoxCloneSyncService::new(tower::service_fn(move |_| {
+        let path = path.clone();
+        async move {
+            let stream = UnixStream::connect(path).await?;
+            Ok(Box::new(stream) as Box<dyn ByteStream>)
+        }
+    }))
 }
 
 fn tcp() -> HttpConnector {

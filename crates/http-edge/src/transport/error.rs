@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use http::Uri;
@@ -105,6 +106,14 @@ impl ConnectTarget {
         }
     }
 
+    /// Returns the host as reached through a Unix socket.
+    pub(super) fn at_socket(self, path: &Path) -> Self {
+        Self {
+            name: format!("unix:{}", path.display()),
+            ..self
+        }
+    }
+
     pub(super) fn cannot_connect(self, error: &(dyn Error + 'static)) -> ConnectError {
         ConnectError {
             cause: error_chain(error),
@@ -122,11 +131,11 @@ impl ConnectTarget {
     }
 
     fn remedy(&self, error: &(dyn Error + 'static)) -> String {
-        let section = self.section.as_str();
         match tls_error(error) {
             Some(rustls::Error::InvalidCertificate(problem)) => self.trust(problem),
             Some(rustls::Error::InvalidMessage(_)) => format!(
-                "this port does not speak TLS: write the port that does, or http:// with {section}.allow_http = true"
+                "this port does not speak TLS: write the port that does, or http://{}",
+                self.allow_http()
             ),
             Some(_) => "no version or cipher of TLS 1.2 or 1.3 suits both sides".to_owned(),
             None if self.proxied => self.past_proxy(error),
@@ -149,34 +158,36 @@ impl ConnectTarget {
                 "the certificate is of another host: check the address".to_owned()
             }
             _ => format!(
-                "set {}.ca_file to the PEM file of the authority that issued the certificate",
-                self.section.as_str()
+                "set {} to the PEM file of the authority that issued the certificate",
+                self.section.setting("ca_file")
             ),
         }
     }
 
     /// Returns the remedy for a tunnel that was not opened. hyper-util's errors differ in their texts alone.
     fn past_proxy(&self, error: &(dyn Error + 'static)) -> String {
-        let (section, said) = (self.section.as_str(), error_chain(error));
+        let said = error_chain(error);
+        let credentials = self.section.setting("proxy_credentials_file");
         if said.contains("proxy authorization required") {
-            format!(
-                "give {section}.proxy_credentials_file a user and password that the proxy takes"
-            )
+            format!("give {credentials} a user and password that the proxy takes")
         } else if said.contains("unsuccessful") {
             // A few proxies answer a wrong password with 401 or 403 rather than 407.
             format!(
-                "the proxy refuses the tunnel: allow CONNECT to this host and port there, and check {section}.proxy_credentials_file"
+                "the proxy refuses the tunnel: allow CONNECT to this host and port there, and check {credentials}"
             )
         } else {
-            format!("check {section}.proxy and the network up to there")
+            format!(
+                "check {} and the network up to there",
+                self.section.setting("proxy")
+            )
         }
     }
 
     fn route(&self) -> String {
         if self.proxied {
             return format!(
-                "check {}.proxy and the network behind it",
-                self.section.as_str()
+                "check {} and the network behind it",
+                self.section.setting("proxy")
             );
         }
         format!("check the address and the network{}", self.proxy())
@@ -186,7 +197,14 @@ impl ConnectTarget {
         match self.section {
             Section::Upstream => ", or set upstream.proxy where a proxy is the only way out",
             Section::Credentials => ", or set credentials.proxy where a proxy is the only way out",
-            Section::Traces => "",
+            Section::Traces | Section::Command => "",
+        }
+    }
+
+    fn allow_http(&self) -> String {
+        match self.section {
+            Section::Command => String::new(),
+            section => format!(" with {} = true", section.setting("allow_http")),
         }
     }
 }

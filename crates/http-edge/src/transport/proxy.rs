@@ -85,7 +85,7 @@ impl Proxy {
             key: key.to_owned(),
             reason: reason.to_owned(),
         };
-        let key = |key: &str| format!("{}.{key}", section.as_str());
+        let key = |key: &str| section.setting(key);
         Self::check(setting).map_err(|InvalidProxy(reason)| bad(&key("proxy"), reason))?;
         let variable = |name: &str| {
             let named = |name: String| Some((name.clone(), variables.get(&name)?.trim()));

@@ -45,6 +45,7 @@ fn client(max_body: u64) -> Transport {
         section: Section::Upstream,
         ca_file: None,
         proxy: None,
+        unix: None,
         connect_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(20),
         max_body,
