@@ -19,7 +19,7 @@ pub(super) const GANG: u32 = 2_000;
 /// Distinct images that the clients request, and thus upstream calls that the gang start needs at least.
 const IMAGES: usize = 50;
 /// Connections of the steady traffic, and requests on each of them.
-const STEADY: (u32, u32) = (32, 1_500);
+const STEADY: (u32, u32) = (32, 500);
 /// Longest time of one phase; beyond it something is broken.
 const PHASE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes of the longest response.
