@@ -96,7 +96,9 @@ impl Answer {
             headers.insert(X_ACS_REQUEST_ID, id);
         }
         if let Some(wait) = self.retry_after {
-            let milliseconds = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
+            // Rounded up: at the moment itself there is room, and just before it there is none.
+            let milliseconds = wait.as_nanos().div_ceil(1_000_000).max(1);
+            let milliseconds = u64::try_from(milliseconds).unwrap_or(u64::MAX);
             headers.insert(X_ACS_RETRY_AFTER, HeaderValue::from(milliseconds));
         }
         if let Some(methods) = self.allow {

@@ -1,6 +1,7 @@
 //! Calls to the origin: one deadline a call, one signed attempt after another, one classified result.
 //!
-//! 1. [`admission`](self) rejects a call that a circuit breaker or the quota stops, and queues it by priority.
+//! 1. [`admission`](self) rejects a call that a circuit breaker or the quota stops, and one that would wait too long
+//!    for a slot of the [`pace`](self); the others wait for theirs in the order of their priority.
 //! 2. [`request`](self) builds and signs each attempt from nothing, with a nonce and a date of its own. No header of a
 //!    client reaches the origin, except `traceparent` where the settings say so, and `Via` towards a parent gateway.
 //! 3. [`Classifier`] turns the response into an [`OriginAnswer`] or an [`UpstreamError`], once.
@@ -21,7 +22,10 @@ mod error;
 mod forbidden_burst;
 pub mod freshness;
 mod origin;
+mod pace;
+mod pacer;
 mod parent;
+mod patience;
 pub mod priority;
 mod priority_limiter;
 mod quota;
@@ -35,11 +39,12 @@ pub mod via;
 pub use admission::OperationStatus;
 pub use answer::{AnswerKind, OriginAnswer};
 pub use classify::Classifier;
-pub use config::{Config, UpstreamKind};
+pub use config::{CallsPerSecond, Config, UpstreamKind};
 pub use error::{Throttle, UpstreamError};
 pub use freshness::{StaleReason, UpstreamFreshness};
 pub use origin::{InvalidOrigin, Origin};
 pub use parent::{ParentFault, Propagation};
+pub use patience::Patience;
 pub use recent_errors::RecentError;
 
 use std::sync::Arc;
@@ -48,17 +53,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 
-use crate::api::{Action, Call};
+use crate::api::{Action, Call, ImageKey};
 use crate::credentials::CredentialProvider;
 use crate::observability::metrics::{HoldReason, Metrics};
 use crate::observability::traces::Trace;
 use crate::transport::Transport;
-use admission::Admission;
-use attempt::Attempt;
+use admission::{Admission, Applicant};
+use attempt::{Attempt, SentAttempt};
 use breaker::BreakerState;
-use priority::SharedPriority;
+use priority::{Priority, SharedPriority};
 use recent_errors::RecentErrors;
-use retry::{RetryDecision, RetryPolicy};
+use retry::{CallAttempts, RetryDecision, RetryPolicy};
 use via::Instance;
 
 /// Client of the origin: everything that a call needs, shared by all of them.
@@ -126,7 +131,7 @@ impl Upstream {
         &self.origin
     }
 
-    /// Returns the time limit of a call, its queueing and all its attempts included.
+    /// Returns the time limit of a call and all its attempts, from its first slot on.
     #[must_use]
     pub const fn deadline(&self) -> Duration {
         self.config.deadline.0
@@ -150,8 +155,11 @@ impl Upstream {
         self.recent_errors.latest()
     }
 
-    /// Updates the gauges of the breakers, whose states change with time alone.
+    /// Updates the gauges of the breakers and the pace, whose states change with time alone.
     pub fn export(&self) {
+        for action in Action::ALL {
+            self.report_pace(action);
+        }
         let now = self.admission.state();
         for state in BreakerState::ALL {
             let gauge = self
@@ -177,32 +185,123 @@ impl Upstream {
         &self,
         call: &Call,
         body: Bytes,
-        priority: &SharedPriority,
+        (priority, patience): (&SharedPriority, Patience),
         propagation: &Propagation,
         trace: &Trace,
     ) -> Result<OriginAnswer, UpstreamError> {
-        let deadline = Instant::now() + self.config.deadline.0;
-        let attempt = Attempt {
+        let applicant = Applicant {
             call,
-            body: &body,
+            client: &propagation.client,
             priority,
+            patience,
+        };
+        let attempt = Attempt {
+            applicant,
+            body: &body,
             propagation,
-            deadline,
         };
         let mut attempts = self.retries.attempts(&call.operation);
+        let mut last: Option<SentAttempt> = None;
         loop {
             let span = trace.attempt(attempts.made() + 1);
-            let is_final = attempts.has_signed_again();
-            let result = self.attempt(attempt, is_final, &span).await;
-            span::record(&span, &result);
+            let (is_final, deadline) = (
+                attempts.has_signed_again(),
+                last.as_ref().map(|last| last.deadline),
+            );
+            let sent = match self.attempt(attempt, deadline, is_final, &span).await {
+                Ok(sent) => sent,
+                Err(error) => {
+                    let result = Err(error);
+                    span::record(&span, &result);
+                    return unsent(result, last);
+                }
+            };
+            span::record(&span, &sent.result);
             // Ends the span before the pause, which is no part of the attempt.
             drop(span);
-            match attempts.decide(&result, deadline, Instant::now()) {
-                RetryDecision::Stop => return result,
+            match attempts.decide(&sent.result, sent.deadline, Instant::now()) {
+                RetryDecision::Stop
+                    if self.waits_out_throttle(&sent.result, &attempts, priority) => {}
+                RetryDecision::Stop => return self.told_when(sent.result, applicant),
                 RetryDecision::After(pause) => sleep(pause).await,
             }
             self.metrics.upstream_retries.inc();
+            last = Some(sent);
         }
+    }
+
+    /// Returns whether a throttled call goes back to the queue: a read that a client waits for. A parent gateway's
+    /// throttle is final, for it has its own queue.
+    fn waits_out_throttle(
+        &self,
+        result: &Result<OriginAnswer, UpstreamError>,
+        attempts: &CallAttempts,
+        priority: &SharedPriority,
+    ) -> bool {
+        matches!(result, Err(UpstreamError::Throttled(_)))
+            && self.config.kind == UpstreamKind::Api
+            && priority.now() > Priority::Background
+            && attempts.waits_out_throttle()
+    }
+
+    /// Replaces the wait in the origin's throttle by the time until there will be room for this very call.
+    fn told_when(
+        &self,
+        result: Result<OriginAnswer, UpstreamError>,
+        applicant: Applicant<'_>,
+    ) -> Result<OriginAnswer, UpstreamError> {
+        result.map_err(|error| match error {
+            UpstreamError::Throttled(throttle) if self.config.kind == UpstreamKind::Api => {
+                UpstreamError::Throttled(Throttle {
+                    wait: Some(self.admission.reserve(applicant)),
+                    ..throttle
+                })
+            }
+            error => error,
+        })
+    }
+
+    /// Returns the wait that the queue promises now to a GetImage which is not made, because memory has a denial.
+    ///
+    /// # Errors
+    /// The error that the GetImage would be refused with for want of a slot.
+    pub fn promise(
+        &self,
+        key: &ImageKey,
+        client: &str,
+        priority: Priority,
+        deadline: Instant,
+    ) -> Result<Duration, UpstreamError> {
+        self.admission.promise(Applicant {
+            call: &Call::get_image(key.clone()),
+            client,
+            priority: &SharedPriority::new(priority),
+            patience: Patience::Fetch(Some(deadline)),
+        })
+    }
+
+    /// Returns the error for a request whose deadline has passed while its GetImage waits in the queue.
+    #[must_use]
+    pub fn still_queued(&self, key: &ImageKey, client: &str, priority: Priority) -> UpstreamError {
+        let wait = self.admission.reserve(Applicant {
+            call: &Call::get_image(key.clone()),
+            client,
+            priority: &SharedPriority::new(priority),
+            patience: Patience::Fetch(None),
+        });
+        self.admission.refusal(Action::GetImage, wait)
+    }
+}
+
+/// Returns the result of a call whose next attempt was not sent: the former attempt's, if the next one only found no
+/// slot in time.
+fn unsent(
+    result: Result<OriginAnswer, UpstreamError>,
+    last: Option<SentAttempt>,
+) -> Result<OriginAnswer, UpstreamError> {
+    match (&result, last) {
+        (Err(UpstreamError::Overloaded(_)), Some(last)) => last.result,
+        _ => result,
     }
 }
 

@@ -41,6 +41,7 @@ impl Server {
             "listen.address=127.0.0.1:0",
             "admin.address=127.0.0.1:0",
             "upstream.allow_http=true",
+            "upstream.calls_per_second.get_image=0",
             &endpoint,
         ];
         for setting in settings.into_iter().chain(more.iter().map(String::as_str)) {

@@ -105,6 +105,8 @@ impl Options {
     pub(crate) fn settings(&self, tier: Tier) -> Vec<String> {
         let fixed = [
             "upstream.allow_http=true",
+            // The replicas share no pace: each one's would be the whole account's.
+            "upstream.calls_per_second.get_image=0",
             "credentials.source=env",
             "shutdown.lame_duck=0s",
             "shutdown.drain=1s",

@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use crate::upstream::priority::{Priority, SharedPriority};
+use crate::upstream::priority::{Interest, Priority, SharedPriority};
 
 /// The flights in progress: `K` keys, `S` stale values, `T` results. Clones share one table.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ struct Flight<S, T> {
 pub struct FlightHandle {
     /// Unique within the table: a later flight of the same key has another.
     id: u64,
-    /// Priority of the fetch, which rises to that of its most urgent waiter.
+    /// Priority of the fetch: that of its most urgent waiter, and at most `Background` once none is left.
     pub priority: SharedPriority,
 }
 
@@ -58,7 +58,10 @@ enum Progress<S, T> {
 
 /// A request's place at a flight; dropping it leaves the flight to the others.
 #[derive(Debug)]
-pub struct Waiter<S, T>(watch::Receiver<Progress<S, T>>);
+pub struct Waiter<S, T> {
+    progress: watch::Receiver<Progress<S, T>>,
+    interest: Interest,
+}
 
 /// Reason why a waiter got no result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -66,6 +69,9 @@ pub enum WaitError {
     /// The waiter's deadline passed first; the flight continues.
     #[error("the fetch took too long")]
     TimedOut,
+    /// The waiter's deadline passed while the fetch was waiting for its turn to call the origin.
+    #[error("the fetch waits for its turn")]
+    StillQueued,
     /// The flight's task panicked or was cancelled, so no result will come.
     #[error("the fetch was broken off")]
     Aborted,
@@ -110,7 +116,7 @@ impl<K, S, T> Default for SingleFlight<K, S, T> {
 }
 
 impl<K: Eq + Hash + Clone, S: Clone, T: Clone> SingleFlight<K, S, T> {
-    /// Joins the current flight of `key` and raises it to `priority`, or starts one, unless `instead`
+    /// Joins the current flight of `key`, which has at least `priority` as long as the waiter lives, or starts one, unless `instead`
     /// returns a value to use in place of a flight.
     ///
     /// # Errors
@@ -123,8 +129,10 @@ impl<K: Eq + Hash + Clone, S: Clone, T: Clone> SingleFlight<K, S, T> {
     ) -> Result<Join<K, S, T>, L> {
         let mut table = self.table.lock();
         if let Some(flight) = table.current.get(key) {
-            flight.handle.priority.raise(priority);
-            return Ok(Join::Waiter(Waiter(flight.progress.subscribe())));
+            return Ok(Join::Waiter(Waiter {
+                progress: flight.progress.subscribe(),
+                interest: flight.handle.priority.join(priority),
+            }));
         }
         // Asked under the lock: a flight that completed after the caller's lookup has stored its result by
         // now, and none can complete before the new flight stands in the table.
@@ -135,20 +143,24 @@ impl<K: Eq + Hash + Clone, S: Clone, T: Clone> SingleFlight<K, S, T> {
         table.last_id += 1;
         let handle = FlightHandle {
             id: table.last_id,
-            priority: SharedPriority::new(priority),
+            priority: SharedPriority::of_fetch(priority),
         };
         let flight = Flight {
             handle: handle.clone(),
             progress: progress.clone(),
         };
         table.current.insert(key.clone(), flight);
+        let waiter = Waiter {
+            progress: receiver,
+            interest: handle.priority.join(priority),
+        };
         let leader = LeaderGuard {
             flights: self.clone(),
             key: key.clone(),
             handle,
             progress,
         };
-        Ok(Join::Leader(Waiter(receiver), leader))
+        Ok(Join::Leader(waiter, leader))
     }
 
     /// Detaches the flights of `keys` and runs `change` under the lock that storing a result takes, so that
@@ -253,13 +265,13 @@ impl<S, T: Clone> Waiter<S, T> {
     /// asked again on each change. Cancel-safe.
     ///
     /// # Errors
-    /// [`WaitError::TimedOut`] at the deadline, [`WaitError::Aborted`] when no result can come.
+    /// [`WaitError::TimedOut`] or [`WaitError::StillQueued`] at the deadline, [`WaitError::Aborted`] when no result can come.
     pub async fn wait_until(
         mut self,
         deadline: impl Fn(Option<&S>) -> Instant,
     ) -> Result<T, WaitError> {
         loop {
-            let until = match &*self.0.borrow_and_update() {
+            let until = match &*self.progress.borrow_and_update() {
                 Progress::Done(result) => return Ok(result.clone()),
                 Progress::StaleAvailable(stale) => deadline(Some(stale)),
                 Progress::Pending => deadline(None),
@@ -267,9 +279,19 @@ impl<S, T: Clone> Waiter<S, T> {
             tokio::select! {
                 // A result that is there wins over a deadline that has passed.
                 biased;
-                changed = self.0.changed() => changed.map_err(|_| WaitError::Aborted)?,
-                () = sleep_until(until) => return Err(WaitError::TimedOut),
+                changed = self.progress.changed() => changed.map_err(|_| WaitError::Aborted)?,
+                () = sleep_until(until) => return Err(self.too_late()),
             }
+        }
+    }
+}
+
+impl<S, T> Waiter<S, T> {
+    fn too_late(&self) -> WaitError {
+        if self.interest.is_in_queued_call() {
+            WaitError::StillQueued
+        } else {
+            WaitError::TimedOut
         }
     }
 }

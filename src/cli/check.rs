@@ -17,7 +17,7 @@ use crate::observability::metrics::Metrics;
 use crate::observability::traces::Trace;
 use crate::shared_cache::SharedCache;
 use crate::upstream::priority::{Priority, SharedPriority};
-use crate::upstream::{AnswerKind, Propagation, Upstream};
+use crate::upstream::{AnswerKind, Patience, Propagation, Upstream};
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
@@ -142,7 +142,7 @@ async fn call(upstream: &Upstream, image: &str, report: &mut CheckReport) -> any
         .send(
             &Call::get_image(key),
             Bytes::new(),
-            &SharedPriority::new(Priority::Miss),
+            (&SharedPriority::new(Priority::Miss), Patience::Fetch(None)),
             &Propagation::default(),
             &Trace::none(),
         )

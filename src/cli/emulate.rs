@@ -36,7 +36,7 @@ pub(super) struct Emulate {
     /// Delay of each response, such as 40ms.
     #[arg(long, value_name = "DURATION", default_value = "0s")]
     latency: HumanDuration,
-    /// Requests a second beyond which it throttles [default: no limit].
+    /// Requests of an operation within a second beyond which it throttles [default: no limit].
     #[arg(long, value_name = "N")]
     quota: Option<u32>,
     /// File with faults to inject, in TOML; POST /emulator/faults changes them.

@@ -197,6 +197,23 @@ fn freshness(settings: &Settings, rule: &mut impl FnMut(&str, bool, &str)) {
     );
 }
 
+/// Checks that the quotas are numbers of calls, and the share a share.
+fn pace(settings: &Settings, rule: &mut impl FnMut(&str, bool, &str)) {
+    let upstream = &settings.upstream;
+    for (name, quota) in upstream.calls_per_second.by_name() {
+        rule(
+            &format!("upstream.calls_per_second.{name}"),
+            (0.0..=100_000.0).contains(&quota),
+            "write a number of calls from 0, for no limit, to 100000",
+        );
+    }
+    rule(
+        "upstream.rate_share",
+        upstream.rate_share > 0.0 && upstream.rate_share <= 1.0,
+        "write a part above 0 and up to 1, such as 0.25 for each of four gateways",
+    );
+}
+
 /// Checks the origin's address, the order of its deadlines, and bounds of retries and breaker.
 fn upstream(settings: &Settings, rule: &mut impl FnMut(&str, bool, &str)) {
     let upstream = &settings.upstream;
@@ -218,6 +235,7 @@ fn upstream(settings: &Settings, rule: &mut impl FnMut(&str, bool, &str)) {
         upstream.attempt_timeout <= upstream.deadline,
         "write at most upstream.deadline",
     );
+    pace(settings, rule);
     rule(
         "upstream.max_in_flight",
         upstream.max_in_flight > 0,

@@ -246,6 +246,23 @@ fn a_parent_gateway_is_named() {
 }
 
 #[test]
+fn quotas_are_numbers_of_calls_and_shares_are_parts() {
+    let text = "[upstream]\nrate_share = 0.0\n[upstream.calls_per_second]\nget_image = -1\nadd_image = inf";
+    let found = problems(text);
+    let mut keys: Vec<_> = found.iter().map(|problem| problem.key.as_str()).collect();
+    keys.sort_unstable();
+    let quota = |name: &str| format!("upstream.calls_per_second.{name}");
+    let expected = [
+        quota("add_image"),
+        quota("get_image"),
+        "upstream.rate_share".to_owned(),
+    ];
+    assert_eq!(keys, expected);
+    let good = "[upstream]\nrate_share = 0.25\n[upstream.calls_per_second]\nget_image = 0\nadd_image = 0.5";
+    assert_eq!(problems(good), []);
+}
+
+#[test]
 fn bad_settings_of_logs_and_traces_are_all_reported() {
     let text = r#"
 [log]

@@ -67,21 +67,33 @@ impl Gateway {
     }
 
     /// Denies an image from memory. A client cannot tell a hidden image from a missing one: both cost a
-    /// miss token and take as long as the fetch did, at most `api.wait`.
+    /// miss token, and take as long as the queue promises a fetch now and as the earlier fetch did, at most
+    /// `api.wait`. Where the queue would refuse a fetch, it refuses the denial too.
     pub(super) async fn deny(
         &self,
+        key: &ImageKey,
         context: FetchContext<'_>,
         outcome: Outcome,
         took: Duration,
     ) -> Error {
-        if let Err(wait) = context.terms.charge.pay(context.principal) {
+        let terms = context.terms;
+        if let Err(wait) = terms.charge.pay(context.principal) {
             return Error::RateLimited(wait);
         }
-        let _slot = match context.terms.slot.acquire(self) {
+        let _slot = match terms.slot.acquire(self) {
             Ok(slot) => slot,
             Err(error) => return error,
         };
-        sleep(took.min(self.config.wait.0)).await;
-        self.unseen(outcome)
+        let deadline = terms
+            .deadline
+            .unwrap_or_else(|| Instant::now() + self.config.wait.0);
+        let (client, priority) = (context.principal.name(), terms.max_priority);
+        match self.parts.upstream.promise(key, client, priority, deadline) {
+            Ok(queued) => {
+                sleep((queued + took).min(self.config.wait.0)).await;
+                self.unseen(outcome)
+            }
+            Err(error) => error.into(),
+        }
     }
 }

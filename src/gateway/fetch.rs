@@ -169,18 +169,26 @@ impl<'a> ImageFetch<'a> {
             }
             Ok(Err(error)) => Err(NotFetched::Failed(error)),
             Err(WaitError::TimedOut) => Err(NotFetched::Failed(UpstreamError::Timeout)),
+            Err(WaitError::StillQueued) => Err(NotFetched::Failed(self.still_queued())),
             Err(WaitError::Aborted) => Err(NotFetched::Aborted(WaitError::Aborted)),
         }
     }
 
     fn join(&self) -> Fetch<UpstreamError> {
-        let terms = self.context.terms;
-        let priority = self.reason.priority().min(terms.max_priority);
-        let admit = || terms.charge.pay(self.context.principal);
+        let admit = || self.context.terms.charge.pay(self.context.principal);
         let cache = &self.gateway.parts.cache;
-        cache.fetch(self.key, self.lookup, priority, admit, |flight| {
+        cache.fetch(self.key, self.lookup, self.priority(), admit, |flight| {
             self.start(flight)
         })
+    }
+
+    fn priority(&self) -> Priority {
+        self.reason.priority().min(self.context.terms.max_priority)
+    }
+
+    fn still_queued(&self) -> UpstreamError {
+        let (upstream, client) = (&self.gateway.parts.upstream, self.context.principal.name());
+        upstream.still_queued(self.key, client, self.priority())
     }
 
     fn start(
@@ -199,7 +207,20 @@ impl<'a> ImageFetch<'a> {
             propagation,
             span,
         )
+        .awaited_until(self.refusal_deadline())
         .run()
+    }
+
+    /// Returns the deadline by which the fetch must be promised an answer; none where a stale image stands in for it.
+    fn refusal_deadline(&self) -> Option<Instant> {
+        match self.lookup {
+            LookupResult::Image(entry, _) if self.context.principal.may_view(&entry.ownership) => {
+                None
+            }
+            LookupResult::Image(..) | LookupResult::Negative(_) | LookupResult::Miss => {
+                Some(self.deadline)
+            }
+        }
     }
 
     /// Returns the end of waiting, which an image on offer advances only for a client that may view it.

@@ -50,10 +50,10 @@ impl Gateway {
             // As for a hidden image, for which `decide` returns `NotCached`.
             ServeDecision::Negative(_) if directives.only_if_cached => Err(Error::NotCached),
             ServeDecision::Negative(negative) => {
-                Err(Box::pin(self.deny(context, Outcome::Negative, negative.took)).await)
+                Err(Box::pin(self.deny(key, context, Outcome::Negative, negative.took)).await)
             }
             ServeDecision::Deny(took) => {
-                Err(Box::pin(self.deny(context, Outcome::Denied, took)).await)
+                Err(Box::pin(self.deny(key, context, Outcome::Denied, took)).await)
             }
             ServeDecision::Fetch(reason) => {
                 Box::pin(self.fetch(key, &lookup, reason, propagation, context, render)).await

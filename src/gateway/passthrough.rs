@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http_body::Body as HttpBody;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::context::{FetchTerms, RequestContext};
 use super::directives::RequestDirectives;
@@ -17,7 +17,7 @@ use crate::observability::outcome::Outcome;
 use crate::response::{self, Answer, Error};
 use crate::shared_cache;
 use crate::upstream::priority::{Priority, SharedPriority};
-use crate::upstream::{self, AnswerKind, UpstreamError};
+use crate::upstream::{self, AnswerKind, Patience, UpstreamError};
 
 impl Gateway {
     /// Sends a list to the origin, restricted to the images that the client may view. It costs one miss.
@@ -42,13 +42,14 @@ impl Gateway {
             .principal
             .try_acquire_miss()
             .map_err(Error::RateLimited)?;
+        let patience = Patience::Request(Instant::now() + self.config.wait.0);
         let answer = self
             .parts
             .upstream
             .send(
                 &call,
                 Bytes::new(),
-                &SharedPriority::new(Priority::Miss),
+                (&SharedPriority::new(Priority::Miss), patience),
                 &propagation,
                 context.trace,
             )
@@ -101,9 +102,11 @@ impl Gateway {
             self.parts.shared.clone(),
         );
         let trace = context.trace.clone();
+        let patience = Patience::Request(Instant::now() + self.config.wait.0);
         let task = self.parts.tasks.spawn(async move {
-            let urgency = SharedPriority::new(Priority::Miss);
-            let sending = upstream.send(&call, body.clone(), &urgency, &propagation, &trace);
+            let priority = SharedPriority::new(Priority::Miss);
+            let urgency = (&priority, patience);
+            let sending = upstream.send(&call, body.clone(), urgency, &propagation, &trace);
             let answer = sending.await;
             let replied = answer
                 .as_ref()

@@ -253,7 +253,8 @@ impl Gateway {
                 Err(_) => UpstreamError::Timeout.into(),
             };
             let wait = match &error {
-                Error::Upstream(UpstreamError::Overloaded | UpstreamError::CircuitOpen) => pause,
+                Error::Upstream(UpstreamError::CircuitOpen) => pause,
+                Error::Upstream(UpstreamError::Overloaded(wait)) => (*wait).max(pause),
                 Error::Upstream(UpstreamError::Throttled(throttle)) => {
                     throttle.wait.unwrap_or_default().max(pause)
                 }

@@ -14,7 +14,7 @@ use crate::cache::{Cache, CachedAnswer, Entry, FetchResult, LookupResult, Policy
 use crate::observability::metrics::Metrics;
 use crate::observability::traces::SpanGuard;
 use crate::shared_cache::{FailureMarker, Lease, Lookup, SharedCache};
-use crate::upstream::{ParentFault, Propagation, Throttle, Upstream, UpstreamError};
+use crate::upstream::{ParentFault, Patience, Propagation, Throttle, Upstream, UpstreamError};
 
 /// A fetch that outlives the request that started it: it owns all that it needs.
 pub(super) struct TieredFetch {
@@ -25,6 +25,7 @@ pub(super) struct TieredFetch {
     key: ImageKey,
     flight: FlightHandle,
     propagation: Propagation,
+    patience: Patience,
     /// Greatest age of an answer from the shared cache that will do; `None` for any fresh one.
     max_age: Option<Duration>,
     /// The image in memory when the fetch began, which a foreign answer must not replace.
@@ -58,13 +59,24 @@ impl TieredFetch {
             key: key.clone(),
             flight,
             propagation,
+            patience: Patience::Fetch(None),
             max_age: shared.and_then(|shared| max_age(shared, lookup, reason, Instant::now())),
             cached,
             span,
         }
     }
 
-    /// Fetches, within the deadline of one call to the origin for both tiers together.
+    /// Sets the deadline of the request that waits for the fetch: a call that would be answered later is refused. A
+    /// request that has a stale copy to fall back on sets none, so that its fetch stays in the queue.
+    pub(super) fn awaited_until(self, deadline: Option<Instant>) -> Self {
+        Self {
+            patience: Patience::Fetch(deadline),
+            ..self
+        }
+    }
+
+    /// Fetches, within the deadline of one call to the origin for the shared cache, and another for the origin from
+    /// the call's slot on.
     pub(super) async fn run(mut self) -> FetchResult<UpstreamError> {
         let Some(shared) = self.shared.take() else {
             return self.fetch_origin().await;
@@ -74,10 +86,7 @@ impl TieredFetch {
         let Ok(lookup) = timeout_at(deadline, self.look_up_shared(&shared, &policy)).await else {
             return Err(UpstreamError::Timeout);
         };
-        let from_origin = async {
-            let fetched = timeout_at(deadline, self.fetch_origin()).await;
-            fetched.unwrap_or(Err(UpstreamError::Timeout))
-        };
+        let from_origin = self.fetch_origin();
         match lookup {
             Lookup::Hit(answer) => Ok(answer),
             Lookup::RecentFailure(failure) => Err(failure.into()),
@@ -109,10 +118,10 @@ impl TieredFetch {
         let (key, span) = (&self.key, &self.span);
         let _link = span.publish_link(key);
         let call = Call::get_image(key.clone());
-        let (priority, propagation) = (&self.flight.priority, &self.propagation);
+        let (urgency, propagation) = ((&self.flight.priority, self.patience), &self.propagation);
         let answer = self
             .upstream
-            .send(&call, Bytes::new(), priority, propagation, span)
+            .send(&call, Bytes::new(), urgency, propagation, span)
             .await
             .inspect_err(|_| span.fail("nothing was fetched"))?;
         if ingest::names_another_image(&key.image, self.cached.as_deref(), &answer) {
@@ -211,7 +220,7 @@ fn failure_marker(error: &UpstreamError) -> Option<FailureMarker> {
         | UpstreamError::Credential(_)
         | UpstreamError::Permission(_)
         | UpstreamError::CircuitOpen
-        | UpstreamError::Overloaded
+        | UpstreamError::Overloaded(_)
         | UpstreamError::NoCredential
         | UpstreamError::Parent(
             ParentFault::Overloaded

@@ -17,7 +17,7 @@ use crate::auth::{Allowed, Grant};
 use crate::observability::outcome::Outcome;
 use crate::response::Error;
 use crate::upstream::priority::{Priority, SharedPriority};
-use crate::upstream::{self, AnswerKind, Propagation, UpstreamError};
+use crate::upstream::{self, AnswerKind, Patience, Propagation, UpstreamError};
 
 /// Number of requests to a gateway between, which refreshes an image at most once a second and shares its fetches.
 const ATTEMPTS: u32 = 3;
@@ -61,8 +61,9 @@ impl Gateway {
         let priority = SharedPriority::new(Priority::Miss);
         let mut attempt = 1;
         loop {
-            let sending =
-                upstream.send(&call, Bytes::new(), &priority, &propagation, context.trace);
+            let patience = Patience::Request(Instant::now() + self.config.wait.0);
+            let urgency = (&priority, patience);
+            let sending = upstream.send(&call, Bytes::new(), urgency, &propagation, context.trace);
             let answer = sending
                 .await
                 .map_err(|error| WriteRefusal::Unknown(error.into()))?;

@@ -52,7 +52,7 @@ mod traces;
 pub use client::ClientMetrics;
 pub use exposition::{Encoding, Exposition};
 pub use family::{
-    Counters, Gauges, IndexedFamily, Latencies, OpenCounters, OpenGauges, TextFamily,
+    Counters, FloatGauges, Gauges, IndexedFamily, Latencies, OpenCounters, OpenGauges, TextFamily,
 };
 pub use label::{
     BreakerStateLabel, BuildVersion, CacheStore, ClientName, CredentialSource, EvictionCause,
@@ -112,6 +112,8 @@ metrics! {
         pub upstream_unsent: Counters<Action> = "upstream_unsent_total",
         /// 1 while calls of an operation are held back for this reason.
         pub upstream_held: Gauges<(Action, HoldReason)> = "upstream_held",
+        /// Calls a second that an operation may make now: as set, or less after throttles.
+        pub upstream_pace: FloatGauges<Action> = "upstream_pace",
         /// 1 for where the breaker stands that all operations share.
         pub breaker_state: OpenGauges<BreakerStateLabel> = "upstream_breaker_state",
         /// Calls left in the account's current period, as the origin last said.

@@ -200,7 +200,7 @@ impl<'a> Wire<'a> {
                     code => Wire { code, ..ours },
                 }
             }
-            UpstreamError::Overloaded => throttled(Outcome::Error, None, text()),
+            UpstreamError::Overloaded(wait) => throttled(Outcome::Error, Some(*wait), text()),
             UpstreamError::Transport(transport) if transport.is_unreadable() => {
                 failed(StatusCode::BAD_GATEWAY, INVALID_RESPONSE)
             }

@@ -1,7 +1,9 @@
-//! Admission of calls to the origin: the circuit breakers, the quota and the queue, in this order.
+//! Admission of calls to the origin: the circuit breakers, the quota's rest, the pace and the limit of concurrent calls,
+//! in this order.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use secrecy::ExposeSecret;
@@ -12,10 +14,12 @@ use super::attempt_outcome::AttemptOutcome;
 use super::breaker::{BreakerState, Limits};
 use super::breakers::{BreakerPermits, Breakers};
 use super::forbidden_burst::Subject;
-use super::priority::SharedPriority;
+use super::pace::{Promise, SlotRequest};
+use super::pacer::{PaceSlot, Pacer, SlotEnd};
+use super::priority::{Priority, SharedPriority};
 use super::priority_limiter::{LimiterPermit, PriorityLimiter};
-use super::{Config, UpstreamError};
-use crate::api::Action;
+use super::{Config, Patience, Throttle, UpstreamError};
+use crate::api::{Action, Call};
 use crate::observability::metrics::{HoldReason, QuotaScope};
 use crate::signing::Credentials;
 use crate::transport::Reply;
@@ -23,9 +27,24 @@ use crate::transport::Reply;
 /// Admission control of all calls of one gateway.
 #[derive(Debug)]
 pub(super) struct Admission {
+    pacer: Pacer,
     limiter: PriorityLimiter,
     breakers: Mutex<Breakers>,
     signer: Mutex<LastSigner>,
+    /// Hasher of the keys under which refused calls keep their reservations.
+    keys: RandomState,
+    /// Time for a call and its retries, from the first slot on.
+    call_deadline: Duration,
+}
+
+/// Call that asks for admission.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Applicant<'a> {
+    pub(super) call: &'a Call,
+    /// Client whose turn the call takes.
+    pub(super) client: &'a str,
+    pub(super) priority: &'a SharedPriority,
+    pub(super) patience: Patience,
 }
 
 /// Identity of the credential that signed last: enough to recognize another one, and no secret.
@@ -41,11 +60,16 @@ struct LastSigner {
 /// as abandoned.
 #[derive(Debug)]
 pub(super) struct CallPermit<'a> {
-    breakers: &'a Mutex<Breakers>,
+    admission: &'a Admission,
     subject: Subject,
+    request: SlotRequest,
     permits: BreakerPermits,
     outcome: AttemptOutcome,
+    /// `None` after the call has been sent and no slot could be had to send it again.
+    slot: Option<PaceSlot>,
     _permit: LimiterPermit,
+    /// Deadline of the call and its retries.
+    pub(super) deadline: Instant,
 }
 
 /// State of one operation, for `/status`.
@@ -67,9 +91,12 @@ impl Admission {
             max_pause: config.breaker_max_pause.0,
         };
         Self {
+            pacer: Pacer::new(config),
             limiter: PriorityLimiter::new(config.max_in_flight as usize, config.max_queue as usize),
             breakers: Mutex::new(Breakers::new(limits)),
             signer: Mutex::default(),
+            keys: RandomState::new(),
+            call_deadline: config.deadline.0,
         }
     }
 
@@ -81,42 +108,123 @@ impl Admission {
         }
     }
 
-    /// Waits for a slot, until `deadline`. A call that an open breaker would reject anyway does not wait first.
+    /// Waits for a slot. A call that an open breaker would reject anyway does not wait first. `deadline` is that of a
+    /// call which has been sent before; it then goes first among the calls of its priority.
     ///
     /// # Errors
-    /// The breaker's error; [`UpstreamError::Overloaded`] for a full queue or a reserved quota;
-    /// [`UpstreamError::Timeout`] past the deadline. Nothing was sent then.
+    /// The breaker's error; [`UpstreamError::Overloaded`] and, in a throttle window, [`UpstreamError::Throttled`] for a
+    /// wait that is too long, a full queue or a reserved quota; [`UpstreamError::Timeout`] past the deadline. Nothing
+    /// was sent then.
     pub(super) async fn admit(
         &self,
-        subject: Subject,
-        priority: &SharedPriority,
-        client: &str,
-        deadline: Instant,
+        applicant: Applicant<'_>,
+        deadline: Option<Instant>,
     ) -> Result<CallPermit<'_>, UpstreamError> {
-        let now = Instant::now();
-        {
-            let breakers = self.breakers.lock();
-            if let Some(error) = breakers.rejection(&subject, now) {
-                return Err(error);
-            }
-            let quota = &breakers.operation(subject.action).quota;
-            if !quota.allows(priority.now(), now) {
-                return Err(UpstreamError::Overloaded);
-            }
-        }
-        let turn = timeout_at(deadline, self.limiter.acquire(priority, client)).await;
-        let permit = turn
+        let (now, subject) = (Instant::now(), Subject::of(applicant.call));
+        self.check(&subject, applicant.priority, now)?;
+        let request = SlotRequest {
+            is_again: deadline.is_some(),
+            ..self.slot_request(applicant)
+        };
+        let leave_at = applicant.patience.leaves_queue_at(now);
+        let leave_at = deadline.map_or(leave_at, |deadline| deadline.min(leave_at));
+        let slot = self
+            .pacer
+            .acquire(subject.action, request.clone(), leave_at)
+            .await;
+        let mut slot = slot.map_err(|wait| self.refusal(subject.action, wait))?;
+        let deadline = deadline.unwrap_or_else(|| Instant::now() + self.call_deadline);
+        let permit = self.limiter.acquire(applicant.priority, applicant.client);
+        let permit = timeout_at(deadline, permit).await;
+        let permit = permit
             .map_err(|_| UpstreamError::Timeout)?
-            .map_err(|_| UpstreamError::Overloaded)?;
+            .map_err(|_| UpstreamError::Overloaded(FULL_LIMITER_WAIT))?;
         // Asked again: a breaker may have opened while the call waited.
         let permits = self.breakers.lock().admit(&subject, Instant::now())?;
+        slot.set_end(SlotEnd::Unanswered);
         Ok(CallPermit {
-            breakers: &self.breakers,
+            admission: self,
             subject,
+            request,
             permits,
             outcome: AttemptOutcome::Abandoned,
+            slot: Some(slot),
             _permit: permit,
+            deadline,
         })
+    }
+
+    fn check(
+        &self,
+        subject: &Subject,
+        priority: &SharedPriority,
+        now: Instant,
+    ) -> Result<(), UpstreamError> {
+        let breakers = self.breakers.lock();
+        if let Some(error) = breakers.rejection(subject, now) {
+            return Err(error);
+        }
+        let quota = &breakers.operation(subject.action).quota;
+        let paced = self.paced_scope(subject.action);
+        match quota.reserved_for(priority.now(), paced, now) {
+            Some(wait) => Err(UpstreamError::Overloaded(wait)),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns the scope of the quota that the pace divides among an operation's calls.
+    fn paced_scope(&self, action: Action) -> Option<QuotaScope> {
+        let reading = self.pacer.reading(action);
+        reading.map(|_| QuotaScope::UserApi)
+    }
+
+    /// Returns the wait that the queue promises a call which is not made, such as one that is answered from memory.
+    ///
+    /// # Errors
+    /// The error that the call would be refused with for want of a slot.
+    pub(super) fn promise(&self, applicant: Applicant<'_>) -> Result<Duration, UpstreamError> {
+        let action = applicant.call.operation.action();
+        match self.pacer.promise(action, &self.slot_request(applicant)) {
+            Promise::Now => Ok(Duration::ZERO),
+            Promise::Wait(wait) => Ok(wait),
+            Promise::Refused(wait) => Err(self.refusal(action, wait)),
+        }
+    }
+
+    /// Reserves a moment for a call that was throttled, or that left the queue without a slot, and returns the time
+    /// until then.
+    pub(super) fn reserve(&self, applicant: Applicant<'_>) -> Duration {
+        let action = applicant.call.operation.action();
+        self.pacer.reserve(action, &self.slot_request(applicant))
+    }
+
+    /// Returns the error of a call without a slot: in a throttle window the origin's own.
+    pub(super) fn refusal(&self, action: Action, wait: Duration) -> UpstreamError {
+        if self.pacer.throttled_for(action).is_none() {
+            return UpstreamError::Overloaded(wait);
+        }
+        UpstreamError::Throttled(Throttle {
+            error: self.breakers.lock().operation(action).throttle.clone(),
+            wait: Some(wait),
+        })
+    }
+
+    /// Returns the calls a second that an operation may make now, and whether a throttle has lowered them; `None` for
+    /// an operation without a limit.
+    pub(super) fn pace(&self, action: Action) -> Option<(f64, bool)> {
+        self.pacer.reading(action)
+    }
+
+    fn slot_request(&self, applicant: Applicant<'_>) -> SlotRequest {
+        let (call, client) = (applicant.call, applicant.client);
+        let identity = (client, call.operation.path(), call.query.canonical());
+        SlotRequest {
+            priority: applicant.priority.clone(),
+            client: client.into(),
+            key: self.keys.hash_one(identity),
+            is_again: false,
+            deadline: applicant.patience.deadline(),
+        }
     }
 
     /// Records a denial, and returns whether it concerns the whole operation rather than its subject.
@@ -146,7 +254,7 @@ impl Admission {
         (breakers.state(now), breakers.operation(action).state(now))
     }
 
-    /// BreakerState of each operation that has been called.
+    /// Returns the state of each operation that has been called.
     pub(super) fn operations(&self) -> Vec<(Action, OperationStatus)> {
         let (breakers, now) = (self.breakers.lock(), Instant::now());
         let used = Action::ALL
@@ -155,7 +263,16 @@ impl Admission {
         used.map(|action| {
             let operation = breakers.operation(action);
             let held = HoldReason::ALL.into_iter();
-            let held = held.filter(|reason| operation.is_rejecting(*reason, now));
+            let is_throttled = self.pacer.throttled_for(action).is_some();
+            let (background, paced) = (Priority::Background, self.paced_scope(action));
+            let quota = operation.quota.reserved_for(background, paced, now);
+            let held = held.filter(|reason| match reason {
+                HoldReason::Throttled => is_throttled,
+                HoldReason::Quota => quota.is_some(),
+                HoldReason::Failing | HoldReason::Permission => {
+                    operation.is_rejecting(*reason, now)
+                }
+            });
             let status = OperationStatus {
                 breaker: operation.state(now).as_str(),
                 held: held.map(HoldReason::as_str).collect(),
@@ -183,7 +300,26 @@ impl LastSigner {
 }
 
 impl CallPermit<'_> {
-    /// Sets the outcome that the breakers record when this is dropped.
+    /// Waits until `deadline` for a slot to send the call once more, and gives the former one back. Returns whether
+    /// there is one.
+    pub(super) async fn take_another_slot(&mut self, deadline: Instant) -> bool {
+        self.slot = None;
+        let request = SlotRequest {
+            is_again: true,
+            deadline: None,
+            ..self.request.clone()
+        };
+        let pacer = &self.admission.pacer;
+        let slot = pacer.acquire(self.subject.action, request, deadline).await;
+        let slot = slot.ok().map(|mut slot| {
+            slot.set_end(SlotEnd::Unanswered);
+            slot
+        });
+        self.slot = slot;
+        self.slot.is_some()
+    }
+
+    /// Sets the outcome that the breakers and the pace record when this is dropped.
     pub(super) fn finish(mut self, outcome: AttemptOutcome) {
         self.outcome = outcome;
     }
@@ -191,10 +327,18 @@ impl CallPermit<'_> {
 
 impl Drop for CallPermit<'_> {
     fn drop(&mut self) {
-        let mut breakers = self.breakers.lock();
-        breakers.record(&self.subject, self.permits, &self.outcome, Instant::now());
+        let breakers = &self.admission.breakers;
+        let (mut breakers, now) = (breakers.lock(), Instant::now());
+        breakers.record(&self.subject, self.permits, &self.outcome, now);
+        drop(breakers);
+        if let Some(slot) = &mut self.slot {
+            slot.set_end(self.outcome.slot_end());
+        }
     }
 }
+
+/// Time to come back after, for a call that finds the queue for concurrent calls full.
+const FULL_LIMITER_WAIT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

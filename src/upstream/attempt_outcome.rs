@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::breaker::{BreakerPermit, CallOutcome};
+use super::pacer::SlotEnd;
 use super::{AnswerKind, OriginAnswer, Throttle, UpstreamError};
 use crate::api::{Action, OriginError};
 use crate::transport::TransportError;
@@ -66,7 +67,7 @@ impl AttemptOutcome {
             },
             UpstreamError::Timeout => Self::Silent,
             UpstreamError::CircuitOpen
-            | UpstreamError::Overloaded
+            | UpstreamError::Overloaded(_)
             | UpstreamError::NoCredential => Self::Abandoned,
         }
     }
@@ -116,21 +117,38 @@ impl AttemptOutcome {
         }
     }
 
-    /// Returns the signal for the breaker of an operation's failures and throttles.
+    /// Returns the signal for the breaker of an operation's failures. A throttle is none: it closes the slots of the pace.
     pub(super) fn calls(&self, action: Action) -> CallOutcome {
         match self {
             Self::Failed | Self::Silent => CallOutcome::Failed,
             // A proxy may object to one client's odd search, which must not hold another's back.
             Self::Foreign if action == Action::GetImage => CallOutcome::Failed,
-            Self::Throttled(throttle) => {
-                CallOutcome::Throttled(throttle.wait.unwrap_or(UNNAMED_THROTTLE))
-            }
             Self::Answered { .. } | Self::Refused { .. } | Self::NotPermitted(_) => {
                 CallOutcome::Answered
             }
             Self::Abandoned => CallOutcome::Abandoned,
-            Self::KeyRefused(_) | Self::Foreign | Self::Unreachable | Self::Undecided => {
-                CallOutcome::Inconclusive
+            Self::KeyRefused(_)
+            | Self::Throttled(_)
+            | Self::Foreign
+            | Self::Unreachable
+            | Self::Undecided => CallOutcome::Inconclusive,
+        }
+    }
+
+    /// Returns how the call ended for its slot.
+    pub(super) fn slot_end(&self) -> SlotEnd {
+        match self {
+            Self::Throttled(throttle) => {
+                SlotEnd::Throttled(throttle.wait.unwrap_or(UNNAMED_THROTTLE))
+            }
+            Self::Answered { .. }
+            | Self::Refused { .. }
+            | Self::NotPermitted(_)
+            | Self::KeyRefused(_)
+            | Self::Failed
+            | Self::Foreign => SlotEnd::Answered,
+            Self::Silent | Self::Unreachable | Self::Undecided | Self::Abandoned => {
+                SlotEnd::Unanswered
             }
         }
     }

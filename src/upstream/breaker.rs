@@ -1,18 +1,12 @@
-//! Circuit breaker as a value, without a clock or a lock: it rejects calls that would only fail, or that
-//! the origin asked not to receive.
+//! Circuit breaker as a value, without a clock or a lock: it rejects calls that would only fail.
 //!
 //! - **closed**: every call is admitted; [`Limits::failures`] in a row open the breaker;
 //! - **open**: no call is admitted until a pause has passed, which doubles with each failed probe;
 //! - **probing**: one call is admitted; its success closes the breaker, its failure opens it again.
-//!
-//! A throttle opens it for the time that the origin names, whatever the state; then one call probes.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
-
-/// Bound on a throttle, so that a faulty answer does not stop calls for hours.
-const MAX_THROTTLE: Duration = Duration::from_secs(60);
 
 /// Thresholds of a breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,8 +61,6 @@ pub enum CallOutcome {
     Answered,
     /// The origin did not answer, or with an error of its own.
     Failed,
-    /// The origin asks for a pause of this length.
-    Throttled(Duration),
     /// The call ended without saying anything about this breaker's subject. A probe that ends so is repeated
     /// after the same pause.
     Inconclusive,
@@ -76,14 +68,9 @@ pub enum CallOutcome {
     Abandoned,
 }
 
-/// Reason why a call is rejected.
+/// Rejection of a call because the origin fails, and the pause or a probe is under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rejected {
-    /// The origin asked for a pause of which this much is left.
-    Throttled(Duration),
-    /// The origin fails, and the pause or a probe is under way.
-    Failing,
-}
+pub struct Rejected;
 
 /// The breaker. The caller passes the time in, and serializes access.
 #[derive(Debug)]
@@ -91,7 +78,6 @@ pub struct Breaker {
     limits: Limits,
     failures: u32,
     pause: Duration,
-    throttled_until: Option<Instant>,
     open_until: Option<Instant>,
     probing: bool,
 }
@@ -104,23 +90,16 @@ impl Breaker {
             limits,
             failures: 0,
             pause: limits.pause,
-            throttled_until: None,
             open_until: None,
             probing: false,
         }
     }
 
-    /// Returns the reason why a call would be rejected now, without admitting one.
+    /// Returns whether a call would be rejected now, without admitting one.
     #[must_use]
-    pub fn rejection(&self, now: Instant) -> Option<Rejected> {
-        let throttled = self
-            .throttled_until
-            .map(|until| until.saturating_duration_since(now));
-        match (throttled, self.open_until) {
-            (Some(left), _) if !left.is_zero() => Some(Rejected::Throttled(left)),
-            (_, Some(until)) if self.probing || now < until => Some(Rejected::Failing),
-            _ => None,
-        }
+    pub fn is_rejecting(&self, now: Instant) -> bool {
+        self.open_until
+            .is_some_and(|until| self.probing || now < until)
     }
 
     /// Admits a call. The caller must [record](Self::record) its outcome, or a probe would block all others.
@@ -128,8 +107,8 @@ impl Breaker {
     /// # Errors
     /// [`Rejected`] while the breaker is open or a probe is under way.
     pub fn admit(&mut self, now: Instant) -> Result<BreakerPermit, Rejected> {
-        if let Some(rejected) = self.rejection(now) {
-            return Err(rejected);
+        if self.is_rejecting(now) {
+            return Err(Rejected);
         }
         self.probing = self.open_until.is_some();
         Ok(if self.probing {
@@ -146,17 +125,9 @@ impl Breaker {
         match outcome {
             CallOutcome::Answered => {
                 (self.failures, self.pause) = (0, self.limits.pause);
-                // A call that was on its way when the origin asked for a pause does not end it.
-                if self.throttled_until.is_none_or(|until| until <= now) {
-                    self.open_until = None;
-                }
+                self.open_until = None;
             }
             CallOutcome::Failed => self.fail(permit, now),
-            CallOutcome::Throttled(wait) => {
-                let until = now + wait.min(MAX_THROTTLE);
-                self.throttled_until = self.throttled_until.max(Some(until));
-                self.open_until = self.open_until.max(Some(until));
-            }
             CallOutcome::Inconclusive if permit == BreakerPermit::Probe => {
                 self.open_until = Some(now + self.pause)
             }
@@ -165,7 +136,7 @@ impl Breaker {
     }
 
     /// Makes the next call a probe at once, because the cause of the failures has changed, for example the
-    /// credential. A pause that the origin asked for continues.
+    /// credential.
     pub fn probe_now(&mut self, now: Instant) {
         self.open_until = self.open_until.min(Some(now));
     }
@@ -184,11 +155,10 @@ impl Breaker {
     /// Returns the state at `now`.
     #[must_use]
     pub fn state(&self, now: Instant) -> BreakerState {
-        match (self.rejection(now), self.open_until) {
-            (Some(Rejected::Failing), _) if self.probing => BreakerState::Probing,
-            (Some(_), _) => BreakerState::Open,
-            (None, Some(_)) => BreakerState::Probing,
-            (None, None) => BreakerState::Closed,
+        match self.open_until {
+            None => BreakerState::Closed,
+            Some(_) if self.probing || !self.is_rejecting(now) => BreakerState::Probing,
+            Some(_) => BreakerState::Open,
         }
     }
 }

@@ -2,19 +2,18 @@
 //!
 //! - Shared by all operations: connect and TLS failures; and rejections of the key, until a call is accepted or the
 //!   credential changes, which lets one call probe at once.
-//! - One for each operation: failures after connecting, together with the origin's throttle windows; and denials of
-//!   permission for the operation as a whole.
+//! - One for each operation: failures after connecting; and denials of permission for the operation as a whole.
 //! - One for each subject: a workspace that may not be searched, and an image that the origin keeps rejecting.
 
 use std::collections::HashMap;
 
 use tokio::time::Instant;
 
+use super::UpstreamError;
 use super::attempt_outcome::AttemptOutcome;
 use super::breaker::{Breaker, BreakerPermit, BreakerState, CallOutcome, Limits, Rejected};
 use super::forbidden_burst::{AnsweredSubjects, ForbiddenBurst, Subject};
 use super::quota::Quota;
-use super::{Throttle, UpstreamError};
 use crate::api::{Action, OriginError};
 use crate::observability::metrics::HoldReason;
 
@@ -43,7 +42,8 @@ struct CauseBreaker {
 #[derive(Debug)]
 pub(super) struct OperationBreakers {
     calls: Breaker,
-    throttle: OriginError,
+    /// Latest throttle of the origin.
+    pub(super) throttle: OriginError,
     permission: CauseBreaker,
     forbidden: ForbiddenBurst,
     pub(super) quota: Quota,
@@ -75,30 +75,23 @@ impl Breakers {
 
     /// Returns the error that a call would be rejected with now, without taking a probe's turn.
     pub(super) fn rejection(&self, subject: &Subject, now: Instant) -> Option<UpstreamError> {
-        if self.connection.rejection(now).is_some() {
+        if self.connection.is_rejecting(now) {
             return Some(UpstreamError::CircuitOpen);
         }
-        if self.key.breaker.rejection(now).is_some() {
+        if self.key.breaker.is_rejecting(now) {
             return Some(UpstreamError::Credential(self.key.cause.clone()));
         }
         let operation = self.operation(subject.action);
-        if operation.permission.breaker.rejection(now).is_some() {
+        if operation.permission.breaker.is_rejecting(now) {
             let cause = operation.permission.cause.clone();
             return Some(UpstreamError::Permission(cause));
         }
-        match operation.calls.rejection(now) {
-            Some(Rejected::Failing) => return Some(UpstreamError::CircuitOpen),
-            Some(Rejected::Throttled(left)) => {
-                return Some(UpstreamError::Throttled(Throttle {
-                    error: operation.throttle.clone(),
-                    wait: Some(left),
-                }));
-            }
-            None => {}
+        if operation.calls.is_rejecting(now) {
+            return Some(UpstreamError::CircuitOpen);
         }
         let of_subject = self.subjects.get(subject)?;
-        let rejected = of_subject.breaker.rejection(now);
-        rejected.map(|_| UpstreamError::Refused(of_subject.cause.clone()))
+        let is_rejecting = of_subject.breaker.is_rejecting(now);
+        is_rejecting.then(|| UpstreamError::Refused(of_subject.cause.clone()))
     }
 
     /// Admits a call past every breaker.
@@ -202,7 +195,7 @@ impl Breakers {
     fn has_room(&mut self, now: Instant) -> bool {
         if self.subjects.len() >= MAX_SUBJECTS {
             self.subjects
-                .retain(|_, of_subject| of_subject.breaker.rejection(now).is_some());
+                .retain(|_, of_subject| of_subject.breaker.is_rejecting(now));
         }
         self.subjects.len() < MAX_SUBJECTS
     }
@@ -288,14 +281,12 @@ impl OperationBreakers {
         worse(self.calls.state(now), self.permission.breaker.state(now))
     }
 
-    /// Returns whether the operation's calls are rejected for this reason.
+    /// Returns whether one of the operation's breakers rejects calls for this reason.
     pub(super) fn is_rejecting(&self, reason: HoldReason, now: Instant) -> bool {
-        let calls = self.calls.rejection(now);
         match reason {
-            HoldReason::Failing => calls == Some(Rejected::Failing),
-            HoldReason::Throttled => matches!(calls, Some(Rejected::Throttled(_))),
-            HoldReason::Permission => self.permission.breaker.rejection(now).is_some(),
-            HoldReason::Quota => self.quota.is_reserved(now),
+            HoldReason::Failing => self.calls.is_rejecting(now),
+            HoldReason::Permission => self.permission.breaker.is_rejecting(now),
+            HoldReason::Throttled | HoldReason::Quota => false,
         }
     }
 }

@@ -3,12 +3,13 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::api::Action;
 use crate::environment::Environment;
 use crate::transport::{BuildError, Proxy, Section, TransportConfig};
 use crate::units::{ByteSize, HumanDuration};
 
 /// The `[upstream]` settings.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Kind of origin.
@@ -39,9 +40,11 @@ pub struct Config {
     pub max_body: ByteSize,
     /// Retries per hundred calls that go without; ten a second are always allowed.
     pub retry_percent: u8,
+    /// Part of each quota that this gateway uses, above 0 and up to 1.
+    pub rate_share: f64,
     /// Number of calls in flight.
     pub max_in_flight: u32,
-    /// Number of calls that may wait for their turn; one more is refused.
+    /// Number of an operation's calls that may wait for their turn; one more is refused.
     pub max_queue: u32,
     /// Number of failures in a row after which calls are held back.
     pub breaker_failures: u32,
@@ -63,6 +66,65 @@ pub struct Config {
     pub credential_codes: Vec<String>,
     /// Messages that never reach a client, whatever their Code; nor does one that holds the key's id or token.
     pub private_messages: Vec<String>,
+    /// Quota of each operation.
+    pub calls_per_second: CallsPerSecond,
+}
+
+/// The `[upstream.calls_per_second]` settings: the account's quota of each operation, in calls a second; 0 means that
+/// the gateway does not limit the operation's calls.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CallsPerSecond {
+    /// Quota of GetImage.
+    pub get_image: f64,
+    /// Quota of ListImages.
+    pub list_images: f64,
+    /// Quota of ListImageLabels.
+    pub list_image_labels: f64,
+    /// Quota of AddImage.
+    pub add_image: f64,
+    /// Quota of AddImageLabels.
+    pub add_image_labels: f64,
+    /// Quota of RemoveImageLabels.
+    pub remove_image_labels: f64,
+    /// Quota of PublishImage.
+    pub publish_image: f64,
+    /// Quota of RemoveImage.
+    pub remove_image: f64,
+}
+
+impl Default for CallsPerSecond {
+    /// The vendor's documented quotas, per region and account.
+    fn default() -> Self {
+        let (reads, writes) = (50.0, 20.0);
+        Self {
+            get_image: reads,
+            list_images: reads,
+            list_image_labels: reads,
+            add_image: writes,
+            add_image_labels: writes,
+            remove_image_labels: writes,
+            publish_image: writes,
+            remove_image: writes,
+        }
+    }
+}
+
+impl CallsPerSecond {
+    /// Returns each quota with the name of its setting.
+    #[must_use]
+    pub const fn by_name(&self) -> [(&'static str, f64); 8] {
+        [
+            ("get_image", self.get_image),
+            ("list_images", self.list_images),
+            ("list_image_labels", self.list_image_labels),
+            ("add_image", self.add_image),
+            ("add_image_labels", self.add_image_labels),
+            ("remove_image_labels", self.remove_image_labels),
+            ("publish_image", self.publish_image),
+            ("remove_image", self.remove_image),
+        ]
+    }
 }
 
 /// Kind of origin that calls are sent to.
@@ -104,6 +166,7 @@ impl Default for Config {
             idle_timeout: HumanDuration::secs(20),
             max_body: ByteSize(8 << 20),
             retry_percent: 20,
+            rate_share: 1.0,
             max_in_flight: 256,
             max_queue: 10_000,
             breaker_failures: 5,
@@ -122,11 +185,33 @@ impl Default for Config {
                 "*Nonce*",
             ]),
             private_messages: texts(&["*string to sign*", "*stringtosign*", "*canonical*"]),
+            calls_per_second: CallsPerSecond::default(),
         }
     }
 }
 
 impl Config {
+    /// Returns the quota of an operation in calls a second; 0 for none. A parent gateway has none: it paces its own
+    /// calls, and answers from its cache as often as it is asked.
+    #[must_use]
+    pub const fn calls_per_second(&self, action: Action) -> f64 {
+        let quota = &self.calls_per_second;
+        if matches!(self.kind, UpstreamKind::Gateway) {
+            return 0.0;
+        }
+        match action {
+            Action::GetImage => quota.get_image,
+            Action::ListImages => quota.list_images,
+            Action::ListImageLabels => quota.list_image_labels,
+            Action::AddImage => quota.add_image,
+            Action::AddImageLabels => quota.add_image_labels,
+            Action::RemoveImageLabels => quota.remove_image_labels,
+            Action::PublishImage => quota.publish_image,
+            Action::RemoveImage => quota.remove_image,
+            Action::Resolve | Action::Unknown => 0.0,
+        }
+    }
+
     /// Settings of the transport to the origin. `environment` is where `proxy = "env"` looks.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 use tower::ServiceExt;
 
+use super::admission::CallPermit;
 use super::classify::another_image;
 use super::{AnswerKind, Propagation, Upstream, UpstreamError};
 use crate::api::{Call, ImageFields};
@@ -24,6 +25,7 @@ impl Upstream {
         &self,
         call: SignedCall<'_>,
         reply: Reply,
+        permit: &mut CallPermit<'_>,
         deadline: Instant,
         trace: &Trace,
     ) -> (Result<AnswerKind, UpstreamError>, Reply) {
@@ -35,6 +37,9 @@ impl Upstream {
         let Some(first) = another_image(&asked.operation, &reply) else {
             return (result, reply);
         };
+        if !permit.take_another_slot(deadline).await {
+            return (result, reply);
+        }
         let again = timeout_at(deadline, self.send_on_new_connection(call, trace)).await;
         let Ok(Some(second)) = again else {
             return (result, reply);

@@ -43,9 +43,10 @@ pub enum UpstreamError {
     /// A circuit breaker is open, so the call was not sent.
     #[error("the origin fails; the circuit breaker is open and the call was not sent")]
     CircuitOpen,
-    /// The queue is full, or the rest of the quota is reserved for more urgent calls; the call was not sent.
+    /// The call would wait too long for its turn, or the rest of the quota is reserved for more urgent calls; it was
+    /// not sent. The time after which there will be room for it.
     #[error("too many calls to the origin are waiting")]
-    Overloaded,
+    Overloaded(Duration),
     /// A parent gateway answered with an error Code of its own.
     #[error("{0}")]
     Parent(ParentFault, OriginError),
@@ -68,7 +69,7 @@ fn transport_failure(error: &TransportError) -> &'static str {
 pub struct Throttle {
     /// Error that the origin answered with; its Code is empty where the origin gave none.
     pub error: OriginError,
-    /// Time that the origin asks clients to wait, where it names one.
+    /// Time to wait: the origin's, where it names one, or until there will be room for the call.
     pub wait: Option<Duration>,
 }
 
@@ -80,7 +81,7 @@ impl UpstreamError {
             Self::Timeout => CallResult::Timeout,
             Self::Transport(error) if error.is_unreadable() => CallResult::ServerError,
             Self::Transport(_) => CallResult::Transport,
-            Self::Throttled(_) | Self::Overloaded => CallResult::Throttled,
+            Self::Throttled(_) | Self::Overloaded(_) => CallResult::Throttled,
             Self::Server(_) | Self::Foreign(_) | Self::Unreadable(_) | Self::CircuitOpen => {
                 CallResult::ServerError
             }
@@ -107,7 +108,7 @@ impl UpstreamError {
             Self::Timeout
             | Self::Transport(_)
             | Self::CircuitOpen
-            | Self::Overloaded
+            | Self::Overloaded(_)
             | Self::NoCredential => None,
         }
     }
@@ -126,7 +127,7 @@ impl UpstreamError {
             | Self::Credential(_)
             | Self::Permission(_)
             | Self::CircuitOpen
-            | Self::Overloaded
+            | Self::Overloaded(_)
             | Self::Parent(..)
             | Self::NoCredential => false,
         }
@@ -155,7 +156,7 @@ impl UpstreamError {
             | Self::Refused(_)
             | Self::Unreadable(_)
             | Self::CircuitOpen
-            | Self::Overloaded
+            | Self::Overloaded(_)
             | Self::Credential(_)
             | Self::Permission(_)
             | Self::NoCredential => true,
@@ -166,7 +167,10 @@ impl UpstreamError {
     /// that joined the fetch may then begin its own.
     #[must_use]
     pub const fn is_about_leader(&self) -> bool {
-        matches!(self, Self::Overloaded | Self::Parent(ParentFault::Loop, _))
+        matches!(
+            self,
+            Self::Overloaded(_) | Self::Parent(ParentFault::Loop, _)
+        )
     }
 }
 
@@ -201,7 +205,7 @@ mod tests {
             UpstreamError::Timeout,
             transport(TransportError::Encoding),
             UpstreamError::CircuitOpen,
-            UpstreamError::Overloaded,
+            UpstreamError::Overloaded(Duration::ZERO),
             UpstreamError::NoCredential,
         ] {
             assert_eq!(without.answer(), None, "{without:?}");
@@ -244,7 +248,7 @@ mod tests {
     fn a_waiter_fetches_itself_only_after_an_error_about_the_leader() {
         let parent = |fault| UpstreamError::Parent(fault, OriginError::default());
         for (error, is_about_leader) in [
-            (UpstreamError::Overloaded, true),
+            (UpstreamError::Overloaded(Duration::ZERO), true),
             (parent(ParentFault::Loop), true),
             (parent(ParentFault::Overloaded), false),
             (UpstreamError::CircuitOpen, false),

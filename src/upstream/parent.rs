@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::answer::error_of;
 use super::priority::{Priority, SharedPriority};
-use super::{AnswerKind, Upstream, UpstreamError, UpstreamFreshness, UpstreamKind};
+use super::{AnswerKind, Patience, Upstream, UpstreamError, UpstreamFreshness, UpstreamKind};
 use crate::api::{Call, ImageId, ImageKey, Operation};
 use crate::observability::logging::Condition;
 use crate::observability::outcome::CallResult;
@@ -194,7 +194,13 @@ impl Upstream {
         };
         let priority = SharedPriority::new(Priority::Miss);
         let answer = self
-            .send(&call, Bytes::new(), &priority, &propagation, &Trace::none())
+            .send(
+                &call,
+                Bytes::new(),
+                (&priority, Patience::Fetch(None)),
+                &propagation,
+                &Trace::none(),
+            )
             .await;
         match answer {
             Err(UpstreamError::Parent(ParentFault::NotCached, _)) => Some(true),

@@ -1,7 +1,7 @@
 //! Priorities of calls to the origin, for when it cannot take all of them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// Purpose of a call to the origin, the least urgent first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,29 +21,96 @@ impl Priority {
     const ALL: [Self; 4] = [Self::Prewarm, Self::Background, Self::Forced, Self::Miss];
 }
 
-/// Priority of one fetch, which rises to that of its most urgent waiter. Clones share it.
+/// Priority of one call, which is that of its most urgent waiter. Clones share it.
 ///
-/// The ordering of the loads and stores is relaxed: a queue that sees a rise late only serves one other call first.
+/// The loads and stores are relaxed: a queue that sees a change late only serves one other call first.
 #[derive(Debug, Clone)]
-pub struct SharedPriority(Arc<AtomicU8>);
+pub struct SharedPriority(Arc<CallState>);
+
+#[derive(Debug)]
+struct CallState {
+    /// Priority without any waiter.
+    base: Priority,
+    /// Number of waiters of each priority.
+    waiters: [AtomicU32; Priority::ALL.len()],
+    is_queued: AtomicBool,
+}
+
+/// Interest of one waiter in a call, which has at least the waiter's priority until this is dropped.
+#[derive(Debug)]
+pub struct Interest {
+    call: SharedPriority,
+    priority: Priority,
+}
+
+/// Stay of a call in the queue; ends with this value.
+#[derive(Debug)]
+pub struct QueueStay(SharedPriority);
 
 impl SharedPriority {
-    /// Creates the priority of a new fetch.
+    /// Creates the priority of a call that one request makes for itself.
     #[must_use]
     pub fn new(priority: Priority) -> Self {
-        Self(Arc::new(AtomicU8::new(priority as u8)))
+        Self(Arc::new(CallState {
+            base: priority,
+            waiters: Default::default(),
+            is_queued: AtomicBool::new(false),
+        }))
     }
 
-    /// Raises the priority to at least this one; it never falls.
-    pub fn raise(&self, priority: Priority) {
-        self.0.fetch_max(priority as u8, Ordering::Relaxed);
+    /// Creates the priority of a fetch that outlives its waiters: without any, it is at most a background refresh.
+    #[must_use]
+    pub fn of_fetch(priority: Priority) -> Self {
+        Self::new(priority.min(Priority::Background))
+    }
+
+    /// Adds a waiter of this priority.
+    #[must_use]
+    pub fn join(&self, priority: Priority) -> Interest {
+        self.0.waiters[priority as usize].fetch_add(1, Ordering::Relaxed);
+        Interest {
+            call: self.clone(),
+            priority,
+        }
     }
 
     /// Returns the current priority.
     #[must_use]
     pub fn now(&self) -> Priority {
-        let level = usize::from(self.0.load(Ordering::Relaxed));
-        Priority::ALL.get(level).copied().unwrap_or(Priority::Miss)
+        let has_waiter = |priority: &&Priority| {
+            let waiters = &self.0.waiters[**priority as usize];
+            waiters.load(Ordering::Relaxed) > 0
+        };
+        let urgent = Priority::ALL.iter().rev().find(has_waiter);
+        urgent.copied().unwrap_or(self.0.base).max(self.0.base)
+    }
+
+    /// Marks the call as queued, until the result is dropped.
+    #[must_use]
+    pub fn enter_queue(&self) -> QueueStay {
+        self.0.is_queued.store(true, Ordering::Relaxed);
+        QueueStay(self.clone())
+    }
+}
+
+impl Interest {
+    /// Returns whether the call still waits in the queue, so that nothing has been sent.
+    #[must_use]
+    pub fn is_in_queued_call(&self) -> bool {
+        self.call.0.is_queued.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Interest {
+    fn drop(&mut self) {
+        let waiters = &self.call.0.waiters[self.priority as usize];
+        waiters.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for QueueStay {
+    fn drop(&mut self) {
+        self.0.0.is_queued.store(false, Ordering::Relaxed);
     }
 }
 
@@ -52,11 +119,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urgency_only_rises() {
-        let priority = SharedPriority::new(Priority::Background);
+    fn a_call_is_as_urgent_as_its_most_urgent_waiter() {
+        let priority = SharedPriority::of_fetch(Priority::Miss);
         let shared = priority.clone();
-        shared.raise(Priority::Miss);
-        shared.raise(Priority::Prewarm);
+        assert_eq!(priority.now(), Priority::Background);
+        let miss = shared.join(Priority::Miss);
+        let prewarm = shared.join(Priority::Prewarm);
+        let another = shared.join(Priority::Miss);
         assert_eq!(priority.now(), Priority::Miss);
+        drop(miss);
+        assert_eq!(priority.now(), Priority::Miss);
+        drop(another);
+        assert_eq!(priority.now(), Priority::Background);
+        drop(prewarm);
+        let prewarm = SharedPriority::of_fetch(Priority::Prewarm);
+        assert_eq!(prewarm.now(), Priority::Prewarm);
+        assert_eq!(SharedPriority::new(Priority::Miss).now(), Priority::Miss);
+    }
+
+    #[test]
+    fn a_waiter_sees_whether_its_call_is_queued() {
+        let priority = SharedPriority::new(Priority::Miss);
+        let waiter = priority.join(Priority::Miss);
+        assert!(!waiter.is_in_queued_call());
+        let stay = priority.enter_queue();
+        assert!(waiter.is_in_queued_call());
+        drop(stay);
+        assert!(!waiter.is_in_queued_call());
     }
 }

@@ -207,7 +207,7 @@ mod tests {
             pin!(limiter.acquire(&raised, "a")),
         );
         assert!(poll!(&mut first).is_pending() && poll!(&mut second).is_pending());
-        raised.raise(Priority::Miss);
+        let _waiter = raised.join(Priority::Miss);
         drop(held);
         assert!(poll!(&mut first).is_pending() && poll!(&mut second).is_ready());
     }

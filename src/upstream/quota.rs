@@ -46,26 +46,28 @@ impl Quota {
         Scope::ALL.into_iter().filter_map(read)
     }
 
-    /// Returns whether background calls are rejected to save the rest of the quota.
+    /// Returns the time until a call of this priority may go, if it may not now: the last tenth of a quota is closed to
+    /// calls that no client waits for, and the last twentieth to all but misses, until its period ends. The operation's own quota is not
+    /// reserved where the pace divides it: its queue serves urgent calls first, and leaves less than a tenth.
     #[must_use]
-    pub(super) fn is_reserved(&self, now: Instant) -> bool {
-        !self.allows(Priority::Background, now)
-    }
-
-    /// Returns whether a call of this priority may still go: the last tenth of a quota is closed to calls that no
-    /// client waits for, and the last twentieth to all but misses.
-    #[must_use]
-    pub(super) fn allows(&self, priority: Priority, now: Instant) -> bool {
+    pub(super) fn reserved_for(
+        &self,
+        priority: Priority,
+        paced: Option<Scope>,
+        now: Instant,
+    ) -> Option<Duration> {
         let reserved = match priority {
-            Priority::Miss => return true,
+            Priority::Miss => return None,
             Priority::Forced => 0.05,
             Priority::Background | Priority::Prewarm => 0.10,
         };
-        self.0
-            .iter()
-            .flatten()
-            .filter(|reading| now < reading.until)
-            .all(|reading| reading.remain as f64 > reading.limit as f64 * reserved)
+        let is_used_up =
+            |reading: &&QuotaReading| reading.remain as f64 <= reading.limit as f64 * reserved;
+        let scopes = Scope::ALL.into_iter().filter(|scope| Some(*scope) != paced);
+        let readings = scopes.filter_map(|scope| self.0[scope as usize].as_ref());
+        let current = readings.filter(|reading| now < reading.until);
+        let used_up = current.filter(is_used_up);
+        used_up.map(|reading| reading.until - now).max()
     }
 }
 
@@ -124,7 +126,7 @@ mod tests {
             Priority::Forced,
             Priority::Miss,
         ]
-        .map(|priority| quota.allows(priority, now))
+        .map(|priority| quota.reserved_for(priority, None, now).is_none())
     }
 
     #[test]
@@ -152,6 +154,15 @@ mod tests {
         ] {
             assert_eq!(allowed(&learnt(header, now), now), expected, "{header}");
         }
+    }
+
+    #[test]
+    fn the_quota_that_the_pace_divides_is_not_reserved() {
+        let now = Instant::now();
+        let quota = learnt("Limit:50,Remain:3,TimeLeft:1000,Reset:1", now);
+        let reserved = |paced| quota.reserved_for(Priority::Background, paced, now);
+        assert_eq!(reserved(Some(Scope::UserApi)), None);
+        assert_eq!(reserved(Some(Scope::User)), Some(Duration::from_secs(1)));
     }
 
     #[test]

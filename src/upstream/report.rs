@@ -106,7 +106,7 @@ impl Upstream {
             }
             // Nothing was sent.
             UpstreamError::CircuitOpen
-            | UpstreamError::Overloaded
+            | UpstreamError::Overloaded(_)
             | UpstreamError::NoCredential => {}
         }
     }
@@ -128,6 +128,23 @@ impl Upstream {
                 BreakerState::Closed => log.recovered(Condition::BreakerOpen, subject),
                 BreakerState::Probing => {}
             }
+        }
+    }
+}
+
+impl Upstream {
+    /// Reports the pace of an operation to the metrics and the log. It changes with a throttle and with time.
+    pub(super) fn report_pace(&self, action: Action) {
+        let Some((per_second, is_lowered)) = self.admission.pace(action) else {
+            return;
+        };
+        self.metrics.upstream_pace.of(action).set(per_second);
+        let (log, operation) = (&self.metrics.conditions, action.as_str());
+        if is_lowered {
+            let detail = || format!("{per_second} calls a second");
+            log.occurred(Condition::PaceLowered, operation, detail);
+        } else {
+            log.recovered(Condition::PaceLowered, operation);
         }
     }
 }

@@ -106,6 +106,12 @@ impl CallAttempts {
         }
     }
 
+    /// Returns whether a throttled call goes back to the queue, where the pace makes it wait. It costs no budget: the
+    /// pace bounds all calls alike.
+    pub(super) const fn waits_out_throttle(&self) -> bool {
+        self.is_read && self.made < MAX_ATTEMPTS
+    }
+
     fn retry_within(&self, deadline: Instant, now: Instant) -> RetryDecision {
         let pause = (FIRST_PAUSE * 2u32.saturating_pow(self.made - 1)).mul_f64(fastrand::f64());
         let in_time = now + pause < deadline;

@@ -42,6 +42,9 @@ class Gateway:
         names = ['listen', 'admin', 'observe']
         sets = [f'{name}.address=127.0.0.1:0' for name in names]
         sets += ['shutdown.lame_duck=0s', 'shutdown.drain=1s', 'upstream.allow_http=true', f'upstream.endpoint={origin.url}']
+        # No pace: an attack of thousands of calls must not wait for its turn.
+        operations = 'get_image list_images list_image_labels add_image add_image_labels remove_image_labels publish_image remove_image'
+        sets += [f'upstream.calls_per_second.{name}=0' for name in operations.split()]
         sets += self._files(clients, tls) + list(settings)
         arguments = [*under, PROGRAM, 'serve', '--ports-file', str(self.folder / 'ports')]
         for setting in sets:

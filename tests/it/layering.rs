@@ -131,6 +131,7 @@ fn pure_modules_have_no_clock_no_randomness_and_no_io() {
         "upstream/classify",
         "upstream/breaker",
         "upstream/freshness",
+        "upstream/pace",
         "upstream/parent/freshness",
         "shared_cache/clock",
         "shared_cache/lease",

@@ -33,6 +33,7 @@ mod metrics;
 mod outage;
 mod outage_log;
 mod outcomes;
+mod pace;
 mod page;
 mod parent;
 mod pipelining;

@@ -40,6 +40,8 @@ pub(crate) struct Failure {
     lost: usize,
     /// Most calls in the ten seconds of full load.
     load: u64,
+    /// Whether calls have their default pace, which is what holds a throttling origin's calls back.
+    is_paced: bool,
 }
 
 /// Results of a run.
@@ -58,7 +60,7 @@ struct Seen {
 type Logged = &'static [&'static str];
 const FAILS: Logged = &["origin_fails", "breaker_open"];
 const UNREACHABLE: Logged = &["origin_unreachable", "breaker_open"];
-const THROTTLES: Logged = &["origin_throttles", "breaker_open"];
+const THROTTLES: Logged = &["origin_throttles"];
 const REFUSED: Logged = &["credential_refused", "breaker_open"];
 
 fn always(name: &'static str, kind: FaultKind, calls: u64, logged: Logged) -> Failure {
@@ -75,11 +77,14 @@ fn failure(name: &'static str, faults: Vec<Fault>, calls: u64, logged: Logged) -
         calls,
         lost: 0,
         load: BREAKER_LOAD,
+        is_paced: false,
     }
 }
 
 /// Calls in flight when the breaker opens, and then at most one a second.
 const BREAKER_LOAD: u64 = 5 + 3 * CLIENTS as u64 + LOAD.as_secs();
+/// The default pace of 47 calls a second, lowered by a third each second down to a tenth.
+const PACED_LOAD: u64 = 47 + 31 + 21 + 14 + 9 + 6 + 5 * 4;
 /// Each image once a second.
 const EACH_LOAD: u64 = (LOADED as u64) * (LOAD.as_secs() + 2);
 
@@ -91,6 +96,14 @@ fn flapping() -> Vec<Fault> {
         ..Fault::always(refusal(503, "ServiceUnavailable"))
     };
     (1..40).map(fault).collect()
+}
+
+fn throttled(name: &'static str, wait: Option<Duration>) -> Failure {
+    Failure {
+        load: PACED_LOAD,
+        is_paced: true,
+        ..always(name, throttle(wait), PACED_LOAD, THROTTLES)
+    }
 }
 
 pub(crate) fn failures() -> Vec<Failure> {
@@ -151,22 +164,8 @@ pub(crate) fn failures() -> Vec<Failure> {
         always("truncated", FaultKind::Truncated, BREAKER, FAILS),
         always("empty", FaultKind::Empty, BREAKER, FAILS),
         always("not an object", FaultKind::NotObject, BREAKER, FAILS),
-        Failure {
-            // A probe whenever the time is over that the origin names.
-            load: BREAKER_LOAD + 5 * LOAD.as_secs(),
-            ..always(
-                "throttled, 200 ms",
-                throttle(Some(Duration::from_millis(200))),
-                BREAKER,
-                THROTTLES,
-            )
-        },
-        always(
-            "throttled, no time named",
-            throttle(None),
-            BREAKER,
-            THROTTLES,
-        ),
+        throttled("throttled, 200 ms", Some(Duration::from_millis(200))),
+        throttled("throttled, no time named", None),
         always(
             "credential expired",
             refusal(400, "InvalidSecurityToken.Expired"),
@@ -201,8 +200,11 @@ pub(crate) fn failures() -> Vec<Failure> {
     ]
 }
 
-async fn gateway() -> TestGateway {
+async fn gateway(failure: &Failure) -> TestGateway {
     TestGateway::start(|setup| {
+        if failure.is_paced {
+            setup.pace_as_set();
+        }
         for (key, value) in [
             ("freshness.min", "20ms"),
             ("freshness.max", "20ms"),
@@ -223,6 +225,9 @@ async fn gateway() -> TestGateway {
 /// Sends requests for ten seconds, as fast as possible, for images of which a few are cached; counts the calls.
 async fn load(failure: &Failure) -> u64 {
     let gateway = TestGateway::start(|setup| {
+        if failure.is_paced {
+            setup.pace_as_set();
+        }
         for (key, value) in [
             ("freshness.min", "1s"),
             ("freshness.max", "1s"),
@@ -263,7 +268,7 @@ async fn load(failure: &Failure) -> u64 {
 }
 
 async fn endure(failure: &Failure) -> Seen {
-    let gateway = gateway().await;
+    let gateway = gateway(failure).await;
     for index in 0..KNOWN {
         eventually("it is known", async || {
             gateway.image(&Store::id(index)).await.status == 200

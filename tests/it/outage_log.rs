@@ -79,12 +79,13 @@ impl Reported {
 async fn endure(failure: &Failure) -> Reported {
     let emulator = origin().await;
     // Short, where the origin does not answer; long, where a busy machine would be late.
-    let (attempt, deadline) = if failure.harmless {
-        ("5s", "10s")
+    let (attempt, deadline, wait) = if failure.harmless {
+        ("5s", "10s", "2500ms")
     } else {
-        ("200ms", "600ms")
+        ("200ms", "600ms", "300ms")
     };
     let timeouts = [
+        format!("api.wait={wait}"),
         format!("upstream.attempt_timeout={attempt}"),
         format!("upstream.deadline={deadline}"),
     ];
@@ -94,6 +95,8 @@ async fn endure(failure: &Failure) -> Reported {
         "freshness.max=100ms",
         timeouts[0].as_str(),
         timeouts[1].as_str(),
+        timeouts[2].as_str(),
+        "upstream.calls_per_second.get_image=0",
         "upstream.breaker_pause=200ms",
         "upstream.breaker_max_pause=400ms",
     ];

@@ -30,6 +30,18 @@ pub(crate) static ONE_CROWD: Mutex<()> = Mutex::const_new(());
 pub(crate) const KEY_ID: &str = "LTAIcentralKeyOfTests";
 pub(crate) const KEY_SECRET: &str = "central-secret-of-tests";
 
+/// Operations with a pace, as `upstream.calls_per_second` names them.
+const OPERATIONS: [&str; 8] = [
+    "get_image",
+    "list_images",
+    "list_image_labels",
+    "add_image",
+    "add_image_labels",
+    "remove_image_labels",
+    "publish_image",
+    "remove_image",
+];
+
 /// Settings of a gateway under test, and its origin.
 pub(crate) struct Setup {
     pub(crate) flags: Vec<String>,
@@ -45,6 +57,12 @@ impl Setup {
         self.flags.push(format!("{key}={value}"));
     }
 
+    /// Gives the operations their default paces.
+    pub(crate) fn pace_as_set(&mut self) {
+        self.flags
+            .retain(|flag| !flag.starts_with("upstream.calls_per_second."));
+    }
+
     fn new() -> Self {
         let fixed = [
             "listen.address=127.0.0.1:0",
@@ -54,8 +72,12 @@ impl Setup {
             "shutdown.lame_duck=0s",
             "shutdown.drain=5s",
         ];
+        // No pace: a test that makes hundreds of calls at once must not wait for its turn, unless the pace is its
+        // subject; see [`Setup::pace_as_set`].
+        let unpaced = OPERATIONS.map(|name| format!("upstream.calls_per_second.{name}=0"));
+        let fixed = fixed.map(str::to_owned).into_iter();
         Self {
-            flags: fixed.map(str::to_owned).into(),
+            flags: fixed.chain(unpaced).collect(),
             environment: environment(),
             origin: Settings {
                 access_key_id: KEY_ID.to_owned(),

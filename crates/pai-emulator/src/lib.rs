@@ -72,7 +72,7 @@ pub struct Settings {
     pub latency: Duration,
     /// Faults to inject; the first rule that matches a request applies.
     pub faults: Vec<Fault>,
-    /// Requests per second beyond which it throttles; `None` never throttles.
+    /// Requests of one operation within any second beyond which it throttles; `None` never throttles.
     pub quota_per_second: Option<u32>,
 }
 

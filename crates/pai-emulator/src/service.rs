@@ -49,9 +49,7 @@ impl ApiService {
             store: Store::generate(settings.images, Arc::clone(&clock)),
             script: Script::new(settings.faults),
             counters: Counters::default(),
-            quota: settings
-                .quota_per_second
-                .map(|limit| Quota::new(limit, Instant::now())),
+            quota: settings.quota_per_second.map(Quota::new),
             clock,
             latency: settings.latency,
         }
@@ -158,7 +156,7 @@ impl ApiService {
         let Some(quota) = &self.quota else {
             return Ok(call);
         };
-        let grant = quota.take(Instant::now());
+        let grant = quota.take(call.operation.action(), Instant::now());
         meta.quota = Some(grant.header());
         if grant.allowed {
             return Ok(call);

@@ -87,6 +87,12 @@ conditions! {
         remedy: "another user of the account calls it too, or upstream.calls_per_second is above the account's quota",
         ended: "the origin no longer throttles",
     }
+    /// Paces that a throttle has lowered and that have not grown back; one episode per operation.
+    PaceLowered = "pace_lowered", Warn, RECOVERY {
+        began: "an operation is called less often than set, because the origin throttled it",
+        remedy: "if it lasts, set upstream.calls_per_second or upstream.rate_share to what other users of the account leave",
+        ended: "the operation may be called as often as set again",
+    }
     /// Answers of the origin with an error of its own, such as 500 or 503; one episode per operation.
     OriginFails = "origin_fails", Warn, SETTLED {
         began: "the origin fails",

@@ -11,8 +11,8 @@ use std::sync::OnceLock;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry,
+    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry,
 };
 
 use super::LATENCY_BUCKETS;
@@ -33,6 +33,8 @@ pub struct TextFamily<F, L>(F, PhantomData<fn() -> L>);
 pub type Counters<L> = IndexedFamily<IntCounterVec, L>;
 /// Gauges by closed labels.
 pub type Gauges<L> = IndexedFamily<IntGaugeVec, L>;
+/// Gauges of fractions by closed labels.
+pub type FloatGauges<L> = IndexedFamily<GaugeVec, L>;
 /// Latency histograms by closed labels.
 pub type Latencies<L> = IndexedFamily<HistogramVec, L>;
 /// Counters of which at least one label is open.
@@ -146,6 +148,19 @@ impl Family for IntGaugeVec {
     }
 
     fn child(&self, values: &[&str]) -> IntGauge {
+        self.with_label_values(values)
+    }
+}
+
+impl Family for GaugeVec {
+    type Child = Gauge;
+    const KIND: &'static str = "gauge";
+
+    fn make(spec: MetricSpec, labels: &[&str]) -> Result<Self, prometheus::Error> {
+        Self::new(Opts::new(spec.name, spec.help()), labels)
+    }
+
+    fn child(&self, values: &[&str]) -> Gauge {
         self.with_label_values(values)
     }
 }

@@ -118,7 +118,7 @@ fn every_error() -> Vec<Error> {
         UpstreamError::Credential(coded("SignatureDoesNotMatch")),
         UpstreamError::Permission(coded("NoPermission")),
         UpstreamError::CircuitOpen,
-        UpstreamError::Overloaded,
+        UpstreamError::Overloaded(Duration::from_secs(2)),
         UpstreamError::NoCredential,
     ];
     let own = [

@@ -39,7 +39,7 @@ fn failures_in_a_row_open_it_and_an_answer_between_them_does_not() {
     call(&mut breaker, CallOutcome::Failed, now);
     assert_eq!(
         (breaker.state(now), breaker.admit(now)),
-        (BreakerState::Open, Err(Rejected::Failing))
+        (BreakerState::Open, Err(Rejected))
     );
 }
 
@@ -50,12 +50,12 @@ fn after_the_pause_one_probe_decides() {
     let mut breaker = open_at(start);
     assert_eq!(
         breaker.admit(later - Duration::from_millis(1)),
-        Err(Rejected::Failing)
+        Err(Rejected)
     );
     assert_eq!(breaker.admit(later), Ok(BreakerPermit::Probe));
     assert_eq!(
         (breaker.state(later), breaker.admit(later)),
-        (BreakerState::Probing, Err(Rejected::Failing))
+        (BreakerState::Probing, Err(Rejected))
     );
     breaker.record(BreakerPermit::Probe, CallOutcome::Answered, later);
     assert_eq!(
@@ -71,7 +71,7 @@ fn each_failed_probe_doubles_the_pause_up_to_a_limit() {
     for pause in [1, 2, 4, 4] {
         assert_eq!(
             breaker.admit(now + Duration::from_millis(pause * 1000 - 1)),
-            Err(Rejected::Failing)
+            Err(Rejected)
         );
         now += Duration::from_secs(pause);
         call(&mut breaker, CallOutcome::Failed, now);
@@ -99,7 +99,7 @@ fn calls_on_their_way_when_it_opened_do_not_lengthen_the_pause() {
     let later = start + Duration::from_secs(1);
     assert_eq!(breaker.admit(later), Ok(BreakerPermit::Probe));
     breaker.record(BreakerPermit::Call, CallOutcome::Failed, later);
-    assert_eq!(breaker.admit(later), Err(Rejected::Failing));
+    assert_eq!(breaker.admit(later), Err(Rejected));
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn an_inconclusive_probe_is_repeated_after_the_same_pause() {
         now += Duration::from_secs(1);
         call(&mut breaker, CallOutcome::Inconclusive, now);
         let soon = now + Duration::from_millis(999);
-        assert_eq!(breaker.admit(soon), Err(Rejected::Failing));
+        assert_eq!(breaker.admit(soon), Err(Rejected));
     }
     // While it is closed such a call neither counts nor ends a row of failures.
     let mut closed = Breaker::new(LIMITS);
@@ -132,44 +132,12 @@ fn one_call_probes_at_once_when_the_cause_has_changed() {
     let mut breaker = open_at(now);
     breaker.probe_now(now);
     assert_eq!(breaker.admit(now), Ok(BreakerPermit::Probe));
-    assert_eq!(breaker.admit(now), Err(Rejected::Failing));
+    assert_eq!(breaker.admit(now), Err(Rejected));
     breaker.record(BreakerPermit::Probe, CallOutcome::Failed, now);
-    assert_eq!(breaker.admit(now), Err(Rejected::Failing));
+    assert_eq!(breaker.admit(now), Err(Rejected));
     let mut closed = Breaker::new(LIMITS);
     closed.probe_now(now);
     assert_eq!(closed.admit(now), Ok(BreakerPermit::Call));
-}
-
-#[test]
-fn a_throttle_rejects_calls_for_the_time_that_the_origin_names() {
-    let now = Instant::now();
-    let mut breaker = Breaker::new(LIMITS);
-    call(
-        &mut breaker,
-        CallOutcome::Throttled(Duration::from_millis(700)),
-        now,
-    );
-    assert_eq!(
-        breaker.admit(now),
-        Err(Rejected::Throttled(Duration::from_millis(700)))
-    );
-    // A late answer of another call does not lift it.
-    breaker.record(BreakerPermit::Call, CallOutcome::Answered, now);
-    assert_eq!(breaker.state(now), BreakerState::Open);
-    let later = now + Duration::from_millis(700);
-    assert_eq!(breaker.admit(later), Ok(BreakerPermit::Probe));
-    assert_eq!(breaker.admit(later), Err(Rejected::Failing));
-    breaker.record(BreakerPermit::Probe, CallOutcome::Answered, later);
-    assert_eq!(breaker.admit(later), Ok(BreakerPermit::Call));
-    breaker.record(
-        BreakerPermit::Call,
-        CallOutcome::Throttled(Duration::from_secs(9999)),
-        later,
-    );
-    assert_eq!(
-        breaker.rejection(later),
-        Some(Rejected::Throttled(MAX_THROTTLE))
-    );
 }
 
 /// One call at a time, in ten lines: what the breaker must agree with.

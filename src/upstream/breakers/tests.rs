@@ -4,6 +4,7 @@ use std::time::Duration;
 use super::*;
 use crate::api::ImageFields;
 use crate::transport::TransportError;
+use crate::upstream::Throttle;
 use crate::upstream::{AnswerKind, ParentFault, testing};
 
 const LIMITS: Limits = Limits {
@@ -85,7 +86,8 @@ fn an_operation_that_fails_holds_back_no_other() {
         (AttemptOutcome::Undecided, 20, 20),
         (denied("Forbidden"), 20, 1),
         (complaint(), 3, 20),
-        (AttemptOutcome::Throttled(Throttle::default()), 1, 1),
+        // The pace waits for a throttle's end.
+        (AttemptOutcome::Throttled(Throttle::default()), 20, 20),
     ] {
         let mut breakers = Breakers::new(LIMITS);
         let list = subject(Action::ListImages, "7");
@@ -267,19 +269,6 @@ fn the_number_of_subjects_with_breakers_is_bounded() {
 }
 
 #[test]
-fn a_throttle_window_is_answered_with_the_origins_own_code() {
-    let (now, mut breakers) = (Instant::now(), Breakers::new(LIMITS));
-    let throttle = Throttle {
-        error: error("Throttling.User"),
-        wait: Some(Duration::from_millis(700)),
-    };
-    let throttled = AttemptOutcome::Throttled(throttle.clone());
-    assert!(call(&mut breakers, &image("a"), &throttled, now));
-    let held = breakers.rejection(&image("b"), now);
-    assert!(matches!(held, Some(UpstreamError::Throttled(throttled)) if throttled == throttle));
-}
-
-#[test]
 fn a_refusal_that_a_new_signature_may_mend_counts_only_when_it_has_not() {
     let refused = Err(UpstreamError::Credential(error("SignatureNonceUsed")));
     assert!(matches!(
@@ -381,10 +370,7 @@ fn an_operation_is_rejected_for_its_own_reason_alone() {
     for (outcome, held) in [
         (FOUND, None),
         (AttemptOutcome::Failed, Some(Failing)),
-        (
-            AttemptOutcome::Throttled(Throttle::default()),
-            Some(Throttled),
-        ),
+        (AttemptOutcome::Throttled(Throttle::default()), None),
         (
             AttemptOutcome::NotPermitted(OriginError::default()),
             Some(Permission),
