@@ -9,7 +9,7 @@
 //! [`MAX_CODINGS`]. After each [`CHUNK`] the task yields, so that the attempt's deadline can end it and no thread of
 //! the runtime is blocked.
 
-use std::io::Read;
+use std::io::{self, Read, Write};
 
 use bytes::Bytes;
 use flate2::bufread::GzDecoder;
@@ -23,7 +23,7 @@ const MAX_MEMBERS: usize = 1000;
 /// Number of codings that are decoded, one over the other.
 const MAX_CODINGS: usize = 2;
 /// Number of bytes decoded between two yields to other tasks.
-const CHUNK: usize = 64 << 10;
+const CHUNK: u64 = 64 << 10;
 /// First bytes of a member: gzip's magic number and its only method (RFC 1952 §2.3.1).
 const MEMBER: [u8; 3] = [0x1f, 0x8b, 8];
 
@@ -67,16 +67,29 @@ fn is_json(body: &[u8]) -> bool {
     text.is_empty() || text.starts_with(b"{")
 }
 
-async fn gunzip(mut input: &[u8], limit: usize) -> Result<Vec<u8>, TransportError> {
-    let mut plain = Vec::new();
+/// Decodes twice: first to learn the length, which keeps nothing, and then into a buffer of just that length. So a
+/// body that exceeds the limit takes no memory, and an honest one, which is small, a little more time.
+async fn gunzip(input: &[u8], limit: usize) -> Result<Vec<u8>, TransportError> {
+    let length = inflate(input, limit, &mut io::sink()).await?;
+    let mut plain = Vec::with_capacity(length);
+    inflate(input, limit, &mut plain).await?;
+    Ok(plain)
+}
+
+/// Writes what the members contain, joined, to `output`. Returns its length, at most `limit`.
+async fn inflate(
+    mut input: &[u8],
+    limit: usize,
+    output: &mut (impl Write + Send),
+) -> Result<usize, TransportError> {
+    let mut length = 0;
     for _ in 0..MAX_MEMBERS {
         let mut member = GzDecoder::new(input);
         loop {
-            make_room(&mut plain, limit);
-            let mut chunk = (&mut member).take(CHUNK as u64);
-            let read = chunk.read_to_end(&mut plain);
+            let read = io::copy(&mut (&mut member).take(CHUNK), output);
             let read = read.map_err(|_| TransportError::Encoding)?;
-            if plain.len() > limit {
+            length += usize::try_from(read).map_err(|_| TransportError::TooLong)?;
+            if length > limit {
                 return Err(TransportError::TooLong);
             }
             yield_now().await;
@@ -86,21 +99,10 @@ async fn gunzip(mut input: &[u8], limit: usize) -> Result<Vec<u8>, TransportErro
         }
         input = member.into_inner();
         if !input.starts_with(&MEMBER) {
-            return Ok(plain);
+            return Ok(length);
         }
     }
     Err(TransportError::TooLong)
-}
-
-/// Makes room for one chunk behind at most `limit` bytes. The capacity doubles, but never beyond the limit and two
-/// chunks: plain doubling would hold three times the limit while it copies the last time.
-fn make_room(plain: &mut Vec<u8>, limit: usize) {
-    // A second chunk, because `read_to_end` grows a vector that it has filled, to see whether more follows.
-    let needed = plain.len() + 2 * CHUNK;
-    if plain.capacity() < needed {
-        let doubled = (2 * plain.capacity()).min(limit.saturating_add(2 * CHUNK));
-        plain.reserve_exact(doubled.max(needed) - plain.len());
-    }
 }
 
 #[cfg(test)]
