@@ -214,6 +214,10 @@ impl Entry {
     /// lie before the start of this machine, because Linux's clock goes below its zero.
     #[must_use]
     pub fn origin_asked(&self) -> Instant {
+        // Each hit asks for this, and nearly every answer is the origin's own.
+        if !self.upstream.is_from_cache() {
+            return self.sent;
+        }
         self.sent
             .checked_sub(self.upstream.initial_age())
             .unwrap_or(self.sent)
