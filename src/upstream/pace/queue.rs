@@ -10,6 +10,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use compact_str::CompactString;
+use foldhash::fast::RandomState;
 
 use super::SlotRequest;
 use crate::upstream::priority::Priority;
@@ -32,7 +33,7 @@ pub(super) struct Queue<W> {
     /// Number of turns given so far; it dates `latest`.
     turns: u64,
     /// Turn at which each client was served last; cleared once the queue is empty.
-    latest: HashMap<CompactString, u64>,
+    latest: HashMap<CompactString, u64, RandomState>,
 }
 
 /// A call that waits.
@@ -52,7 +53,7 @@ impl<W> Queue<W> {
             last_ticket: 0,
             since_longest: 0,
             turns: 0,
-            latest: HashMap::new(),
+            latest: HashMap::default(),
         }
     }
 
@@ -105,7 +106,8 @@ impl<W> Queue<W> {
     pub(super) fn turns_before(&self, request: &SlotRequest) -> usize {
         let priority = request.priority.now();
         let (mut ahead, mut behind) = (0, 0);
-        let mut by_client: HashMap<&str, usize> = HashMap::new();
+        // A fast hash, because a newcomer looks at each of up to `upstream.max_queue` calls.
+        let mut by_client: HashMap<&str, usize, RandomState> = HashMap::default();
         for call in &self.waiting {
             let rank = (call.request.priority.now(), call.request.is_again);
             if rank > (priority, request.is_again) {
@@ -162,7 +164,7 @@ impl<W> Queue<W> {
     }
 
     fn of_greedier_client(&self, client: &str) -> Option<usize> {
-        let mut counts: HashMap<&str, usize> = HashMap::new();
+        let mut counts: HashMap<&str, usize, RandomState> = HashMap::default();
         for call in &self.waiting {
             *counts.entry(&call.request.client).or_default() += 1;
         }
