@@ -108,12 +108,13 @@ impl Service for Admin {
                 self.settings.load().to_string(),
             ),
             (&Method::POST, "/purge") => self.purge(&head.headers, body, peer).await,
+            (&Method::GET, "/entries") => as_json(&self.held_lists()),
             (&Method::GET, _) if path.starts_with("/entries/") => {
                 self.entries(path.trim_start_matches("/entries/"))
             }
             _ if path.starts_with("/entries/") => method_not_allowed("GET"),
             (_, "/purge") => method_not_allowed("POST"),
-            (_, "/status" | "/config") => method_not_allowed("GET"),
+            (_, "/status" | "/config" | "/entries") => method_not_allowed("GET"),
             _ => error(StatusCode::NOT_FOUND, "no such page"),
         }
     }

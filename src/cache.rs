@@ -1,11 +1,13 @@
 //! The cache in memory: answers of the origin, each kept as long as its own times allow.
 //!
-//! Two stores, so that requests for made-up ids evict no image:
+//! Three stores, so that neither lists nor requests for made-up ids evict an image:
 //!
 //! - **images**, by [`ImageKey`], bounded by bytes; an entry goes fresh → stale while revalidate →
 //!   stale if error → expired, judged by its age at each lookup and never by eviction;
 //! - **negatives**, by [`ImageId`], bounded by count: the origin's authoritative "not found" and
-//!   "forbidden", for a few seconds each.
+//!   "forbidden", for a few seconds each;
+//! - **lists**, by [`ListKey`](lists::ListKey), bounded by bytes: pages of ListImages and ListImageLabels, see
+//!   [`lists`].
 //!
 //! The caller passes in the fetch: nothing here reaches the network. [`flight`] ensures that one key is
 //! fetched once at a time, and that nothing fetched before an invalidation is stored after it.
@@ -17,6 +19,7 @@ pub mod explain;
 pub mod flight;
 pub mod freshness;
 mod images;
+pub mod lists;
 mod lookup;
 mod negative;
 mod purge;
@@ -47,6 +50,7 @@ use crate::observability::metrics::{CacheStore, Metrics};
 use crate::upstream::priority::Priority;
 use flight::{FlightHandle, Join, SingleFlight};
 use images::Images;
+use lists::Lists;
 use snapshot::Journal;
 use stale_before::StaleBefore;
 
@@ -62,6 +66,7 @@ pub struct Cache<E: Clone + Send + Sync + 'static> {
     max_bytes: u64,
     metrics: Arc<Metrics>,
     stale_before: StaleBefore,
+    lists: Lists<E>,
     /// Journal of invalidations, set once if a snapshot could bring back what they remove.
     journal: OnceLock<Arc<Journal>>,
 }
@@ -87,6 +92,7 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
             max_bytes,
             metrics,
             stale_before: StaleBefore::default(),
+            lists: Lists::new(lists::Config::default()),
             journal: OnceLock::new(),
         }
     }
@@ -274,6 +280,10 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
             .set(whole(usage.negative_entries));
         self.metrics.cache_bytes.set(whole(usage.bytes));
         self.metrics.cache_max_bytes.set(whole(usage.max_bytes));
+        let lists = self.list_usage();
+        entries.of(CacheStore::Lists).set(whole(lists.pages));
+        self.metrics.list_bytes.set(whole(lists.bytes));
+        self.metrics.list_max_bytes.set(whole(lists.max_bytes));
     }
 
     /// Returns the fill of the stores, after all due evictions.

@@ -48,6 +48,8 @@ pub struct Settings {
     pub freshness: cache::Policy,
     /// Memory of the cache, and its snapshot for the next start.
     pub cache: cache::Config,
+    /// Cache of lists, which replicas do not share.
+    pub lists: cache::lists::Config,
     /// Cache in Redis or Valkey that the replicas of a fleet share.
     pub shared_cache: shared_cache::Config,
     /// Operations that the data port offers, and the time that their requests wait.

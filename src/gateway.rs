@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! classify → authenticate → dispatch:  GetImage  look up → decide → (fetch) → authorize → render
-//!                                      lists     authorize the search → origin → check the page
+//!                                      lists     authorize the search → look up → decide → (fetch) → check the page
 //!                                      writes    authorize by the image as it is now → origin → invalidate
 //!                                      Resolve   each image as a GetImage → one answer
 //!                       → respond:     charge → count → record
@@ -21,6 +21,7 @@ mod fallback;
 mod fetch;
 mod get_image;
 mod ingest;
+mod lists;
 mod passthrough;
 mod record;
 mod render;

@@ -19,6 +19,7 @@ use crate::api::ErrorBody;
 use crate::auth::Visible;
 use crate::body::Body;
 use crate::cache::Negative;
+use crate::cache::lists::ListPage;
 use crate::observability::audit::ResponseSummary;
 use crate::observability::outcome::Outcome;
 use crate::transport::Reply;
@@ -120,6 +121,17 @@ pub fn image(seen: Visible<'_>, age: Duration, outcome: Outcome, status: CacheSt
         cache_status: Some(status),
         origin_request_id: entry.request_id(),
         ..Answer::new(outcome, StatusCode::OK, entry.body())
+    }
+}
+
+/// Returns the response with a list that the client may see.
+#[must_use]
+pub fn list(page: &ListPage, age: Duration, outcome: Outcome, status: CacheStatus) -> Answer {
+    Answer {
+        age: Some(age.as_secs()),
+        cache_status: Some(status),
+        origin_request_id: page.request_id.clone(),
+        ..Answer::new(outcome, StatusCode::OK, page.body.clone())
     }
 }
 

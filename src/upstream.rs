@@ -280,16 +280,16 @@ impl Upstream {
         })
     }
 
-    /// Returns the error for a request whose deadline has passed while its GetImage waits in the queue.
+    /// Returns the error for a request whose deadline has passed while its call waits in the queue.
     #[must_use]
-    pub fn still_queued(&self, key: &ImageKey, client: &str, priority: Priority) -> UpstreamError {
+    pub fn still_queued(&self, call: &Call, client: &str, priority: Priority) -> UpstreamError {
         let wait = self.admission.reserve(Applicant {
-            call: &Call::get_image(key.clone()),
+            call,
             client,
             priority: &SharedPriority::new(priority),
             patience: Patience::Fetch(None),
         });
-        self.admission.refusal(Action::GetImage, wait)
+        self.admission.refusal(call.operation.action(), wait)
     }
 }
 

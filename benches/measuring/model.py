@@ -52,6 +52,7 @@ def worst(cost: dict[str, float], settings: dict) -> dict[str, float]:
         "`listen.max_buffered`": size(listen["max_buffered"]),
         "`cache.max_bytes`": size(cache["max_bytes"]) * cost["byte of cache.max_bytes"],
         "`cache.max_negative`": cache["max_negative"] * cost["cached image of 626 bytes"],
+        "`lists.max_bytes`": size(settings["lists"]["max_bytes"]),
         "`auth.nonces_max_bytes`": guarded * nonces,
         "1,000 clients": guarded * CLIENTS * cost["client"],
         "queues of the log and the audit": LOG + AUDIT,

@@ -1,4 +1,5 @@
-//! `GET /entries/{ImageId}`: the cache entries of an image, and the reasons for their ttl.
+//! `GET /entries/{ImageId}`: the cache entries of an image, and the reasons for their ttl. `GET /entries`: the
+//! lists in memory.
 
 use std::time::Duration;
 
@@ -11,9 +12,60 @@ use super::{Admin, as_json, error};
 use crate::api::{ImageId, ImageKey};
 use crate::body::Body;
 use crate::cache::explain::{Explanation, wall};
+use crate::cache::lists::HeldList;
 use crate::cache::{Entry, Freshness, LookupResult, Negative, NegativeKind, Policy};
 
+/// Lists that `GET /entries` shows.
+const MOST_LISTS: usize = 100;
+
 impl Admin {
+    /// Returns the lists that were used last, and the number of all.
+    pub(super) fn held_lists(&self) -> Value {
+        let now = Instant::now();
+        let lists = self.cache.held_lists(MOST_LISTS, now);
+        let lists: Vec<Value> = lists.iter().map(|held| self.list(held, now)).collect();
+        json!({ "lists": lists, "held": self.cache.list_usage().pages })
+    }
+
+    fn list(
+        &self,
+        HeldList {
+            key,
+            page,
+            freshness,
+        }: &HeldList,
+        now: Instant,
+    ) -> Value {
+        let config = self.cache.list_config();
+        let (age, resident) = (page.age(now), page.resident_time(now));
+        let ago = |span: Duration| Timestamp::now().checked_sub(span).unwrap_or_default();
+        let explanation = match freshness {
+            Freshness::Fresh => "It is served as it is.",
+            Freshness::StaleWhileRevalidate => "It is served while it is fetched again.",
+            Freshness::StaleIfError if page.purged => {
+                "It was purged softly: it serves only while the origin fails."
+            }
+            Freshness::StaleIfError => "It serves only while the origin fails.",
+            Freshness::Expired => "It is not served any more.",
+        };
+        json!({
+            "operation": key.action.as_str(),
+            "query": &*key.query,
+            "state": match freshness {
+                Freshness::Fresh => "fresh",
+                Freshness::StaleWhileRevalidate | Freshness::StaleIfError => "stale",
+                Freshness::Expired => "absent",
+            },
+            "bytes": page.body.len(),
+            "stored_at": wall(ago(resident.saturating_sub(page.took)), Duration::ZERO),
+            "age_seconds": age.as_secs(),
+            "ttl_seconds": page.ttl.as_secs(),
+            "fresh_until": wall(ago(age), page.ttl),
+            "stale_until": wall(ago(age), page.ttl + config.stale_if_error.0),
+            "explanation": explanation,
+        })
+    }
+
     pub(super) fn entries(&self, id: &str) -> Response<Body> {
         let Ok(image) = ImageId::parse(id) else {
             return error(StatusCode::BAD_REQUEST, "this is no ImageId");

@@ -87,7 +87,7 @@ fn record(scope: &PurgeTarget, mode: PurgeMode, purged: u64) -> PurgeRecord {
     let (image_id, workspace_id) = match scope {
         PurgeTarget::Image(image) => (Some(image.as_str().to_owned()), None),
         PurgeTarget::Workspace(workspace) => (None, Some(workspace.clone())),
-        PurgeTarget::All => (None, None),
+        PurgeTarget::Lists | PurgeTarget::All => (None, None),
     };
     PurgeRecord {
         image_id,

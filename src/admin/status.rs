@@ -37,6 +37,7 @@ impl Admin {
             "top_images": top_images(&self.top_images),
             "top_images_estimate": { "half_life_seconds": HALF_LIFE.as_secs(), "one_in": self.top_images.one_in() },
             "cache": self.cache.usage(),
+            "lists": self.cache.list_usage(),
             "credential": self.credentials.status(),
             "shared_cache": self.shared.as_ref().map(|shared| shared.status()),
         })

@@ -88,12 +88,13 @@ impl Parts {
             Arc::clone(&metrics),
         ));
         let upstream = Arc::new(upstream(settings, environment, &credentials, &metrics)?);
-        let cache = Arc::new(Cache::new(
+        let cache = Cache::new(
             &settings.cache,
             settings.freshness.clone(),
             Arc::clone(&metrics),
             calls.clone(),
-        ));
+        );
+        let cache = Arc::new(cache.with_lists(settings.lists.clone()));
         let origin = upstream.origin().host();
         let shared = SharedCache::from_config(&settings.shared_cache, origin, &metrics);
         // Before anything reads the cache: entries are restored, and purges journalled from here on.

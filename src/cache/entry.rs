@@ -15,7 +15,7 @@ use tokio::time::Instant;
 pub(super) use self::fetched::EarlierDecision;
 pub use self::fetched::FetchedImage;
 use self::packed_text::PackedText;
-use self::refresh::LastRefresh;
+pub(super) use self::refresh::LastRefresh;
 use super::freshness::{Decision, Directives, Evidence, Freshness, Policy};
 use crate::api::{ImageFields, Ownership, parse_timestamp};
 use crate::upstream::UpstreamFreshness;
@@ -332,7 +332,7 @@ fn saturating(figure: impl TryInto<u32>) -> u32 {
 }
 
 /// Returns the size class of an allocation: the allocator has four between a power of two and the next.
-const fn allocated(bytes: usize) -> usize {
+pub(super) const fn allocated(bytes: usize) -> usize {
     let step = bytes.next_power_of_two() / 8;
     if step < 16 {
         bytes

@@ -262,13 +262,12 @@ impl Policy {
             ceiling,
             jitter,
             ttl: heuristic.min(allowed),
-            storable: !(evidence.directives.no_store
-                && self.origin_cache_control == OriginCacheControl::Respect),
+            storable: self.allows_storing(&evidence.directives),
         }
     }
 
     /// Returns the longest ttl that the origin's directives allow.
-    fn allowance(&self, directives: &Directives) -> Duration {
+    pub(super) fn allowance(&self, directives: &Directives) -> Duration {
         match self.origin_cache_control {
             OriginCacheControl::Ignore => Duration::MAX,
             OriginCacheControl::Respect if directives.no_cache => Duration::ZERO,
@@ -279,6 +278,12 @@ impl Policy {
                 Some(age) => age,
             },
         }
+    }
+
+    /// Returns whether an answer with these directives may be stored.
+    #[must_use]
+    pub fn allows_storing(&self, directives: &Directives) -> bool {
+        !(directives.no_store && self.origin_cache_control == OriginCacheControl::Respect)
     }
 
     /// Returns whether the origin's wish not to store its answer is overruled.

@@ -78,14 +78,16 @@ impl LookupResult {
 }
 
 /// A request's part in a fetch.
+///
+/// `S` is the stale value on offer meanwhile and `A` the answer; by default those of an image.
 #[derive(Debug)]
-pub enum Fetch<E> {
+pub enum Fetch<E, S = Arc<Entry>, A = CachedAnswer> {
     /// The request started it.
-    Started(FetchWaiter<E>),
+    Started(Waiter<S, Result<A, E>>),
     /// Another request had started it.
-    Joined(FetchWaiter<E>),
+    Joined(Waiter<S, Result<A, E>>),
     /// No fetch is needed: an answer was stored since the request's lookup.
-    AlreadyCached(CachedAnswer),
+    AlreadyCached(A),
     /// It would have to be started, and this request may not; how long to wait until it may.
     RateLimited(Duration),
 }

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use super::{Cache, Entry};
 use crate::api::{ImageId, ImageKey};
 
-/// The entries that a purge concerns.
+/// The entries that a purge concerns. Each concerns all lists as well, for any may show the image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PurgeTarget {
     /// Both variants of one image, and its negative answer.
     Image(ImageId),
     /// All images of a workspace, by its id.
     Workspace(String),
+    /// No image, but all lists, as every other target: after a write of an image that is not known.
+    Lists,
     /// All images and negative answers.
     All,
 }
@@ -21,7 +23,7 @@ pub enum PurgeTarget {
 pub enum PurgeMode {
     /// Removes them.
     Hard,
-    /// Keeps images for stale-if-error alone.
+    /// Keeps images and lists for stale-if-error alone.
     Soft,
 }
 
@@ -48,6 +50,10 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
     /// Appends a purge that has been carried out to the journal, if there is one. The journal handles a
     /// failure itself, by removing the snapshot.
     pub async fn journal(&self, target: &PurgeTarget, mode: PurgeMode) {
+        // A snapshot holds no lists.
+        if *target == PurgeTarget::Lists {
+            return;
+        }
         let Some(journal) = self.journal.get().map(Arc::clone) else {
             return;
         };
@@ -58,8 +64,9 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
         }
     }
 
-    /// Purges memory alone and returns the number of entries; see [`Self::purge_durably`].
+    /// Purges memory alone and returns the number of entries, lists not counted; see [`Self::purge_durably`].
     pub fn purge(&self, target: &PurgeTarget, mode: PurgeMode) -> u64 {
+        self.lists.invalidate(mode);
         match (target, mode) {
             (PurgeTarget::Image(image), PurgeMode::Hard) => self.invalidate(image),
             (PurgeTarget::Image(image), PurgeMode::Soft) => {
@@ -69,6 +76,7 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
                     keys.iter().filter(|key| self.purge_softly(key)).count() as u64
                 })
             }
+            (PurgeTarget::Lists, _) => 0,
             (PurgeTarget::Workspace(_) | PurgeTarget::All, _) => self
                 .flights
                 .detach_all(|| self.purge_matching(target, mode)),
@@ -80,7 +88,7 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
             PurgeTarget::Workspace(workspace) => {
                 entry.ownership.workspace.as_deref() == Some(workspace)
             }
-            PurgeTarget::All | PurgeTarget::Image(_) => true,
+            PurgeTarget::All | PurgeTarget::Image(_) | PurgeTarget::Lists => true,
         };
         let keys: Vec<_> = self
             .images

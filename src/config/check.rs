@@ -74,6 +74,11 @@ pub(super) fn check(settings: &Settings, source: impl Fn(&str) -> String) -> Vec
         !settings.cache.snapshot_interval.0.is_zero(),
         "write a duration above 0, such as \"60s\"",
     );
+    rule(
+        "lists.max_bytes",
+        settings.lists.max_bytes.0 > 0,
+        "write a size above 0, such as \"32MiB\"; lists.ttl = \"0s\" turns the cache of lists off",
+    );
     shared::check(&settings.shared_cache, &mut rule);
     listen::check(&settings.listen, &mut rule);
     resolve::check(&settings.resolve, &mut rule);

@@ -126,7 +126,8 @@ impl RequestDirectives {
                 self.unless_only_if_cached(ServeDecision::Deny(entry.took()))
             }
             LookupResult::Image(entry, freshness)
-                if self.wants_newer(entry, now) && *freshness != Freshness::StaleIfError =>
+                if *freshness != Freshness::StaleIfError
+                    && self.wants_newer(entry.ttl(), entry.age(now), entry.resident_time(now)) =>
             {
                 self.unless_only_if_cached(ServeDecision::Fetch(FetchReason::Refresh))
             }
@@ -147,7 +148,16 @@ impl RequestDirectives {
         }
     }
 
-    const fn miss(self) -> FetchReason {
+    /// Returns the directives without those about an answer's age.
+    pub(super) fn of_any_age(self) -> Self {
+        Self {
+            only_if_cached: self.only_if_cached,
+            ..Self::default()
+        }
+    }
+
+    /// Returns the reason to fetch where nothing cached may be served.
+    pub(super) const fn miss(self) -> FetchReason {
         if self.max_age.is_some() || self.min_fresh.is_some() {
             FetchReason::MissNoCache
         } else {
@@ -163,11 +173,11 @@ impl RequestDirectives {
         }
     }
 
-    fn wants_newer(self, entry: &Entry, now: Instant) -> bool {
-        let (age, held) = (entry.age(now), entry.resident_time(now));
-        let too_short = self.min_fresh.is_some_and(|least| {
-            entry.ttl().saturating_sub(age) < least && held >= FORCED_INTERVAL
-        });
+    /// Judges an answer of this ttl and age that has been in memory for `held`.
+    pub(super) fn wants_newer(self, ttl: Duration, age: Duration, held: Duration) -> bool {
+        let too_short = self
+            .min_fresh
+            .is_some_and(|least| ttl.saturating_sub(age) < least && held >= FORCED_INTERVAL);
         too_short || self.wants_newer_than(age, held)
     }
 

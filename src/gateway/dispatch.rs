@@ -44,7 +44,7 @@ impl Gateway {
             }
             Operation::ListImages | Operation::ListImageLabels => {
                 refuse_body(&body)?;
-                Box::pin(self.read(call, context)).await
+                Box::pin(self.list(call, context)).await
             }
             Operation::AddImage
             | Operation::AddImageLabels(_)

@@ -10,7 +10,7 @@ use super::context::FetchContext;
 use super::directives::FetchReason;
 use super::render::Render;
 use super::tiered_fetch::TieredFetch;
-use crate::api::ImageKey;
+use crate::api::{Call, ImageKey};
 use crate::auth::Hidden;
 use crate::cache::flight::{FlightHandle, WaitError};
 use crate::cache::{CachedAnswer, Entry, Fetch, FetchResult, LookupResult};
@@ -44,7 +44,7 @@ struct Fetched {
 }
 
 /// Reason why a fetch brought no answer.
-enum NotFetched {
+pub(super) enum NotFetched {
     /// The client has no token to start a fetch with, until this time has passed.
     RateLimited(Duration),
     /// The fetch failed or took too long.
@@ -56,7 +56,7 @@ enum NotFetched {
 }
 
 /// Name of the span of a fetch.
-const FETCH: &str = "cache.fetch";
+pub(super) const FETCH: &str = "cache.fetch";
 
 impl Gateway {
     /// Fetches an image, or waits for the flight that does. A stale image stands in for an origin that
@@ -84,14 +84,17 @@ impl Gateway {
             Err(NotFetched::Failed(error) | NotFetched::LeaderRefused(error)) => {
                 self.stand_in(key, context, render, error)
             }
-            Err(NotFetched::Aborted(error)) => {
-                let metrics = &self.parts.metrics;
-                let conditions = &metrics.conditions;
-                conditions.occurred(Condition::Panics, "fetch", || error.to_string());
-                metrics.panics.inc();
-                Err(Error::Internal)
-            }
+            Err(NotFetched::Aborted(error)) => Err(self.aborted(error)),
         }
+    }
+
+    /// Counts and logs a fetch whose task panicked.
+    pub(super) fn aborted(&self, error: WaitError) -> Error {
+        let metrics = &self.parts.metrics;
+        let conditions = &metrics.conditions;
+        conditions.occurred(Condition::Panics, "fetch", || error.to_string());
+        metrics.panics.inc();
+        Error::Internal
     }
 
     /// Starts a fetch in the background, at most once a second for an entry.
@@ -162,16 +165,9 @@ impl<'a> ImageFetch<'a> {
             Fetch::AlreadyCached(answer) => return Ok(Fetched::new(answer, coalesced)),
             Fetch::RateLimited(wait) => return Err(NotFetched::RateLimited(wait)),
         };
-        match waiter.wait_until(|stale| self.deadline(stale)).await {
-            Ok(Ok(answer)) => Ok(Fetched::new(answer, (outcome, status))),
-            Ok(Err(error)) if error.is_about_leader() && outcome == Outcome::Coalesced => {
-                Err(NotFetched::LeaderRefused(error))
-            }
-            Ok(Err(error)) => Err(NotFetched::Failed(error)),
-            Err(WaitError::TimedOut) => Err(NotFetched::Failed(UpstreamError::Timeout)),
-            Err(WaitError::StillQueued) => Err(NotFetched::Failed(self.still_queued())),
-            Err(WaitError::Aborted) => Err(NotFetched::Aborted(WaitError::Aborted)),
-        }
+        let result = waiter.wait_until(|stale| self.deadline(stale)).await;
+        let answer = landed(result, outcome, || self.still_queued())?;
+        Ok(Fetched::new(answer, (outcome, status)))
     }
 
     fn join(&self) -> Fetch<UpstreamError> {
@@ -188,7 +184,8 @@ impl<'a> ImageFetch<'a> {
 
     fn still_queued(&self) -> UpstreamError {
         let (upstream, client) = (&self.gateway.parts.upstream, self.context.principal.name());
-        upstream.still_queued(self.key, client, self.priority())
+        let call = Call::get_image(self.key.clone());
+        upstream.still_queued(&call, client, self.priority())
     }
 
     fn start(
@@ -257,6 +254,28 @@ impl<'a> ImageFetch<'a> {
             }
             CachedAnswer::Negative(_) => Err(self.gateway.unseen(outcome)),
         }
+    }
+}
+
+/// Returns the answer that a wait ended with. `outcome` says whether the request had joined another's fetch;
+/// `still_queued` makes the error of a fetch that waits for its turn beyond the request's deadline.
+///
+/// # Errors
+/// [`NotFetched`] for a fetch that failed, took too long or panicked.
+pub(super) fn landed<A>(
+    result: Result<Result<A, UpstreamError>, WaitError>,
+    outcome: Outcome,
+    still_queued: impl FnOnce() -> UpstreamError,
+) -> Result<A, NotFetched> {
+    match result {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) if error.is_about_leader() && outcome == Outcome::Coalesced => {
+            Err(NotFetched::LeaderRefused(error))
+        }
+        Ok(Err(error)) => Err(NotFetched::Failed(error)),
+        Err(WaitError::TimedOut) => Err(NotFetched::Failed(UpstreamError::Timeout)),
+        Err(WaitError::StillQueued) => Err(NotFetched::Failed(still_queued())),
+        Err(WaitError::Aborted) => Err(NotFetched::Aborted(WaitError::Aborted)),
     }
 }
 

@@ -109,7 +109,7 @@ impl Gateway {
 }
 
 /// Returns the ttl less the age in whole seconds, as `Age` counts them; negative from the end of the ttl on.
-fn seconds_left(ttl: Duration, age: Duration) -> i64 {
+pub(super) fn seconds_left(ttl: Duration, age: Duration) -> i64 {
     let whole = |span: Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
     let left = whole(ttl) - whole(age);
     if age < ttl { left.max(0) } else { left.min(-1) }

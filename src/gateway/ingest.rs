@@ -6,7 +6,9 @@ use http::header;
 use serde::Deserialize;
 
 use crate::api::{ImageFields, ImageId, Malformed, Operation};
-use crate::cache::{CachedAnswer, Entry, FetchedImage, Negative, NegativeKind, Policy};
+use crate::cache::{
+    CachedAnswer, Entry, FetchedImage, Negative, NegativeKind, Policy, PurgeTarget,
+};
 use crate::response::X_ACS_REQUEST_ID;
 use crate::upstream::{self, AnswerKind};
 
@@ -85,16 +87,24 @@ pub(super) fn chosen_id(body: &[u8]) -> Result<Option<ImageId>, Malformed> {
     chosen.image.as_deref().map(ImageId::parse).transpose()
 }
 
-/// Returns the images that a write may have changed: the one in its path, else those named by the request's body
-/// (AddImage may choose its id) and by the reply.
-pub(super) fn images_written(operation: &Operation, sent: &[u8], answered: &[u8]) -> Vec<ImageId> {
-    match operation.image() {
+/// Returns what a write may have changed: the image in its path, else those named by the request's body (AddImage
+/// may choose its id) and by the reply, and lists in any case.
+pub(super) fn targets_written(
+    operation: &Operation,
+    sent: &[u8],
+    answered: &[u8],
+) -> Vec<PurgeTarget> {
+    let named: Vec<_> = match operation.image() {
         Some(image) => vec![image.clone()],
         None => [sent, answered]
             .into_iter()
             .filter_map(named_image)
             .collect(),
+    };
+    if named.is_empty() {
+        return vec![PurgeTarget::Lists];
     }
+    named.into_iter().map(PurgeTarget::Image).collect()
 }
 
 fn named_image(body: &[u8]) -> Option<ImageId> {

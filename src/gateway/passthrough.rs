@@ -1,4 +1,4 @@
-//! Operations that pass through to the origin: lists and writes, none of which is cached.
+//! Writes, which pass through to the origin and then invalidate the images that they name, and all lists.
 
 use std::sync::Arc;
 
@@ -7,12 +7,10 @@ use http_body::Body as HttpBody;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::time::{Instant, timeout};
 
-use super::context::{FetchTerms, RequestContext};
-use super::directives::RequestDirectives;
-use super::render::NoOutput;
-use super::{BoxError, Gateway, ingest, search};
-use crate::api::{Call, ImageId, ImageKey, Malformed, Operation, check_keys};
-use crate::cache::{PurgeMode, PurgeTarget};
+use super::context::RequestContext;
+use super::{BoxError, Gateway, ingest};
+use crate::api::{Call, Malformed, check_keys};
+use crate::cache::PurgeMode;
 use crate::observability::outcome::Outcome;
 use crate::response::{self, Answer, Error};
 use crate::shared_cache;
@@ -20,47 +18,6 @@ use crate::upstream::priority::{Priority, SharedPriority};
 use crate::upstream::{self, AnswerKind, Patience, UpstreamError};
 
 impl Gateway {
-    /// Sends a list to the origin, restricted to the images that the client may view. It costs one miss.
-    pub(super) async fn read(
-        &self,
-        mut call: Call,
-        context: &RequestContext<'_>,
-    ) -> Result<Answer, Error> {
-        let propagation = self.parts.upstream.propagation(&context.head.headers)?;
-        let propagation = propagation.by(context.principal.name());
-        let image = labelled_image(&call)?;
-        let grant = context.principal.grant();
-        if let Some(grant) = grant {
-            match (&image, &call.operation) {
-                (Some(image), _) => self.authorize_view(image, context).await?,
-                (None, Operation::ListImages) => call.query = search::admit(grant, call.query)?,
-                (None, _) => search::admit_labels(grant, &call.query)?,
-            }
-        }
-        let _waiting = self.acquire_slot()?;
-        context
-            .principal
-            .try_acquire_miss()
-            .map_err(Error::RateLimited)?;
-        let patience = Patience::Request(Instant::now() + self.config.wait.0);
-        let answer = self
-            .parts
-            .upstream
-            .send(
-                &call,
-                Bytes::new(),
-                (&SharedPriority::new(Priority::Miss), patience),
-                &propagation,
-                context.trace,
-            )
-            .await;
-        let reply = self.passed(answer, image.is_some(), context)?;
-        if let (Operation::ListImages, Some(grant)) = (&call.operation, grant) {
-            search::check(&reply.body, grant)?;
-        }
-        Ok(response::passthrough(reply))
-    }
-
     /// Sends a write to the origin, in a task of its own: once begun, it finishes and invalidates its image,
     /// whatever its result and even if the client disconnects.
     ///
@@ -111,9 +68,8 @@ impl Gateway {
             let replied = answer
                 .as_ref()
                 .map_or_else(|_| Bytes::new(), |answer| answer.reply.body.clone());
-            for image in ingest::images_written(&call.operation, &body, &replied) {
-                let image = PurgeTarget::Image(image);
-                shared_cache::invalidate(shared.as_ref(), &cache, &image, PurgeMode::Hard).await;
+            for target in ingest::targets_written(&call.operation, &body, &replied) {
+                shared_cache::invalidate(shared.as_ref(), &cache, &target, PurgeMode::Hard).await;
             }
             answer
         });
@@ -142,22 +98,6 @@ impl Gateway {
         }
     }
 
-    /// Checks that the client may view an image, as a GetImage would, and fetches it if need be.
-    async fn authorize_view(
-        &self,
-        image: &ImageId,
-        context: &RequestContext<'_>,
-    ) -> Result<(), Error> {
-        let key = ImageKey {
-            image: image.clone(),
-            verbose: false,
-        };
-        let terms = FetchTerms::single();
-        let fetch_context = context.fetch_context(&terms);
-        self.get_image(&key, RequestDirectives::default(), fetch_context, &NoOutput)
-            .await
-    }
-
     pub(super) async fn collect<B>(&self, body: B) -> Result<Bytes, Error>
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send,
@@ -175,13 +115,4 @@ impl Gateway {
             Ok(Err(_)) => Err(Malformed::new("the body broke off").into()),
         }
     }
-}
-
-/// Returns the image whose labels a request lists; `None` for a search over labels.
-fn labelled_image(call: &Call) -> Result<Option<ImageId>, Error> {
-    if call.operation != Operation::ListImageLabels {
-        return Ok(None);
-    }
-    let image = call.query.value("ImageId").map(ImageId::parse);
-    Ok(image.transpose()?)
 }

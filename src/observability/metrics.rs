@@ -124,6 +124,10 @@ metrics! {
         pub cache_bytes: IntGauge = "cache_bytes",
         /// Bytes of memory that the cached images may take (`cache.max_bytes`).
         pub cache_max_bytes: IntGauge = "cache_max_bytes",
+        /// Bytes of memory that the cached lists take.
+        pub list_bytes: IntGauge = "cache_list_bytes",
+        /// Bytes of memory that the cached lists may take (`lists.max_bytes`).
+        pub list_max_bytes: IntGauge = "cache_list_max_bytes",
         /// Images removed from the cache.
         cache_evictions: Counters<EvictionCause> = "cache_evictions_total" at 0,
         /// Images whose id came back with another creation time or URI: a different object.

@@ -25,7 +25,7 @@ pub enum CacheStatus {
     Forced,
     /// The origin's negative answer, from memory.
     Negative,
-    /// Not cached: lists and writes.
+    /// Not cached: writes, and lists where `lists.ttl` is zero.
     Bypass,
     /// Not disclosed: the header names the gateway only.
     Undisclosed,

@@ -107,6 +107,7 @@ impl LogRecord {
                 fields.extend([("forget", "image"), ("name", image.as_str())]);
             }
             PurgeTarget::Workspace(id) => fields.extend([("forget", "workspace"), ("name", id)]),
+            PurgeTarget::Lists => fields.push(("forget", "lists")),
             PurgeTarget::All => fields.push(("forget", "all")),
         }
         if *mode == PurgeMode::Soft {
@@ -132,6 +133,7 @@ impl LogRecord {
                 Some(PurgeTarget::Image(image))
             }
             "workspace" => Some(PurgeTarget::Workspace(name()?.to_owned())),
+            "lists" => Some(PurgeTarget::Lists),
             "all" => Some(PurgeTarget::All),
             _ => return Err(MalformedRecord),
         };
@@ -170,6 +172,7 @@ mod tests {
             invalidate(workspace, PurgeMode::Hard),
             invalidate(image, PurgeMode::Soft),
             invalidate(PurgeTarget::All, PurgeMode::Hard),
+            invalidate(PurgeTarget::Lists, PurgeMode::Hard),
         ] {
             let writer = "replica".to_owned();
             let record = LogRecord { writer, event };

@@ -191,6 +191,7 @@ impl<E: Clone + Send + Sync + 'static> LogReader<E> {
         // The invalidation took away the lease that these wait for, so they look again.
         match target {
             PurgeTarget::Image(image) => self.shared.waiters.wake(image),
+            PurgeTarget::Lists => {}
             PurgeTarget::Workspace(_) | PurgeTarget::All => self.shared.waiters.wake_all(),
         }
     }

@@ -48,7 +48,7 @@ impl Watermarks {
                 let last = self.workspaces.entry(id.clone()).or_default();
                 *last = at.max(*last);
             }
-            PurgeTarget::Image(_) => {}
+            PurgeTarget::Image(_) | PurgeTarget::Lists => {}
         }
     }
 

@@ -58,6 +58,7 @@ async fn status_has_its_shape_before_the_first_request() {
         names(&status["cache"]),
         ["bytes", "entries", "max_bytes", "negative_entries"]
     );
+    assert_eq!(names(&status["lists"]), ["bytes", "max_bytes", "pages"]);
     assert_eq!(
         names(&status["credential"]),
         ["access_key_id", "expires_at", "last_error", "source"]

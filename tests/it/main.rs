@@ -26,6 +26,7 @@ mod hidden_images;
 mod https;
 mod layering;
 mod listener;
+mod lists;
 mod log;
 mod malformed;
 mod memory_model;

@@ -98,6 +98,7 @@ fn worst(costs: &Costs, settings: &Table) -> f64 {
         + number("upstream", "max_in_flight") * cost("call to the origin")
         + size("listen", "max_buffered")
         + size("cache", "max_bytes") * cost("byte of cache.max_bytes")
+        + size("lists", "max_bytes")
         + number("cache", "max_negative") * cost("cached image of 626 bytes")
         + guarded * (nonces + CLIENTS * cost("client"))
         + QUEUES

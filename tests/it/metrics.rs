@@ -51,8 +51,8 @@ async fn every_answer_is_counted_once() {
         ("GetImage", "negative", 1.0),
         ("GetImage", "rejected", 1.0),
         ("GetImage", "error", 1.0),
-        ("ListImages", "passthrough", 1.0),
-        ("ListImageLabels", "passthrough", 1.0),
+        ("ListImages", "miss", 1.0),
+        ("ListImageLabels", "miss", 1.0),
     ] {
         let labels = [("operation", operation), ("outcome", outcome)];
         let counted = sample(&text, "pai_gateway_requests_total", &labels);

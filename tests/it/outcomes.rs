@@ -71,7 +71,11 @@ impl Scenario {
                 get(&target, &[("cache-control", "no-cache")]).await
             }
             Outcome::Passthrough => {
-                get(&format!("/api/v1/image/labels?ImageId={image}"), &[]).await
+                let labels = format!("{target}/labels");
+                let body = r#"{"Labels":[{"Key":"k","Value":"v"}]}"#;
+                guarded
+                    .ask(signer, (Method::POST, &labels, body), &[])
+                    .await
             }
             Outcome::Rejected => guarded.gateway.get(&target).await,
             Outcome::Error => {

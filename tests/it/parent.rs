@@ -106,7 +106,7 @@ async fn an_image_hidden_from_the_childs_key_does_not_exist_at_the_child() {
 }
 
 #[tokio::test]
-async fn lists_and_their_errors_pass_through_both() {
+async fn a_list_and_its_errors_come_through_both() {
     let family = Family::usual().await;
     let target = "/api/v1/images?WorkspaceId=15945&PageSize=2";
     let chief = crate::support::signed::Signer::chief();
@@ -114,7 +114,14 @@ async fn lists_and_their_errors_pass_through_both() {
     let child = family.child(PLAIN).await;
     let through = child.get(target).await;
     assert_eq!(through.found()["Images"], direct.found()["Images"]);
-    assert_eq!(through.cache_status(), "pai-image-gateway; fwd=bypass");
+    let parents = format!(
+        "pai-image-gateway; hit; ttl={}",
+        left(through.cache_status())
+    );
+    assert_eq!(through.cache_status(), format!("{parents}, {MISS}"));
+    assert_eq!(child.get(target).await.body, through.body);
+    let counts = family.parent.gateway.emulator.counts();
+    assert_eq!(counts.operations["ListImages"], 1);
     let narrow = family.child(NARROW).await;
     let refused = narrow.get("/api/v1/images").await;
     assert_eq!(

@@ -12,7 +12,7 @@ const INTERVAL: u16 = 11;
 /// the entry's own fetch was one. The count wraps every 109 minutes, when one refresh may be put off by a
 /// second.
 #[derive(Debug, Default)]
-pub(super) struct LastRefresh(AtomicU16);
+pub(in crate::cache) struct LastRefresh(AtomicU16);
 
 impl Clone for LastRefresh {
     fn clone(&self) -> Self {
@@ -23,7 +23,7 @@ impl Clone for LastRefresh {
 impl LastRefresh {
     /// Begins a refresh of an entry of this resident time, unless one began less than a second ago. Of two
     /// threads that call at once, one gets `true`.
-    pub(super) fn begin(&self, held: Duration) -> bool {
+    pub(in crate::cache) fn begin(&self, held: Duration) -> bool {
         let units = held.as_millis() / UNIT.as_millis();
         let now = (units % (1 << u16::BITS)) as u16;
         let last = self.0.load(Ordering::Relaxed);

@@ -71,6 +71,7 @@ pub(super) fn encode_invalidation(
         PurgeTarget::Image(image) => (0, image.as_str()),
         PurgeTarget::Workspace(workspace) => (1, workspace.as_str()),
         PurgeTarget::All => (2, ""),
+        PurgeTarget::Lists => (3, ""),
     };
     let mode = match mode {
         PurgeMode::Hard => 0,
@@ -148,6 +149,7 @@ fn decode_invalidation(content: &[u8]) -> Result<(PurgeTarget, PurgeMode), Journ
         0 => PurgeTarget::Image(ImageId::parse(name).map_err(|_| JournalDamaged)?),
         1 => PurgeTarget::Workspace(name.to_owned()),
         2 => PurgeTarget::All,
+        3 => PurgeTarget::Lists,
         _ => return Err(JournalDamaged),
     };
     match mode {

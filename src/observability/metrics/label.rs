@@ -184,7 +184,7 @@ open_labels! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum TimedOperation {
-    /// GetImage, the only operation that is cached.
+    /// GetImage, the operation that nearly all requests are.
     #[strum(serialize = "GetImage")]
     GetImage,
     /// Every other operation.
@@ -223,6 +223,8 @@ pub enum CacheStore {
     Images,
     /// Not-found and forbidden answers.
     Negative,
+    /// Pages of lists.
+    Lists,
 }
 
 /// The cause of an eviction.

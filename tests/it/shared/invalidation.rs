@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use http::Method;
-use pai_image_gateway::emulator::Store;
+use pai_image_gateway::api::Action;
+use pai_image_gateway::emulator::{Fault, FaultKind, Store};
 use pai_image_gateway::server::Address;
 
 use super::{Fleet, an_image, replica};
@@ -94,6 +95,44 @@ async fn a_write_reaches_every_memory() {
     await_absence(&fleet.replicas[1], &id).await;
     let seen = fleet.replicas[1].image(&id).await.json();
     assert_eq!(seen["Accessibility"], "PUBLIC");
+}
+
+#[tokio::test]
+async fn a_write_or_a_purge_drops_the_lists_of_every_memory() {
+    let Some(fleet) = Fleet::with(
+        Kind::Redis,
+        2,
+        |_| {},
+        |setup| {
+            setup.set("api.writes", "true");
+        },
+    )
+    .await
+    else {
+        return;
+    };
+    let held = async || fleet.replicas[1].page("/entries").await["held"].clone();
+    let list = "/api/v1/images?WorkspaceId=15945";
+    let add = r#"{"Name":"new","ImageUri":"r/x:1","WorkspaceId":"15945"}"#;
+    let lost = Fault {
+        operation: Some(Action::AddImage),
+        ..Fault::always(FaultKind::CloseMidBody)
+    };
+    fleet.origin.script(vec![lost]);
+    let publish = format!("{}/publish", path(&Store::id(3)));
+    for (method, target, body) in [
+        (Method::PUT, publish.as_str(), ""),
+        // The added image's id is known to nobody.
+        (Method::POST, "/api/v1/images", add),
+    ] {
+        fleet.replicas[1].get(list).await.found();
+        assert_eq!(held().await, 1);
+        fleet.replicas[0].request(method, target, &[], body).await;
+        eventually("the list is gone", async || held().await == 0).await;
+    }
+    fleet.replicas[1].get(list).await.found();
+    fleet.replicas[0].purge(r#"{"image":"image-none"}"#).await;
+    eventually("the list is gone", async || held().await == 0).await;
 }
 
 #[tokio::test]
