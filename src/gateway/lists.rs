@@ -5,6 +5,7 @@
 //! response.
 
 mod decision;
+mod serve;
 
 use std::sync::Arc;
 
@@ -16,17 +17,16 @@ use self::decision::{ListDecision, decide};
 use super::context::{FetchTerms, MissCharge, RequestContext};
 use super::directives::{FetchReason, RequestDirectives};
 use super::fetch::{FETCH, NotFetched, landed};
-use super::get_image::seconds_left;
 use super::render::NoOutput;
 use super::{Gateway, search};
 use crate::api::{Call, ImageId, ImageKey, Operation};
+use crate::cache::Fetch;
 use crate::cache::flight::FlightHandle;
 use crate::cache::freshness::Directives;
 use crate::cache::lists::{FetchedPage, ListAnswer, ListFetch, ListKey, ListLookup, ListPage};
-use crate::cache::{Fetch, Freshness};
 use crate::observability::outcome::Outcome;
 use crate::observability::traces::SpanGuard;
-use crate::response::{self, Answer, CacheStatus, Error, X_ACS_REQUEST_ID};
+use crate::response::{Answer, CacheStatus, Error, X_ACS_REQUEST_ID};
 use crate::upstream::priority::Priority;
 use crate::upstream::{AnswerKind, OriginAnswer, Patience, Propagation, UpstreamError};
 
@@ -250,72 +250,6 @@ impl ListRequest<'_> {
                     ListAnswer::Page(Arc::new(page))
                 }
             })
-        }
-    }
-
-    /// Answers with a page that a fetch brought, or with the origin's denial. An authenticated client gets for
-    /// a denied image the same 404 as for any other hidden image.
-    fn deliver(&self, (answer, outcome, status): Fetched) -> Result<Answer, Error> {
-        match answer {
-            ListAnswer::Page(page) => {
-                self.check(&page)?;
-                let status = match status {
-                    CacheStatus::Stored | CacheStatus::Forced if !page.storable => {
-                        CacheStatus::Bypass
-                    }
-                    status => status,
-                };
-                let upstream_status = CacheStatus::of_upstream(page.upstream);
-                let answer = response::list(&page, page.age(Instant::now()), outcome, status);
-                Ok(Answer {
-                    upstream_status,
-                    ..answer
-                })
-            }
-            ListAnswer::Denied(_)
-                if self.is_about_image && !self.context.principal.is_anonymous() =>
-            {
-                Err(self.gateway.unseen(outcome))
-            }
-            ListAnswer::Denied(error) => Err(Error::Origin(error)),
-        }
-    }
-
-    /// Serves a page from memory in place of the error, if there still is one that the client may see.
-    fn stand_in(&self, stale: fn(i64) -> CacheStatus, error: Error) -> Result<Answer, Error> {
-        let now = Instant::now();
-        let ListLookup::Page(page, freshness) =
-            self.gateway.parts.cache.look_up_list(&self.key, now)
-        else {
-            return Err(error);
-        };
-        let served = if freshness == Freshness::Fresh {
-            self.serve(&page, Outcome::Hit, CacheStatus::Hit, now)
-        } else {
-            self.serve(&page, Outcome::Stale, stale, now)
-        };
-        served.map_err(|_| error)
-    }
-
-    /// Serves a page from memory.
-    fn serve(
-        &self,
-        page: &ListPage,
-        outcome: Outcome,
-        status: fn(i64) -> CacheStatus,
-        now: Instant,
-    ) -> Result<Answer, UpstreamError> {
-        self.check(page)?;
-        let age = page.age(now);
-        let status = status(seconds_left(page.ttl, age));
-        Ok(response::list(page, age, outcome, status))
-    }
-
-    /// Checks that the client may view each image of the page.
-    fn check(&self, page: &ListPage) -> Result<(), UpstreamError> {
-        match (&self.call.operation, self.context.principal.grant()) {
-            (Operation::ListImages, Some(grant)) => search::check(&page.body, grant),
-            _ => Ok(()),
         }
     }
 }

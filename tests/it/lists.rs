@@ -301,6 +301,46 @@ async fn a_list_that_fails_or_is_throttled_is_answered_stale() {
 }
 
 #[tokio::test]
+async fn a_client_over_its_miss_limit_gets_the_list_in_memory() {
+    let guarded = Guarded::start(|setup| {
+        setup.set("lists.ttl", "1ms");
+        setup.set("lists.stale_while_revalidate", "0s");
+    })
+    .await;
+    let clients = guarded.folder.path().join("clients.toml");
+    let lister = r#"
+[[client]]
+name = "lister"
+access_key_id = "GWLISTER"
+access_key_secret_file = "team.secret"
+permissions = ["list"]
+workspaces = ["15945"]
+users = ["*"]
+misses_per_second = 1
+"#;
+    let others = std::fs::read_to_string(&clients).unwrap();
+    std::fs::write(&clients, format!("{others}{lister}")).unwrap();
+    let lister = Signer::new("GWLISTER", "team-secret");
+    eventually("the client is known", async || {
+        guarded.get(&lister, LIST).await.status == 200
+    })
+    .await;
+    eventually("it is over its limit", async || {
+        let answer = guarded.get(&lister, LIST).await;
+        answer.found();
+        answer.cache_status().ends_with("; detail=over-budget")
+    })
+    .await;
+    let mut size = 2;
+    eventually("a list that is not held is refused", async || {
+        size += 1;
+        let other = format!("/api/v1/images?WorkspaceId=15945&PageSize={size}");
+        guarded.get(&lister, &other).await.error_code() == "Throttling"
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn no_stale_list_is_served_after_a_denial() {
     let gateway = stale_at_once().await;
     gateway
