@@ -3,12 +3,14 @@
 mod cache_status;
 mod error;
 mod resolve_result;
+mod resolved_item;
 mod seconds;
 mod wire;
 
 pub use cache_status::CacheStatus;
 pub use error::Error;
 pub use resolve_result::{ResolveCounts, ResolveResult};
+pub use resolved_item::ResolvedItem;
 
 use std::time::Duration;
 

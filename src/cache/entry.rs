@@ -232,7 +232,7 @@ impl Entry {
     }
 
     /// Returns the part of the resident time in which the entry is fresh: the rest of its ttl, and for an answer
-    /// that another cache had held at least [`GRACE`] from its arrival.
+    /// that another cache had held at least a second from its arrival.
     #[must_use]
     pub fn fresh_for(&self) -> Duration {
         let left = self.ttl().saturating_sub(self.upstream.initial_age());
@@ -243,7 +243,7 @@ impl Entry {
         }
     }
 
-    /// Returns the freshness at `now`. The [`GRACE`] extends no other window.
+    /// Returns the freshness at `now`. That second extends no other window.
     #[must_use]
     pub fn freshness(&self, policy: &Policy, now: Instant) -> Freshness {
         match policy.judge(self.age(now), self.ttl()) {

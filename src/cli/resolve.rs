@@ -1,6 +1,6 @@
 //! `resolve`: resolves many images in one request, to fill a gateway's cache or to see whether all exist.
 
-mod ids;
+mod names;
 mod request;
 mod target;
 
@@ -15,13 +15,14 @@ use serde_json::json;
 use super::{ConfigArgs, EXIT_USAGE, block_on, print_error};
 use crate::environment::Environment;
 use crate::gateway::ResolveConfig;
-use ids::read_ids;
+use names::read_names;
 use request::{ImageResult, resolve_images};
 use target::{CredentialArgs, Target};
 
 #[derive(Debug, Args)]
 pub(super) struct Resolve {
-    /// File with one image id on each line, or - for standard input. Blank lines and comments after # are skipped.
+    /// File with one image id or image URI on each line, or - for standard input. Blank lines and comments after # are
+    /// skipped.
     file: String,
     #[command(flatten)]
     target: Target,
@@ -48,7 +49,7 @@ struct ResolveReport {
 }
 
 impl Resolve {
-    /// Returns exit code 0 when every image was found, 1 when one is missing or failed, and 2 when ids or arguments
+    /// Returns exit code 0 when every image was found, 1 when one is missing or failed, and 2 when lines or arguments
     /// are malformed or the gateway gave no whole response.
     pub(super) fn run(self, environment: &Environment) -> ExitCode {
         match self.report(environment) {
@@ -70,11 +71,15 @@ impl Resolve {
         let server = self.target.server(settings)?;
         let credential = self.credential.read(&server)?;
         let text = content(&self.file)?;
-        let ids = read_ids(&text).with_context(|| format!("{}:", self.file))?;
-        let (bar, mut report) = (bar(ids.len()), ResolveReport::default());
+        let names = read_names(&text).with_context(|| format!("{}:", self.file))?;
+        let (bar, mut report) = (bar(names.len()), ResolveReport::default());
         let requests = async {
-            for ids in ids.chunks(max_ids as usize) {
-                let body = json!({ "ImageIds": ids, "Verbose": self.verbose });
+            for names in names.chunks(max_ids as usize) {
+                let body = json!({
+                    "ImageIds": names.iter().filter_map(|name| name.id()).collect::<Vec<_>>(),
+                    "ImageUris": names.iter().filter_map(|name| name.uri()).collect::<Vec<_>>(),
+                    "Verbose": self.verbose,
+                });
                 resolve_images(
                     &server,
                     credential.as_ref(),
@@ -114,7 +119,7 @@ impl ResolveReport {
         let text = format!(
             "{:8}{}  {}: {}",
             line.status,
-            line.image_id,
+            line.name(),
             code.unwrap_or("?"),
             message.unwrap_or("")
         );

@@ -7,6 +7,8 @@
 mod decision;
 mod serve;
 
+pub(super) use self::serve::ServedList;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,7 +16,7 @@ use http::header;
 use tokio::time::Instant;
 
 use self::decision::{ListDecision, decide};
-use super::context::{FetchTerms, MissCharge, RequestContext};
+use super::context::{FetchContext, FetchTerms, RequestContext};
 use super::directives::{FetchReason, RequestDirectives};
 use super::fetch::{FETCH, NotFetched, landed};
 use super::render::NoOutput;
@@ -30,16 +32,26 @@ use crate::response::{Answer, CacheStatus, Error, X_ACS_REQUEST_ID};
 use crate::upstream::priority::Priority;
 use crate::upstream::{AnswerKind, OriginAnswer, Patience, Propagation, UpstreamError};
 
-/// One request for a list, authorized by its query.
+/// One request for a list.
 struct ListRequest<'a> {
     gateway: &'a Gateway,
-    context: &'a RequestContext<'a>,
+    context: FetchContext<'a>,
     /// The call as it is sent upstream.
     call: Call,
     key: ListKey,
     /// The list is of one image's labels.
     is_about_image: bool,
+    judge: Judge,
     directives: RequestDirectives,
+}
+
+/// How a page is authorized.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Judge {
+    /// The query was authorized, so an image on the page that the client may not see makes the page invalid.
+    Query,
+    /// The caller leaves out the images that the client may not see.
+    Caller,
 }
 
 /// Time that a request waits for a fetch, and the time by which the call must be promised an answer.
@@ -68,13 +80,33 @@ impl Gateway {
                 (None, _) => search::admit_labels(grant, &call.query)?,
             }
         }
+        let terms = FetchTerms::single();
+        let request = ListRequest {
+            gateway: self,
+            context: context.fetch_context(&terms),
+            key: ListKey::of(&call),
+            call,
+            is_about_image: image.is_some(),
+            judge: Judge::Query,
+            directives,
+        };
+        Ok(request.answer().await?.into_answer())
+    }
+
+    /// Returns a page of a search that the client did not send itself. The caller must authorize each image of it.
+    pub(super) async fn search_page(
+        &self,
+        call: Call,
+        context: FetchContext<'_>,
+    ) -> Result<ServedList, Error> {
         let request = ListRequest {
             gateway: self,
             context,
             key: ListKey::of(&call),
             call,
-            is_about_image: image.is_some(),
-            directives,
+            is_about_image: false,
+            judge: Judge::Caller,
+            directives: RequestDirectives::default(),
         };
         request.answer().await
     }
@@ -99,7 +131,7 @@ impl Gateway {
 }
 
 impl ListRequest<'_> {
-    async fn answer(&self) -> Result<Answer, Error> {
+    async fn answer(&self) -> Result<ServedList, Error> {
         let (parts, now) = (&self.gateway.parts, Instant::now());
         let lookup = parts.cache.look_up_list(&self.key, now);
         let decision = decide(self.directives, &lookup, now);
@@ -109,7 +141,7 @@ impl ListRequest<'_> {
         }
         let propagation = parts
             .upstream
-            .propagation(&self.context.head.headers)?
+            .propagation(self.context.headers)?
             .by(self.context.principal.name());
         match decision {
             ListDecision::Hit(_) | ListDecision::NotCached => Err(Error::NotCached),
@@ -130,14 +162,14 @@ impl ListRequest<'_> {
         lookup: &ListLookup,
         reason: FetchReason,
         propagation: Propagation,
-    ) -> Result<Answer, Error> {
-        let _slot = self.gateway.acquire_slot()?;
+    ) -> Result<ServedList, Error> {
+        let _slot = self.context.terms.slot.acquire(self.gateway)?;
         let propagation = Propagation {
             no_cache: reason.bypasses_parent(),
             ..propagation
         };
-        let (charge, wait) = (MissCharge::default(), self.wait(lookup));
-        let run = || self.run(lookup, reason, &propagation, &charge, wait);
+        let wait = self.wait(lookup);
+        let run = || self.run(lookup, reason, &propagation, wait);
         let mut result = run().await;
         // As with an image: what was refused for its leader's sake may not be refused to this request.
         if let Err(NotFetched::LeaderRefused(_)) = result {
@@ -165,11 +197,12 @@ impl ListRequest<'_> {
         lookup: &ListLookup,
         reason: FetchReason,
         propagation: &Propagation,
-        charge: &MissCharge,
         wait: Wait,
     ) -> Result<Fetched, NotFetched> {
         let (parts, principal) = (&self.gateway.parts, self.context.principal);
-        let (admit, priority) = (|| charge.pay(principal), reason.priority());
+        let terms = self.context.terms;
+        let admit = || terms.charge.pay(principal);
+        let priority = reason.priority().min(terms.max_priority);
         let start = |flight| {
             let span = self.context.trace.span(FETCH);
             self.call(flight, propagation.clone(), wait.patience, span)
@@ -202,7 +235,8 @@ impl ListRequest<'_> {
                 patience: Patience::Fetch(None),
             },
             ListLookup::Page(..) | ListLookup::Miss => {
-                let deadline = now + config.wait.0;
+                let deadline = self.context.terms.deadline;
+                let deadline = deadline.unwrap_or(now + config.wait.0);
                 Wait {
                     deadline,
                     patience: Patience::Fetch(Some(deadline)),

@@ -5,7 +5,11 @@
 //!                                     → fetches, `concurrency` at a time, until the deadline
 //! ```
 //!
-//! A fetch belongs to no request: if the client disconnects or the deadline passes, it still fills the cache.
+//! An image is named by its id, and looked up as by a GetImage ([`item`]), or by its URI, and searched by ListImages
+//! ([`by_uri`]). A fetch belongs to no request: if the client disconnects or the deadline passes, it still fills the cache.
+
+mod by_uri;
+mod item;
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -18,29 +22,26 @@ use http_body::Body as HttpBody;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use super::context::{FetchContext, FetchTerms, RequestContext};
 use super::directives::{RequestDirectives, ServeDecision};
-use super::render::Batch;
 use super::request_id::RequestId;
 use super::{BoxError, Gateway};
-use crate::api::{Action, ImageKey, ResolveRequest};
+use crate::api::{ResolveItem, ResolveRequest};
 use crate::auth::Principal;
 use crate::body::{Body, LineWriter, NDJSON, line_stream};
-use crate::observability::audit::AccessRecord;
 use crate::observability::outcome::Outcome;
 use crate::observability::traces::Trace;
 use crate::peer::Peer;
-use crate::response::{self, Answer, Error, ResolveCounts, ResolveResult};
+use crate::response::{self, Answer, Error, ResolveCounts, ResolvedItem};
 use crate::units::{ByteSize, HumanDuration};
-use crate::upstream::UpstreamError;
 
 /// The `[resolve]` settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Number of ids that one request may name.
+    /// Number of ids and URIs that one request may name.
     pub max_ids: u32,
     /// Number of images that one request waits for at once.
     pub concurrency: u32,
@@ -89,11 +90,8 @@ struct ResolvedImages<'a> {
 }
 
 /// A future of one image's result, with the image's index in the request.
-type ResolveFuture<'a> = Pin<Box<dyn Future<Output = (usize, ResolveResult)> + Send + 'a>>;
+type ResolveFuture<'a> = Pin<Box<dyn Future<Output = (usize, ResolvedItem)> + Send + 'a>>;
 
-/// First pause before an image is tried again; each next one is twice as long, up to the longest.
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 /// Bytes by which the charge for a growing response is raised.
 const CHARGE_STEP: usize = 4 << 10;
 /// Time that a client may take to read one line of the response.
@@ -140,20 +138,21 @@ impl Gateway {
         let budget = &self.parts.budget;
         let mut charge = budget.try_charge(0).ok_or(Error::Overloaded)?;
         let (mut results, mut bytes) = (ResolvedImages::new(self, request, places), 0_usize);
-        let mut known = Vec::with_capacity(request.wanted.keys().len());
+        let mut known = Vec::with_capacity(request.wanted.items().len());
         while let Some(result) = results.next().await {
-            bytes += result.1.max_len();
+            let item = request.wanted.items().get(result.0);
+            bytes += item.map_or(0, |item| result.1.max_len(item));
             if !charge.grow_to(bytes.next_multiple_of(CHARGE_STEP), budget) {
                 return Err(Error::Overloaded);
             }
             known.push(result);
         }
         known.sort_unstable_by_key(|(place, _)| *place);
-        let images = request.wanted.keys().iter().map(|key| &key.image);
-        let known = images.zip(known.into_iter().map(|(_, resolved)| resolved));
+        let items = request.wanted.items().iter();
+        let known = items.zip(known.into_iter().map(|(_, resolved)| resolved));
         let known: Vec<_> = known.collect();
         let id = request.request_id.as_str();
-        let whole = ResolveResult::document(id, &known, Instant::now());
+        let whole = ResolvedItem::document(id, &known, Instant::now());
         let body = Body::charged(whole, charge);
         Ok(response::resolved(body, outcome))
     }
@@ -198,9 +197,9 @@ impl Gateway {
             let Some((place, resolved)) = result else {
                 break;
             };
-            tally.count(&resolved);
-            let key = request.wanted.keys().get(place)?;
-            let line = resolved.line(&key.image, Instant::now());
+            tally.count(&resolved.result);
+            let item = request.wanted.items().get(place)?;
+            let line = resolved.line(item, Instant::now());
             let charge = self.parts.budget.charge(line.len());
             let line = timeout(LINE_TIMEOUT, charge).await.ok()??.attach(line);
             timeout(LINE_TIMEOUT, to.write(line)).await.ok()?.ok()?;
@@ -215,7 +214,19 @@ impl Gateway {
         let (principal, now) = (&request.principal, Instant::now());
         let (mut places, mut later) = (Vec::new(), Vec::new());
         let mut outcome = Outcome::Hit;
-        for (place, key) in request.wanted.keys().iter().enumerate() {
+        for (place, item) in request.wanted.items().iter().enumerate() {
+            let key = match item {
+                ResolveItem::Id(key) => key,
+                ResolveItem::Uri(uri) if self.holds_search(uri, now) => {
+                    places.push(place);
+                    continue;
+                }
+                ResolveItem::Uri(_) => {
+                    outcome = Outcome::Miss;
+                    later.push(place);
+                    continue;
+                }
+            };
             let known = self.parts.cache.look_up(key, now);
             let sees = |entry: &crate::cache::Entry| principal.may_view(&entry.ownership);
             match RequestDirectives::default().decide(&known, now, sees) {
@@ -230,65 +241,6 @@ impl Gateway {
         }
         places.append(&mut later);
         ResolveOrder { places, outcome }
-    }
-
-    /// Returns the result of one image by the deadline. A fetch that was only shed in favour of more urgent
-    /// ones, or rate-limited, is tried again.
-    async fn resolve_one(&self, key: &ImageKey, request: &ResolveJob) -> ResolveResult {
-        let terms = FetchTerms::batch(request.deadline);
-        let mut pause = FIRST_PAUSE;
-        loop {
-            if Instant::now() >= request.deadline {
-                return ResolveResult::from_error(&UpstreamError::Timeout.into());
-            }
-            let found = self.get_image(
-                key,
-                RequestDirectives::default(),
-                request.fetch_context(&terms),
-                &Batch,
-            );
-            let error = match timeout_at(request.deadline, found).await {
-                Ok(Ok(resolved)) => return resolved,
-                Ok(Err(error)) => error,
-                Err(_) => UpstreamError::Timeout.into(),
-            };
-            let wait = match &error {
-                Error::Upstream(UpstreamError::CircuitOpen) => pause,
-                Error::Upstream(UpstreamError::Overloaded(wait)) => (*wait).max(pause),
-                Error::Upstream(UpstreamError::Throttled(throttle)) => {
-                    throttle.wait.unwrap_or_default().max(pause)
-                }
-                // Tokens come steadily, so the pause does not grow.
-                Error::RateLimited(wait) => {
-                    pause = FIRST_PAUSE / 2;
-                    *wait
-                }
-                _ => return self.failed(key, &error, request),
-            };
-            // Half of it by chance, so that those who were refused together do not come together.
-            let wait = wait + pause.mul_f64(fastrand::f64());
-            if Instant::now() + wait >= request.deadline {
-                return ResolveResult::from_error(&error);
-            }
-            sleep(wait).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
-    }
-
-    /// Turns an error into an image's result. A denial is recorded in the audit log, as for a GetImage.
-    fn failed(&self, key: &ImageKey, error: &Error, request: &ResolveJob) -> ResolveResult {
-        if let (Some(audit), Outcome::Denied) = (self.audit(), error.outcome()) {
-            audit.record(&AccessRecord {
-                client: request.principal.name(),
-                peer: &request.peer,
-                action: Action::Resolve,
-                image: Some(&key.image),
-                refused: None,
-                response: response::failure(error, request.request_id.as_str(), "").summary(),
-                request_id: request.request_id.as_str(),
-            });
-        }
-        ResolveResult::from_error(error)
     }
 }
 
@@ -306,7 +258,7 @@ impl ResolveJob {
 
 impl<'a> ResolvedImages<'a> {
     fn new(gateway: &'a Gateway, request: &'a ResolveJob, places: Vec<usize>) -> Self {
-        let room = ResolveResult::capacity(places.len(), gateway.resolve.max_answer.0);
+        let room = ResolvedItem::capacity(request.wanted.items(), gateway.resolve.max_answer.0);
         Self {
             gateway,
             request,
@@ -317,14 +269,14 @@ impl<'a> ResolvedImages<'a> {
     }
 
     /// Returns the next result and its image's index in the request. Cancel-safe.
-    async fn next(&mut self) -> Option<(usize, ResolveResult)> {
+    async fn next(&mut self) -> Option<(usize, ResolvedItem)> {
         while self.in_progress.len() < self.gateway.resolve.concurrency as usize
             && let Some(place) = self.next.next()
         {
             let (gateway, request) = (self.gateway, self.request);
-            let key = request.wanted.keys().get(place)?;
+            let item = request.wanted.items().get(place)?;
             self.in_progress.push(Box::pin(async move {
-                (place, gateway.resolve_one(key, request).await)
+                (place, gateway.resolve_item(item, request).await)
             }));
         }
         let (place, resolved) = self.in_progress.next().await?;

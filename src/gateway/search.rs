@@ -102,7 +102,7 @@ fn is_for_official(query: &Query) -> bool {
 }
 
 /// Returns the items of a page, if it is one object with one list of them.
-fn images(page: &[u8]) -> Option<Vec<&RawValue>> {
+pub(super) fn images(page: &[u8]) -> Option<Vec<&RawValue>> {
     let mut json = serde_json::Deserializer::from_slice(page);
     let images = json.deserialize_map(ImagesVisitor).ok()?;
     json.end().ok()?;

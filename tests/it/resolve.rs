@@ -3,6 +3,7 @@
 mod command;
 mod lines;
 mod policy;
+mod uris;
 
 use std::time::{Duration, Instant};
 

@@ -17,7 +17,7 @@ pub use body::{Accessibility, ImageFields, NotAnObject, Ownership, parse_timesta
 pub use call::{Call, RouteError};
 pub use error::{ErrorBody, OriginError};
 pub use query::{Query, RESERVED, encode};
-pub use resolve::ResolveRequest;
+pub use resolve::{ImageUri, ResolveItem, ResolveRequest};
 pub use write_body::check_keys;
 
 use std::fmt;
@@ -48,6 +48,11 @@ impl Malformed {
     #[must_use]
     pub fn new(problem: &str) -> Self {
         Self(problem.to_owned())
+    }
+
+    /// Adds the place of the error within a list.
+    fn at(self, place: &str) -> Self {
+        Self(format!("{place}: {}", self.0))
     }
 }
 

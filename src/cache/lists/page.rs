@@ -100,7 +100,7 @@ impl ListPage {
         self.last_refresh.begin(self.resident_time(now))
     }
 
-    /// Returns the freshness at `now`. A page that another cache had held is fresh for [`GRACE`] from its arrival, so
+    /// Returns the freshness at `now`. A page that another cache had held is fresh for a second from its arrival, so
     /// that a cache that has only a stale copy does not get every request.
     #[must_use]
     pub fn freshness(&self, config: &Config, now: Instant) -> Freshness {

@@ -24,14 +24,26 @@ use crate::transport::{Client, Section, TransportConfig};
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct ImageResult<'a> {
+    /// Id of the image; `None` for a URI that no visible image carries.
     #[serde(borrow)]
-    pub(super) image_id: Cow<'a, str>,
+    image_id: Option<Cow<'a, str>>,
+    /// URI that the request named, if it did not name an id.
+    #[serde(borrow)]
+    image_uri: Option<Cow<'a, str>>,
     #[serde(borrow)]
     pub(super) status: Cow<'a, str>,
     #[serde(borrow)]
     pub(super) code: Option<Cow<'a, str>>,
     #[serde(borrow)]
     pub(super) message: Option<Cow<'a, str>>,
+}
+
+impl ImageResult<'_> {
+    /// Returns the URI or id that the request named.
+    pub(super) fn name(&self) -> &str {
+        let name = self.image_uri.as_deref().or(self.image_id.as_deref());
+        name.unwrap_or("?")
+    }
 }
 
 /// Last line of the response, which proves that it is whole.

@@ -1,5 +1,7 @@
 //! Decision how to answer a request for a list, given the result of its lookup.
 
+use std::sync::Arc;
+
 use tokio::time::Instant;
 
 use crate::cache::Freshness;
@@ -10,9 +12,9 @@ use crate::gateway::directives::{FetchReason, RequestDirectives};
 #[derive(Debug, Clone, Copy)]
 pub(super) enum ListDecision<'a> {
     /// Serves a fresh page.
-    Hit(&'a ListPage),
+    Hit(&'a Arc<ListPage>),
     /// Serves a stale page and refreshes it in the background.
-    Stale(&'a ListPage),
+    Stale(&'a Arc<ListPage>),
     /// Fetches.
     Fetch(FetchReason),
     /// Answers 504, for a client that wants nothing fetched.
@@ -49,7 +51,6 @@ pub(super) fn decide(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::Duration;
 
     use http::header::CACHE_CONTROL;

@@ -1,8 +1,11 @@
 //! Responses to a request for a list, each after a check that the client may see the page.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use tokio::time::Instant;
 
-use super::{Fetched, ListRequest};
+use super::{Fetched, Judge, ListRequest};
 use crate::api::Operation;
 use crate::cache::Freshness;
 use crate::cache::lists::{ListAnswer, ListLookup, ListPage};
@@ -12,10 +15,29 @@ use crate::observability::outcome::Outcome;
 use crate::response::{self, Answer, CacheStatus, Error};
 use crate::upstream::UpstreamError;
 
+/// A page for a request, and how it came by it.
+pub(in crate::gateway) struct ServedList {
+    pub(in crate::gateway) page: Arc<ListPage>,
+    pub(in crate::gateway) age: Duration,
+    outcome: Outcome,
+    status: CacheStatus,
+    upstream_status: Option<CacheStatus>,
+}
+
+impl ServedList {
+    /// Returns the response with the page as it came.
+    pub(super) fn into_answer(self) -> Answer {
+        Answer {
+            upstream_status: self.upstream_status,
+            ..response::list(&self.page, self.age, self.outcome, self.status)
+        }
+    }
+}
+
 impl ListRequest<'_> {
     /// Answers with a page that a fetch brought, or with the origin's denial. An authenticated client gets for
     /// a denied image the same 404 as for any other hidden image.
-    pub(super) fn deliver(&self, (answer, outcome, status): Fetched) -> Result<Answer, Error> {
+    pub(super) fn deliver(&self, (answer, outcome, status): Fetched) -> Result<ServedList, Error> {
         match answer {
             ListAnswer::Page(page) => {
                 self.check(&page)?;
@@ -25,11 +47,12 @@ impl ListRequest<'_> {
                     }
                     status => status,
                 };
-                let upstream_status = CacheStatus::of_upstream(page.upstream);
-                let answer = response::list(&page, page.age(Instant::now()), outcome, status);
-                Ok(Answer {
-                    upstream_status,
-                    ..answer
+                Ok(ServedList {
+                    age: page.age(Instant::now()),
+                    upstream_status: CacheStatus::of_upstream(page.upstream),
+                    page,
+                    outcome,
+                    status,
                 })
             }
             ListAnswer::Denied(_)
@@ -46,7 +69,7 @@ impl ListRequest<'_> {
         &self,
         stale: fn(i64) -> CacheStatus,
         error: Error,
-    ) -> Result<Answer, Error> {
+    ) -> Result<ServedList, Error> {
         let now = Instant::now();
         let ListLookup::Page(page, freshness) =
             self.gateway.parts.cache.look_up_list(&self.key, now)
@@ -64,20 +87,26 @@ impl ListRequest<'_> {
     /// Serves a page from memory.
     pub(super) fn serve(
         &self,
-        page: &ListPage,
+        page: &Arc<ListPage>,
         outcome: Outcome,
         status: fn(i64) -> CacheStatus,
         now: Instant,
-    ) -> Result<Answer, UpstreamError> {
+    ) -> Result<ServedList, UpstreamError> {
         self.check(page)?;
         let age = page.age(now);
-        let status = status(seconds_left(page.ttl, age));
-        Ok(response::list(page, age, outcome, status))
+        Ok(ServedList {
+            page: Arc::clone(page),
+            age,
+            outcome,
+            status: status(seconds_left(page.ttl, age)),
+            upstream_status: None,
+        })
     }
 
     /// Checks that the client may view each image of the page.
     pub(super) fn check(&self, page: &ListPage) -> Result<(), UpstreamError> {
         match (&self.call.operation, self.context.principal.grant()) {
+            _ if self.judge == Judge::Caller => Ok(()),
             (Operation::ListImages, Some(grant)) => search::check(&page.body, grant),
             _ => Ok(()),
         }

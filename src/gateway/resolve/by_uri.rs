@@ -1,0 +1,127 @@
+//! Images by their URI: found by ListImages in all workspaces, through the cache of lists.
+//!
+//! Several images may carry one URI. Each is authorized by itself; the newest that the client may see is the result,
+//! with the members that the list has of it. A search costs one miss token, also when it is answered from memory and
+//! the client may see nothing: it must not learn more cheaply that a hidden image exists.
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::ResolveJob;
+use super::item::persist;
+use crate::api::{ImageFields, ImageId, ImageUri, OriginError, parse_timestamp};
+use crate::cache::Freshness;
+use crate::cache::lists::{ListKey, ListLookup};
+use crate::gateway::context::FetchTerms;
+use crate::gateway::lists::ServedList;
+use crate::gateway::{Gateway, search};
+use crate::observability::outcome::Outcome;
+use crate::response::{Error, ResolveResult, ResolvedItem};
+use crate::upstream::UpstreamError;
+
+/// Images on a page of a search.
+const PAGE_SIZE: usize = 50;
+/// Pages of a search that are read: of a URI that more than a thousand images carry, the oldest are left out.
+const MAX_PAGES: usize = 20;
+
+/// An image that carries the URI.
+struct Carrier {
+    id: ImageId,
+    created: Option<Timestamp>,
+    is_visible: bool,
+    result: ResolveResult,
+}
+
+impl Gateway {
+    /// Returns the images of a URI by the deadline.
+    pub(super) async fn resolve_uri(&self, uri: &ImageUri, job: &ResolveJob) -> ResolvedItem {
+        let terms = FetchTerms::batch(job.deadline);
+        let carriers = match self.carriers(uri, job, &terms).await {
+            Ok(carriers) => carriers,
+            Err(error) => return self.failed(None, &error, job).into(),
+        };
+        let hidden = carriers.iter().find(|carrier| !carrier.is_visible);
+        let hidden = hidden.map(|carrier| carrier.id.clone());
+        let mut visible: Vec<_> = carriers.into_iter().filter(|one| one.is_visible).collect();
+        // Of equal times the greater id, so that the result does not depend on the order of pages.
+        visible.sort_by(|a, b| (b.created, b.id.as_str()).cmp(&(a.created, a.id.as_str())));
+        let images = visible.iter().map(|carrier| carrier.id.clone()).collect();
+        if let Some(newest) = visible.into_iter().next() {
+            return ResolvedItem {
+                images,
+                result: newest.result,
+            };
+        }
+        let pay = async || terms.charge.pay(&job.principal).map_err(Error::RateLimited);
+        if let Err(error) = persist(job, pay).await {
+            return self.failed(None, &error, job).into();
+        }
+        let outcome = if hidden.is_some() {
+            Outcome::Denied
+        } else {
+            Outcome::Negative
+        };
+        self.failed(hidden.as_ref(), &self.unseen(outcome), job)
+            .into()
+    }
+
+    /// Finds the images of a URI, those that the client may not see included.
+    async fn carriers(
+        &self,
+        uri: &ImageUri,
+        job: &ResolveJob,
+        terms: &FetchTerms,
+    ) -> Result<Vec<Carrier>, Error> {
+        let mut found: Vec<Carrier> = Vec::new();
+        for page in 1..=MAX_PAGES {
+            let call = uri.search(page, PAGE_SIZE);
+            let ask = || self.search_page(call.clone(), job.fetch_context(terms));
+            let served = persist(job, ask).await?;
+            let (items, carriers) = on_page(&served, uri, job)
+                .ok_or(UpstreamError::Unreadable(OriginError::default()))?;
+            for carrier in carriers {
+                // Pages shift while images are added, so that one may come twice.
+                if found.iter().all(|known| known.id != carrier.id) {
+                    found.push(carrier);
+                }
+            }
+            if items < PAGE_SIZE {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Returns whether the first page of a search can be served from memory.
+    pub(super) fn holds_search(&self, uri: &ImageUri, now: Instant) -> bool {
+        let key = ListKey::of(&uri.search(1, PAGE_SIZE));
+        match self.parts.cache.look_up_list(&key, now) {
+            ListLookup::Page(_, Freshness::Fresh | Freshness::StaleWhileRevalidate) => true,
+            ListLookup::Page(..) | ListLookup::Miss => false,
+        }
+    }
+}
+
+/// Returns the number of images on a page, and those of them that carry exactly this URI; `None` for a page that two
+/// parsers could read differently.
+fn on_page(served: &ServedList, uri: &ImageUri, job: &ResolveJob) -> Option<(usize, Vec<Carrier>)> {
+    let body = &served.page.body;
+    let (images, now) = (search::images(body)?, Instant::now());
+    let mut carriers = Vec::new();
+    for image in &images {
+        let bytes: Bytes = body.slice_ref(image.get().as_bytes());
+        let fields = ImageFields::parse(&bytes).ok()?;
+        let id = fields.image.and_then(|id| ImageId::parse(&id).ok());
+        let (Some(id), Some(true)) = (id, fields.uri.map(|text| text == uri.as_str())) else {
+            continue;
+        };
+        carriers.push(Carrier {
+            id,
+            created: fields.created.as_deref().and_then(parse_timestamp),
+            is_visible: job.principal.may_view(&fields.ownership),
+            result: ResolveResult::listed(bytes, served.age, now),
+        });
+    }
+    Some((images.len(), carriers))
+}
