@@ -12,6 +12,7 @@
 //! The caller passes in the fetch: nothing here reaches the network. [`flight`] ensures that one key is
 //! fetched once at a time, and that nothing fetched before an invalidation is stored after it.
 
+mod answer_age;
 pub(crate) mod byte_reader;
 mod config;
 pub mod entry;
@@ -36,6 +37,7 @@ pub use purge::{PurgeMode, PurgeTarget};
 pub use snapshot::SnapshotWriter;
 
 use std::future::Future;
+use std::hash::Hash;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -162,18 +164,45 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
                 .map(Fetch::AlreadyCached)
                 .or_else(|| admit().err().map(Fetch::RateLimited))
         };
-        match self.flights.join(key, priority, instead) {
+        let start = |flight| {
+            let (cache, key, fetch) = (Arc::clone(self), key.clone(), start(flight));
+            async move {
+                let result = fetch.await;
+                // Journalled before any waiter sees the negative: a restart must not bring the image back.
+                if let Ok(CachedAnswer::Negative(_)) = &result {
+                    cache.forget_gone(&key.image).await;
+                }
+                result
+            }
+        };
+        self.join_or_start(&self.flights, key, priority, instead, start, Self::store)
+    }
+
+    /// Joins the flight of `key`, or starts one in a task of its own unless there is something `instead`. `store` gets
+    /// the result if the flight is still current then, under the lock of the flights.
+    fn join_or_start<K, S, A, F>(
+        self: &Arc<Self>,
+        flights: &SingleFlight<K, S, Result<A, E>>,
+        key: &K,
+        priority: Priority,
+        instead: impl FnOnce() -> Option<Fetch<E, S, A>>,
+        start: impl FnOnce(FlightHandle) -> F,
+        store: impl FnOnce(&Self, &K, &Result<A, E>) + Send + 'static,
+    ) -> Fetch<E, S, A>
+    where
+        K: Eq + Hash + Clone + Send + Sync + 'static,
+        S: Clone + Send + Sync + 'static,
+        A: Clone + Send + Sync + 'static,
+        F: Future<Output = Result<A, E>> + Send + 'static,
+    {
+        match flights.join(key, priority, instead) {
             Err(instead) => instead,
             Ok(Join::Waiter(waiter)) => Fetch::Joined(waiter),
             Ok(Join::Leader(waiter, leader)) => {
                 let (cache, key, fetch) = (Arc::clone(self), key.clone(), start(leader.handle()));
                 self.tasks.spawn(async move {
                     let result = fetch.await;
-                    // Journalled before any waiter sees the negative: a restart must not bring the image back.
-                    if let Ok(CachedAnswer::Negative(_)) = &result {
-                        cache.forget_gone(&key.image).await;
-                    }
-                    leader.complete(result, |result| cache.store(&key, result));
+                    leader.complete(result, |result| store(&cache, &key, result));
                 });
                 Fetch::Started(waiter)
             }

@@ -16,6 +16,7 @@ pub(super) use self::fetched::EarlierDecision;
 pub use self::fetched::FetchedImage;
 use self::packed_text::PackedText;
 pub(super) use self::refresh::LastRefresh;
+use super::answer_age::AnswerAge;
 use super::freshness::{Decision, Directives, Evidence, Freshness, Policy};
 use crate::api::{ImageFields, Ownership, parse_timestamp};
 use crate::upstream::UpstreamFreshness;
@@ -34,8 +35,7 @@ pub struct Entry {
     texts: PackedText,
     /// The owner, by which every response is authorized.
     pub ownership: Ownership,
-    /// Time at which this gateway sent its request, from which the resident time counts.
-    sent: Instant,
+    timing: AnswerAge,
     incarnation: u64,
     /// In milliseconds since 1970.
     date: i64,
@@ -47,7 +47,6 @@ pub struct Entry {
     /// In microseconds.
     took: u32,
     last_refresh: LastRefresh,
-    upstream: UpstreamFreshness,
     no_store: bool,
     no_cache: bool,
     verbose: bool,
@@ -118,7 +117,10 @@ impl Entry {
         Self {
             texts: PackedText::of(&arrival.body, arrival.request_id.as_ref()),
             ownership: fields.ownership,
-            sent: arrival.sent,
+            timing: AnswerAge {
+                sent: arrival.sent,
+                upstream: evidence.upstream,
+            },
             incarnation: incarnation.finish(),
             date: evidence.date.as_millisecond(),
             draw: JitterDraw::of(evidence.draw),
@@ -126,7 +128,6 @@ impl Entry {
             ttl: saturating(ttl.as_millis()),
             took: saturating(arrival.took.as_micros()),
             last_refresh: LastRefresh::default(),
-            upstream: evidence.upstream,
             no_store: evidence.directives.no_store,
             no_cache: evidence.directives.no_cache,
             verbose: evidence.verbose,
@@ -183,7 +184,7 @@ impl Entry {
     /// Returns the age and bound that the answer had when it arrived.
     #[must_use]
     pub const fn upstream(&self) -> UpstreamFreshness {
-        self.upstream
+        self.timing.upstream
     }
 
     /// Returns the evidence for the ttl. Parses the body again, so it is not for the hit path.
@@ -193,7 +194,7 @@ impl Entry {
         let fields = ImageFields::parse(&self.body()).unwrap_or_default();
         let (date, directives) = (self.date(), self.directives());
         Evidence {
-            upstream: self.upstream,
+            upstream: self.upstream(),
             ..evidence(&fields, self.verbose, date, directives, self.draw)
         }
     }
@@ -201,26 +202,19 @@ impl Entry {
     /// Returns the age (RFC 9111 §4.2.3): the initial age and the resident time.
     #[must_use]
     pub fn age(&self, now: Instant) -> Duration {
-        self.upstream.initial_age() + self.resident_time(now)
+        self.timing.age(now)
     }
 
     /// Returns the time since this gateway sent its request, which includes the delay of the answer.
     #[must_use]
     pub fn resident_time(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.sent)
+        self.timing.resident_time(now)
     }
 
-    /// Returns the time at which the origin was asked: that of this gateway's request, less the initial age. It may
-    /// lie before the start of this machine, because Linux's clock goes below its zero.
+    /// Returns the time at which the origin was asked: that of this gateway's request, less the initial age.
     #[must_use]
     pub fn origin_asked(&self) -> Instant {
-        // Each hit asks for this, and nearly every answer is the origin's own.
-        if !self.upstream.is_from_cache() {
-            return self.sent;
-        }
-        self.sent
-            .checked_sub(self.upstream.initial_age())
-            .unwrap_or(self.sent)
+        self.timing.origin_asked()
     }
 
     /// Takes the right to refresh this entry in the background. It is granted at most once a second, counted
@@ -235,8 +229,8 @@ impl Entry {
     /// that another cache had held at least a second from its arrival.
     #[must_use]
     pub fn fresh_for(&self) -> Duration {
-        let left = self.ttl().saturating_sub(self.upstream.initial_age());
-        if self.upstream.is_from_cache() {
+        let left = self.ttl().saturating_sub(self.upstream().initial_age());
+        if self.upstream().is_from_cache() {
             left.max(self.took() + GRACE)
         } else {
             left

@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::flight::{FlightHandle, Join, SingleFlight, Waiter};
+use super::flight::{FlightHandle, SingleFlight, Waiter};
 use super::lookup::Fetch;
 use super::{Cache, Freshness, PurgeMode};
 use crate::api::{Action, Call, OriginError};
@@ -194,18 +194,9 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
             page.map(|page| Fetch::AlreadyCached(ListAnswer::Page(page)))
                 .or_else(|| admit().err().map(Fetch::RateLimited))
         };
-        match self.lists.flights.join(key, priority, instead) {
-            Err(instead) => instead,
-            Ok(Join::Waiter(waiter)) => Fetch::Joined(waiter),
-            Ok(Join::Leader(waiter, leader)) => {
-                let (cache, key, fetch) = (Arc::clone(self), key.clone(), start(leader.handle()));
-                self.tasks.spawn(async move {
-                    let result = fetch.await;
-                    leader.complete(result, |result| cache.lists.store(&key, result));
-                });
-                Fetch::Started(waiter)
-            }
-        }
+        let flights = &self.lists.flights;
+        let store = |cache: &Self, key: &_, result: &_| cache.lists.store(key, result);
+        self.join_or_start(flights, key, priority, instead, start, store)
     }
 
     /// Returns at most `most` of the lists in memory, the last used first.

@@ -7,6 +7,7 @@ use http::HeaderValue;
 use tokio::time::Instant;
 
 use super::Config;
+use crate::cache::answer_age::AnswerAge;
 use crate::cache::entry::{GRACE, LastRefresh};
 use crate::cache::freshness::Directives;
 use crate::cache::{Freshness, Policy};
@@ -36,14 +37,11 @@ pub struct ListPage {
     pub body: Bytes,
     /// The origin's id of the answer.
     pub request_id: Option<HeaderValue>,
-    /// Time at which this gateway's request was sent.
-    pub sent: Instant,
+    timing: AnswerAge,
     /// Time from the request to the whole answer.
     pub took: Duration,
     /// Age to which it is fresh.
     pub ttl: Duration,
-    /// Age and bound of a page that a cache between had held.
-    pub upstream: UpstreamFreshness,
     /// The settings allow storing it.
     pub storable: bool,
     /// Purged softly: served only while the origin fails.
@@ -65,33 +63,40 @@ impl ListPage {
             // The received bytes may be part of a larger allocation, which would be kept as a whole.
             body: Bytes::copy_from_slice(&fetched.body),
             request_id: fetched.request_id,
-            sent: fetched.sent,
+            timing: AnswerAge {
+                sent: fetched.sent,
+                upstream: fetched.upstream,
+            },
             took: fetched.took,
             ttl,
-            upstream: fetched.upstream,
             storable: !config.ttl.0.is_zero() && policy.allows_storing(&fetched.directives),
             purged: false,
             last_refresh: LastRefresh::default(),
         }
     }
 
+    /// Returns the age and bound that the page had when it arrived.
+    #[must_use]
+    pub const fn upstream(&self) -> UpstreamFreshness {
+        self.timing.upstream
+    }
+
     /// Returns the age (RFC 9111 §4.2.3): the initial age and the resident time.
     #[must_use]
     pub fn age(&self, now: Instant) -> Duration {
-        self.upstream.initial_age() + self.resident_time(now)
+        self.timing.age(now)
     }
 
     /// Returns the time since this gateway sent its request, which includes the delay of the answer.
     #[must_use]
     pub fn resident_time(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.sent)
+        self.timing.resident_time(now)
     }
 
     /// Returns the time at which the origin was asked: that of this gateway's request, less the initial age.
     #[must_use]
     pub fn origin_asked(&self) -> Instant {
-        let age = self.upstream.initial_age();
-        self.sent.checked_sub(age).unwrap_or(self.sent)
+        self.timing.origin_asked()
     }
 
     /// Takes the right to refresh this page in the background, at most once a second.
@@ -105,7 +110,7 @@ impl ListPage {
     #[must_use]
     pub fn freshness(&self, config: &Config, now: Instant) -> Freshness {
         let has_grace =
-            || self.upstream.is_from_cache() && self.resident_time(now) < self.took + GRACE;
+            || self.upstream().is_from_cache() && self.resident_time(now) < self.took + GRACE;
         match config.judge(self.age(now), self.ttl) {
             Freshness::Fresh | Freshness::StaleWhileRevalidate if self.purged => {
                 Freshness::StaleIfError

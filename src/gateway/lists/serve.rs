@@ -49,7 +49,7 @@ impl ListRequest<'_> {
                 };
                 Ok(ServedList {
                     age: page.age(Instant::now()),
-                    upstream_status: CacheStatus::of_upstream(page.upstream),
+                    upstream_status: CacheStatus::of_upstream(page.upstream()),
                     page,
                     outcome,
                     status,
