@@ -126,7 +126,8 @@ impl RequestDirectives {
                 self.unless_only_if_cached(ServeDecision::Deny(entry.took()))
             }
             LookupResult::Image(entry, freshness)
-                if *freshness != Freshness::StaleIfError
+                if self.bounds_age()
+                    && *freshness != Freshness::StaleIfError
                     && self.wants_newer(entry.ttl(), entry.age(now), entry.resident_time(now)) =>
             {
                 self.unless_only_if_cached(ServeDecision::Fetch(FetchReason::Refresh))
@@ -158,11 +159,16 @@ impl RequestDirectives {
 
     /// Returns the reason to fetch where nothing cached may be served.
     pub(super) const fn miss(self) -> FetchReason {
-        if self.max_age.is_some() || self.min_fresh.is_some() {
+        if self.bounds_age() {
             FetchReason::MissNoCache
         } else {
             FetchReason::Miss
         }
+    }
+
+    /// Returns whether the client bounds the age at all; nearly none does, so that a hit computes none for it.
+    const fn bounds_age(self) -> bool {
+        self.max_age.is_some() || self.min_fresh.is_some()
     }
 
     fn unless_only_if_cached(self, decision: ServeDecision<'_>) -> ServeDecision<'_> {
