@@ -80,6 +80,16 @@ struct ResolveOrder {
     outcome: Outcome,
 }
 
+/// Source of an image's result, as far as the cache shows before anything is fetched.
+enum ResultSource {
+    /// Memory alone.
+    Memory,
+    /// Memory, after the time of a fetch.
+    Denial,
+    /// A fetch.
+    Fetch,
+}
+
 /// The results of a Resolve's images, in the order in which they become known.
 struct ResolvedImages<'a> {
     gateway: &'a Gateway,
@@ -211,29 +221,14 @@ impl Gateway {
     /// Orders the images: those that can be served from memory first. A hidden image is not among them, for
     /// denying it takes the time of its fetch.
     fn order_images(&self, request: &ResolveJob) -> ResolveOrder {
-        let (principal, now) = (&request.principal, Instant::now());
+        let now = Instant::now();
         let (mut places, mut later) = (Vec::new(), Vec::new());
         let mut outcome = Outcome::Hit;
         for (place, item) in request.wanted.items().iter().enumerate() {
-            let key = match item {
-                ResolveItem::Id(key) => key,
-                ResolveItem::Uri(uri) if self.holds_search(uri, now) => {
-                    places.push(place);
-                    continue;
-                }
-                ResolveItem::Uri(_) => {
-                    outcome = Outcome::Miss;
-                    later.push(place);
-                    continue;
-                }
-            };
-            let known = self.parts.cache.look_up(key, now);
-            let sees = |entry: &crate::cache::Entry| principal.may_view(&entry.ownership);
-            match RequestDirectives::default().decide(&known, now, sees) {
-                ServeDecision::Hit(_) | ServeDecision::Stale(_) => places.push(place),
-                ServeDecision::Negative(_) if principal.is_anonymous() => places.push(place),
-                ServeDecision::Negative(_) | ServeDecision::Deny(_) => later.push(place),
-                ServeDecision::Fetch(_) | ServeDecision::NotCached => {
+            match self.source(item, &request.principal, now) {
+                ResultSource::Memory => places.push(place),
+                ResultSource::Denial => later.push(place),
+                ResultSource::Fetch => {
                     outcome = Outcome::Miss;
                     later.push(place);
                 }
@@ -241,6 +236,22 @@ impl Gateway {
         }
         places.append(&mut later);
         ResolveOrder { places, outcome }
+    }
+
+    fn source(&self, item: &ResolveItem, principal: &Principal, now: Instant) -> ResultSource {
+        let key = match item {
+            ResolveItem::Id(key) => key,
+            ResolveItem::Uri(uri) if self.holds_search(uri, now) => return ResultSource::Memory,
+            ResolveItem::Uri(_) => return ResultSource::Fetch,
+        };
+        let known = self.parts.cache.look_up(key, now);
+        let sees = |entry: &crate::cache::Entry| principal.may_view(&entry.ownership);
+        match RequestDirectives::default().decide(&known, now, sees) {
+            ServeDecision::Hit(_) | ServeDecision::Stale(_) => ResultSource::Memory,
+            ServeDecision::Negative(_) if principal.is_anonymous() => ResultSource::Memory,
+            ServeDecision::Negative(_) | ServeDecision::Deny(_) => ResultSource::Denial,
+            ServeDecision::Fetch(_) | ServeDecision::NotCached => ResultSource::Fetch,
+        }
     }
 }
 
