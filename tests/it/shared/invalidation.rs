@@ -9,7 +9,7 @@ use pai_image_gateway::server::Address;
 
 use super::{Fleet, an_image, replica};
 use crate::support::redis::Kind;
-use crate::support::{Answer, TestGateway, ask, eventually, path};
+use crate::support::{Answer, Setup, TestGateway, ask, eventually, path};
 
 /// Waits until this replica has no entry of the image.
 async fn await_absence(replica: &TestGateway, id: &str) {
@@ -71,18 +71,17 @@ async fn a_soft_purge_leaves_every_memory_something_for_an_outage() {
     assert!(fleet.keys(":image").await.is_empty());
 }
 
+/// Two replicas that pass writes on.
+async fn writing_fleet() -> Option<Fleet> {
+    let writes = |setup: &mut Setup| {
+        setup.set("api.writes", "true");
+    };
+    Fleet::with(Kind::Redis, 2, |_| {}, writes).await
+}
+
 #[tokio::test]
 async fn a_write_reaches_every_memory() {
-    let Some(fleet) = Fleet::with(
-        Kind::Redis,
-        2,
-        |_| {},
-        |setup| {
-            setup.set("api.writes", "true");
-        },
-    )
-    .await
-    else {
+    let Some(fleet) = writing_fleet().await else {
         return;
     };
     let id = Store::id(3);
@@ -99,16 +98,7 @@ async fn a_write_reaches_every_memory() {
 
 #[tokio::test]
 async fn a_write_or_a_purge_drops_the_lists_of_every_memory() {
-    let Some(fleet) = Fleet::with(
-        Kind::Redis,
-        2,
-        |_| {},
-        |setup| {
-            setup.set("api.writes", "true");
-        },
-    )
-    .await
-    else {
+    let Some(fleet) = writing_fleet().await else {
         return;
     };
     let held = async || fleet.replicas[1].page("/entries").await["held"].clone();
