@@ -45,7 +45,7 @@ struct ListRequest<'a> {
     directives: RequestDirectives,
 }
 
-/// How a page is authorized.
+/// Authorization of a page.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Judge {
     /// The query was authorized, so an image on the page that the client may not see makes the page invalid.

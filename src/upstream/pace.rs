@@ -56,7 +56,7 @@ pub(super) struct SlotRequest {
     pub(super) client: CompactString,
     /// Identity of the client and of what it asks for, under which a refused call keeps its reservation.
     pub(super) key: u64,
-    /// Whether the call has been sent before.
+    /// The call has been sent before.
     pub(super) is_again: bool,
     /// Latest time for the answer; `None` for a call that is not refused however long it would wait.
     pub(super) deadline: Option<Instant>,

@@ -158,7 +158,7 @@ async fn clients_share_a_page_and_each_is_authorized_by_itself() {
         .await;
     assert!(all.found()["TotalCount"].as_u64() > first.found()["TotalCount"].as_u64());
     assert_eq!(calls(gateway, Action::ListImages), 2);
-    // What is held for the chief opens nothing to the team.
+    // The chief's cached page opens nothing to the team.
     for held in ["/api/v1/images?WorkspaceId=20817", LABELS] {
         guarded.get(&chief, held).await.found();
         let refused = guarded.get(&team, held).await;

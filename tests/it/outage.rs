@@ -40,7 +40,7 @@ pub(crate) struct Failure {
     lost: usize,
     /// Most calls in the ten seconds of full load.
     load: u64,
-    /// Whether calls have their default pace, which is what holds a throttling origin's calls back.
+    /// Calls have their default pace, without which nothing delays the calls to a throttling origin.
     is_paced: bool,
 }
 

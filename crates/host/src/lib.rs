@@ -1,4 +1,4 @@
-//! What a process takes from its host, and how a person reads it: the environment as a value, small files with a
+//! Inputs of a process from its host, in forms that a person reads: the environment as a value, small files with a
 //! deadline, files of one user only, durations and sizes as settings spell them, an error with its causes as one text.
 
 pub mod bounded_read;

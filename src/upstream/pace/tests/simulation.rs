@@ -22,7 +22,7 @@ pub(super) struct Plan {
     /// Time after which its caller goes away, if it still waits.
     pub(super) leaves_after: Option<u64>,
     pub(super) ends: Behaviour,
-    /// Whether the caller comes back once, when it is told to.
+    /// The caller comes back once, at the moment that it is told.
     pub(super) comes_back: bool,
 }
 
