@@ -9,8 +9,8 @@ use tokio::time::timeout;
 
 use super::Outcome;
 
-/// Longer than any answer takes.
-const DEADLINE: Duration = Duration::from_secs(15);
+/// Longer than any answer takes: a Resolve has half a minute.
+const DEADLINE: Duration = Duration::from_secs(40);
 
 /// A keep-alive connection.
 pub(crate) struct Client {
@@ -23,6 +23,8 @@ pub(crate) struct Client {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) cache_status: String,
+    /// Time after which a refused client may come again, `x-acs-retry-after`.
+    pub(crate) retry_after: Option<Duration>,
     pub(crate) body: String,
 }
 
@@ -45,12 +47,16 @@ impl Client {
     }
 
     pub(crate) async fn image(&mut self, id: &str) -> Outcome<Answer> {
-        let head = format!("GET /api/v1/images/{id} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        self.get(&format!("/api/v1/images/{id}")).await
+    }
+
+    pub(crate) async fn get(&mut self, target: &str) -> Outcome<Answer> {
+        let head = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n");
         self.exchange(&head).await
     }
 
-    /// Gives an order to the admin listener.
-    pub(crate) async fn order(&mut self, path: &str, body: &str) -> Outcome<Answer> {
+    /// Sends a body of JSON, such as an order to the admin listener.
+    pub(crate) async fn post(&mut self, path: &str, body: &str) -> Outcome<Answer> {
         let request = format!(
             "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
              Content-Length: {}\r\n\r\n{body}",
@@ -100,10 +106,12 @@ fn parse(bytes: &[u8]) -> Outcome<Option<Answer>> {
     let Some(body) = bytes.get(end + 4..end + 4 + length) else {
         return Ok(None);
     };
+    let retry_after = header("x-acs-retry-after").parse().ok();
     let status = head.split(' ').nth(1).ok_or("no status")?.parse()?;
     Ok(Some(Answer {
         status,
         cache_status: header("cache-status").to_owned(),
+        retry_after: retry_after.map(Duration::from_millis),
         body: String::from_utf8_lossy(body).into_owned(),
     }))
 }

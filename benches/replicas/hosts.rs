@@ -19,7 +19,7 @@ use crate::Outcome;
 use crate::fleet::Tier;
 use crate::images::Images;
 use crate::options::Options;
-use crate::report::Report;
+use crate::report::{Report, Row};
 use crate::support::redis::Redis;
 use machine::Machine;
 use namespaces::{Namespaces, ORIGIN_ADDRESS};
@@ -106,7 +106,7 @@ impl Stage {
     }
 }
 
-pub(crate) async fn play(options: &Options, stem: &str) -> Outcome<Report> {
+pub(crate) async fn play(options: &Options, stem: &str) -> Outcome<Report<Row>> {
     let (stage, tier) = Stage::set(options, stem).await?;
     cut::play(options, &stage, tier).await
 }

@@ -1,10 +1,12 @@
-//! Upstream calls of a fleet of gateways, and the age of its responses: `benches/fleet`.
+//! Upstream calls of a fleet of gateways, and the age of its responses: `benches/fleet`. With `--account`, what an
+//! account's quota is spent on: `benches/quota`.
 //!
 //! All gateways run in this process, each with its own memory, sockets and connections, beside the
 //! emulated origin; Redis is a process of its own. Each scene is a row of the table: the calls that
 //! reached the origin, the smallest possible number, and the clients' view. With `--hosts`
 //! the gateways are processes in network namespaces, one of which is cut off.
 
+mod account;
 mod client;
 mod fleet;
 mod hosts;
@@ -53,6 +55,11 @@ fn main() -> Outcome<ExitCode> {
     if options.hosts && options.inside.is_none() {
         return runtime.block_on(hosts::enter());
     }
+    if options.account {
+        let report = runtime.block_on(account::play(&options))?;
+        runtime.shutdown_background();
+        return report.print(&account::describe(&options));
+    }
     let report = runtime.block_on(async {
         match &options.inside {
             Some(stem) => hosts::play(&options, stem).await,
@@ -60,5 +67,5 @@ fn main() -> Outcome<ExitCode> {
         }
     })?;
     runtime.shutdown_background();
-    report.print(&options)
+    report.print(&options.describe())
 }

@@ -11,7 +11,7 @@ use crate::support::redis::Kind;
 #[derive(Debug, Clone, Parser)]
 #[command(name = "benches/fleet")]
 pub(crate) struct Options {
-    /// How many gateways [default: 200, and 10 on hosts].
+    /// How many gateways [default: 200, 10 on hosts, and 20 in benches/quota].
     #[arg(long, value_name = "N")]
     pub(crate) replicas: Option<usize>,
     /// How many images [default: 200].
@@ -23,7 +23,7 @@ pub(crate) struct Options {
     /// How long the origin takes.
     #[arg(long, value_name = "DURATION", default_value = "40ms")]
     pub(crate) latency: HumanDuration,
-    /// Requests a second that the account may make [default: 5 for each two images].
+    /// Requests a second that the account may make [default: 5 for each two images, and 50 in benches/quota].
     #[arg(long, value_name = "N")]
     pub(crate) quota: Option<u32>,
     /// An image's ttl where it is to expire [default: 10s].
@@ -51,6 +51,9 @@ pub(crate) struct Options {
     /// Gateways as processes on hosts of their own: network namespaces, which takes root.
     #[arg(long)]
     pub(crate) hosts: bool,
+    /// One gateway and a fleet at the account's quota, each with and without a catalogue: benches/quota.
+    #[arg(long, hide = true)]
+    pub(crate) account: bool,
     /// What cargo says.
     #[arg(long, hide = true)]
     pub(crate) bench: bool,
@@ -68,12 +71,17 @@ pub(crate) enum Server {
 
 impl Options {
     pub(crate) fn replicas(&self) -> usize {
-        let usual = if self.smoke || self.hosts { 10 } else { 200 };
+        let usual = match (self.account, self.smoke) {
+            (true, true) => 3,
+            (true, false) => 20,
+            (false, is_small) if is_small || self.hosts => 10,
+            (false, _) => 200,
+        };
         self.replicas.unwrap_or(usual)
     }
 
     pub(crate) fn images(&self) -> usize {
-        let usual = if self.smoke { 20 } else { 200 };
+        let usual = if self.smoke && !self.account { 20 } else { 200 };
         self.images.unwrap_or(usual)
     }
 
@@ -83,13 +91,17 @@ impl Options {
     }
 
     pub(crate) fn quota(&self) -> u32 {
-        let usual = self.images() * 5 / 2;
+        let usual = if self.account {
+            DOCUMENTED_QUOTA
+        } else {
+            self.images() * 5 / 2
+        };
         self.quota
             .unwrap_or_else(|| u32::try_from(usual).unwrap_or(u32::MAX))
     }
 
     fn timeout(&self) -> HumanDuration {
-        let is_small = self.smoke || self.hosts;
+        let is_small = self.smoke || self.hosts || self.account;
         let usual = HumanDuration::millis(if is_small { 300 } else { 2_000 });
         self.timeout.unwrap_or(usual)
     }
@@ -105,18 +117,19 @@ impl Options {
     pub(crate) fn settings(&self, tier: Tier) -> Vec<String> {
         let fixed = [
             "upstream.allow_http=true",
-            // The replicas share no pace: each one's would be the whole account's.
-            "upstream.calls_per_second.get_image=0",
             "credentials.source=env",
             "shutdown.lame_duck=0s",
             "shutdown.drain=1s",
         ];
-        let fixed = fixed.into_iter().map(str::to_owned);
+        // Those scenes are about the tier, and would wait for the pace instead.
+        let unpaced = "upstream.calls_per_second.get_image=0";
+        let unpaced = (!self.account).then_some(unpaced);
+        let fixed = fixed.into_iter().chain(unpaced).map(str::to_owned);
         fixed.chain(self.chosen(tier)).collect()
     }
 
     /// Those of them that are not there to make it run at all.
-    fn chosen(&self, tier: Tier) -> Vec<String> {
+    pub(crate) fn chosen(&self, tier: Tier) -> Vec<String> {
         let timeout = self.timeout();
         let lease = HumanDuration((timeout.0 * 5).max(Config::default().lease.0));
         let patience = match tier {
@@ -177,3 +190,6 @@ impl Options {
         )
     }
 }
+
+/// Calls a second of one read operation that the vendor grants an account.
+const DOCUMENTED_QUOTA: usize = 50;

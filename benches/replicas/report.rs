@@ -1,4 +1,4 @@
-//! The report: a table of scenes.
+//! The report: a table of scenes, or of rows at the account's quota.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -6,15 +6,23 @@ use std::time::Duration;
 
 use super::Outcome;
 use super::load::Tally;
-use super::options::Options;
 use super::watch::Spread;
 
-/// All scenes.
-#[derive(Default)]
-pub(crate) struct Report {
-    pub(crate) rows: Vec<Row>,
-    /// What is said below the table.
+/// A table, and what is said below it.
+pub(crate) struct Report<L> {
+    pub(crate) rows: Vec<L>,
     pub(crate) notes: Vec<String>,
+}
+
+/// A line of a table.
+pub(crate) trait Line {
+    /// The table's first two lines.
+    const HEAD: &str;
+
+    fn cells(&self) -> String;
+
+    /// What must hold, shown in the last column.
+    fn bars(&self) -> &[Bar];
 }
 
 /// One scene.
@@ -74,8 +82,13 @@ impl Row {
     fn ratio(&self) -> Option<f64> {
         self.ideal.map(|ideal| self.calls as f64 / ideal)
     }
+}
 
-    fn line(&self) -> String {
+impl Line for Row {
+    const HEAD: &str = "| scene | calls | ideal | × | answered | retried | failed | marked stale \
+        | greatest staleness | slowest | took | bar |\n|---|---|---|---|---|---|---|---|---|---|---|---|";
+
+    fn cells(&self) -> String {
         let Tally {
             answered,
             refused,
@@ -90,16 +103,18 @@ impl Row {
         let ratio = self
             .ratio()
             .map_or_else(|| "–".to_owned(), |ratio| format!("{ratio:.2}"));
-        let bars: Vec<String> = self.bars.iter().map(Bar::text).collect();
         format!(
-            "| {} | {} | {ideal} | {ratio} | {answered} | {refused} | {failed} | {stale} | {} | {} | {:.1} s | {} |",
+            "{} | {} | {ideal} | {ratio} | {answered} | {refused} | {failed} | {stale} | {} | {} | {:.1} s",
             self.scene,
             self.calls,
             milliseconds(oldest),
             milliseconds(slowest),
             self.took.as_secs_f64(),
-            bars.join("; ")
         )
+    }
+
+    fn bars(&self) -> &[Bar] {
+        &self.bars
     }
 }
 
@@ -110,19 +125,28 @@ impl Bar {
     }
 }
 
-impl Report {
+impl<L> Default for Report<L> {
+    fn default() -> Self {
+        Self {
+            rows: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+}
+
+impl<L: Line> Report<L> {
     /// Prints it; a failure if any bar was missed.
-    pub(crate) fn print(&self, options: &Options) -> Outcome<ExitCode> {
+    pub(crate) fn print(&self, introduction: &str) -> Outcome<ExitCode> {
         let mut out = std::io::stdout();
-        writeln!(out, "{}\n", options.describe())?;
-        writeln!(out, "{HEAD}")?;
+        writeln!(out, "{introduction}\n\n{}", L::HEAD)?;
         for row in &self.rows {
-            writeln!(out, "{}", row.line())?;
+            let bars: Vec<String> = row.bars().iter().map(Bar::text).collect();
+            writeln!(out, "| {} | {} |", row.cells(), bars.join("; "))?;
         }
         for note in &self.notes {
             writeln!(out, "\n{note}")?;
         }
-        let mut bars = self.rows.iter().flat_map(|row| &row.bars);
+        let mut bars = self.rows.iter().flat_map(Line::bars);
         Ok(match bars.all(|bar| bar.holds) {
             true => ExitCode::SUCCESS,
             false => ExitCode::FAILURE,
@@ -130,12 +154,9 @@ impl Report {
     }
 }
 
-fn milliseconds(time: Duration) -> String {
+pub(crate) fn milliseconds(time: Duration) -> String {
     match time.as_millis() {
         0 => "–".to_owned(),
         milliseconds => format!("{milliseconds} ms"),
     }
 }
-
-const HEAD: &str = "| scene | calls | ideal | × | answered | retried | failed | marked stale \
-    | greatest staleness | slowest | took | bar |\n|---|---|---|---|---|---|---|---|---|---|---|---|";

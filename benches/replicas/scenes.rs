@@ -9,11 +9,11 @@ pub(crate) mod purge;
 use super::Outcome;
 use super::fleet::{Fleet, Tier};
 use super::options::Options;
-use super::report::Report;
+use super::report::{Report, Row};
 use super::server::{self, Usage};
 
 /// Every scene.
-pub(crate) async fn play(options: &Options) -> Outcome<Report> {
+pub(crate) async fn play(options: &Options) -> Outcome<Report<Row>> {
     let mut report = Report::default();
     // By itself each asks for everything, and the quota makes them wait: too long to be a smoke test.
     if options.alone || !options.smoke {
@@ -45,7 +45,7 @@ pub(crate) async fn play(options: &Options) -> Outcome<Report> {
 }
 
 /// The scenes in which images expire again and again, with one fleet.
-async fn expiring(options: &Options, tier: Tier, report: &mut Report) -> Outcome<()> {
+async fn expiring(options: &Options, tier: Tier, report: &mut Report<Row>) -> Outcome<()> {
     let mut fleet = Fleet::start(options, tier, &options.expiring()).await?;
     gang::warm(options, &fleet).await?;
     let before = match &fleet.redis {

@@ -16,7 +16,7 @@ use crate::report::{Report, Row};
 use crate::scenes::purge::purge;
 use crate::watch::Watch;
 
-pub(crate) async fn play(options: &Options, stage: &Stage, tier: Tier) -> Outcome<Report> {
+pub(crate) async fn play(options: &Options, stage: &Stage, tier: Tier) -> Outcome<Report<Row>> {
     let mut report = Report::default();
     report.rows.push(gang(options, stage, tier).await?);
     cut(stage, &mut report).await?;
@@ -25,7 +25,7 @@ pub(crate) async fn play(options: &Options, stage: &Stage, tier: Tier) -> Outcom
 }
 
 /// Both hosts under load; one loses its cable, and hears nothing of what happens at the other.
-async fn cut(stage: &Stage, report: &mut Report) -> Outcome<()> {
+async fn cut(stage: &Stage, report: &mut Report<Row>) -> Outcome<()> {
     let (begun, before) = (Instant::now(), fleet::calls(&stage.origin));
     let left = Sweeps::start(&stage.left.sockets, &stage.images, SWEEP);
     let right = Sweeps::start(&stage.right.sockets, &stage.images, SWEEP);

@@ -39,7 +39,7 @@ pub(super) async fn play(fleet: &Fleet) -> Outcome<Row> {
 pub(crate) async fn purge(sockets: &Sockets, id: &str) -> Outcome<()> {
     let mut admin = Client::open(&sockets.admin).await?;
     let answer = admin
-        .order("/purge", &format!(r#"{{"image":"{id}"}}"#))
+        .post("/purge", &format!(r#"{{"image":"{id}"}}"#))
         .await?;
     match answer.status {
         200 => Ok(()),
