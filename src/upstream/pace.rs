@@ -116,13 +116,14 @@ impl<W> Pace<W> {
         }
         let (schedule, turns) = (self.schedule(now), self.queue.turns_before(request));
         let (priority, reserved) = (request.priority.now(), self.reservations.take(request.key));
-        let gap = self.reservations.first_gap(&schedule, turns, priority);
+        let of = (priority, &*request.client);
+        let gap = self.reservations.first_gap(&schedule, turns, of);
         // Only calls that wait come before one whose moment has come.
         let is_due = reserved.is_some_and(|moment| moment <= now);
         let turn = if is_due { schedule.turn(turns) } else { gap };
         let is_late = |deadline| turn + self.duration.estimate() > deadline;
         if request.deadline.is_some_and(is_late) {
-            self.reservations.insert(request.key, gap, priority, now);
+            self.reservations.insert(request, gap, now);
             return Promise::Refused(gap.saturating_duration_since(now));
         }
         Promise::Wait(turn.saturating_duration_since(now))
@@ -219,8 +220,9 @@ impl<W> Pace<W> {
         let (schedule, turns) = (self.schedule(now), self.queue.turns_before(request));
         let priority = request.priority.now();
         self.reservations.take(request.key);
-        let gap = self.reservations.first_gap(&schedule, turns, priority);
-        self.reservations.insert(request.key, gap, priority, now);
+        let of = (priority, &*request.client);
+        let gap = self.reservations.first_gap(&schedule, turns, of);
+        self.reservations.insert(request, gap, now);
         gap.saturating_duration_since(now)
     }
 

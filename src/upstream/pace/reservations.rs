@@ -1,13 +1,18 @@
 //! Reservations of refused calls: the moments that their clients were told to come back at.
 //!
 //! A reservation holds no slot, so none is idle for its sake. It counts as a queued call when a wait is promised, so
-//! that others are not promised the room that was promised before.
+//! that others are not promised the room that was promised before. As in the [queue](super::queue), clients take turns:
+//! one whose many calls are refused keeps no other client out.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
+use compact_str::CompactString;
+use foldhash::fast::RandomState;
 use tokio::time::Instant;
 
+use super::SlotRequest;
 use super::slots::Schedule;
 use crate::upstream::priority::Priority;
 
@@ -20,8 +25,15 @@ const GRACE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Reservations {
     max: usize,
-    by_key: HashMap<u64, (Instant, Priority)>,
+    by_key: HashMap<u64, Reservation>,
     by_moment: BTreeSet<(Instant, u64)>,
+}
+
+#[derive(Debug)]
+struct Reservation {
+    moment: Instant,
+    priority: Priority,
+    client: CompactString,
 }
 
 impl Reservations {
@@ -46,31 +58,35 @@ impl Reservations {
 
     /// Removes a call's reservation, and returns its moment.
     pub(super) fn take(&mut self, key: u64) -> Option<Instant> {
-        let (moment, _) = self.by_key.remove(&key)?;
+        let Reservation { moment, .. } = self.by_key.remove(&key)?;
         self.by_moment.remove(&(moment, key));
         Some(moment)
     }
 
     /// Reserves a moment for a call that has no reservation. Does nothing for one beyond [`FURTHEST`], or if the
     /// table is full: such a client comes back without a reservation.
-    pub(super) fn insert(&mut self, key: u64, moment: Instant, priority: Priority, now: Instant) {
+    pub(super) fn insert(&mut self, request: &SlotRequest, moment: Instant, now: Instant) {
         if self.by_key.len() < self.max && moment <= now + FURTHEST {
-            self.by_key.insert(key, (moment, priority));
-            self.by_moment.insert((moment, key));
+            let (priority, client) = (request.priority.now(), request.client.clone());
+            let reservation = Reservation {
+                moment,
+                priority,
+                client,
+            };
+            self.by_key.insert(request.key, reservation);
+            self.by_moment.insert((moment, request.key));
         }
     }
 
-    /// Returns the first moment for a call behind `turns` others at which each reservation of its priority or above
-    /// can still have a slot at its own moment, and that is a slot's part of the period from the nearest of them.
+    /// Returns the first moment for a call behind `turns` others at which each reservation that goes before it can
+    /// still have a slot at its own moment, and that is a slot's part of the period from the nearest of them.
     pub(super) fn first_gap(
         &self,
         schedule: &Schedule,
         turns: usize,
-        priority: Priority,
+        (priority, client): (Priority, &str),
     ) -> Instant {
-        let matters = |key| self.by_key.get(key).is_some_and(|(_, of)| *of >= priority);
-        let moments = self.by_moment.iter().filter(|(_, key)| matters(key));
-        let moments: Vec<_> = moments.map(|(moment, _)| *moment).collect();
+        let moments = self.moments_before(priority, client);
         // A call that goes before a reservation moves it, and each one after it, one turn back.
         let is_late = |place: usize| schedule.turn(turns + place + 1) > moments[place];
         let mut place = (0..moments.len())
@@ -91,5 +107,26 @@ impl Reservations {
             }
             place += 1;
         }
+    }
+
+    /// Returns the moments that a new call must leave free: those of a higher priority, the client's own of the same,
+    /// and of each other client's as many as take turns with these and the call.
+    fn moments_before(&self, priority: Priority, client: &str) -> Vec<Instant> {
+        let equals = self.by_key.values().filter(|of| of.priority == priority);
+        let own = equals.filter(|of| of.client == client).count();
+        let mut by_client: HashMap<&str, usize, RandomState> = HashMap::default();
+        let in_order = self.by_moment.iter();
+        let in_order = in_order.filter_map(|(_, key)| self.by_key.get(key));
+        let before = in_order.filter(|of| match of.priority.cmp(&priority) {
+            Ordering::Less => false,
+            Ordering::Greater => true,
+            Ordering::Equal if of.client == client => true,
+            Ordering::Equal => {
+                let turns = by_client.entry(&of.client).or_default();
+                *turns += 1;
+                *turns <= own + 1
+            }
+        });
+        before.map(|of| of.moment).collect()
     }
 }

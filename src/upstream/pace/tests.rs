@@ -231,6 +231,35 @@ fn clients_take_turns_and_calls_that_were_sent_before_go_first() {
 }
 
 #[test]
+fn a_client_whose_many_calls_are_refused_keeps_no_other_client_out() {
+    let start = Instant::now();
+    let at = |ms| start + Duration::from_millis(ms);
+    let mut pace = Pace::new(50.0, 1.0, 10_000);
+    for key in 0..47 {
+        pace.try_take(key, at(0)).unwrap();
+    }
+    let of = |client, key| request(Priority::Miss, client, key, Some(at(2500)));
+    let refused = (47..1000).filter_map(|key| pace.join(of("a", key), key, at(0)).err());
+    let furthest = refused.max().unwrap();
+    assert!(furthest > Duration::from_secs(10), "{furthest:?}");
+    // The window that has begun, and a turn of `a` before each of `b`.
+    for key in 1000..1010 {
+        let promise = pace.promise(&of("b", key), at(0));
+        assert!(
+            matches!(promise, Promise::Wait(wait) if wait < Duration::from_secs(2)),
+            "{promise:?}"
+        );
+        pace.join(of("b", key), key, at(0)).unwrap();
+    }
+    // Refusals of `b` take turns with those of `a`, and of `a` they are behind all others.
+    let late = |client, key| request(Priority::Miss, client, key, Some(at(0)));
+    let mut told = |client, key| pace.join(late(client, key), key, at(0)).unwrap_err();
+    let of_b: Vec<_> = (2000..2010).map(|key| told("b", key)).collect();
+    assert!(of_b.iter().all(|wait| *wait < furthest / 2), "{of_b:?}");
+    assert!(told("a", 3000) > furthest);
+}
+
+#[test]
 fn a_full_queue_has_room_for_urgent_calls_and_for_clients_with_fewer() {
     let start = Instant::now();
     let mut pace = Pace::new(1.0, 1.0, 3);
