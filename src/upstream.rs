@@ -34,6 +34,7 @@ mod report;
 mod request;
 mod retry;
 mod span;
+mod unnamed_throttles;
 pub mod via;
 
 pub use admission::OperationStatus;

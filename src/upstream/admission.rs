@@ -330,9 +330,11 @@ impl Drop for CallPermit<'_> {
         let breakers = &self.admission.breakers;
         let (mut breakers, now) = (breakers.lock(), Instant::now());
         breakers.record(&self.subject, self.permits, &self.outcome, now);
+        let operation = breakers.operation_mut(self.subject.action);
+        let end = operation.slot_end(&self.outcome, now);
         drop(breakers);
         if let Some(slot) = &mut self.slot {
-            slot.set_end(self.outcome.slot_end());
+            slot.set_end(end);
         }
     }
 }

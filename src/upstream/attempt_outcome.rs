@@ -8,9 +8,6 @@ use super::{AnswerKind, OriginAnswer, Throttle, UpstreamError};
 use crate::api::{Action, OriginError};
 use crate::transport::TransportError;
 
-/// Pause after a throttle that names none.
-const UNNAMED_THROTTLE: Duration = Duration::from_secs(1);
-
 /// Outcome of an attempt, as far as the breakers are concerned.
 #[derive(Debug, Clone)]
 pub(super) enum AttemptOutcome {
@@ -135,12 +132,18 @@ impl AttemptOutcome {
         }
     }
 
-    /// Returns how the call ended for its slot.
-    pub(super) fn slot_end(&self) -> SlotEnd {
+    /// Returns whether the API dealt with the request itself, so that its flow control let the call pass.
+    pub(super) const fn passed_flow_control(&self) -> bool {
+        matches!(
+            self,
+            Self::Answered { .. } | Self::Refused { .. } | Self::NotPermitted(_)
+        )
+    }
+
+    /// Returns how the call ended for its slot; `window` gives the duration of a throttle that names none.
+    pub(super) fn slot_end(&self, window: impl FnOnce() -> Duration) -> SlotEnd {
         match self {
-            Self::Throttled(throttle) => {
-                SlotEnd::Throttled(throttle.wait.unwrap_or(UNNAMED_THROTTLE))
-            }
+            Self::Throttled(throttle) => SlotEnd::Throttled(throttle.wait.unwrap_or_else(window)),
             Self::Answered { .. }
             | Self::Refused { .. }
             | Self::NotPermitted(_)

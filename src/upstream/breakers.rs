@@ -13,7 +13,9 @@ use super::UpstreamError;
 use super::attempt_outcome::AttemptOutcome;
 use super::breaker::{Breaker, BreakerPermit, BreakerState, CallOutcome, Limits, Rejected};
 use super::forbidden_burst::{AnsweredSubjects, ForbiddenBurst, Subject};
+use super::pacer::SlotEnd;
 use super::quota::Quota;
+use super::unnamed_throttles::UnnamedThrottles;
 use crate::api::{Action, OriginError};
 use crate::observability::metrics::HoldReason;
 
@@ -44,6 +46,7 @@ pub(super) struct OperationBreakers {
     calls: Breaker,
     /// Latest throttle of the origin.
     pub(super) throttle: OriginError,
+    unnamed_throttles: UnnamedThrottles,
     permission: CauseBreaker,
     forbidden: ForbiddenBurst,
     pub(super) quota: Quota,
@@ -247,6 +250,7 @@ impl OperationBreakers {
         Self {
             calls: Breaker::new(limits),
             throttle: OriginError::default(),
+            unnamed_throttles: UnnamedThrottles::default(),
             permission: CauseBreaker::new(at_once, OriginError::default()),
             forbidden: ForbiddenBurst::default(),
             quota: Quota::default(),
@@ -268,12 +272,20 @@ impl OperationBreakers {
         self.permission
             .breaker
             .record(permits.permission, permission, now);
+        if outcome.passed_flow_control() {
+            self.unnamed_throttles.accepted();
+        }
         match outcome {
             AttemptOutcome::Answered { is_success: true } => self.forbidden.succeeded(),
             AttemptOutcome::NotPermitted(error) => self.permission.cause.clone_from(error),
             AttemptOutcome::Throttled(throttle) => self.throttle.clone_from(&throttle.error),
             _ => {}
         }
+    }
+
+    /// Returns how a call ended for its slot. A throttle that names no time has a window by those before it.
+    pub(super) fn slot_end(&mut self, outcome: &AttemptOutcome, now: Instant) -> SlotEnd {
+        outcome.slot_end(|| self.unnamed_throttles.throttled(now))
     }
 
     /// Returns the state of the operation's breakers: the worse of the two.

@@ -85,6 +85,19 @@ async fn a_throttled_read_waits_the_throttle_out_and_lowers_the_pace() {
     assert_eq!(lists, 47.0);
 }
 
+/// Each of these clients would wait for two windows of a second.
+#[tokio::test]
+async fn a_throttle_that_lasts_and_names_no_time_costs_no_two_calls_a_request() {
+    let gateway = TestGateway::start(Setup::pace_as_set).await;
+    gateway.emulator.script(vec![Fault::always(throttle(None))]);
+    for index in 0..20 {
+        let answer = gateway.image(&Store::id(index)).await;
+        assert_eq!(answer.error(), (429, "Throttling.User".to_owned()));
+    }
+    // The first, the one after its second, and on a slow machine one after four more.
+    assert!((2..=3).contains(&gateway.calls()), "{}", gateway.calls());
+}
+
 #[tokio::test]
 async fn a_throttled_list_holds_no_image_back() {
     let gateway = TestGateway::start(Setup::pace_as_set).await;

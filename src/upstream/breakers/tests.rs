@@ -295,6 +295,38 @@ fn an_answer_that_is_too_long_opens_no_breaker() {
     ));
 }
 
+#[test]
+fn only_a_throttle_without_a_time_gets_a_window_which_an_accepted_call_resets() {
+    let start = Instant::now();
+    let throttled = |breakers: &mut Breakers, second, wait: Option<u64>| {
+        let wait = wait.map(Duration::from_secs);
+        let error = OriginError::default();
+        let throttle = AttemptOutcome::Throttled(Throttle { error, wait });
+        let operation = breakers.operation_mut(Action::GetImage);
+        operation.slot_end(&throttle, start + Duration::from_secs(second))
+    };
+    let window = |before: &AttemptOutcome, wait| {
+        let mut breakers = Breakers::new(LIMITS);
+        throttled(&mut breakers, 0, None);
+        throttled(&mut breakers, 1, None);
+        assert!(call(&mut breakers, &image("a"), before, start));
+        throttled(&mut breakers, 5, wait)
+    };
+    let missing = AttemptOutcome::Answered { is_success: false };
+    for (before, wait, seconds) in [
+        (FOUND, None, 1),
+        (missing, None, 1),
+        (complaint(), None, 1),
+        (AttemptOutcome::Failed, None, 16),
+        (AttemptOutcome::Foreign, None, 16),
+        (AttemptOutcome::Undecided, None, 16),
+        (AttemptOutcome::Failed, Some(3), 3),
+    ] {
+        let expected = SlotEnd::Throttled(Duration::from_secs(seconds));
+        assert_eq!(window(&before, wait), expected, "{before:?} {wait:?}");
+    }
+}
+
 /// A call that tells nothing of a breaker's trouble must not end it.
 #[test]
 fn silence_does_not_clear_a_failure_of_the_connection() {
