@@ -180,7 +180,10 @@ pub fn resolved(body: impl Into<Body>, outcome: Outcome) -> Answer {
 #[must_use]
 pub fn failure(error: &Error, request_id: &str, host: &str) -> Answer {
     let origin_id = match error {
-        Error::Origin(error) | Error::Upstream(UpstreamError::Refused(error)) => &error.request_id,
+        Error::Origin(error)
+        | Error::Upstream(UpstreamError::Refused(error) | UpstreamError::Account(error)) => {
+            &error.request_id
+        }
         _ => "",
     };
     // A missing and a hidden image must look alike, so neither says whether the cache was asked.

@@ -217,6 +217,7 @@ fn failure_marker(error: &UpstreamError) -> Option<FailureMarker> {
         }
         UpstreamError::Transport(_)
         | UpstreamError::Refused(_)
+        | UpstreamError::Account(_)
         | UpstreamError::Credential(_)
         | UpstreamError::Permission(_)
         | UpstreamError::CircuitOpen

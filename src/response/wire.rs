@@ -229,7 +229,9 @@ impl<'a> Wire<'a> {
             UpstreamError::Parent(ParentFault::Loop, _) => {
                 failed(StatusCode::LOOP_DETECTED, LOOP_DETECTED)
             }
-            UpstreamError::Refused(error) => Self::of_origin(error, Outcome::Passthrough),
+            UpstreamError::Refused(error) | UpstreamError::Account(error) => {
+                Self::of_origin(error, Outcome::Passthrough)
+            }
         }
     }
 }

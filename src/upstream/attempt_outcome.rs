@@ -43,7 +43,8 @@ impl AttemptOutcome {
             Err(error) => error,
         };
         match error {
-            UpstreamError::Refused(error) => Self::Refused {
+            // A Code about the account may name one workspace only, so it holds back no more than its subject.
+            UpstreamError::Refused(error) | UpstreamError::Account(error) => Self::Refused {
                 error: error.clone(),
                 is_denied: false,
             },

@@ -146,8 +146,8 @@ impl Classifier {
             Ok(AnswerKind::NotFound(with(404)))
         } else if reply.status == 404 && is_get && is_about_an_image(code) {
             Ok(AnswerKind::NotFound(error))
-        } else if is_rejection && self.is_about_account(&error) {
-            Err(UpstreamError::Refused(with(403)))
+        } else if is_rejection && matches(&self.account, code) {
+            Err(UpstreamError::Account(with(403)))
         } else if reply.status == 403 || (is_rejection && matches(&self.forbidden, code)) {
             Ok(AnswerKind::Forbidden(with(403)))
         } else if (400..500).contains(&reply.status) {
@@ -155,12 +155,6 @@ impl Classifier {
         } else {
             Err(UpstreamError::Server(error))
         }
-    }
-
-    /// Returns whether a rejection is about the account rather than the request: its bill, or a product that is not
-    /// activated.
-    pub(super) fn is_about_account(&self, error: &OriginError) -> bool {
-        matches(&self.account, &error.code)
     }
 
     /// Reads the error object without anything that must not leave: a Message that quotes signed text is replaced, a

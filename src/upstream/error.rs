@@ -31,6 +31,9 @@ pub enum UpstreamError {
     /// The origin rejects the request itself, for example for an invalid parameter.
     #[error("the origin refuses the request: {}", .0.code)]
     Refused(OriginError),
+    /// The origin refuses the account, whatever the request: its bill, or a product that is not activated.
+    #[error("the origin refuses the account: {}", .0.code)]
+    Account(OriginError),
     /// A 200 whose body is not a response of the operation.
     #[error("the origin's answer cannot be read")]
     Unreadable(OriginError),
@@ -88,7 +91,7 @@ impl UpstreamError {
             Self::Credential(_) | Self::Permission(_) | Self::NoCredential => {
                 CallResult::Credential
             }
-            Self::Refused(_) => CallResult::ClientError,
+            Self::Refused(_) | Self::Account(_) => CallResult::ClientError,
             Self::Parent(fault, _) => fault.result(),
         }
     }
@@ -100,6 +103,7 @@ impl UpstreamError {
             Self::Server(error)
             | Self::Foreign(error)
             | Self::Refused(error)
+            | Self::Account(error)
             | Self::Unreadable(error)
             | Self::Credential(error)
             | Self::Permission(error)
@@ -124,6 +128,7 @@ impl UpstreamError {
             Self::Throttled(_)
             | Self::Foreign(_)
             | Self::Refused(_)
+            | Self::Account(_)
             | Self::Credential(_)
             | Self::Permission(_)
             | Self::CircuitOpen
@@ -154,6 +159,7 @@ impl UpstreamError {
             | Self::Server(_)
             | Self::Foreign(_)
             | Self::Refused(_)
+            | Self::Account(_)
             | Self::Unreadable(_)
             | Self::CircuitOpen
             | Self::Overloaded(_)
@@ -188,10 +194,11 @@ mod tests {
             code: "Example".to_owned(),
             ..OriginError::default()
         };
-        let of_response: [fn(OriginError) -> UpstreamError; 8] = [
+        let of_response: [fn(OriginError) -> UpstreamError; 9] = [
             UpstreamError::Server,
             UpstreamError::Foreign,
             UpstreamError::Refused,
+            UpstreamError::Account,
             UpstreamError::Unreadable,
             UpstreamError::Credential,
             UpstreamError::Permission,

@@ -93,7 +93,7 @@ impl Upstream {
             | UpstreamError::Parent(_, error) => {
                 log.occurred(Condition::OriginFails, operation, || detail(error));
             }
-            UpstreamError::Refused(error) if self.classifier.is_about_account(error) => {
+            UpstreamError::Account(error) => {
                 log.occurred(Condition::AccountRefused, "", || detail(error));
             }
             UpstreamError::Refused(_) => log.recovered(Condition::OriginFails, operation),

@@ -35,6 +35,7 @@ async fn an_error_of_the_origin_without_an_id_goes_out_with_ours() {
         for error in [
             Error::Origin(error(theirs)),
             UpstreamError::Refused(error(theirs)).into(),
+            UpstreamError::Account(error(theirs)).into(),
         ] {
             let answer = failure(&error, "OURS", "host");
             let body = answer.body.collect().await.unwrap().to_bytes();

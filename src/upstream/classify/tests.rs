@@ -96,6 +96,26 @@ fn the_code_decides_then_the_status() {
 }
 
 #[test]
+fn a_rejection_of_the_account_is_told_from_one_of_the_request() {
+    let is_about_account = |status, code: &str| {
+        let body = format!(r#"{{"Code":"{code}"}}"#);
+        matches!(classify(&get(), status, &body), Err(UpstreamError::Account(error)) if error.code == code)
+    };
+    for (status, code, expected) in [
+        (400, "OverdueAccount", true),
+        (403, "Forbidden.InDebt", true),
+        (402, "Account.Arrearage", true),
+        (403, "ProductNotActivated", true),
+        (200, "OverdueAccount", true),
+        (503, "OverdueAccount", false),
+        (400, "InvalidParameter", false),
+        (403, "NoPermission", false),
+    ] {
+        assert_eq!(is_about_account(status, code), expected, "{status} {code}");
+    }
+}
+
+#[test]
 fn a_status_without_a_code_is_no_error_of_the_api() {
     for body in [
         "<html>",
@@ -284,7 +304,8 @@ fn an_error_keeps_the_status_of_an_error() {
     ] {
         let body = format!(r#"{{"Code":"{code}"}}"#);
         let (Ok(AnswerKind::NotFound(error) | AnswerKind::Forbidden(error))
-        | Err(UpstreamError::Refused(error))) = classify(&get(), status, &body)
+        | Err(UpstreamError::Refused(error) | UpstreamError::Account(error))) =
+            classify(&get(), status, &body)
         else {
             panic!("{status} {code}")
         };
