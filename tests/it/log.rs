@@ -9,6 +9,7 @@ use pai_image_gateway::server::Address;
 use serde_json::Value;
 
 use crate::process::{flags, origin, serving, settings};
+use crate::support::signed::{TOKEN, clients};
 use crate::support::tls::Authority;
 use crate::support::{
     KEY_ID, Process, address, ask, environment, eventually, path, raw_and_hang_up,
@@ -57,6 +58,39 @@ async fn a_log_that_nobody_reads_stops_no_request_probe_or_signal() {
     assert_eq!(status(&admin, "/readyz").await, 200);
     eventually("the loss is counted", async || {
         sample(&admin, "pai_gateway_log_lines_lost_total").await > 0.0
+    })
+    .await;
+    process.terminate();
+    assert_eq!(process.wait().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn an_audit_that_nobody_reads_stops_no_request_probe_or_signal() {
+    let (emulator, folder) = (origin().await, clients());
+    let clients_file = format!(
+        "auth.clients_file={}",
+        folder.path().join("clients.toml").display()
+    );
+    let audit = [
+        "auth.mode=required",
+        clients_file.as_str(),
+        "audit.to=stdout",
+        "audit.hits=1",
+    ];
+    let (mut process, ports, _reader) = unread(&emulator, &audit).await;
+    let (data, admin) = (address(&ports, "listen"), address(&ports, "admin"));
+    let mut connection = crate::support::Connection::open(&data).await;
+    let bearer = format!("Bearer {TOKEN}");
+    let headers = [("authorization", bearer.as_str())];
+    let target = path(&Store::id(1));
+    // Some 7 MB of lines in a queue of 4 MiB and a pipe.
+    for _ in 0..2 * MANY {
+        let answer = connection.send(Method::GET, &target, &headers, "").await;
+        assert_eq!(answer.status, 200);
+    }
+    assert_eq!(status(&admin, "/livez").await, 200);
+    eventually("the loss is counted", async || {
+        sample(&admin, "pai_gateway_audit_lines_lost_total").await > 0.0
     })
     .await;
     process.terminate();
@@ -125,6 +159,32 @@ async fn the_first_line_names_version_origin_and_addresses() {
         assert_eq!(first[name], value, "{name}: {first}");
     }
     assert!(first["commit"].is_string(), "{first}");
+    assert_eq!(first["region"], Value::Null, "an endpoint overrides it");
+}
+
+/// Nothing is requested, so nothing is sent to the region's host.
+#[tokio::test]
+async fn the_first_line_names_the_region_where_no_endpoint_is_set() {
+    let settings = [
+        "listen.address=127.0.0.1:0",
+        "admin.address=127.0.0.1:0",
+        "shutdown.lame_duck=0s",
+        "upstream.region=cn-hangzhou",
+        "log.format=json",
+    ]
+    .map(str::to_owned);
+    let arguments = [vec!["serve"], flags(&settings)].concat();
+    let (mut process, _ports) = Process::serve(&environment(), &arguments).await;
+    process.terminate();
+    assert_eq!(process.wait().await.code(), Some(0));
+    let log = process.output("stderr");
+    let first: Value = serde_json::from_str(log.lines().next().unwrap()).unwrap();
+    for (name, value) in [
+        ("region", "cn-hangzhou"),
+        ("origin", "aiworkspace.cn-hangzhou.aliyuncs.com"),
+    ] {
+        assert_eq!(first[name], value, "{first}");
+    }
 }
 
 #[tokio::test]
