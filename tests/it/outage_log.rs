@@ -78,11 +78,10 @@ impl Reported {
 /// Runs a gateway into a failure of its origin and out of it.
 async fn endure(failure: &Failure) -> Reported {
     let emulator = origin().await;
-    // Short, where the origin does not answer; long, where a busy machine would be late.
-    let (attempt, deadline, wait) = if failure.harmless {
-        ("5s", "10s", "2500ms")
-    } else {
+    let (attempt, deadline, wait) = if failure.waits {
         ("200ms", "600ms", "300ms")
+    } else {
+        ("5s", "10s", "2500ms")
     };
     let timeouts = [
         format!("api.wait={wait}"),
