@@ -47,6 +47,13 @@ pub(crate) struct Failure {
     is_paced: bool,
 }
 
+impl Failure {
+    /// Returns whether no answer comes in time; else requests wait, if at all, because the origin asks for it.
+    pub(crate) const fn is_late(&self) -> bool {
+        self.waits && !self.is_paced
+    }
+}
+
 /// Results of a run.
 #[derive(Default)]
 struct Seen {

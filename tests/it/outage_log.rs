@@ -78,10 +78,11 @@ impl Reported {
 /// Runs a gateway into a failure of its origin and out of it.
 async fn endure(failure: &Failure) -> Reported {
     let emulator = origin().await;
-    let (attempt, deadline, wait) = if failure.waits {
-        ("200ms", "600ms", "300ms")
+    let wait = if failure.waits { "300ms" } else { "2500ms" };
+    let (attempt, deadline) = if failure.is_late() {
+        ("200ms", "600ms")
     } else {
-        ("5s", "10s", "2500ms")
+        ("5s", "10s")
     };
     let timeouts = [
         format!("api.wait={wait}"),
