@@ -281,7 +281,8 @@ impl Upstream {
         })
     }
 
-    /// Returns the error for a request whose deadline has passed while its call waits in the queue.
+    /// Returns the error for a request whose deadline has passed while its call waits in the queue, or for another
+    /// replica's call. One that would not have to wait now is late for another reason than the pace.
     #[must_use]
     pub fn still_queued(&self, call: &Call, client: &str, priority: Priority) -> UpstreamError {
         let wait = self.admission.reserve(Applicant {
@@ -290,6 +291,9 @@ impl Upstream {
             priority: &SharedPriority::new(priority),
             patience: Patience::Fetch(None),
         });
+        if wait.is_zero() {
+            return UpstreamError::Timeout;
+        }
         self.admission.refusal(call.operation.action(), wait)
     }
 }

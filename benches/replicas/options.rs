@@ -101,7 +101,7 @@ impl Options {
     }
 
     fn timeout(&self) -> HumanDuration {
-        let is_small = self.smoke || self.hosts || self.account;
+        let is_small = self.smoke || self.hosts;
         let usual = HumanDuration::millis(if is_small { 300 } else { 2_000 });
         self.timeout.unwrap_or(usual)
     }

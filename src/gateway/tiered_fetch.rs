@@ -105,6 +105,8 @@ impl TieredFetch {
 
     async fn look_up_shared(&self, shared: &SharedCache, policy: &Policy) -> Lookup {
         let span = self.span.span("cache.shared");
+        // Another replica's fetch of the image may wait for its turn, as this one would.
+        let _stay = self.flight.priority.enter_queue();
         let offer_stale = |entry: &Arc<Entry>| {
             self.cache.offer_stale(&self.key, &self.flight, entry);
         };

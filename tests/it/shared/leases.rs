@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use http::Method;
-use pai_image_gateway::emulator::{Fault, FaultKind};
+use pai_image_gateway::emulator::{Fault, FaultKind, Store};
 
 use super::{Fleet, an_image};
 use crate::support::redis::Kind;
@@ -15,7 +15,7 @@ async fn the_lease_of_a_replica_that_died_expires() {
         return;
     };
     // One image names the keys; no replica has fetched the other yet.
-    let (known, id) = (an_image(), pai_image_gateway::emulator::Store::id(2));
+    let (known, id) = (an_image(), Store::id(2));
     fleet.replicas[0].image(&known).await;
     let key = fleet.await_keys(":image", 1).await.remove(0);
     let lease = key.replace(&known, &id).replace("}:image", "}:lease");
@@ -29,6 +29,44 @@ async fn the_lease_of_a_replica_that_died_expires() {
     assert!(begun.elapsed() >= Duration::from_millis(500), "it waited");
     assert_eq!(fleet.count("get", "wait").await, 1.0);
     assert_eq!(fleet.count("get", "miss").await, 2.0);
+}
+
+#[tokio::test]
+async fn a_client_that_waits_for_another_replica_is_told_to_come_back_if_the_pace_is_used_up() {
+    let change = |setup: &mut crate::support::Setup| {
+        setup.pace_as_set();
+        // One call in a hundred seconds.
+        setup.set("upstream.calls_per_second.get_image", "0.01");
+        setup.set("api.wait", "400ms");
+    };
+    let Some(fleet) = Fleet::with(Kind::Redis, 1, |_| {}, change).await else {
+        return;
+    };
+    let (replica, id) = (&fleet.replicas[0], Store::id(2));
+    let probe = replica.image(&an_image()).await;
+    assert_eq!(probe.status, 200, "{probe:?}");
+    let key = fleet.await_keys(":image", 1).await.remove(0);
+    let lease = key.replace(&an_image(), &id).replace("}:image", "}:lease");
+    let hold = ["SET", &lease, "of-another", "PX", "60000"];
+    fleet.redis.command(&hold).await;
+    let refused = replica.image(&id).await;
+    assert_eq!(refused.error(), (429, "Throttling".to_owned()));
+    assert!(!refused.header("x-acs-retry-after").is_empty());
+}
+
+#[tokio::test]
+async fn a_client_that_waits_for_another_replica_within_the_pace_times_out() {
+    let change = |setup: &mut crate::support::Setup| setup.set("api.wait", "400ms");
+    let Some(fleet) = Fleet::with(Kind::Redis, 2, |_| {}, change).await else {
+        return;
+    };
+    fleet.slow(3000);
+    let id = an_image();
+    let all = fleet.replicas.iter().map(|replica| replica.image(&id));
+    for answer in futures_util::future::join_all(all).await {
+        let late = (504, "Gateway.UpstreamTimeout".to_owned());
+        assert_eq!(answer.error(), late);
+    }
 }
 
 #[tokio::test]
@@ -171,7 +209,7 @@ async fn waiters_for_an_outdated_value_get_the_new_one() {
     let Some(fleet) = Fleet::start(5).await else {
         return;
     };
-    let id = pai_image_gateway::emulator::Store::id(3);
+    let id = Store::id(3);
     let owner = fleet.origin.store().get(&id).unwrap().workspace_id.unwrap();
     fleet.replicas[0].image(&id).await;
     fleet.await_keys(":image", 1).await;
