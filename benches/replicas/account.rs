@@ -129,3 +129,13 @@ impl Stage {
         }
     }
 }
+
+impl Calls {
+    /// Requests after an earlier count.
+    fn since(self, before: Self) -> Self {
+        Self {
+            made: self.made - before.made,
+            throttled: self.throttled - before.throttled,
+        }
+    }
+}

@@ -1,9 +1,14 @@
 //! The catalogue of the emulated origin's images.
 
+use std::time::Duration;
+
 use pai_image_gateway::config::{self, Layers};
+use serde_json::Value;
+use tokio::time::{sleep, timeout};
 
 use crate::Outcome;
-use crate::fleet::Fleet;
+use crate::client::Client;
+use crate::fleet::{Fleet, Sockets};
 
 /// Catalogue of the gateways in a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,10 +33,35 @@ impl Catalogue {
     }
 }
 
-/// Waits until every gateway answers from its catalogue.
+/// Lets every gateway compare items with GetImage, and waits until it has walked and answers from its catalogue.
 pub(super) async fn wait_until_it_answers(fleet: &Fleet) -> Outcome<()> {
-    let _ = fleet;
+    for sockets in &fleet.sockets {
+        let mut client = Client::open(&sockets.data).await?;
+        for id in fleet.images.ids().iter().take(COMPARED) {
+            let answer = client.image(id).await?;
+            if answer.status != 200 {
+                return Err(format!("{id} was answered {}: {}", answer.status, answer.body).into());
+            }
+        }
+    }
+    for sockets in &fleet.sockets {
+        timeout(PATIENCE, answers(sockets)).await??;
+    }
     Ok(())
+}
+
+async fn answers(sockets: &Sockets) -> Outcome<()> {
+    let mut admin = Client::open(&sockets.admin).await?;
+    loop {
+        let status: Value = serde_json::from_str(&admin.get("/status").await?.body)?;
+        let catalogue = &status["catalogue"];
+        let scopes = catalogue["scopes"].as_array().ok_or("no catalogue")?;
+        let is_walked = scopes.iter().all(|scope| !scope["last_walk"].is_null());
+        if is_walked && catalogue["answering"][0] == true {
+            return Ok(());
+        }
+        sleep(POLL).await;
+    }
 }
 
 /// Settings that make it cover every image that the emulator generates.
@@ -39,3 +69,9 @@ pub(super) const SETTINGS: [&str; 2] = [
     r#"catalogue.workspaces=["15945","20817"]"#,
     "catalogue.official=true",
 ];
+
+/// Images of which item and GetImage must agree before a catalogue answers.
+const COMPARED: usize = 3;
+/// Three times `catalogue.interval`.
+const PATIENCE: Duration = Duration::from_secs(90);
+const POLL: Duration = Duration::from_millis(50);
