@@ -45,7 +45,14 @@ pub(crate) async fn play(options: &Options) -> Outcome<Report<Row>> {
     for tier in tiers {
         for catalogue in Catalogue::known() {
             let setup = Setup { tier, catalogue };
-            report.rows.push(rows::images(options, setup).await?);
+            let images = rows::images(options, setup).await?;
+            if tier == Tier::Shared {
+                let (gateways, shared) = (&images.gateways, &images.shared);
+                report.notes.push(format!(
+                    "Operations of the shared cache, {gateways}, images: {shared}."
+                ));
+            }
+            report.rows.push(images);
             report.rows.push(rows::resolve(options, setup).await?);
             report.rows.push(rows::lists(options, setup).await?);
         }

@@ -13,6 +13,8 @@ pub(crate) struct Row {
     pub(super) calls: Calls,
     pub(super) crowd: Crowd,
     pub(super) bars: Vec<Bar>,
+    /// Operations of the shared cache, in words.
+    pub(super) shared: String,
 }
 
 impl Row {

@@ -101,6 +101,7 @@ async fn ask(stage: Stage, options: &Options, what: String, errands: &[Errand]) 
         calls: stage.calls(),
         crowd,
         bars: Vec::new(),
+        shared: stage.fleet.asked(),
     };
     stage.fleet.stop().await;
     Ok(row)
