@@ -13,6 +13,7 @@
 //! - **Invalidations** are records of a log (a stream) that every replica reads. A replica that was cut off
 //!   catches up exactly. If the log does not go on where the replica left it, every entry in its memory is
 //!   stale ([`LogReader`]). Lookups need a connection over which the log has been read to its end.
+//! - **One pace for the fleet**: calls to the origin take their slots here ([`FleetPace`](crate::upstream::FleetPace)).
 //! - **Loss is a miss**: a command has [`Config::timeout`], a breaker opens after too many failures in a row,
 //!   and a value that is foreign, damaged, outdated or of another version counts as absent.
 //!
@@ -35,6 +36,7 @@ mod log_reader;
 mod meter;
 mod nonces;
 mod outbox;
+mod pace;
 mod proof;
 mod socket;
 mod status;
@@ -65,6 +67,7 @@ use get::{GetReply, LookupState};
 use invalidation_state::InvalidationState;
 use key_names::KeyNames;
 use key_waiters::KeyWaiters;
+use pace::PaceConnection;
 use value::DecodeError;
 
 /// One replica's handle to the shared cache: its connection, its position in the log, and its waiters.
@@ -75,6 +78,7 @@ pub struct SharedCache {
     /// Random name of this replica, drawn at each start.
     replica: String,
     commands: Commands,
+    pace: PaceConnection,
     invalidation: Mutex<InvalidationState>,
     waiters: KeyWaiters,
     /// Wakes the log reader: the log may have a new record, or the outbox a new invalidation.
@@ -129,6 +133,7 @@ impl SharedCache {
             config: config.clone(),
             names: KeyNames::new(&config.prefix, origin),
             commands: Commands::new(config),
+            pace: PaceConnection::new(config),
             invalidation: Mutex::new(InvalidationState::new(&replica)),
             replica,
             waiters: KeyWaiters::default(),

@@ -19,8 +19,10 @@ mod classify;
 mod config;
 mod confirm;
 mod error;
+mod fleet_pace;
 mod forbidden_burst;
 pub mod freshness;
+mod operation_status;
 mod origin;
 mod pace;
 mod pacer;
@@ -37,12 +39,13 @@ mod span;
 mod unnamed_throttles;
 pub mod via;
 
-pub use admission::OperationStatus;
 pub use answer::{AnswerKind, OriginAnswer};
 pub use classify::Classifier;
 pub use config::{CallsPerSecond, Config, UpstreamKind};
 pub use error::{Throttle, UpstreamError};
+pub use fleet_pace::{FleetAway, FleetPace, FleetReply, FleetRequest, GrantId};
 pub use freshness::{StaleReason, UpstreamFreshness};
+pub use operation_status::{OperationStatus, PaceStatus};
 pub use origin::{InvalidOrigin, Origin};
 pub use parent::{ParentFault, Propagation};
 pub use patience::Patience;
@@ -95,7 +98,7 @@ impl Upstream {
     ) -> Self {
         let classifier = Classifier::new(&config);
         let retries = RetryPolicy::new(config.retry_percent);
-        let admission = Admission::new(&config);
+        let admission = Admission::new(&config, None);
         let instance = match config.kind {
             UpstreamKind::Api => None,
             UpstreamKind::Gateway => Some(Instance::new(fastrand::u128(..))),
@@ -112,6 +115,13 @@ impl Upstream {
             recent_errors: RecentErrors::default(),
             metrics,
         }
+    }
+
+    /// Makes the pace of calls that of a whole fleet, whose slots this store holds.
+    #[must_use]
+    pub fn in_fleet(mut self, fleet: Arc<dyn FleetPace>) -> Self {
+        self.admission = Admission::new(&self.config, Some(fleet));
+        self
     }
 
     /// Returns the kind of the origin.
@@ -156,10 +166,11 @@ impl Upstream {
         self.recent_errors.latest()
     }
 
-    /// Updates the gauges of the breakers and the pace, whose states change with time alone.
+    /// Updates the gauges of the breakers, the pace and its queue, whose states change with time alone.
     pub fn export(&self) {
         for action in Action::ALL {
             self.report_pace(action);
+            self.export_queue(action);
         }
         let now = self.admission.state();
         for state in BreakerState::ALL {

@@ -12,6 +12,7 @@ use crate::config::reload::{ReloadHandle, ReloadScheduler};
 use crate::observability::logging::LogHandle;
 use crate::observability::metrics::Metrics;
 use crate::shared_cache::LogReader;
+use crate::upstream::Upstream;
 
 /// The running tasks, and the token that ends them. The listeners run among them.
 pub(super) struct Background {
@@ -32,9 +33,11 @@ impl Background {
         if let Some(shared) = &parts.shared {
             let log_reader = LogReader::new(Arc::clone(shared), Arc::clone(&parts.cache));
             tasks.spawn(log_reader.run(stop.clone()));
+            let (shared, stopped) = (Arc::clone(shared), stop.clone());
+            tasks.spawn(async move { shared.announce(stopped).await });
         }
-        let metrics = Arc::clone(&parts.metrics);
-        tasks.spawn(maintain_log(metrics, parts.level.clone(), stop.clone()));
+        let reported = (Arc::clone(&parts.metrics), Arc::clone(&parts.upstream));
+        tasks.spawn(maintain_log(reported, parts.level.clone(), stop.clone()));
         let (credentials, stopped) = (Arc::clone(&parts.credentials), stop.clone());
         tasks.spawn(async move { credentials.run(stopped).await });
         if let Some(snapshot) = &parts.snapshot {
@@ -49,9 +52,14 @@ impl Background {
 }
 
 /// Writes the log lines that are due by time alone, and counts the lines that were lost, until `stop`.
-async fn maintain_log(metrics: Arc<Metrics>, level: Option<LogHandle>, stop: CancellationToken) {
+async fn maintain_log(
+    (metrics, upstream): (Arc<Metrics>, Arc<Upstream>),
+    level: Option<LogHandle>,
+    stop: CancellationToken,
+) {
     let mut ticks = interval(LOG_INTERVAL);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        upstream.report_fleet();
         metrics.conditions.tick(Instant::now());
         let lost = level.as_ref().map_or(0, LogHandle::lost);
         metrics

@@ -87,7 +87,7 @@ impl Parts {
             environment,
             Arc::clone(&metrics),
         ));
-        let upstream = Arc::new(upstream(settings, environment, &credentials, &metrics)?);
+        let (upstream, shared) = origin(settings, environment, &credentials, &metrics)?;
         let cache = Cache::new(
             &settings.cache,
             settings.freshness.clone(),
@@ -96,7 +96,6 @@ impl Parts {
         );
         let cache = Arc::new(cache.with_lists(settings.lists.clone()));
         let origin = upstream.origin().host();
-        let shared = SharedCache::from_config(&settings.shared_cache, origin, &metrics);
         // Before anything reads the cache: entries are restored, and purges journalled from here on.
         let snapshot = SnapshotWriter::open(&settings.cache, origin, &cache).await;
         let tls = reloading::tls(settings, &metrics, reload).await?;
@@ -207,6 +206,26 @@ impl Parts {
             token: self.admin_token.clone(),
         })
     }
+}
+
+/// Builds the client towards the origin, and the shared cache that holds its fleet's pace.
+///
+/// # Errors
+/// Those of [`upstream`].
+fn origin(
+    settings: &Settings,
+    environment: &Environment,
+    credentials: &Arc<CredentialProvider>,
+    metrics: &Arc<Metrics>,
+) -> Result<(Arc<Upstream>, Option<Arc<SharedCache>>), StartError> {
+    let upstream = upstream(settings, environment, credentials, metrics)?;
+    let origin = upstream.origin().host();
+    let shared = SharedCache::from_config(&settings.shared_cache, origin, metrics);
+    let upstream = match &shared {
+        Some(shared) => upstream.in_fleet(Arc::<SharedCache>::clone(shared)),
+        None => upstream,
+    };
+    Ok((Arc::new(upstream), shared))
 }
 
 /// Builds the client towards the origin. `check` builds it alone.

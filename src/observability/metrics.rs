@@ -112,8 +112,15 @@ metrics! {
         pub upstream_unsent: Counters<Action> = "upstream_unsent_total",
         /// 1 while calls of an operation are held back for this reason.
         pub upstream_held: Gauges<(Action, HoldReason)> = "upstream_held",
-        /// Calls a second that an operation may make now: as set, or less after throttles.
+        /// Calls a second that an operation may make now: as set, or less after throttles; by all replicas that share
+        /// a cache, or by this replica alone while the shared cache is away.
         pub upstream_pace: FloatGauges<Action> = "upstream_pace",
+        /// 1 while throttles keep the pace of an operation below the one that is set.
+        pub upstream_pace_lowered: Gauges<Action> = "upstream_pace_lowered",
+        /// Calls that wait for their turn in an operation's pace.
+        pub upstream_queued: Gauges<Action> = "upstream_queued",
+        /// Seconds that a new miss would be promised to wait for its turn.
+        pub upstream_promised_wait: FloatGauges<Action> = "upstream_promised_wait_seconds",
         /// 1 for where the breaker stands that all operations share.
         pub breaker_state: OpenGauges<BreakerStateLabel> = "upstream_breaker_state",
         /// Calls left in the account's current period, as the origin last said.

@@ -10,8 +10,10 @@ use super::connection::{ConnectionError, RedisConnection, connect};
 use super::fill::{PUT, RELEASE, RENEW};
 use super::get::{GET, LONGEST_VALUE};
 use super::nonces::RECORD;
+use super::pace::{BEAT, RawReply};
 use super::{SharedCache, milliseconds};
-use crate::api::{ImageId, ImageKey};
+use crate::api::{Action, ImageId, ImageKey};
+use crate::upstream::{FleetRequest, GrantId};
 
 /// Time for all commands together, connecting not included.
 const LONGEST: Duration = Duration::from_secs(5);
@@ -74,6 +76,7 @@ impl SharedCache {
         );
         nonce.arg(0).arg(life);
         let _recorded: u8 = nonce.invoke_async(connection).await?;
+        self.try_pace(connection).await?;
         let mut length = redis::cmd("STRLEN");
         length
             .arg(self.names.image(&key))
@@ -81,6 +84,33 @@ impl SharedCache {
             .await?;
         let _proved = self.prove_and_read(connection, None).await?;
         self.try_log(&key, connection).await
+    }
+
+    /// Takes a slot of an operation that has no pace, and gives it back.
+    async fn try_pace(&self, connection: &mut RedisConnection) -> RedisResult<()> {
+        let now = tokio::time::Instant::now();
+        let mut request = FleetRequest {
+            limit: 1,
+            window: LONGEST,
+            hold: LONGEST,
+            wanted: 1,
+            first: GrantId(1),
+            urgent: 0,
+            held_ahead: 0,
+            ended: Vec::new(),
+            unused: Vec::new(),
+            throttled_until: None,
+        };
+        let take = self.pace_script(Action::Unknown, &request, now);
+        let _taken: RawReply = take.invoke_async(connection).await?;
+        (request.wanted, request.unused) = (0, vec![request.first]);
+        let give_back = self.pace_script(Action::Unknown, &request, now);
+        let _given_back: RawReply = give_back.invoke_async(connection).await?;
+        let [.., waiting] = self.names.pace(Action::Unknown);
+        let mut beat = BEAT.key(waiting);
+        beat.arg(TOKEN).arg(1);
+        let _replicas: u32 = beat.invoke_async(connection).await?;
+        Ok(())
     }
 
     async fn try_log(&self, key: &ImageKey, connection: &mut RedisConnection) -> RedisResult<()> {

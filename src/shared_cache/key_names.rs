@@ -2,7 +2,7 @@
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-use crate::api::{ImageId, ImageKey};
+use crate::api::{Action, ImageId, ImageKey};
 
 /// Version of the stored format. It is part of every name, so that two versions share nothing.
 const VERSION: u32 = 1;
@@ -64,6 +64,22 @@ impl KeyNames {
     fn write_nonces(&self, what: &str) -> String {
         // The braces put all of them on one node of a cluster, for a script reads two.
         format!("{0}{{{0}writes}}:{what}", self.base)
+    }
+
+    /// Keys of an operation's pace: its slots, its latest throttle, and the replicas whose clients wait.
+    pub(super) fn pace(&self, action: Action) -> [String; 3] {
+        let of = |what| self.of_pace(&format!("{}:{what}", action.as_str()));
+        [of("slots"), of("throttle"), of("waiting")]
+    }
+
+    /// Key of the fleet's replicas.
+    pub(super) fn replicas(&self) -> String {
+        self.of_pace("replicas")
+    }
+
+    fn of_pace(&self, what: &str) -> String {
+        // The braces put all of them on one node of a cluster, for a script reads three.
+        format!("{0}{{{0}pace}}:{what}", self.base)
     }
 
     fn of(&self, image: &ImageId, what: &str) -> String {

@@ -86,7 +86,7 @@ impl<E: Clone + Send + Sync + 'static> LogReader<E> {
             }
             pause = (pause * 2).min(MAX_PAUSE);
         }
-        self.shared.commands.connect(None);
+        self.shared.connect(None);
     }
 
     /// Connects and reads the log until the connection is lost.
@@ -229,7 +229,7 @@ impl<E: Clone + Send + Sync + 'static> LogReader<E> {
     async fn on_connected(&self, connection: &RedisConnection) {
         self.apply(Event::Connected).await;
         let shared = &self.shared;
-        shared.commands.connect(Some(connection.clone()));
+        shared.connect(Some(connection));
         shared.metrics.shared.up.set(1);
         shared.up.send_replace(true);
         let conditions = &shared.metrics.conditions;
@@ -240,7 +240,7 @@ impl<E: Clone + Send + Sync + 'static> LogReader<E> {
         let shared = &self.shared;
         shared.count(SharedOperation::Orders, lost.result());
         shared.up.send_replace(false);
-        shared.commands.connect(None);
+        shared.connect(None);
         shared.metrics.shared.up.set(0);
         // Their lease holder's message cannot arrive any more, so waiters fetch on their own.
         shared.waiters.wake_all();
@@ -261,6 +261,12 @@ enum NextStep {
 }
 
 impl SharedCache {
+    /// Replaces the connection by which commands are sent, or takes it away.
+    fn connect(&self, connection: Option<&RedisConnection>) {
+        self.commands.connect(connection.cloned());
+        self.pace.connect(connection.cloned(), Instant::now());
+    }
+
     /// Feeds an event to the state and returns the effects that follow from it.
     pub(super) fn apply(&self, event: Event) -> Vec<Effect> {
         let mut state = self.invalidation.lock();

@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 use super::SharedCache;
 
 impl SharedCache {
-    /// Returns the state of the connection and the breaker, the invalidations that wait, and the counts of
-    /// commands by result.
+    /// Returns the state of the connection and the breaker, the number of replicas that were last seen, the
+    /// invalidations that wait, and the counts of commands by result.
     #[must_use]
     pub fn status(&self) -> Value {
         let mut requests = Map::new();
@@ -21,6 +21,7 @@ impl SharedCache {
         json!({
             "up": self.commands.is_connected(),
             "breaker": self.commands.state().as_str(),
+            "replicas": self.pace.replicas(),
             "unheard_orders": self.invalidation.lock().pending(),
             "requests": requests,
         })

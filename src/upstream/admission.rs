@@ -1,35 +1,35 @@
 //! Admission of calls to the origin: the circuit breakers, the quota's rest, the pace and the limit of concurrent calls,
 //! in this order.
 
-use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use secrecy::ExposeSecret;
-use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
 use super::attempt_outcome::AttemptOutcome;
 use super::breaker::{BreakerState, Limits};
 use super::breakers::{BreakerPermits, Breakers};
+use super::fleet_pace::FleetPace;
 use super::forbidden_burst::Subject;
-use super::pace::{Promise, SlotRequest};
+use super::pace::{PaceReading, Promise, SlotRequest};
 use super::pacer::{PaceSlot, Pacer, SlotEnd};
-use super::priority::{Priority, SharedPriority};
+use super::priority::SharedPriority;
 use super::priority_limiter::{LimiterPermit, PriorityLimiter};
 use super::{Config, Patience, Throttle, UpstreamError};
 use crate::api::{Action, Call};
-use crate::observability::metrics::{HoldReason, QuotaScope};
+use crate::observability::metrics::QuotaScope;
 use crate::signing::Credentials;
 use crate::transport::Reply;
 
 /// Admission control of all calls of one gateway.
 #[derive(Debug)]
 pub(super) struct Admission {
-    pacer: Pacer,
+    pub(super) pacer: Pacer,
     limiter: PriorityLimiter,
-    breakers: Mutex<Breakers>,
+    pub(super) breakers: Mutex<Breakers>,
     signer: Mutex<LastSigner>,
     /// Hasher of the keys under which refused calls keep their reservations.
     keys: RandomState,
@@ -72,26 +72,15 @@ pub(super) struct CallPermit<'a> {
     pub(super) deadline: Instant,
 }
 
-/// State of one operation, for `/status`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct OperationStatus {
-    /// State of its breaker.
-    pub breaker: &'static str,
-    /// Reasons for which calls are rejected now.
-    pub held: Vec<&'static str>,
-    /// Calls left in the account's current period by scope, as the origin stated last.
-    pub quota: BTreeMap<&'static str, u64>,
-}
-
 impl Admission {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config, fleet: Option<Arc<dyn FleetPace>>) -> Self {
         let limits = Limits {
             failures: config.breaker_failures,
             pause: config.breaker_pause.0,
             max_pause: config.breaker_max_pause.0,
         };
         Self {
-            pacer: Pacer::new(config),
+            pacer: Pacer::new(config, fleet),
             limiter: PriorityLimiter::new(config.max_in_flight as usize, config.max_queue as usize),
             breakers: Mutex::new(Breakers::new(limits)),
             signer: Mutex::default(),
@@ -173,7 +162,7 @@ impl Admission {
     }
 
     /// Returns the scope of the quota that the pace divides among an operation's calls.
-    fn paced_scope(&self, action: Action) -> Option<QuotaScope> {
+    pub(super) fn paced_scope(&self, action: Action) -> Option<QuotaScope> {
         let reading = self.pacer.reading(action);
         reading.map(|_| QuotaScope::UserApi)
     }
@@ -209,9 +198,8 @@ impl Admission {
         })
     }
 
-    /// Returns the calls a second that an operation may make now, and whether a throttle has lowered them; `None` for
-    /// an operation without a limit.
-    pub(super) fn pace(&self, action: Action) -> Option<(f64, bool)> {
+    /// Returns the state of an operation's pace; `None` for an operation without a limit.
+    pub(super) fn pace(&self, action: Action) -> Option<PaceReading> {
         self.pacer.reading(action)
     }
 
@@ -252,35 +240,6 @@ impl Admission {
     pub(super) fn states(&self, action: Action) -> (BreakerState, BreakerState) {
         let (breakers, now) = (self.breakers.lock(), Instant::now());
         (breakers.state(now), breakers.operation(action).state(now))
-    }
-
-    /// Returns the state of each operation that has been called.
-    pub(super) fn operations(&self) -> Vec<(Action, OperationStatus)> {
-        let (breakers, now) = (self.breakers.lock(), Instant::now());
-        let used = Action::ALL
-            .into_iter()
-            .filter(|action| breakers.operation(*action).is_used);
-        used.map(|action| {
-            let operation = breakers.operation(action);
-            let held = HoldReason::ALL.into_iter();
-            let is_throttled = self.pacer.throttled_for(action).is_some();
-            let (background, paced) = (Priority::Background, self.paced_scope(action));
-            let quota = operation.quota.reserved_for(background, paced, now);
-            let held = held.filter(|reason| match reason {
-                HoldReason::Throttled => is_throttled,
-                HoldReason::Quota => quota.is_some(),
-                HoldReason::Failing | HoldReason::Permission => {
-                    operation.is_rejecting(*reason, now)
-                }
-            });
-            let status = OperationStatus {
-                breaker: operation.state(now).as_str(),
-                held: held.map(HoldReason::as_str).collect(),
-                quota: operation.quota.remaining().collect(),
-            };
-            (action, status)
-        })
-        .collect()
     }
 }
 

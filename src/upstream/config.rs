@@ -40,7 +40,8 @@ pub struct Config {
     pub max_body: ByteSize,
     /// Retries per hundred calls that go without; ten a second are always allowed.
     pub retry_percent: u8,
-    /// Part of each quota that this gateway uses, above 0 and up to 1.
+    /// Part of each quota that this gateway uses, above 0 and up to 1. With a shared cache, the fleet uses the whole
+    /// quota, and a replica this part until the shared cache has answered for the first time.
     pub rate_share: f64,
     /// Number of calls in flight.
     pub max_in_flight: u32,

@@ -9,12 +9,16 @@
 //! 3. If its deadline permits the wait, it joins the queue. Else it is refused, and the moment at which there will be
 //!    room for it is reserved; a client that comes back then is not refused again for want of room.
 //! 4. A throttle closes the slots for the time that the origin names, and lowers the rate.
+//! 5. In a [fleet], a call needs one of the fleet's slots. The pace says when to ask the fleet's store, and for what.
 //!
 //! An operation without a limit has as many slots as it asks for, and only throttle windows make it wait.
 
 mod call_duration;
+mod exchange;
+mod fleet;
 mod queue;
 mod rate;
+mod reading;
 mod reservations;
 mod slots;
 
@@ -25,12 +29,14 @@ use tokio::time::Instant;
 
 use crate::upstream::priority::SharedPriority;
 use call_duration::CallDuration;
+use fleet::FleetPart;
 use queue::Queue;
 use rate::Rate;
 use reservations::Reservations;
 use slots::{Schedule, Slots};
 
 pub(super) use queue::Ticket;
+pub(super) use reading::PaceReading;
 pub(super) use slots::SlotId;
 
 /// Bound on a throttle window, so that a faulty answer does not stop calls for hours.
@@ -46,6 +52,8 @@ pub(super) struct Pace<W> {
     queue: Queue<W>,
     reservations: Reservations,
     throttled_until: Option<Instant>,
+    /// `None` for a gateway of its own, and without a limit.
+    fleet: Option<FleetPart>,
 }
 
 /// Request for a slot.
@@ -94,7 +102,16 @@ impl<W> Pace<W> {
             queue: Queue::new(max_queue),
             reservations: Reservations::new(max_queue),
             throttled_until: None,
+            fleet: None,
         }
+    }
+
+    /// Makes the pace that of a fleet, of which this replica takes `first_share` until it has seen the others. An
+    /// attempt ends within `longest_call`.
+    pub(super) fn in_fleet(self, first_share: f64, longest_call: Duration) -> Self {
+        let fleet = self.rate.as_ref();
+        let fleet = fleet.map(|_| FleetPart::new(first_share, longest_call));
+        Self { fleet, ..self }
     }
 
     /// Takes a slot if one is free and no call waits.
@@ -104,7 +121,7 @@ impl<W> Pace<W> {
             return None;
         }
         self.reservations.take(key);
-        Some(self.slots.take(now))
+        Some(self.take(now))
     }
 
     /// Computes the wait of a call, and reserves a moment for it if it would be refused.
@@ -170,30 +187,40 @@ impl<W> Pace<W> {
             return None;
         }
         let call = self.queue.pop()?;
-        Some((self.slots.take(now), call.waiter))
+        Some((self.take(now), call.waiter))
     }
 
     /// Returns when [`next`](Self::next) may give a slot, at the earliest; `None` if no call waits, or if that depends
-    /// on the end of a call in flight.
+    /// on the end of a call in flight or on the fleet's store.
     pub(super) fn next_turn_at(&mut self, now: Instant) -> Option<Instant> {
         self.settle(now);
         if self.queue.is_empty() {
             return None;
         }
-        let is_free = self.slots.taken() < self.limit();
-        let release = if is_free {
+        let limit = self.own_limit(now);
+        let release = if self.slots.taken() < limit {
             Some(now)
         } else {
-            self.slots.next_release(self.limit())
+            self.slots.next_release(limit)
         };
         let grows_at = self.rate.as_ref().and_then(Rate::grows_at);
         let next = release.into_iter().chain(grows_at).min()?;
-        self.throttled_until.max(Some(next))
+        let next = self.closed_until(now).map_or(next, |until| until.max(next));
+        match self.store() {
+            None => Some(next),
+            Some(fleet) => match fleet.next_grant() {
+                Some(from) => Some(next.max(from)),
+                None => (next > now).then_some(next),
+            },
+        }
     }
 
     /// Ends a call; `is_answered` says whether its duration is one of the origin's answers.
     pub(super) fn finish(&mut self, slot: SlotId, is_answered: bool, now: Instant) {
         let took = self.slots.finish(slot, self.window(), now);
+        if let Some(fleet) = &mut self.fleet {
+            fleet.finish(slot, now);
+        }
         if is_answered {
             self.duration.record(took);
         }
@@ -202,14 +229,17 @@ impl<W> Pace<W> {
     /// Gives back the slot of a call that was not sent.
     pub(super) fn cancel(&mut self, slot: SlotId) {
         self.slots.cancel(slot);
+        if let Some(fleet) = &mut self.fleet {
+            fleet.cancel(slot);
+        }
     }
 
     /// Closes the slots for the time that the origin asks to wait, and lowers the rate.
     pub(super) fn throttled(&mut self, wait: Duration, now: Instant) {
         let until = now + wait.min(MAX_THROTTLE);
-        self.throttled_until = self.throttled_until.max(Some(until));
-        if let Some(rate) = &mut self.rate {
-            rate.lower(until, now);
+        self.close(until, now);
+        if let Some(fleet) = &mut self.fleet {
+            fleet.throttled(until);
         }
     }
 
@@ -232,43 +262,74 @@ impl<W> Pace<W> {
         Some(until - now)
     }
 
-    /// Returns the calls a second that the pace permits now, and whether a throttle has lowered them; `None` for an
-    /// operation without a limit.
-    pub(super) fn reading(&mut self, now: Instant) -> Option<(f64, bool)> {
-        self.settle(now);
-        let rate = self.rate.as_ref()?;
-        Some((rate.per_second(), rate.is_lowered()))
-    }
-
-    /// Returns the number of calls that wait.
-    #[cfg(test)]
-    fn waiting(&self) -> usize {
-        self.queue.len()
-    }
-
     fn settle(&mut self, now: Instant) {
         self.slots.settle(now);
         self.reservations.expire(now);
         if let Some(rate) = &mut self.rate {
             rate.grow(now);
         }
-    }
-
-    fn has_free_slot(&self, now: Instant) -> bool {
-        self.throttled_for(now).is_none() && self.slots.taken() < self.limit()
-    }
-
-    fn schedule(&self, now: Instant) -> Schedule {
-        let start = self.throttled_until.map_or(now, |until| until.max(now));
-        let lasting = (self.window(), self.duration.estimate());
-        match &self.rate {
-            Some(rate) => self.slots.schedule(rate.limit(), lasting, (now, start)),
-            None => Schedule::unlimited(start),
+        let usable = self.usable(now);
+        if let Some(fleet) = &mut self.fleet {
+            fleet.settle(usable, now);
         }
     }
 
-    fn limit(&self) -> usize {
-        self.rate.as_ref().map_or(usize::MAX, Rate::limit)
+    fn take(&mut self, now: Instant) -> SlotId {
+        let slot = self.slots.take(now);
+        if let Some(fleet) = &mut self.fleet {
+            fleet.take(slot);
+        }
+        slot
+    }
+
+    fn close(&mut self, until: Instant, now: Instant) {
+        self.throttled_until = self.throttled_until.max(Some(until));
+        if let Some(rate) = &mut self.rate {
+            rate.lower(until, now);
+        }
+    }
+
+    fn has_free_slot(&self, now: Instant) -> bool {
+        let is_granted = |fleet: &FleetPart| fleet.next_grant().is_some_and(|from| from <= now);
+        self.closed_until(now).is_none()
+            && self.slots.taken() < self.own_limit(now)
+            && self.store().is_none_or(is_granted)
+    }
+
+    /// Returns the end of the throttle window, or of the pause after the loss of the fleet's store.
+    fn closed_until(&self, now: Instant) -> Option<Instant> {
+        let throttled = self.throttled_until.filter(|until| now < *until);
+        let fleet = self.fleet.as_ref();
+        throttled.max(fleet.and_then(|fleet| fleet.opens_at(now)))
+    }
+
+    fn schedule(&self, now: Instant) -> Schedule {
+        let start = self.closed_until(now).unwrap_or(now);
+        let Some(rate) = &self.rate else {
+            return Schedule::unlimited(start);
+        };
+        let lasting = self.lasting();
+        match self.store() {
+            Some(fleet) if fleet.share(now).is_none() => {
+                let free_from = fleet.free_from(rate.limit(1.0), now);
+                Schedule::new(free_from, lasting.sum(), start)
+            }
+            _ => {
+                let limit = self.own_limit(now);
+                self.slots
+                    .schedule(limit, (lasting.window, lasting.duration), (now, start))
+            }
+        }
+    }
+
+    /// Returns the number of slots that this gateway may have by its own account.
+    fn own_limit(&self, now: Instant) -> usize {
+        let share = match &self.fleet {
+            None => Some(1.0),
+            Some(fleet) => fleet.share(now),
+        };
+        let limit = self.rate.as_ref().zip(share);
+        limit.map_or(usize::MAX, |(rate, share)| rate.limit(share))
     }
 
     fn window(&self) -> Duration {

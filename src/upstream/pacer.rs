@@ -2,18 +2,23 @@
 //!
 //! A call that must wait leaves a one-shot channel in the queue. One task gives all turns: it sleeps until a slot may
 //! be free, and wakes early when a call joins or ends. It begins with the first call that waits, and ends with the
-//! [`Pacer`].
+//! [`Pacer`]. In a fleet, it also asks the fleet's store, with at most one request under way for each operation.
 
+use std::future::pending;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::Config;
-use super::pace::{Pace, Promise, SlotId, SlotRequest, Ticket};
+use super::fleet_pace::{FleetAway, FleetPace, FleetReply};
+use super::pace::{Pace, PaceReading, Promise, SlotId, SlotRequest, Ticket};
+use super::{Config, PaceStatus};
 use crate::api::Action;
 
 /// The pace of every operation of one gateway.
@@ -28,7 +33,11 @@ struct Paces {
     by_action: Mutex<[Pace<Turn>; Action::ALL.len()]>,
     /// Notified when a call joins a queue, and when one ends.
     changed: Notify,
+    fleet: Option<Arc<dyn FleetPace>>,
 }
+
+/// Reply of the fleet's store about one operation.
+type Exchange = (Action, Result<FleetReply, FleetAway>);
 
 /// Channel for the turn of a waiting call: its slot, or the time to come back after if it is displaced.
 type Turn = oneshot::Sender<Result<PaceSlot, Duration>>;
@@ -63,20 +72,21 @@ struct QueuePlace<'a> {
 }
 
 impl Pacer {
-    /// Creates the paces that the settings ask for.
-    pub(super) fn new(config: &Config) -> Self {
-        let max_queue = config.max_queue as usize;
+    /// Creates the paces that the settings ask for: those of a fleet, if there is one.
+    pub(super) fn new(config: &Config, fleet: Option<Arc<dyn FleetPace>>) -> Self {
+        let (share, max_queue) = (config.rate_share, config.max_queue as usize);
         let pace = |action| {
-            Pace::new(
-                config.calls_per_second(action),
-                config.rate_share,
-                max_queue,
-            )
+            let per_second = config.calls_per_second(action);
+            if fleet.is_none() {
+                return Pace::new(per_second, share, max_queue);
+            }
+            Pace::new(per_second, 1.0, max_queue).in_fleet(share, config.attempt_timeout.0)
         };
         Self {
             paces: Arc::new(Paces {
                 by_action: Mutex::new(Action::ALL.map(pace)),
                 changed: Notify::new(),
+                fleet,
             }),
             turns: OnceLock::new(),
         }
@@ -97,6 +107,7 @@ impl Pacer {
             let mut paces = self.paces.by_action.lock();
             let (pace, now) = (&mut paces[action as usize], Instant::now());
             if let Some(id) = pace.try_take(request.key, now) {
+                self.start_turns_of_fleet();
                 return Ok(PaceSlot::new(&self.paces, action, id));
             }
             let (waker, turn) = oneshot::channel();
@@ -143,15 +154,36 @@ impl Pacer {
         self.with(action, |pace, now| pace.throttled_for(now))
     }
 
-    /// Returns the calls a second that an operation may make now, and whether a throttle has lowered them; `None` for
-    /// an operation without a limit.
-    pub(super) fn reading(&self, action: Action) -> Option<(f64, bool)> {
+    /// Returns the state of an operation's pace; `None` for an operation without a limit.
+    pub(super) fn reading(&self, action: Action) -> Option<PaceReading> {
         self.with(action, Pace::reading)
+    }
+
+    /// Returns the state of an operation's pace for `/status`; `None` for an operation without a limit.
+    pub(super) fn status(&self, action: Action) -> Option<PaceStatus> {
+        self.with(action, |pace, now| {
+            let reading = pace.reading(now)?;
+            Some(PaceStatus {
+                per_second: reading.per_second,
+                configured: reading.configured,
+                lowered: reading.is_lowered,
+                alone: reading.is_alone,
+                waiting: pace.waiting(),
+                wait_seconds: pace.wait_of_newcomer(now).as_secs_f64(),
+            })
+        })
     }
 
     fn with<R>(&self, action: Action, read: impl FnOnce(&mut Pace<Turn>, Instant) -> R) -> R {
         let mut paces = self.paces.by_action.lock();
         read(&mut paces[action as usize], Instant::now())
+    }
+
+    /// Starts the task for a call that need not wait, because the fleet's store is away: it asks for it.
+    fn start_turns_of_fleet(&self) {
+        if self.paces.fleet.is_some() {
+            self.start_turns();
+        }
     }
 
     fn start_turns(&self) {
@@ -172,14 +204,22 @@ impl Drop for Pacer {
 
 /// Gives turns for as long as the task lives.
 async fn give_turns(paces: Arc<Paces>) {
+    let mut exchanges = FuturesUnordered::new();
     loop {
         let changed = paces.changed.notified();
-        match paces.give_free_slots() {
-            Some(next) => tokio::select! {
-                () = sleep_until(next) => {}
-                () = changed => {}
-            },
-            None => changed.await,
+        let turn = paces.give_free_slots();
+        exchanges.extend(paces.exchanges());
+        let next = turn.into_iter().chain(paces.next_exchange()).min();
+        let wait = async {
+            match next {
+                Some(next) => sleep_until(next).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            () = wait => {}
+            () = changed => {}
+            Some((action, reply)) = exchanges.next() => paces.replied(action, reply),
         }
     }
 }
@@ -188,9 +228,13 @@ impl Paces {
     /// Gives every free slot to the call whose turn it is. Returns when the next slot may be free.
     fn give_free_slots(self: &Arc<Self>) -> Option<Instant> {
         let (mut turns, mut next) = (Vec::new(), None);
+        let away = self.fleet.as_ref().and_then(|fleet| fleet.away());
         {
             let mut paces = self.by_action.lock();
             let now = Instant::now();
+            if let Some(away) = away {
+                paces.iter_mut().for_each(|pace| pace.lose(away));
+            }
             for (action, pace) in Action::ALL.into_iter().zip(paces.iter_mut()) {
                 while let Some((id, turn)) = pace.next(now) {
                     turns.push((turn, PaceSlot::new(self, action, id)));
@@ -203,6 +247,35 @@ impl Paces {
             drop(turn.send(Ok(slot)));
         }
         next
+    }
+
+    /// Begins the exchanges with the fleet's store that are due.
+    fn exchanges(self: &Arc<Self>) -> Vec<BoxFuture<'static, Exchange>> {
+        let Some(fleet) = &self.fleet else {
+            return Vec::new();
+        };
+        let (mut paces, now) = (self.by_action.lock(), Instant::now());
+        let paces = Action::ALL.into_iter().zip(paces.iter_mut());
+        let due = paces.filter_map(|(action, pace)| {
+            let (request, fleet) = (pace.request(now)?, Arc::clone(fleet));
+            let exchange = async move { (action, fleet.exchange(action, request).await) };
+            Some(Box::pin(exchange) as BoxFuture<'static, Exchange>)
+        });
+        due.collect()
+    }
+
+    fn next_exchange(&self) -> Option<Instant> {
+        let (mut paces, now) = (self.by_action.lock(), Instant::now());
+        paces.iter_mut().filter_map(|pace| pace.asks_at(now)).min()
+    }
+
+    fn replied(&self, action: Action, reply: Result<FleetReply, FleetAway>) {
+        let (mut paces, now) = (self.by_action.lock(), Instant::now());
+        let pace = &mut paces[action as usize];
+        match reply {
+            Ok(reply) => pace.answered(reply, now),
+            Err(away) => pace.away(away, now),
+        }
     }
 }
 

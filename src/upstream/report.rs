@@ -135,16 +135,42 @@ impl Upstream {
 impl Upstream {
     /// Reports the pace of an operation to the metrics and the log. It changes with a throttle and with time.
     pub(super) fn report_pace(&self, action: Action) {
-        let Some((per_second, is_lowered)) = self.admission.pace(action) else {
+        let Some(pace) = self.admission.pace(action) else {
             return;
         };
-        self.metrics.upstream_pace.of(action).set(per_second);
         let (log, operation) = (&self.metrics.conditions, action.as_str());
-        if is_lowered {
-            let detail = || format!("{per_second} calls a second");
+        let detail = || format!("{} calls a second", pace.per_second);
+        self.metrics.upstream_pace.of(action).set(pace.per_second);
+        let lowered = self.metrics.upstream_pace_lowered.of(action);
+        lowered.set(i64::from(pace.is_lowered));
+        if pace.is_lowered {
             log.occurred(Condition::PaceLowered, operation, detail);
         } else {
             log.recovered(Condition::PaceLowered, operation);
+        }
+    }
+
+    /// Updates the gauges of an operation's queue.
+    pub(super) fn export_queue(&self, action: Action) {
+        let Some(pace) = self.admission.pace_status(action) else {
+            return;
+        };
+        let queued = i64::try_from(pace.waiting).unwrap_or(i64::MAX);
+        self.metrics.upstream_queued.of(action).set(queued);
+        let promised = self.metrics.upstream_promised_wait.of(action);
+        promised.set(pace.wait_seconds);
+    }
+
+    /// Reports to the log whether this replica keeps to its part of the fleet's pace.
+    pub fn report_fleet(&self) {
+        let paces = Action::ALL.map(|action| Some((action, self.admission.pace(action)?)));
+        let alone = paces.into_iter().flatten().find(|(_, pace)| pace.is_alone);
+        let log = &self.metrics.conditions;
+        match alone {
+            Some((action, pace)) => log.occurred(Condition::PaceNotShared, "", || {
+                format!("{} calls of {} a second", pace.per_second, action.as_str())
+            }),
+            None => log.recovered(Condition::PaceNotShared, ""),
         }
     }
 }

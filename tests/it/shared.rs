@@ -7,6 +7,7 @@ mod invalidation;
 mod leases;
 mod loss;
 mod nonces;
+mod pace;
 mod servers;
 
 use std::sync::Arc;
@@ -72,8 +73,19 @@ impl Fleet {
         server: impl FnOnce(&mut Options),
         change: impl Fn(&mut Setup),
     ) -> Option<Self> {
+        Self::before(origin(), kind, count, server, change).await
+    }
+
+    /// Starts in front of an origin with these settings.
+    pub(crate) async fn before(
+        origin: Settings,
+        kind: Kind,
+        count: usize,
+        server: impl FnOnce(&mut Options),
+        change: impl Fn(&mut Setup),
+    ) -> Option<Self> {
         let redis = Redis::start(kind, server).await?;
-        let origin = Arc::new(Emulator::start(origin()).await.unwrap());
+        let origin = Arc::new(Emulator::start(origin).await.unwrap());
         let mut replicas = Vec::new();
         for _ in 0..count {
             replicas.push(replica(&origin, &redis.url(), &change).await);

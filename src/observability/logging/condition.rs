@@ -93,6 +93,12 @@ conditions! {
         remedy: "if it lasts, set upstream.calls_per_second or upstream.rate_share to what other users of the account leave",
         ended: "the operation may be called as often as set again",
     }
+    /// A fleet's pace whose store, the shared cache, does not answer; each replica then takes its part of the pace.
+    PaceNotShared = "pace_not_shared", Warn, RECOVERY {
+        began: "the fleet's pace cannot be shared, so that this replica keeps to its part of it",
+        remedy: "check the shared cache; replicas that have not seen each other use upstream.rate_share",
+        ended: "the fleet's pace is shared again",
+    }
     /// Answers of the origin with an error of its own, such as 500 or 503; one episode per operation.
     OriginFails = "origin_fails", Warn, SETTLED {
         began: "the origin fails",

@@ -26,6 +26,10 @@ pub enum SharedOperation {
     Orders,
     /// Records the nonce of a write, so that no replica accepts it again.
     Nonce,
+    /// Takes slots of the fleet's pace, and gives others back.
+    Pace,
+    /// Announces this replica, and counts the fleet's.
+    Beat,
 }
 
 /// Result of a command; the label `result`.

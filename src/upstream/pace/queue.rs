@@ -61,9 +61,15 @@ impl<W> Queue<W> {
         self.waiting.is_empty()
     }
 
-    #[cfg(test)]
+    /// Returns the number of calls that wait.
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// Returns the number of calls that clients wait for.
+    pub(super) fn urgent(&self) -> usize {
+        let is_urgent = |call: &&WaitingCall<W>| call.request.priority.now() > Priority::Background;
+        self.waiting.iter().filter(is_urgent).count()
     }
 
     /// Adds a call. The queue must have room.

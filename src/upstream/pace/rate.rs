@@ -54,10 +54,10 @@ impl Rate {
         })
     }
 
-    /// Returns the number of calls that may be in flight or finished within the last window; at least one.
-    pub(super) fn limit(&self) -> usize {
-        // The small addition corrects products such as 0.95 × 20, which may come out just below the whole number.
-        ((self.current + 1e-9).floor() as usize).max(1)
+    /// Returns the number of calls that may be in flight or finished within the last window, for who has this share
+    /// of the rate; at least one.
+    pub(super) fn limit(&self, share: f64) -> usize {
+        whole(self.current * share)
     }
 
     /// Returns the time for which a finished call keeps its slot: a second, or longer for less than one call a second.
@@ -65,9 +65,14 @@ impl Rate {
         self.window
     }
 
-    /// Returns the number of calls a second that the limit amounts to.
-    pub(super) fn per_second(&self) -> f64 {
-        self.limit() as f64 / self.window.as_secs_f64()
+    /// Returns the number of calls a second that the limit of a share amounts to.
+    pub(super) fn per_second(&self, share: f64) -> f64 {
+        self.limit(share) as f64 / self.window.as_secs_f64()
+    }
+
+    /// Returns the number of calls a second that the settings amount to.
+    pub(super) fn configured(&self) -> f64 {
+        whole(self.configured) as f64 / self.window.as_secs_f64()
     }
 
     /// Returns whether a throttle has lowered the rate, and it has not grown back yet.
@@ -107,13 +112,19 @@ impl Rate {
     }
 }
 
+/// Rounds a limit down to a whole number of calls; at least one.
+fn whole(limit: f64) -> usize {
+    // The small addition corrects products such as 0.95 × 20, which may come out just below the whole number.
+    ((limit + 1e-9).floor() as usize).max(1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn limit(per_second: f64, share: f64) -> (usize, Duration) {
         let rate = Rate::new(per_second, share).unwrap();
-        (rate.limit(), rate.window())
+        (rate.limit(1.0), rate.window())
     }
 
     #[test]
@@ -139,21 +150,21 @@ mod tests {
         let at = |ms| start + Duration::from_millis(ms);
         let mut rate = Rate::new(50.0, 1.0).unwrap();
         rate.lower(at(200), at(0));
-        assert_eq!((rate.limit(), rate.is_lowered()), (31, true));
+        assert_eq!((rate.limit(1.0), rate.is_lowered()), (31, true));
         // The other calls of the same burst, and a throttle within the second.
         rate.lower(at(200), at(1));
         rate.lower(at(1000), at(900));
-        assert_eq!(rate.limit(), 31);
+        assert_eq!(rate.limit(1.0), 31);
         rate.lower(at(5000), at(1000));
-        assert_eq!(rate.limit(), 21);
+        assert_eq!(rate.limit(1.0), 21);
         // The second throttle named a window that lasts longer than a second.
         rate.lower(at(5000), at(4000));
-        assert_eq!(rate.limit(), 21);
+        assert_eq!(rate.limit(1.0), 21);
         rate.grow(at(10_999));
-        assert_eq!(rate.limit(), 21);
+        assert_eq!(rate.limit(1.0), 21);
         let steps = [11_000, 21_000, 31_000, 41_000, 51_000, 61_000].map(|ms| {
             rate.grow(at(ms));
-            rate.limit()
+            rate.limit(1.0)
         });
         assert_eq!(steps, [25, 30, 35, 40, 44, 47]);
         assert!(!rate.is_lowered());
@@ -170,7 +181,7 @@ mod tests {
                 rate.lower(now, now);
             }
             assert_eq!(
-                (rate.limit(), rate.window()),
+                (rate.limit(1.0), rate.window()),
                 (lowest, window),
                 "{per_second}"
             );

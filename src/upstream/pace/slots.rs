@@ -90,15 +90,21 @@ impl Slots {
         let known = self.releases.iter().copied();
         let excess = self.taken().saturating_sub(limit);
         let taken = known.chain(assumed).skip(excess);
-        Schedule {
-            free_from: std::iter::repeat_n(now, free).chain(taken).collect(),
-            period: window + duration,
-            start,
-        }
+        let free_from = std::iter::repeat_n(now, free).chain(taken).collect();
+        Schedule::new(free_from, window + duration, start)
     }
 }
 
 impl Schedule {
+    /// Creates the schedule of slots that are free from these times, the earliest first.
+    pub(super) const fn new(free_from: Vec<Instant>, period: Duration, start: Instant) -> Self {
+        Self {
+            free_from,
+            period,
+            start,
+        }
+    }
+
     /// Returns the schedule of an operation without a limit.
     pub(super) const fn unlimited(start: Instant) -> Self {
         Self {

@@ -11,14 +11,15 @@ const LIST: Action = Action::ListImages;
 
 /// One GetImage a second, and nineteen lists.
 fn pacer() -> Pacer {
-    Pacer::new(&Config {
+    let config = Config {
         calls_per_second: CallsPerSecond {
             get_image: 1.0,
             list_images: 20.0,
             ..CallsPerSecond::default()
         },
         ..Config::default()
-    })
+    };
+    Pacer::new(&config, None)
 }
 
 fn request(priority: &SharedPriority, deadline: Option<Instant>) -> SlotRequest {
