@@ -103,6 +103,8 @@ async function underLoad(browser, emulator, gateway) {
     assert.ok(Math.abs(share - status.hit_ratio * 100) < 0.06, `${share} is not ${status.hit_ratio}`);
     assert.equal(await textOf(page, '#breaker'), status.upstream.breaker);
     assert.equal(digits(await textOf(page, '#quota')), Math.min(...Object.values(status.upstream.operations).flatMap(({ quota }) => Object.values(quota))));
+    const { pace } = status.upstream.operations.GetImage;
+    assert.deepEqual([digits(await cell(page, 'paces', 'GetImage', 1)), digits(await cell(page, 'paces', 'GetImage', 2))], [pace.per_second, pace.configured]);
     assert.match(await textOf(page, '#credential-source'), new RegExp(`static · ${status.credential.access_key_id.replaceAll('*', '\\*')}`));
     assert.match(await textOf(page, '#cache-entries'), new RegExp(`^${status.cache.entries} held, \\d+ not found`));
     assert.equal(digits(await textOf(page, '#connections')), status.connections);

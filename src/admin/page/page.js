@@ -4,7 +4,7 @@ import { Refused, ask, hasToken, setToken } from './ask.js';
 import { at, element, say } from './dom.js';
 import { RATIO_SECONDS, drawCharts, latest, ratioUpTo, remember } from './history.js';
 import './purge.js';
-import { showErrors, showOutcomes, showResults, showTop } from './tables.js';
+import { showErrors, showOutcomes, showPaces, showResults, showTop } from './tables.js';
 import { NONE, brief, bytes, count, percent, rate, span, sum } from './units.js';
 import { breakerState } from './words.js';
 
@@ -87,6 +87,7 @@ function show(status) {
   showCredential(status.credential, time);
   showOutcomes(status);
   showResults(status.upstream.requests);
+  showPaces(status.upstream.operations);
   showTop(status.top_images, status.top_images_estimate);
   showErrors(status.recent_errors);
   drawCharts();

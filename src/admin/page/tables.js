@@ -44,6 +44,29 @@ export function showResults(results) {
   }
 }
 
+/** Shows a row for each operation that was called and has a pace. */
+export function showPaces(operations) {
+  const paced = Object.entries(operations).filter(([, { pace }]) => pace);
+  const body = at('paces');
+  while (body.children.length < paced.length) body.append(paceRow());
+  while (body.children.length > paced.length) body.lastChild.remove();
+  paced.forEach(([name, { pace }], index) => {
+    const row = body.children[index];
+    const notes = [pace.lowered && 'lowered by throttles', pace.alone && 'of this replica alone'].filter(Boolean);
+    const texts = [name, rate(pace.per_second), rate(pace.configured), count(pace.waiting), latency(pace.wait_seconds)];
+    texts.forEach((text, cell) => say(row.children[cell], text));
+    row.dataset.name = name;
+    row.dataset.state = notes.length ? 'warn' : 'good';
+    row.children[1].title = notes.join(', ');
+  });
+  at('paces-empty').hidden = paced.length > 0;
+}
+
+function paceRow() {
+  const cells = Array.from({ length: 4 }, () => element('td'));
+  return element('tr', {}, element('th', { scope: 'row' }), ...cells);
+}
+
 export function showTop(images, { half_life_seconds: halfLife, one_in: oneIn }) {
   const list = at('top');
   while (list.children.length < images.length) list.append(topPlace());
