@@ -103,8 +103,12 @@ impl App {
             // The first requests then find what the fleet holds, instead of asking the origin for it.
             shared.ready(FIRST_CONNECTION).await;
         }
+        let gateway = parts.gateway(settings);
+        let walks = Arc::clone(&gateway).walk_catalogue(background.stop.clone());
+        background.tasks.spawn(walks);
         let listeners = Listeners::serve(
             &parts,
+            gateway,
             settings,
             sockets,
             process.max_connections,

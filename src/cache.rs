@@ -14,6 +14,7 @@
 
 mod answer_age;
 pub(crate) mod byte_reader;
+pub mod catalogue;
 mod config;
 pub mod entry;
 pub mod explain;
@@ -50,6 +51,7 @@ use crate::api::{ImageId, ImageKey};
 use crate::observability::logging::Condition;
 use crate::observability::metrics::{CacheStore, Metrics};
 use crate::upstream::priority::Priority;
+use catalogue::Catalogue;
 use flight::{FlightHandle, Join, SingleFlight};
 use images::Images;
 use lists::Lists;
@@ -69,6 +71,8 @@ pub struct Cache<E: Clone + Send + Sync + 'static> {
     metrics: Arc<Metrics>,
     stale_before: StaleBefore,
     lists: Lists<E>,
+    /// `None` if it is off.
+    catalogue: Option<Catalogue>,
     /// Journal of invalidations, set once if a snapshot could bring back what they remove.
     journal: OnceLock<Arc<Journal>>,
 }
@@ -95,6 +99,7 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
             metrics,
             stale_before: StaleBefore::default(),
             lists: Lists::new(lists::Config::default()),
+            catalogue: None,
             journal: OnceLock::new(),
         }
     }
@@ -117,31 +122,6 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
         self.policy.store(Arc::new(policy));
     }
 
-    /// Looks up a key. An image takes precedence over a negative answer, because storing a later negative
-    /// answer removes the image.
-    #[must_use]
-    pub fn look_up(&self, key: &ImageKey, now: Instant) -> LookupResult {
-        let policy = self.policy.load();
-        if let Some(entry) = self.images.get(key) {
-            match entry.freshness(&policy, now) {
-                Freshness::Expired => {}
-                Freshness::Fresh if !self.stale_before.is_current(entry.origin_asked()) => {
-                    return LookupResult::Image(entry, Freshness::StaleWhileRevalidate);
-                }
-                freshness => return LookupResult::Image(entry, freshness),
-            }
-        }
-        match self.negatives.get(&key.image) {
-            Some(negative)
-                if negative.is_fresh(&policy, now)
-                    && self.stale_before.is_current(negative.sent) =>
-            {
-                LookupResult::Negative(negative)
-            }
-            Some(_) | None => LookupResult::Miss,
-        }
-    }
-
     /// Joins the fetch of `key`, or starts one in a task of its own.
     ///
     /// `seen` is the caller's own lookup: an answer that was stored since then is returned instead of a
@@ -159,7 +139,9 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
         F: Future<Output = FetchResult<E>> + Send + 'static,
     {
         let instead = || {
-            let answer = self.look_up(key, Instant::now()).if_newer_than(seen);
+            // Without the catalogue, which takes the lock that is held here.
+            let stored = self.look_up_stored(key, Instant::now());
+            let answer = stored.if_newer_than(seen);
             answer
                 .map(Fetch::AlreadyCached)
                 .or_else(|| admit().err().map(Fetch::RateLimited))
@@ -223,6 +205,7 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
             }
             Ok(CachedAnswer::Negative(negative)) => {
                 self.remove_variants(&key.image);
+                self.deny_item(&key.image, negative);
                 self.negatives
                     .insert(key.image.clone(), Arc::clone(negative));
             }
@@ -252,9 +235,10 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
 
     fn store_image(&self, key: &ImageKey, entry: &Arc<Entry>) {
         if entry.storable {
-            self.images
-                .insert(key.clone(), self.shorten_if_replaced(key, entry));
+            let entry = self.shorten_if_replaced(key, entry);
+            let entry = self.compare_with_item(key, entry);
             self.metrics.cache_ttl.observe(entry.ttl().as_secs_f64());
+            self.images.insert(key.clone(), entry);
         } else {
             self.images.remove(key);
         }
@@ -289,6 +273,7 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
     pub fn invalidate(&self, image: &ImageId) -> u64 {
         self.flights.detach(&ImageKey::variants(image), || {
             self.negatives.invalidate(image);
+            self.drop_item(image);
             self.remove_variants(image)
         })
     }
@@ -313,6 +298,7 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
         entries.of(CacheStore::Lists).set(whole(lists.pages));
         self.metrics.list_bytes.set(whole(lists.bytes));
         self.metrics.list_max_bytes.set(whole(lists.max_bytes));
+        self.export_catalogue();
     }
 
     /// Returns the fill of the stores, after all due evictions.

@@ -50,6 +50,8 @@ pub struct Settings {
     pub cache: cache::Config,
     /// Cache of lists, which replicas do not share.
     pub lists: cache::lists::Config,
+    /// Catalogue: lists of workspaces that renew images fifty at a time.
+    pub catalogue: cache::catalogue::Config,
     /// Cache in Redis or Valkey that the replicas of a fleet share.
     pub shared_cache: shared_cache::Config,
     /// Operations that the data port offers, and the time that their requests wait.

@@ -11,6 +11,7 @@
 //! A hit awaits nothing: it takes no slot, sets no timer and spawns no task. Cache, shared cache and upstream
 //! meet here; none of them knows another.
 
+mod catalogue;
 mod config;
 mod context;
 mod directives;

@@ -120,6 +120,10 @@ fn image(entry: &Entry, freshness: Freshness, policy: &Policy, now: Instant) -> 
     } else if entry.ttl().as_millis() < decision.ttl.as_millis() {
         text.push_str(" The id named another object before, so it has the shortest ttl.");
     }
+    let catalogue = renewal(entry);
+    if let Some((_, sentence)) = catalogue {
+        text.push_str(sentence);
+    }
     json!({
         "state": if freshness == Freshness::Fresh { "fresh" } else { "stale" },
         "stored_at": wall(received, Duration::ZERO),
@@ -135,8 +139,26 @@ fn image(entry: &Entry, freshness: Freshness, policy: &Policy, now: Instant) -> 
         "fresh_until": wall(asked_at, entry.fresh_for()),
         "stale_until": wall(sent_at, entry.ttl() + stale_if_error),
         "last_result": "ok",
+        "catalogue": catalogue.map(|(part, _)| part),
         "explanation": text,
     })
+}
+
+/// Returns the catalogue's part in an entry, and explains it.
+fn renewal(entry: &Entry) -> Option<(&'static str, &'static str)> {
+    if entry.is_listed() {
+        Some((
+            "answered",
+            " It was made from the catalogue's item, whose page keeps it fresh until the next walk.",
+        ))
+    } else if entry.is_bound() {
+        Some((
+            "renewed",
+            " It agrees with the catalogue's item: each page that shows the item unchanged renews it until the next walk.",
+        ))
+    } else {
+        None
+    }
 }
 
 fn no(negative: &Negative, policy: &Policy, now: Instant) -> Value {

@@ -38,9 +38,30 @@ impl Admin {
             "top_images_estimate": { "half_life_seconds": HALF_LIFE.as_secs(), "one_in": self.top_images.one_in() },
             "cache": self.cache.usage(),
             "lists": self.cache.list_usage(),
+            "catalogue": self.catalogue(),
             "credential": self.credentials.status(),
             "shared_cache": self.shared.as_ref().map(|shared| shared.status()),
         })
+    }
+}
+
+impl Admin {
+    /// Returns the catalogue's state and what its items have done since the start; null if it is off.
+    fn catalogue(&self) -> Value {
+        let Some(status) = self.cache.catalogue_status() else {
+            return Value::Null;
+        };
+        let metrics = &self.metrics.catalogue;
+        let mut catalogue = json!(status);
+        for (name, counter) in [
+            ("pages", &metrics.pages),
+            ("renewed", &metrics.renewed),
+            ("changed", &metrics.changed),
+            ("answered", &metrics.answered),
+        ] {
+            catalogue[name] = counter.get().into();
+        }
+        catalogue
     }
 }
 

@@ -40,6 +40,7 @@ impl Listeners {
     /// the limit of open files allows fewer than the settings.
     pub(super) fn serve(
         parts: &Parts,
+        gateway: Arc<Gateway>,
         settings: &Settings,
         sockets: Sockets,
         max_connections: Option<u32>,
@@ -56,7 +57,7 @@ impl Listeners {
             budget: parts.budget.clone(),
         };
         let data = Server::bounded(
-            parts.gateway(settings),
+            gateway,
             config,
             parts.tls.clone(),
             Arc::new(parts.metrics.listener("data")),

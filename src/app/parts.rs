@@ -94,7 +94,8 @@ impl Parts {
             Arc::clone(&metrics),
             calls.clone(),
         );
-        let cache = Arc::new(cache.with_lists(settings.lists.clone()));
+        let cache = cache.with_lists(settings.lists.clone());
+        let cache = Arc::new(cache.with_catalogue(&settings.catalogue));
         let origin = upstream.origin().host();
         // Before anything reads the cache: entries are restored, and purges journalled from here on.
         let snapshot = SnapshotWriter::open(&settings.cache, origin, &cache).await;

@@ -1,8 +1,10 @@
 //! A stored image: its body, and the values that decide how long it is kept.
 
 mod fetched;
+mod listed;
 mod packed_text;
 mod refresh;
+mod refusals;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
@@ -14,8 +16,10 @@ use tokio::time::Instant;
 
 pub(super) use self::fetched::EarlierDecision;
 pub use self::fetched::FetchedImage;
+use self::listed::Listing;
 use self::packed_text::PackedText;
 pub(super) use self::refresh::LastRefresh;
+use self::refusals::Refusals;
 use super::answer_age::AnswerAge;
 use super::freshness::{Decision, Directives, Evidence, Freshness, Policy};
 use crate::api::{ImageFields, Ownership, parse_timestamp};
@@ -47,9 +51,9 @@ pub struct Entry {
     /// In microseconds.
     took: u32,
     last_refresh: LastRefresh,
-    no_store: bool,
-    no_cache: bool,
+    refusals: Refusals,
     verbose: bool,
+    listing: Listing,
     /// Purged softly: served only while the origin fails.
     pub purged: bool,
     /// Restored from a snapshot: it may have missed an invalidation, so it is never fresh.
@@ -128,9 +132,9 @@ impl Entry {
             ttl: saturating(ttl.as_millis()),
             took: saturating(arrival.took.as_micros()),
             last_refresh: LastRefresh::default(),
-            no_store: evidence.directives.no_store,
-            no_cache: evidence.directives.no_cache,
+            refusals: Refusals::of(evidence.directives),
             verbose: evidence.verbose,
+            listing: Listing::None,
             purged: false,
             restored: false,
             storable,
@@ -166,8 +170,8 @@ impl Entry {
     pub fn directives(&self) -> Directives {
         Directives {
             max_age: (self.max_age != u32::MAX).then(|| Duration::from_secs(self.max_age.into())),
-            no_store: self.no_store,
-            no_cache: self.no_cache,
+            no_store: self.refusals.no_store(),
+            no_cache: self.refusals.no_cache(),
         }
     }
 

@@ -175,6 +175,12 @@ impl<K: Eq + Hash + Clone, S: Clone, T: Clone> SingleFlight<K, S, T> {
         change()
     }
 
+    /// Runs `change` under the lock that storing a result takes.
+    pub fn locked<R>(&self, change: impl FnOnce() -> R) -> R {
+        let _table = self.table.lock();
+        change()
+    }
+
     /// Detaches every flight and runs `change` under the same lock; see [`Self::detach`].
     pub fn detach_all<R>(&self, change: impl FnOnce() -> R) -> R {
         let mut table = self.table.lock();

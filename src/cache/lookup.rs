@@ -1,4 +1,4 @@
-//! Results of lookups and fetches.
+//! Lookups, and the results of lookups and fetches.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::flight::Waiter;
-use super::{Entry, Freshness, Negative};
+use super::{Cache, Entry, Freshness, Negative, Policy};
+use crate::api::ImageKey;
 
 /// Result of a fetch; `E` is the caller's error.
 pub type FetchResult<E> = Result<CachedAnswer, E>;
@@ -73,6 +74,52 @@ impl LookupResult {
             Self::Image(entry, Freshness::Fresh) => Some(CachedAnswer::Image(entry)),
             Self::Negative(negative) => Some(CachedAnswer::Negative(negative)),
             Self::Image(..) | Self::Miss => None,
+        }
+    }
+}
+
+impl<E: Clone + Send + Sync + 'static> Cache<E> {
+    /// Looks up a key. An image takes precedence over a negative answer, because storing a later negative
+    /// answer removes the image; where there is neither, an item of the catalogue may answer.
+    #[must_use]
+    pub fn look_up(&self, key: &ImageKey, now: Instant) -> LookupResult {
+        match (self.look_up_stored(key, now), &self.catalogue) {
+            (LookupResult::Miss, Some(catalogue)) => self.look_up_item(catalogue, key, now),
+            (found, Some(catalogue)) => {
+                catalogue.asked_for(key.verbose);
+                found
+            }
+            (found, None) => found,
+        }
+    }
+
+    /// Looks up a key among images and negative answers.
+    pub(super) fn look_up_stored(&self, key: &ImageKey, now: Instant) -> LookupResult {
+        let policy = self.policy.load();
+        if let Some(entry) = self.images.get(key) {
+            match self.freshness(&entry, &policy, now) {
+                Freshness::Expired => {}
+                freshness => return LookupResult::Image(entry, freshness),
+            }
+        }
+        match self.negatives.get(&key.image) {
+            Some(negative)
+                if negative.is_fresh(&policy, now)
+                    && self.stale_before.is_current(negative.sent) =>
+            {
+                LookupResult::Negative(negative)
+            }
+            Some(_) | None => LookupResult::Miss,
+        }
+    }
+
+    /// Returns the freshness of an entry, which is not fresh if it may have missed an invalidation.
+    pub(super) fn freshness(&self, entry: &Entry, policy: &Policy, now: Instant) -> Freshness {
+        match entry.freshness(policy, now) {
+            Freshness::Fresh if !self.stale_before.is_current(entry.origin_asked()) => {
+                Freshness::StaleWhileRevalidate
+            }
+            freshness => freshness,
         }
     }
 }

@@ -42,6 +42,12 @@ impl Negative {
         }
     }
 
+    /// Returns the time of the answer.
+    #[must_use]
+    pub fn answered(&self) -> Instant {
+        self.sent + self.took
+    }
+
     /// Returns the time since its request was sent.
     #[must_use]
     pub fn age(&self, now: Instant) -> Duration {

@@ -73,6 +73,7 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
                 let keys = ImageKey::variants(image);
                 self.flights.detach(&keys, || {
                     self.negatives.invalidate(image);
+                    self.drop_item(image);
                     keys.iter().filter(|key| self.purge_softly(key)).count() as u64
                 })
             }
@@ -90,6 +91,10 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
             }
             PurgeTarget::All | PurgeTarget::Image(_) | PurgeTarget::Lists => true,
         };
+        match target {
+            PurgeTarget::Workspace(workspace) => self.drop_items(Some(workspace)),
+            PurgeTarget::All | PurgeTarget::Image(_) | PurgeTarget::Lists => self.drop_items(None),
+        }
         let keys: Vec<_> = self
             .images
             .iter()

@@ -158,7 +158,9 @@ impl<E: Clone + Send + Sync + 'static> SnapshotWriter<E> {
 
     fn write_blocking(&self) -> io::Result<usize> {
         let checkpoint = self.journal.checkpoint();
-        let images: Vec<_> = self.cache.images.iter().collect();
+        let images = self.cache.images.iter();
+        // The catalogue's next walk brings its items again, and newer.
+        let images: Vec<_> = images.filter(|(_, entry)| !entry.is_listed()).collect();
         let head = SnapshotHeader {
             generation: checkpoint.generation,
             journalled: checkpoint.next,

@@ -3,6 +3,7 @@
 //! Each rule names a key, whether it holds, and the remedy. [`check`] collects every broken one, so that an operator
 //! mends a settings file in one pass.
 
+mod catalogue;
 mod credentials;
 mod listen;
 mod resolve;
@@ -79,6 +80,7 @@ pub(super) fn check(settings: &Settings, source: impl Fn(&str) -> String) -> Vec
         settings.lists.max_bytes.0 > 0,
         "write a size above 0, such as \"32MiB\"; lists.ttl = \"0s\" turns the cache of lists off",
     );
+    catalogue::check(&settings.catalogue, &mut rule);
     shared::check(&settings.shared_cache, &mut rule);
     listen::check(&settings.listen, &mut rule);
     resolve::check(&settings.resolve, &mut rule);

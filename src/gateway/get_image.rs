@@ -77,12 +77,19 @@ impl Gateway {
             .map_err(|Hidden| Error::Internal)?;
         let (resident, fresh_for) = (entry.resident_time(now), entry.fresh_for());
         if freshness::refresh_early(resident, fresh_for, entry.took(), fastrand::f64)
+            // The catalogue's next page does that.
+            && !entry.is_bound()
             && let Ok(propagation) = self.parts.upstream.propagation(context.headers)
         {
             self.revalidate(key, lookup, propagation, context);
         }
         let age = entry.age(now);
-        Ok(self.serve_cached(render, image, Outcome::Hit, CacheStatus::Hit, age))
+        let status = if entry.is_listed() {
+            CacheStatus::Catalogue
+        } else {
+            CacheStatus::Hit
+        };
+        Ok(self.serve_cached(render, image, Outcome::Hit, status, age))
     }
 
     /// Renders an entry from memory and observes its age.

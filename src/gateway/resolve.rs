@@ -241,7 +241,9 @@ impl Gateway {
     fn source(&self, item: &ResolveItem, principal: &Principal, now: Instant) -> ResultSource {
         let key = match item {
             ResolveItem::Id(key) => key,
-            ResolveItem::Uri(uri) if self.holds_search(uri, now) => return ResultSource::Memory,
+            ResolveItem::Uri(uri) if self.holds_search(uri, principal, now) => {
+                return ResultSource::Memory;
+            }
             ResolveItem::Uri(_) => return ResultSource::Fetch,
         };
         let known = self.parts.cache.look_up(key, now);

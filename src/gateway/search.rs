@@ -12,13 +12,9 @@
 //! No page is filtered. A hidden image on a page shows that the origin does not search as documented, so the
 //! page is an invalid response.
 
-use std::borrow::Cow;
-use std::fmt;
-
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::api::{ImageFields, OriginError, Query};
+use crate::api::{ImageFields, ImagePage, OriginError, Query};
 use crate::auth::{Allowed, Grant};
 use crate::response::Error;
 use crate::upstream::UpstreamError;
@@ -65,12 +61,12 @@ pub(super) fn admit_labels(grant: &Grant, query: &Query) -> Result<(), Error> {
 /// # Errors
 /// [`UpstreamError::Unreadable`] if one may not, or if two parsers could read the page differently.
 pub(super) fn check(page: &[u8], grant: &Grant) -> Result<(), UpstreamError> {
-    let images = images(page).ok_or(UpstreamError::Unreadable(OriginError::default()))?;
+    let page = ImagePage::parse(page).ok_or(UpstreamError::Unreadable(OriginError::default()))?;
     let is_seen = |image: &&RawValue| {
         ImageFields::parse(image.get().as_bytes())
             .is_ok_and(|fields| grant.allows_viewing(&fields.ownership))
     };
-    if images.iter().all(is_seen) {
+    if page.images.iter().all(is_seen) {
         Ok(())
     } else {
         tracing::debug!("a page of ListImages has an image that the search must not find");
@@ -99,37 +95,6 @@ fn is_for_official(query: &Query) -> bool {
         key.trim().eq_ignore_ascii_case("system.official")
     });
     named.eq(["system.official=true"])
-}
-
-/// Returns the items of a page, if it is one object with one list of them.
-pub(super) fn images(page: &[u8]) -> Option<Vec<&RawValue>> {
-    let mut json = serde_json::Deserializer::from_slice(page);
-    let images = json.deserialize_map(ImagesVisitor).ok()?;
-    json.end().ok()?;
-    images
-}
-
-struct ImagesVisitor;
-
-impl<'de> Visitor<'de> for ImagesVisitor {
-    type Value = Option<Vec<&'de RawValue>>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let (mut images, mut times) = (None, 0);
-        while let Some(name) = map.next_key::<Cow<'_, str>>()? {
-            if name == "Images" {
-                images = Some(map.next_value()?);
-                times += 1;
-            } else {
-                map.next_value::<IgnoredAny>()?;
-            }
-        }
-        Ok(images.filter(|_| times == 1))
-    }
 }
 
 #[cfg(test)]

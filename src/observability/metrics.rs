@@ -34,6 +34,7 @@ use crate::observability::outcome::{CallResult, Outcome};
 use process::ProcessMetrics;
 use register::{Metric, MetricSpec, metrics};
 
+mod catalogue;
 mod client;
 mod credential;
 mod exposition;
@@ -49,6 +50,7 @@ mod snapshot;
 mod totals;
 mod traces;
 
+pub use catalogue::CatalogueMetrics;
 pub use client::ClientMetrics;
 pub use exposition::{Encoding, Exposition};
 pub use family::{
@@ -187,6 +189,8 @@ metrics! {
         build_info: OpenGauges<BuildVersion> = "build_info",
         /// Metrics of the shared cache.
         pub shared: OnFirstUse<SharedMetrics>,
+        /// Metrics of the catalogue.
+        pub catalogue: OnFirstUse<CatalogueMetrics>,
         /// Metrics of the snapshot.
         pub snapshot: OnFirstUse<SnapshotMetrics>,
         /// Metrics of traces that are sent away.

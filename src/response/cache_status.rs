@@ -11,6 +11,8 @@ use crate::upstream::{StaleReason, UpstreamFreshness};
 pub enum CacheStatus {
     /// Fresh from memory; seconds left.
     Hit(i64),
+    /// Fresh from memory, made from an item of the catalogue; seconds left.
+    Catalogue(i64),
     /// Stale from memory while it is fetched again; seconds left, so none.
     Revalidating(i64),
     /// Stale from memory because the origin failed.
@@ -60,23 +62,25 @@ impl CacheStatus {
     /// Returns the header's value, which never contains the key.
     #[must_use]
     pub fn to_header(self) -> HeaderValue {
-        let with_ttl = |ttl: i64, reason: Option<StaleReason>| {
+        let with_detail = |ttl: i64, detail: Option<&str>| {
             let mut text = format!("pai-image-gateway; hit; ttl={ttl}");
-            if let Some(reason) = reason {
+            if let Some(detail) = detail {
                 text.push_str("; detail=");
-                text.push_str(reason.as_str());
+                text.push_str(detail);
             }
             HeaderValue::try_from(text)
                 .unwrap_or(HeaderValue::from_static("pai-image-gateway; hit"))
         };
+        let with_ttl = |ttl, reason: StaleReason| with_detail(ttl, Some(reason.as_str()));
         match self {
             Self::Hit(ttl) => match u64::try_from(ttl) {
                 Ok(seconds) => HIT_TTLS.header(seconds),
-                Err(_) => with_ttl(ttl, None),
+                Err(_) => with_detail(ttl, None),
             },
-            Self::Revalidating(ttl) => with_ttl(ttl, Some(StaleReason::Revalidating)),
-            Self::OriginError(ttl) => with_ttl(ttl, Some(StaleReason::OriginError)),
-            Self::OverBudget(ttl) => with_ttl(ttl, Some(StaleReason::OverBudget)),
+            Self::Catalogue(ttl) => with_detail(ttl, Some("catalogue")),
+            Self::Revalidating(ttl) => with_ttl(ttl, StaleReason::Revalidating),
+            Self::OriginError(ttl) => with_ttl(ttl, StaleReason::OriginError),
+            Self::OverBudget(ttl) => with_ttl(ttl, StaleReason::OverBudget),
             Self::Stored => HeaderValue::from_static("pai-image-gateway; fwd=uri-miss; stored"),
             Self::Collapsed => {
                 HeaderValue::from_static("pai-image-gateway; fwd=uri-miss; collapsed")

@@ -12,6 +12,7 @@ mod auth;
 mod authorization;
 mod cache_control;
 mod caching;
+mod catalogue;
 mod client_add;
 mod coalescing;
 mod commands;

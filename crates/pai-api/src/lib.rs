@@ -7,6 +7,7 @@
 mod body;
 mod call;
 mod error;
+mod image_page;
 mod label_path;
 mod query;
 mod resolve;
@@ -16,6 +17,7 @@ mod write_body;
 pub use body::{Accessibility, ImageFields, NotAnObject, Ownership, parse_timestamp};
 pub use call::{Call, RouteError};
 pub use error::{ErrorBody, OriginError};
+pub use image_page::ImagePage;
 pub use query::{Query, RESERVED, encode};
 pub use resolve::{ImageUri, ResolveItem, ResolveRequest};
 pub use write_body::check_keys;

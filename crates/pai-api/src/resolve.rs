@@ -112,6 +112,12 @@ impl ImageUri {
         &self.text
     }
 
+    /// Returns whether its images are wanted with their labels.
+    #[must_use]
+    pub const fn is_verbose(&self) -> bool {
+        self.verbose
+    }
+
     /// Makes the ListImages call that finds the images of this URI, as the gateway itself sends it: in all workspaces,
     /// the newest first, the page of this number, from 1, of `page_size` images.
     #[must_use]

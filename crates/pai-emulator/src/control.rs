@@ -5,6 +5,7 @@
 //! - `GET images?limit=N`: ids
 //! - `POST images/{id}/touch`: changes the image as its owner would
 //! - `PUT images/{id}`: sets the exact bytes of the GetImage response
+//! - `PUT images/{id}/listed`: a JSON object whose members lists show instead of the image's own; `{}` ends that
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -17,7 +18,7 @@ use super::clock;
 use super::response::Body;
 use super::script::Script;
 use super::service::ApiService;
-use super::store::{ModifyError, Store};
+use super::store::{Members, ModifyError, Store};
 use pai_api::{ImageId, Query};
 
 /// Path prefix of the control routes.
@@ -43,6 +44,7 @@ pub(super) fn answer(
         (&Method::GET, ["images"], _) => list_ids(service, head.uri.query().unwrap_or("")),
         (&Method::POST, ["images", id, "touch"], _) => touch(service, id),
         (&Method::PUT, ["images", id], Some(body)) => put(service, id, body),
+        (&Method::PUT, ["images", id, "listed"], Some(body)) => list_otherwise(service, id, &body),
         _ => Err(ControlError(
             StatusCode::NOT_FOUND,
             "there is no such control route".to_owned(),
@@ -91,6 +93,20 @@ fn put(service: &ApiService, id: &str, body: Bytes) -> Result<Vec<u8>, ControlEr
     }
     service.store().put_raw(id.as_str(), body);
     Ok(to_json(&json!({ "ImageId": id.as_str() })))
+}
+
+fn list_otherwise(service: &ApiService, id: &str, body: &[u8]) -> Result<Vec<u8>, ControlError> {
+    let members: Members =
+        serde_json::from_slice(body).map_err(|error| bad_request(error.to_string()))?;
+    if service.store().get(id).is_none() {
+        return Err(ControlError(
+            StatusCode::NOT_FOUND,
+            ModifyError::Missing.to_string(),
+        ));
+    }
+    let answer = to_json(&json!({ "members": members.len() }));
+    service.store().list_otherwise(id, members);
+    Ok(answer)
 }
 
 fn bad_request(reason: impl Into<String>) -> ControlError {
@@ -195,6 +211,32 @@ mod tests {
                 .status,
             404
         );
+    }
+
+    #[tokio::test]
+    async fn lists_show_an_image_otherwise_until_told_not_to() {
+        let harness = harness().await;
+        let image = Store::id(1);
+        let route = format!("images/{image}/listed");
+        let own = harness.fetch(&image).await.json()["Name"].clone();
+        for (members, shown) in [(r#"{"Name":"other"}"#, json!("other")), ("{}", own.clone())] {
+            let told = harness.control(Method::PUT, &route, members).await;
+            assert_eq!(told.status, 200);
+            let target = "/api/v1/images?PageSize=1000";
+            let list = harness
+                .ask(Method::GET, target, pai_api::Action::ListImages, "")
+                .await;
+            let list = list.json();
+            let images = list["Images"].as_array().unwrap();
+            let item = images.iter().find(|item| item["ImageId"] == image.as_str());
+            assert_eq!(item.unwrap()["Name"], shown);
+            assert_eq!(harness.fetch(&image).await.json()["Name"], own);
+        }
+        let missing = harness
+            .control(Method::PUT, "images/none/listed", "{}")
+            .await;
+        assert_eq!(missing.status, 404);
+        assert_eq!(harness.control(Method::PUT, &route, "[]").await.status, 400);
     }
 
     #[tokio::test]

@@ -40,7 +40,7 @@ pub use counts::Counts;
 pub use fault::{Fault, FaultKind};
 pub use image::{Accessibility, Image, Label};
 pub use script::{Script, ScriptError};
-pub use store::{ModifyError, Store};
+pub use store::{Members, ModifyError, Store};
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};

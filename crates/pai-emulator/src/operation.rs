@@ -6,10 +6,10 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::api_error::ApiError;
-use super::image::Label;
+use super::image::{ImageView, Label};
 use super::image_search::ImageSearch;
 use super::label_search::LabelSearch;
-use super::store::Store;
+use super::store::{Members, Store};
 use super::write;
 use pai_api::{Call, Operation, Query};
 
@@ -47,12 +47,28 @@ fn list_images(store: &Store, query: &Query, request_id: &str) -> Result<Bytes, 
     let search = ImageSearch::parse(query).map_err(ApiError::invalid_parameter)?;
     let page = store.search(&search);
     let images = page.images.iter();
-    let images = images.map(|image| image.render(None, search.verbose));
+    let images = images.map(|image| {
+        let own = image.render(None, search.verbose);
+        match store.listed(&image.image_id) {
+            None => ListedImage::Own(own),
+            Some(others) => ListedImage::Otherwise(overlaid(&own, others)),
+        }
+    });
     Ok(to_bytes(&ImageList {
         request_id,
         images: images.collect::<Vec<_>>(),
         total_count: page.total,
     }))
+}
+
+/// Returns an image's members, with others in place of some.
+fn overlaid(own: &ImageView<'_>, others: Members) -> Members {
+    let own = serde_json::to_value(own).ok();
+    let mut members = own
+        .and_then(|own| own.as_object().cloned())
+        .unwrap_or_default();
+    members.extend(others);
+    members
 }
 
 fn list_labels(store: &Store, query: &Query, request_id: &str) -> Result<Bytes, ApiError> {
@@ -92,6 +108,16 @@ struct ImageList<'a, I> {
     request_id: &'a str,
     images: I,
     total_count: usize,
+}
+
+/// Item of a search.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum ListedImage<'a> {
+    /// The image as GetImage shows it.
+    Own(ImageView<'a>),
+    /// The image as a test makes lists show it.
+    Otherwise(Members),
 }
 
 #[derive(Serialize)]

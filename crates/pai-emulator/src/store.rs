@@ -17,7 +17,12 @@ use super::image_search::{ImagePage, ImageSearch};
 pub struct Store {
     clock: Arc<Clock>,
     entries: RwLock<HashMap<String, StoredImage>>,
+    /// Members that lists show instead of an image's own.
+    listed: RwLock<HashMap<String, Members>>,
 }
+
+/// Members of a JSON object.
+pub type Members = serde_json::Map<String, serde_json::Value>;
 
 /// Reason why an image was not changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -48,6 +53,7 @@ impl Store {
         });
         Self {
             entries: RwLock::new(entries.collect()),
+            listed: RwLock::default(),
             clock,
         }
     }
@@ -151,6 +157,21 @@ impl Store {
             Some(StoredImage::Raw(_)) => Err(ModifyError::Raw),
             None => Err(ModifyError::Missing),
         }
+    }
+
+    /// Makes lists show these members of an image instead of its own, which GetImage goes on showing; none ends that.
+    pub fn list_otherwise(&self, image: &str, members: Members) {
+        let mut listed = self.listed.write();
+        if members.is_empty() {
+            listed.remove(image);
+        } else {
+            listed.insert(image.to_owned(), members);
+        }
+    }
+
+    /// Returns the members that lists show instead of an image's own.
+    pub(super) fn listed(&self, image: &str) -> Option<Members> {
+        self.listed.read().get(image).cloned()
     }
 
     /// Returns the body of the GetImage response.

@@ -1,8 +1,11 @@
-//! Images by their URI: found by ListImages in all workspaces, through the cache of lists.
+//! Images by their URI: from the catalogue if it has every image that the client may see, else found by ListImages in
+//! all workspaces, through the cache of lists.
 //!
 //! Several images may carry one URI. Each is authorized by itself; the newest that the client may see is the result,
 //! with the members that the list has of it. A search costs one miss token, also when it is answered from memory and
 //! the client may see nothing: it must not learn more cheaply that a hidden image exists.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -10,12 +13,14 @@ use tokio::time::Instant;
 
 use super::ResolveJob;
 use super::item::persist;
-use crate::api::{ImageFields, ImageId, ImageUri, OriginError, parse_timestamp};
+use crate::api::{ImageFields, ImageId, ImagePage, ImageUri, OriginError, parse_timestamp};
+use crate::auth::{Allowed, Principal};
 use crate::cache::Freshness;
+use crate::cache::catalogue::Scope;
 use crate::cache::lists::{ListKey, ListLookup};
+use crate::gateway::Gateway;
 use crate::gateway::context::FetchTerms;
 use crate::gateway::lists::ServedList;
-use crate::gateway::{Gateway, search};
 use crate::observability::outcome::Outcome;
 use crate::response::{Error, ResolveResult, ResolvedItem};
 use crate::upstream::UpstreamError;
@@ -37,7 +42,11 @@ impl Gateway {
     /// Returns the images of a URI by the deadline.
     pub(super) async fn resolve_uri(&self, uri: &ImageUri, job: &ResolveJob) -> ResolvedItem {
         let terms = FetchTerms::batch(job.deadline);
-        let carriers = match self.carriers(uri, job, &terms).await {
+        let carriers = match self.listed_carriers(uri, job) {
+            Some(carriers) => Ok(carriers),
+            None => self.carriers(uri, job, &terms).await,
+        };
+        let carriers = match carriers {
             Ok(carriers) => carriers,
             Err(error) => return self.failed(None, &error, job).into(),
         };
@@ -64,6 +73,22 @@ impl Gateway {
         };
         self.failed(hidden.as_ref(), &self.unseen(outcome), job)
             .into()
+    }
+
+    /// Returns the images of a URI from the catalogue; `None` if it may lack one that the client may see.
+    fn listed_carriers(&self, uri: &ImageUri, job: &ResolveJob) -> Option<Vec<Carrier>> {
+        let (scopes, now) = (scopes_of(&job.principal)?, Instant::now());
+        let listed = self.parts.cache.listed_by_uri(uri, &scopes, now)?;
+        let carriers = listed.into_iter().map(|image| {
+            let fields = ImageFields::parse(&image.item).ok()?;
+            Some(Carrier::new(
+                image.id,
+                &fields,
+                job,
+                (image.item, image.age, now),
+            ))
+        });
+        carriers.collect()
     }
 
     /// Finds the images of a URI, those that the client may not see included.
@@ -93,8 +118,13 @@ impl Gateway {
         Ok(found)
     }
 
-    /// Returns whether the first page of a search can be served from memory.
-    pub(super) fn holds_search(&self, uri: &ImageUri, now: Instant) -> bool {
+    /// Returns whether the first page of a search can be served from memory, or the catalogue has its images.
+    pub(super) fn holds_search(&self, uri: &ImageUri, principal: &Principal, now: Instant) -> bool {
+        let scopes = scopes_of(principal);
+        if scopes.is_some_and(|scopes| self.parts.cache.listed_by_uri(uri, &scopes, now).is_some())
+        {
+            return true;
+        }
         let key = ListKey::of(&uri.search(1, PAGE_SIZE));
         match self.parts.cache.look_up_list(&key, now) {
             ListLookup::Page(_, Freshness::Fresh | Freshness::StaleWhileRevalidate) => true,
@@ -103,25 +133,51 @@ impl Gateway {
     }
 }
 
+impl Carrier {
+    /// Creates the carrier of an item of this age.
+    fn new(
+        id: ImageId,
+        fields: &ImageFields,
+        job: &ResolveJob,
+        (item, age, now): (Bytes, Duration, Instant),
+    ) -> Self {
+        Self {
+            id,
+            created: fields.created.as_deref().and_then(parse_timestamp),
+            is_visible: job.principal.may_view(&fields.ownership),
+            result: ResolveResult::listed(item, age, now),
+        }
+    }
+}
+
+/// Returns the scopes that have every image which a principal may see; `None` for one that sees any workspace.
+fn scopes_of(principal: &Principal) -> Option<Vec<Scope>> {
+    let grant = principal.grant()?;
+    let Allowed::Only(workspaces) = &grant.workspaces else {
+        return None;
+    };
+    let workspaces = workspaces.iter().map(|id| Scope::Workspace(id.to_string()));
+    Some(
+        workspaces
+            .chain(grant.official.then_some(Scope::Official))
+            .collect(),
+    )
+}
+
 /// Returns the number of images on a page, and those of them that carry exactly this URI; `None` for a page that two
 /// parsers could read differently.
 fn on_page(served: &ServedList, uri: &ImageUri, job: &ResolveJob) -> Option<(usize, Vec<Carrier>)> {
     let body = &served.page.body;
-    let (images, now) = (search::images(body)?, Instant::now());
+    let (images, now) = (ImagePage::parse(body)?.images, Instant::now());
     let mut carriers = Vec::new();
     for image in &images {
         let bytes: Bytes = body.slice_ref(image.get().as_bytes());
         let fields = ImageFields::parse(&bytes).ok()?;
-        let id = fields.image.and_then(|id| ImageId::parse(&id).ok());
-        let (Some(id), Some(true)) = (id, fields.uri.map(|text| text == uri.as_str())) else {
+        let id = fields.image.as_ref().and_then(|id| ImageId::parse(id).ok());
+        let (Some(id), true) = (id, fields.uri.as_deref() == Some(uri.as_str())) else {
             continue;
         };
-        carriers.push(Carrier {
-            id,
-            created: fields.created.as_deref().and_then(parse_timestamp),
-            is_visible: job.principal.may_view(&fields.ownership),
-            result: ResolveResult::listed(bytes, served.age, now),
-        });
+        carriers.push(Carrier::new(id, &fields, job, (bytes, served.age, now)));
     }
     Some((images.len(), carriers))
 }

@@ -141,6 +141,24 @@ conditions! {
         remedy: "requests are answered without it; check shared_cache.url and the server",
         ended: "the shared cache is connected again",
     }
+    /// Walks of the catalogue that cannot read all pages; one episode per workspace.
+    CatalogueWalkFails = "catalogue_walk_fails", Warn, RECOVERY {
+        began: "the catalogue cannot be walked: its images are fetched one by one meanwhile",
+        remedy: "look for the origin's own error in the detail; a workspace that may not be listed needs paiimage:ListImages, and is tried again each ten minutes",
+        ended: "the catalogue is walked again",
+    }
+    /// Items of the catalogue that differ from GetImage's answer although the image did not change; one episode per member.
+    CatalogueMismatch = "catalogue_mismatch", Error, EVENTS {
+        began: "ListImages shows an image otherwise than GetImage: its item does not answer",
+        remedy: "report the member to the gateway's authors; catalogue.answer = false keeps renewals and answers from no item",
+        ended: "no new difference was found for a minute",
+    }
+    /// Workspaces that are dropped from the catalogue for want of memory; one episode per workspace.
+    CatalogueFull = "catalogue_full", Warn, EVENTS {
+        began: "a workspace is dropped from the catalogue: its items take too much memory",
+        remedy: "raise catalogue.max_bytes, or name fewer workspaces",
+        ended: "no workspace was dropped for a minute",
+    }
     /// TLS hellos on a port that speaks plain HTTP; one episode per listener.
     TlsOnPlainPort = "tls_on_plain_port", Warn, EVENTS {
         began: "a client speaks TLS to this plain port",

@@ -176,6 +176,12 @@ open_labels! {
     CredentialSource => "source", "as `credentials.source`";
     /// The breaker's position.
     BreakerStateLabel => "state", "`closed`, `open`, `probing`";
+    /// A workspace that the catalogue walks.
+    WalkedScope => "workspace", "ids in `catalogue.workspaces`; `official`";
+    /// The parameter Verbose of a request.
+    VerboseOption => "verbose", "`false`, `true`";
+    /// A member in which an item and GetImage's answer differ.
+    MemberName => "field", "members of an image; `image` where GetImage denies it, `other`, `unreadable`";
     /// The version of a program.
     BuildVersion => "version", "this build's";
 }
