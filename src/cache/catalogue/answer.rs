@@ -58,7 +58,10 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
             return None;
         }
         let policy = self.policy.load();
-        let entry = Entry::listed(item.fetched()?, key.verbose, &policy, fastrand::f64());
+        let mut fetched = item.fetched()?;
+        // Or the time of a denial would tell an item from an image that does not exist.
+        fetched.took = state.fetch_took.unwrap_or(fetched.took);
+        let entry = Entry::listed(fetched, key.verbose, &policy, fastrand::f64());
         let fresh_until = item.page.asked() + catalogue.config.keeps_fresh();
         entry.storable.then(|| entry.bound(fresh_until))
     }

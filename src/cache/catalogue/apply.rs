@@ -242,6 +242,7 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
             return entry;
         };
         let mut state = catalogue.state.lock();
+        state.fetch_took = Some(entry.took());
         let Some(item) = state.table.get(key).cloned() else {
             return entry;
         };

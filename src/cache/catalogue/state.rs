@@ -32,6 +32,8 @@ pub(super) struct State {
     /// Entries to fetch, which became stale.
     pending: Vec<ImageKey>,
     last_walk: u64,
+    /// Time that the latest GetImage took, which a denial from an item takes, too.
+    pub(super) fetch_took: Option<Duration>,
     /// Time of the latest request, by Verbose.
     asked_at: [Option<Instant>; 2],
 }
@@ -82,6 +84,7 @@ impl State {
             scopes: scopes.collect(),
             pending: Vec::new(),
             last_walk: 0,
+            fetch_took: None,
             asked_at: [None; 2],
         }
     }

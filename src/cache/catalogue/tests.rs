@@ -214,6 +214,16 @@ async fn an_item_answers_once_three_comparisons_agree() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_denial_from_an_item_takes_as_long_as_a_fetch() {
+    let cache = cache(|_| {});
+    trusted(&cache).await;
+    let asked = Instant::now();
+    advance(Duration::from_secs(1)).await;
+    apply(&cache, 2, asked, &[item("a", 1)]);
+    assert_eq!(entry(&cache, "a").took(), MOMENT);
+}
+
+#[tokio::test(start_paused = true)]
 async fn with_answer_off_items_only_renew() {
     let cache = cache(|config| config.answer = false);
     trusted(&cache).await;
