@@ -60,15 +60,6 @@ impl Catalogue {
             wake: Notify::new(),
         })
     }
-
-    /// Takes note that a client asks with this Verbose. On every hit: one relaxed load.
-    pub(super) fn asked_for(&self, verbose: bool) {
-        let asked = &self.asked[usize::from(verbose)];
-        if !asked.load(Ordering::Relaxed) {
-            asked.store(true, Ordering::Relaxed);
-            self.wake.notify_one();
-        }
-    }
 }
 
 impl<E: Clone + Send + Sync + 'static> Cache<E> {
@@ -81,6 +72,18 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
         Self {
             catalogue: Catalogue::new(config),
             ..self
+        }
+    }
+
+    /// Takes note that a client asks with this Verbose, so that it is walked. On every GetImage: one relaxed load.
+    pub fn client_asks(&self, verbose: bool) {
+        let Some(catalogue) = &self.catalogue else {
+            return;
+        };
+        let asked = &catalogue.asked[usize::from(verbose)];
+        if !asked.load(Ordering::Relaxed) {
+            asked.store(true, Ordering::Relaxed);
+            catalogue.wake.notify_one();
         }
     }
 

@@ -83,13 +83,9 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
     /// answer removes the image; where there is neither, an item of the catalogue may answer.
     #[must_use]
     pub fn look_up(&self, key: &ImageKey, now: Instant) -> LookupResult {
-        match (self.look_up_stored(key, now), &self.catalogue) {
-            (LookupResult::Miss, Some(catalogue)) => self.look_up_item(catalogue, key, now),
-            (found, Some(catalogue)) => {
-                catalogue.asked_for(key.verbose);
-                found
-            }
-            (found, None) => found,
+        match self.look_up_stored(key, now) {
+            LookupResult::Miss => self.look_up_item(key, now),
+            found => found,
         }
     }
 

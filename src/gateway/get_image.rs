@@ -25,6 +25,7 @@ impl Gateway {
         render: &R,
     ) -> Result<R::Output, Error> {
         let (now, principal) = (context.at, context.principal);
+        self.parts.cache.client_asks(key.verbose);
         let lookup = self.parts.cache.look_up(key, now);
         let may_view = |entry: &Entry| principal.may_view(&entry.ownership);
         let decision = directives.decide(&lookup, now, may_view);

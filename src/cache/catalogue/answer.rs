@@ -17,13 +17,10 @@ use crate::cache::{Entry, Freshness, LookupResult};
 impl<E: Clone + Send + Sync + 'static> Cache<E> {
     /// Answers a lookup that found nothing from the image's item, which becomes an entry.
     #[cold]
-    pub(in crate::cache) fn look_up_item(
-        &self,
-        catalogue: &Catalogue,
-        key: &ImageKey,
-        now: Instant,
-    ) -> LookupResult {
-        catalogue.asked_for(key.verbose);
+    pub(in crate::cache) fn look_up_item(&self, key: &ImageKey, now: Instant) -> LookupResult {
+        let Some(catalogue) = &self.catalogue else {
+            return LookupResult::Miss;
+        };
         // Under the lock, so that no invalidation comes between the item and its entry.
         let stored = self.flights.locked(|| {
             let mut state = catalogue.state.lock();
