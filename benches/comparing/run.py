@@ -13,7 +13,7 @@ from pathlib import Path
 from measuring import sdk, server
 
 CRATES = server.ROOT / "benches/peers"
-TARGET = server.ROOT / "target/peers"
+TARGET = server.target() / "peers"
 PEERS = TARGET / "release/peers"
 PINGORA = TARGET / "release/peer-pingora"
 # What the requests name as their host; it is signed, so that all servers are asked alike.
@@ -76,14 +76,19 @@ def stop_when_told() -> None:
 def build(*, pingora: bool) -> None:
     """The release build of the gateway, and the peers' crates, which have a workspace of their own."""
     server.build("--release")
-    crates = [CRATES, CRATES / "pingora"] if pingora else [CRATES]
-    for crate in crates:
-        subprocess.run(
-            ["cargo", "build", "--release", "--locked"],
-            cwd=crate,
-            env={**os.environ, "CARGO_TARGET_DIR": str(TARGET)},
-            check=True,
-        )
+    build_peers()
+    if pingora:
+        build_crate(CRATES / "pingora")
+
+
+def build_peers() -> None:
+    """Bare hyper, the floor, the origin and the load."""
+    build_crate(CRATES)
+
+
+def build_crate(crate: Path) -> None:
+    environment = {**os.environ, "CARGO_TARGET_DIR": str(TARGET)}
+    subprocess.run(["cargo", "build", "--release", "--locked"], cwd=crate, env=environment, check=True)
 
 
 def certificate(folder: Path) -> None:
