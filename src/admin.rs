@@ -22,7 +22,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, VARY};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use hyper::body::Incoming;
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -74,20 +74,19 @@ pub struct Admin {
 pub struct Observe(pub Arc<Admin>);
 
 impl Service for Observe {
-    async fn answer(&self, request: Request<Incoming>, _: &Peer) -> Response<Body> {
+    async fn answer(&self, head: &mut Parts, _: &mut Incoming, _: &Peer) -> Response<Body> {
         self.0
-            .open(request.method(), request.uri().path(), request.headers())
+            .open(&head.method, head.uri.path(), &head.headers)
             .unwrap_or_else(|| error(StatusCode::NOT_FOUND, "no such page"))
     }
 
-    fn refuse(&self, _: Parts, why: AmbiguousHead, _: &Peer) -> Response<Body> {
+    fn refuse(&self, _: &mut Parts, why: AmbiguousHead, _: &Peer) -> Response<Body> {
         error(StatusCode::BAD_REQUEST, &why.to_string())
     }
 }
 
 impl Service for Admin {
-    async fn answer(&self, request: Request<Incoming>, peer: &Peer) -> Response<Body> {
-        let (head, body) = request.into_parts();
+    async fn answer(&self, head: &mut Parts, body: &mut Incoming, peer: &Peer) -> Response<Body> {
         let path = head.uri.path();
         if let Some(response) = self.open(&head.method, path, &head.headers) {
             return response;
@@ -119,7 +118,7 @@ impl Service for Admin {
         }
     }
 
-    fn refuse(&self, _: Parts, why: AmbiguousHead, _: &Peer) -> Response<Body> {
+    fn refuse(&self, _: &mut Parts, why: AmbiguousHead, _: &Peer) -> Response<Body> {
         error(StatusCode::BAD_REQUEST, &why.to_string())
     }
 }

@@ -12,6 +12,7 @@ mod resolve;
 mod serve;
 mod ttl;
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -318,11 +319,15 @@ impl Purge {
     }
 }
 
-/// Runs a future to its end on a runtime of its own.
+/// Runs a future on a runtime of its own: a worker for each processor, or this thread, which nobody need wake, for one.
 fn block_on<T>(future: impl Future<Output = T>) -> std::io::Result<T> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
+    let told = std::env::var("TOKIO_WORKER_THREADS").ok();
+    let told: Option<NonZeroUsize> = told.and_then(|number| number.parse().ok());
+    let mut builder = match told.or_else(|| std::thread::available_parallelism().ok()) {
+        Some(NonZeroUsize::MIN) => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let runtime = builder.enable_all().build()?;
     let done = runtime.block_on(future);
     // A task that still runs, such as a slow file read, must not keep the process from ending.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));

@@ -8,7 +8,7 @@
 //!                       → respond:     charge → count → record
 //! ```
 //!
-//! A hit awaits nothing: it takes no slot, sets no timer and spawns no task. Cache, shared cache and upstream
+//! A hit awaits nothing: it takes no slot, sets no timer, spawns no task and has no future of its own. Cache, shared cache and upstream
 //! meet here; none of them knows another.
 
 mod catalogue;
@@ -36,14 +36,14 @@ mod write_nonce;
 pub use config::Config;
 pub use resolve::Config as ResolveConfig;
 
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use compact_str::CompactString;
 use futures_util::FutureExt;
 use http::request::Parts;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Response};
 use http_body::Body as HttpBody;
 use hyper::body::Incoming;
 use jiff::Timestamp;
@@ -66,6 +66,7 @@ use crate::server::{AmbiguousHead, Service};
 use crate::shared_cache::SharedCache;
 use crate::upstream::{Upstream, UpstreamError};
 use context::RequestContext;
+use dispatch::Reply;
 use exchange::Exchange;
 
 /// Name of requests that were not authenticated, in metrics and records.
@@ -148,33 +149,38 @@ impl Gateway {
     }
 
     /// Handles one request, whatever it is.
-    pub async fn handle<B>(&self, request: Request<B>, peer: &Peer) -> Response<Body>
+    pub async fn handle<B>(&self, head: &mut Parts, body: &mut B, peer: &Peer) -> Response<Body>
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + Unpin,
     {
         let at = Instant::now();
-        let (head, mut body) = request.into_parts();
         let call = Call::classify(&head.method, head.uri.path(), head.uri.query());
         let mut exchange = Exchange::new(self, &call, at, peer);
         let (auth, action) = (&self.parts.auth, exchange.action);
-        let authenticated = auth.authenticate(&head, peer, action, Timestamp::now);
+        let authenticated = auth.authenticate(head, peer, action, Timestamp::now);
         let span = self.request_span(&head.headers, authenticated.is_ok(), at);
-        let (client, reply) = match authenticated {
+        let reply = match &authenticated {
             Ok(client) => {
-                let context = RequestContext::new(&head, &exchange, &client, &span);
-                let reply = AssertUnwindSafe(self.dispatch(call, &mut body, &context));
-                let reply = reply.catch_unwind().await;
-                (Some(client), reply.unwrap_or_else(|_| Err(self.panicked())))
+                let context = RequestContext::new(head, &exchange, client, &span);
+                let lent = &mut *body;
+                match caught(|| self.dispatch(&call, lent, &context)) {
+                    Some(Reply::Ready(reply)) => reply,
+                    Some(Reply::Waiting(reply)) => AssertUnwindSafe(reply)
+                        .catch_unwind()
+                        .await
+                        .unwrap_or_else(|_| Err(self.panicked())),
+                    None => Err(self.panicked()),
+                }
             }
             Err(error) => {
                 exchange.refused = Some(error.reason());
-                (None, Err(error.into()))
+                Err((*error).into())
             }
         };
         if reply.is_err() && !body.is_end_stream() {
-            Box::pin(discard_body::discard(&mut body, &head)).await;
+            Box::pin(discard_body::discard(body, head)).await;
         }
-        let principal = client.as_ref().map(|client| &client.principal);
+        let principal = authenticated.as_ref().ok().map(|client| &client.principal);
         self.respond(&exchange, head, principal, &span, reply)
     }
 
@@ -203,12 +209,17 @@ impl Gateway {
 }
 
 impl Service for Gateway {
-    async fn answer(&self, request: Request<Incoming>, peer: &Peer) -> Response<Body> {
-        self.handle(request, peer).await
+    fn answer(
+        &self,
+        head: &mut Parts,
+        body: &mut Incoming,
+        peer: &Peer,
+    ) -> impl Future<Output = Response<Body>> + Send {
+        self.handle(head, body, peer)
     }
 
     /// Answers a malformed request, counted and recorded as any other. Its sender is not authenticated.
-    fn refuse(&self, head: Parts, why: AmbiguousHead, peer: &Peer) -> Response<Body> {
+    fn refuse(&self, head: &mut Parts, why: AmbiguousHead, peer: &Peer) -> Response<Body> {
         let call = Call::classify(&head.method, head.uri.path(), head.uri.query());
         let exchange = Exchange::new(self, &call, Instant::now(), peer);
         let sender = (!self.parts.auth.is_required()).then_some(Principal::Anonymous);
@@ -220,6 +231,11 @@ impl Service for Gateway {
             Err(Malformed::new(&why.to_string()).into()),
         )
     }
+}
+
+/// Runs a step of one request; `None` if it panics, which must end no other request.
+fn caught<R>(step: impl FnOnce() -> R) -> Option<R> {
+    catch_unwind(AssertUnwindSafe(step)).ok()
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ impl Admin {
     pub(super) async fn purge(
         &self,
         headers: &HeaderMap,
-        body: Incoming,
+        body: &mut Incoming,
         peer: &Peer,
     ) -> Response<Body> {
         let is_json = headers

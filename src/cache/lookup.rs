@@ -91,16 +91,15 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
 
     /// Looks up a key among images and negative answers.
     pub(super) fn look_up_stored(&self, key: &ImageKey, now: Instant) -> LookupResult {
-        let policy = self.policy.load();
         if let Some(entry) = self.images.get(key) {
-            match self.freshness(&entry, &policy, now) {
+            match self.freshness(&entry, now) {
                 Freshness::Expired => {}
                 freshness => return LookupResult::Image(entry, freshness),
             }
         }
         match self.negatives.get(&key.image) {
             Some(negative)
-                if negative.is_fresh(&policy, now)
+                if negative.is_fresh(&self.policy.load(), now)
                     && self.stale_before.is_current(negative.sent) =>
             {
                 LookupResult::Negative(negative)
@@ -110,8 +109,14 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
     }
 
     /// Returns the freshness of an entry, which is not fresh if it may have missed an invalidation.
-    pub(super) fn freshness(&self, entry: &Entry, policy: &Policy, now: Instant) -> Freshness {
-        match entry.freshness(policy, now) {
+    pub(super) fn freshness(&self, entry: &Entry, now: Instant) -> Freshness {
+        // Within its ttl an entry needs no policy, whose load costs as much as the rest of a lookup.
+        let is_within_ttl = !entry.purged && !entry.restored && entry.age(now) < entry.ttl();
+        let freshness = match is_within_ttl {
+            true => Freshness::Fresh,
+            false => entry.freshness(&self.policy.load(), now),
+        };
+        match freshness {
             Freshness::Fresh if !self.stale_before.is_current(entry.origin_asked()) => {
                 Freshness::StaleWhileRevalidate
             }

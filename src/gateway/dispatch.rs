@@ -1,57 +1,96 @@
 //! From an authenticated request to the operation that answers it.
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http_body::Body as HttpBody;
 
 use super::context::{FetchTerms, RequestContext};
 use super::directives::RequestDirectives;
 use super::render::Single;
 use super::{BoxError, Gateway};
-use crate::api::{Call, Malformed, Operation, RouteError};
+use crate::api::{Call, ImageKey, Malformed, Operation, RouteError};
 use crate::auth::{Permission, Principal};
 use crate::response::{Answer, Error};
 
+/// Reply to a request.
+pub(super) enum Reply<'a> {
+    /// Made from memory.
+    Ready(Result<Answer, Error>),
+    /// Made once something has been waited for. Boxed, so that the future of a hit stays small.
+    Waiting(BoxFuture<'a, Result<Answer, Error>>),
+}
+
 impl Gateway {
     /// Charges the request to the client's rate, checks that the client may make it, and answers it.
-    ///
-    /// Everything but a GetImage is boxed, so that the future of a hit stays small.
-    pub(super) async fn dispatch<B>(
-        &self,
-        call: Result<Call, RouteError>,
-        body: B,
-        context: &RequestContext<'_>,
-    ) -> Result<Answer, Error>
+    pub(super) fn dispatch<'a, B>(
+        &'a self,
+        call: &'a Result<Call, RouteError>,
+        body: &'a mut B,
+        context: &'a RequestContext<'a>,
+    ) -> Reply<'a>
     where
-        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send,
+        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + Unpin,
     {
-        let principal = context.principal;
-        principal
-            .try_acquire_request()
-            .map_err(Error::RateLimited)?;
-        let call = call.map_err(Error::RouteError)?;
-        self.check_permission(&call, principal)?;
+        let call = match self.admit(call, body, context.principal) {
+            Ok(call) => call,
+            Err(error) => return Reply::Ready(Err(error)),
+        };
         match &call.operation {
-            Operation::GetImage(key) => {
-                refuse_body(&body)?;
-                self.parts
-                    .top_images
-                    .record(&key.image, context.exchange.at);
-                let directives = RequestDirectives::parse(&context.head.headers, principal);
-                let (terms, render) = (FetchTerms::single(), Single(context));
-                let fetch_context = context.fetch_context(&terms);
-                self.get_image(key, directives, fetch_context, &render)
-                    .await
-            }
+            Operation::GetImage(key) => self.image(key, context),
             Operation::ListImages | Operation::ListImageLabels => {
-                refuse_body(&body)?;
-                Box::pin(self.list(call, context)).await
+                Reply::Waiting(Box::pin(self.list(call.clone(), context)))
             }
             Operation::AddImage
             | Operation::AddImageLabels(_)
             | Operation::RemoveImageLabels(..)
             | Operation::PublishImage(_)
-            | Operation::RemoveImage(_) => Box::pin(self.write(call, body, context)).await,
-            Operation::Resolve => Box::pin(self.resolve(body, context)).await,
+            | Operation::RemoveImage(_) => {
+                Reply::Waiting(Box::pin(self.write(call.clone(), body, context)))
+            }
+            Operation::Resolve => Reply::Waiting(Box::pin(self.resolve(body, context))),
+        }
+    }
+
+    /// Answers a GetImage: a hit at once.
+    fn image<'a>(&'a self, key: &'a ImageKey, context: &'a RequestContext<'a>) -> Reply<'a> {
+        let now = context.exchange.at;
+        self.parts.top_images.record(&key.image, now);
+        let directives = RequestDirectives::parse(&context.head.headers, context.principal);
+        let lookup = self.look_up_asked(key, now);
+        let terms = FetchTerms::single();
+        let fetch_context = context.fetch_context(&terms);
+        if let Some(answer) = self.hit(key, &lookup, directives, fetch_context, &Single(context)) {
+            return Reply::Ready(Ok(answer));
+        }
+        Reply::Waiting(Box::pin(async move {
+            let terms = FetchTerms::single();
+            let fetch_context = context.fetch_context(&terms);
+            self.get_otherwise(key, &lookup, directives, fetch_context, &Single(context))
+                .await
+        }))
+    }
+
+    /// Charges the request to the client's rate, and checks that the client may make it and that a read has no body.
+    fn admit<'c, B: HttpBody>(
+        &self,
+        call: &'c Result<Call, RouteError>,
+        body: &B,
+        principal: &Principal,
+    ) -> Result<&'c Call, Error> {
+        principal
+            .try_acquire_request()
+            .map_err(Error::RateLimited)?;
+        let call = call
+            .as_ref()
+            .map_err(|error| Error::RouteError(error.clone()))?;
+        self.check_permission(call, principal)?;
+        match call.operation {
+            Operation::GetImage(_) | Operation::ListImages | Operation::ListImageLabels
+                if !body.is_end_stream() =>
+            {
+                Err(Malformed::new("a GET or HEAD request has no body").into())
+            }
+            _ => Ok(call),
         }
     }
 
@@ -66,13 +105,5 @@ impl Gateway {
                 "this client was not granted this operation",
             ))
         }
-    }
-}
-
-fn refuse_body<B: HttpBody>(body: &B) -> Result<(), Error> {
-    if body.is_end_stream() {
-        Ok(())
-    } else {
-        Err(Malformed::new("a GET or HEAD request has no body").into())
     }
 }

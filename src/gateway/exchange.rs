@@ -57,15 +57,17 @@ impl Gateway {
     pub(super) fn respond(
         &self,
         exchange: &Exchange<'_>,
-        mut head: Parts,
+        head: &mut Parts,
         principal: Option<&Principal>,
         span: &Trace,
         reply: Result<Answer, Error>,
     ) -> Response<Body> {
-        let id = &exchange.id;
-        let answer = self
-            .charge(reply, exchange.action)
-            .unwrap_or_else(|error| response::failure(&error, id.as_str(), host_of(&head)));
+        let id = exchange.id.text();
+        let failure = |error| response::failure(&error, id.as_str(), host_of(head));
+        let mut answer = reply.unwrap_or_else(failure);
+        if let Err(error) = self.charge(&mut answer.body, exchange.action) {
+            answer = failure(error);
+        }
         self.count(exchange, answer.outcome, principal);
         if self.records_access {
             let record = AccessRecord {
@@ -89,16 +91,15 @@ impl Gateway {
 
     /// Charges a large body to the budget of unsent responses. Without room, a read gets 429; a write has
     /// been done, so its response goes out all the same.
-    fn charge(&self, reply: Result<Answer, Error>, action: Action) -> Result<Answer, Error> {
-        let Ok(mut answer) = reply else { return reply };
-        if let Some(length) = answer.body.uncharged() {
+    fn charge(&self, body: &mut Body, action: Action) -> Result<(), Error> {
+        if let Some(length) = body.uncharged() {
             match self.parts.budget.try_charge(length) {
-                Some(charge) => answer.body.charge(charge),
+                Some(charge) => body.charge(charge),
                 None if action.is_write() => {}
                 None => return Err(Error::Overloaded),
             }
         }
-        Ok(answer)
+        Ok(())
     }
 
     fn count(&self, exchange: &Exchange<'_>, outcome: Outcome, principal: Option<&Principal>) {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::Gateway;
 use super::context::FetchContext;
 use super::directives::{RequestDirectives, ServeDecision};
@@ -24,24 +26,76 @@ impl Gateway {
         context: FetchContext<'_>,
         render: &R,
     ) -> Result<R::Output, Error> {
-        let (now, principal) = (context.at, context.principal);
-        self.parts.cache.client_asks(key.verbose);
-        let lookup = self.parts.cache.look_up(key, now);
-        let may_view = |entry: &Entry| principal.may_view(&entry.ownership);
-        let decision = directives.decide(&lookup, now, may_view);
-        if let ServeDecision::Hit(entry) = decision {
-            return self.serve_hit(key, &lookup, entry, context, render);
+        let lookup = self.look_up_asked(key, context.at);
+        if let Some(output) = self.hit(key, &lookup, directives, context, render) {
+            return Ok(output);
         }
+        self.get_otherwise(key, &lookup, directives, context, render)
+            .await
+    }
+
+    /// Looks a key up for a client, which tells the catalogue what clients ask for.
+    pub(super) fn look_up_asked(&self, key: &ImageKey, now: Instant) -> LookupResult {
+        self.parts.cache.client_asks(key.verbose);
+        self.parts.cache.look_up(key, now)
+    }
+
+    /// Serves a fresh entry that the client may view, unless it wants a newer one. Near the end of the entry's ttl some
+    /// requests refresh it early, in the background.
+    pub(super) fn hit<R: Render>(
+        &self,
+        key: &ImageKey,
+        lookup: &LookupResult,
+        directives: RequestDirectives,
+        context: FetchContext<'_>,
+        render: &R,
+    ) -> Option<R::Output> {
+        let (now, principal) = (context.at, context.principal);
+        let may_view = |entry: &Entry| principal.may_view(&entry.ownership);
+        let ServeDecision::Hit(entry) = directives.decide(lookup, now, may_view) else {
+            return None;
+        };
+        let image = principal.authorize(entry).ok()?;
+        let (resident, fresh_for) = (entry.resident_time(now), entry.fresh_for());
+        if freshness::refresh_early(resident, fresh_for, entry.took(), fastrand::f64)
+            // The catalogue's next page does that.
+            && !entry.is_bound()
+            && let Ok(propagation) = self.parts.upstream.propagation(context.headers)
+        {
+            self.revalidate(key, lookup, propagation, context);
+        }
+        let age = entry.upstream().initial_age() + resident;
+        let status = if entry.is_listed() {
+            CacheStatus::Catalogue
+        } else {
+            CacheStatus::Hit
+        };
+        Some(self.serve_cached(render, image, Outcome::Hit, status, age))
+    }
+
+    /// Answers after a lookup that is no [`hit`](Self::hit).
+    pub(super) async fn get_otherwise<R: Render>(
+        &self,
+        key: &ImageKey,
+        lookup: &LookupResult,
+        directives: RequestDirectives,
+        context: FetchContext<'_>,
+        render: &R,
+    ) -> Result<R::Output, Error> {
+        let (now, principal) = (context.at, context.principal);
+        let may_view = |entry: &Entry| principal.may_view(&entry.ownership);
+        let decision = directives.decide(lookup, now, may_view);
         // A hit ends a forwarding loop. Any other result of a lookup is refused alike in one, so that the
         // refusal does not reveal what is cached.
         let propagation = self.parts.upstream.propagation(context.headers)?;
         match decision {
-            ServeDecision::Hit(_) | ServeDecision::NotCached => Err(Error::NotCached),
+            ServeDecision::Hit(_) => Err(Error::Internal),
+            ServeDecision::NotCached => Err(Error::NotCached),
             ServeDecision::Stale(entry) => {
                 let image = principal
                     .authorize(entry)
                     .map_err(|Hidden| Error::Internal)?;
-                self.revalidate(key, &lookup, propagation, context);
+                self.revalidate(key, lookup, propagation, context);
                 let status = CacheStatus::Revalidating;
                 Ok(self.serve_cached(render, image, Outcome::Stale, status, entry.age(now)))
             }
@@ -57,40 +111,9 @@ impl Gateway {
                 Err(Box::pin(self.deny(key, context, Outcome::Denied, took)).await)
             }
             ServeDecision::Fetch(reason) => {
-                Box::pin(self.fetch(key, &lookup, reason, propagation, context, render)).await
+                Box::pin(self.fetch(key, lookup, reason, propagation, context, render)).await
             }
         }
-    }
-
-    /// Serves a fresh entry; near the end of its ttl some requests refresh it early, in the background.
-    fn serve_hit<R: Render>(
-        &self,
-        key: &ImageKey,
-        lookup: &LookupResult,
-        entry: &Entry,
-        context: FetchContext<'_>,
-        render: &R,
-    ) -> Result<R::Output, Error> {
-        let now = context.at;
-        let image = context
-            .principal
-            .authorize(entry)
-            .map_err(|Hidden| Error::Internal)?;
-        let (resident, fresh_for) = (entry.resident_time(now), entry.fresh_for());
-        if freshness::refresh_early(resident, fresh_for, entry.took(), fastrand::f64)
-            // The catalogue's next page does that.
-            && !entry.is_bound()
-            && let Ok(propagation) = self.parts.upstream.propagation(context.headers)
-        {
-            self.revalidate(key, lookup, propagation, context);
-        }
-        let age = entry.age(now);
-        let status = if entry.is_listed() {
-            CacheStatus::Catalogue
-        } else {
-            CacheStatus::Hit
-        };
-        Ok(self.serve_cached(render, image, Outcome::Hit, status, age))
     }
 
     /// Renders an entry from memory and observes its age.

@@ -54,8 +54,8 @@ impl Render for Single<'_> {
     }
 
     fn negative(&self, negative: &Negative, outcome: Outcome, status: CacheStatus) -> Answer {
-        let (id, host) = (self.0.exchange.id.as_str(), host_of(self.0.head));
-        response::negative(negative, id, host, outcome, status)
+        let (id, host) = (self.0.exchange.id.text(), host_of(self.0.head));
+        response::negative(negative, id.as_str(), host, outcome, status)
     }
 }
 

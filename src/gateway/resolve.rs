@@ -161,8 +161,8 @@ impl Gateway {
         let items = request.wanted.items().iter();
         let known = items.zip(known.into_iter().map(|(_, resolved)| resolved));
         let known: Vec<_> = known.collect();
-        let id = request.request_id.as_str();
-        let whole = ResolvedItem::document(id, &known, Instant::now());
+        let id = request.request_id.text();
+        let whole = ResolvedItem::document(id.as_str(), &known, Instant::now());
         let body = Body::charged(whole, charge);
         Ok(response::resolved(body, outcome))
     }
@@ -214,7 +214,7 @@ impl Gateway {
             let line = timeout(LINE_TIMEOUT, charge).await.ok()??.attach(line);
             timeout(LINE_TIMEOUT, to.write(line)).await.ok()?.ok()?;
         }
-        let last = to.finish(tally.line(request.request_id.as_str()));
+        let last = to.finish(tally.line(request.request_id.text().as_str()));
         timeout(LINE_TIMEOUT, last).await.ok()?.ok()
     }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use http::{Request, Response, StatusCode, Version, header};
+use http::request::Parts;
+use http::{Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use pai_image_gateway::body::Body;
 use pai_image_gateway::emulator::{FaultKind, Store};
@@ -160,7 +161,7 @@ async fn one_tls_connection_too_many_is_closed() {
 struct Echo;
 
 impl Service for Echo {
-    async fn answer(&self, _: Request<Incoming>, peer: &Peer) -> Response<Body> {
+    async fn answer(&self, _: &mut Parts, _: &mut Incoming, peer: &Peer) -> Response<Body> {
         assert!(peer.encrypted && peer.address.is_some());
         Response::new(Bytes::from(peer.names.join(" ")).into())
     }

@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
+use http::{Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
@@ -41,16 +41,18 @@ use listener::SocketStream;
 
 /// Handler of a server's requests.
 pub trait Service: Send + Sync + 'static {
-    /// Answers one request; there is no error beyond an answer.
+    /// Answers one request; there is no error beyond an answer. Head and body are lent: to move them from one future
+    /// into the next costs more than most of what is done with them. The service may take the headers.
     fn answer(
         &self,
-        request: Request<Incoming>,
+        head: &mut Parts,
+        body: &mut Incoming,
         peer: &Peer,
     ) -> impl Future<Output = Response<Body>> + Send;
 
     /// Answers a request that could be read in two ways, in the service's own error shape if it has one. Its body is
     /// not read, and over HTTP/1 its connection ends with the answer.
-    fn refuse(&self, _head: Parts, _why: AmbiguousHead, _peer: &Peer) -> Response<Body> {
+    fn refuse(&self, _head: &mut Parts, _why: AmbiguousHead, _peer: &Peer) -> Response<Body> {
         let mut response = Response::new(Body::from(Bytes::new()));
         *response.status_mut() = StatusCode::BAD_REQUEST;
         response
@@ -210,14 +212,6 @@ impl<S: Service> Server<S> {
     /// Returns the token that is cancelled when this connection must end, by eviction or by [`drain`](Self::drain).
     fn close_token<'a>(&'a self, slot: &'a ConnectionSlot) -> &'a CancellationToken {
         slot.close_token().unwrap_or(&self.close)
-    }
-
-    /// Returns the service's response, and whether the request's head was refused.
-    async fn respond(&self, request: Request<Incoming>, peer: &Peer) -> (Response<Body>, bool) {
-        match framing::check(&request) {
-            Ok(()) => (self.service.answer(request, peer).await, false),
-            Err(why) => (self.service.refuse(request.into_parts().0, why, peer), true),
-        }
     }
 
     /// Answers a connection beyond the limit in the API's shape, without reading it. A handshake for

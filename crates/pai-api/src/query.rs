@@ -23,6 +23,10 @@ impl Query {
     /// # Errors
     /// [`Malformed`] for a `%` without two hexadecimal digits, and for escapes that are not UTF-8.
     pub fn parse(raw: &str) -> Result<Self, Malformed> {
+        // Nearly every request has none.
+        if raw.is_empty() {
+            return Ok(Self::default());
+        }
         raw.split('&')
             .filter(|pair| !pair.is_empty())
             .map(parse_pair)

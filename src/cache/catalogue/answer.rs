@@ -37,7 +37,7 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
             return LookupResult::Miss;
         };
         self.metrics.catalogue.answered.inc();
-        match self.freshness(&entry, &self.policy.load(), now) {
+        match self.freshness(&entry, now) {
             Freshness::Expired => LookupResult::Miss,
             freshness => LookupResult::Image(entry, freshness),
         }

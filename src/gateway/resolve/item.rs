@@ -44,14 +44,15 @@ impl Gateway {
         job: &ResolveJob,
     ) -> ResolveResult {
         if let (Some(audit), Outcome::Denied) = (self.audit(), error.outcome()) {
+            let request_id = job.request_id.text();
             audit.record(&AccessRecord {
                 client: job.principal.name(),
                 peer: &job.peer,
                 action: Action::Resolve,
                 image,
                 refused: None,
-                response: response::failure(error, job.request_id.as_str(), "").summary(),
-                request_id: job.request_id.as_str(),
+                response: response::failure(error, request_id.as_str(), "").summary(),
+                request_id: request_id.as_str(),
             });
         }
         ResolveResult::from_error(error)

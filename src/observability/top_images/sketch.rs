@@ -17,6 +17,8 @@ use crate::api::ImageId;
 const CAPACITY: usize = 128;
 /// Weight beyond which counts are scaled back, far below where f64 would lose single requests.
 const MAX_WEIGHT: f64 = 1e6;
+/// Parts of a half-life within which all requests have the same weight, which is then exact to 0.1 %.
+const MOMENTS: u32 = 1_000;
 
 /// The counts of the most frequent images.
 #[derive(Debug)]
@@ -26,6 +28,9 @@ pub(super) struct Sketch {
     total: f64,
     /// Time at which a request has the weight 1.
     since: Instant,
+    /// The weight of requests until `weighed_until`.
+    weight: f64,
+    weighed_until: Instant,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -42,16 +47,17 @@ impl Sketch {
             counts: HashMap::with_capacity_and_hasher(CAPACITY, Default::default()),
             total: 0.0,
             since: now,
+            weight: 1.0,
+            weighed_until: now,
         }
     }
 
     /// Counts requests for one image, and returns the decayed number for all images.
     pub(super) fn count(&mut self, image: &ImageId, requests: f64, now: Instant) -> f64 {
-        let mut weight = self.weight(now);
-        if weight > MAX_WEIGHT {
-            self.rescale(weight, now);
-            weight = 1.0;
+        if now >= self.weighed_until {
+            self.weigh(now);
         }
+        let weight = self.weight;
         let added = requests * weight;
         self.total += added;
         match self.counts.get_mut(image) {
@@ -91,6 +97,16 @@ impl Sketch {
         }
         let all = inherited + added;
         self.counts.insert(image.clone(), Count { all, inherited });
+    }
+
+    /// Sets the weight of the requests of the next moment, for which an exponential each would cost more than counting.
+    fn weigh(&mut self, now: Instant) {
+        self.weight = self.weight(now);
+        if self.weight > MAX_WEIGHT {
+            self.rescale(self.weight, now);
+            self.weight = 1.0;
+        }
+        self.weighed_until = now + self.half_life / MOMENTS;
     }
 
     /// Returns the weight of a request now, relative to one at `since`.

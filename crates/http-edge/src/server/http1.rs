@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::sync::atomic::Ordering;
 
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderValue, Request, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::connection_slots::ConnectionSlot;
 use super::guard::{BodyLength, BufferLimits, ConnectionPhase, Guard, TimeLimits};
-use super::{Server, Service, is_authenticated};
+use super::{Server, Service, framing, is_authenticated};
 use crate::body::Body;
 use crate::peer::Peer;
 
@@ -25,19 +25,32 @@ impl<S: Service> Server<S> {
         peer: &Peer,
         slot: &ConnectionSlot,
     ) {
-        let limits = TimeLimits {
-            head: self.config.head_timeout.0,
-            idle: self.config.idle_timeout.0,
-            write: self.write_limit(),
-        };
-        let most = usize::try_from(self.config.max_buffered_per_connection.0);
+        let most = self.config.max_buffered_per_connection.0;
         let room = BufferLimits {
             budget: self.budget.clone(),
-            most: most.unwrap_or(usize::MAX),
+            most: usize::try_from(most).unwrap_or(usize::MAX),
         };
-        let guard = Guard::new(stream, limits, room);
+        let guard = Guard::new(stream, self.time_limits(), room);
         let phase = guard.phase();
-        let service = service_fn(|request| self.answer(request, peer, slot, &phase));
+        let service = service_fn(|request: Request<Incoming>| {
+            let (mut head, mut body) = request.into_parts();
+            let phase = &phase;
+            async move {
+                phase.request_begins(length_of(&body));
+                slot.request_begins();
+                let refused = framing::check(&head, &body).err();
+                let mut response = match refused {
+                    None => self.service.answer(&mut head, &mut body, peer).await,
+                    Some(why) => self.service.refuse(&mut head, why, peer),
+                };
+                slot.request_ends(is_authenticated(&response));
+                if refused.is_some() || self.closing.load(Ordering::Relaxed) {
+                    response.headers_mut().insert(header::CONNECTION, CLOSE);
+                }
+                hand_over(response.body_mut(), phase);
+                Ok::<_, Infallible>(response)
+            }
+        });
         let connection = http1::Builder::new()
             .max_buf_size(usize::try_from(self.config.max_head.0).unwrap_or(usize::MAX))
             // The guard does both time-outs, without a timer for each request.
@@ -64,33 +77,27 @@ impl<S: Service> Server<S> {
         }
     }
 
-    /// Answers one request, and keeps the guard's phase and the connection's slot in step with it.
-    async fn answer(
-        &self,
-        request: Request<Incoming>,
-        peer: &Peer,
-        slot: &ConnectionSlot,
-        phase: &ConnectionPhase,
-    ) -> Result<Response<Body>, Infallible> {
-        phase.request_begins(length_of(request.body()));
-        slot.request_begins();
-        let (mut response, is_refused) = self.respond(request, peer).await;
-        slot.request_ends(is_authenticated(&response));
-        if is_refused || self.closing.load(Ordering::Relaxed) {
-            response
-                .headers_mut()
-                .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    fn time_limits(&self) -> TimeLimits {
+        TimeLimits {
+            head: self.config.head_timeout.0,
+            idle: self.config.idle_timeout.0,
+            write: self.write_limit(),
         }
-        match response.body_mut() {
-            Body::Whole(_) => phase.request_ends(),
-            body @ Body::Charged(..) => {
-                phase.reserve(body.take_charge());
-                phase.request_ends();
-            }
-            // A connection with unfinished lines is not idle.
-            Body::Lines(lines) => lines.retain(phase.serving()),
+    }
+}
+
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
+
+/// Tells the guard's phase when the response is complete, and what it must keep until that is written.
+fn hand_over(body: &mut Body, phase: &ConnectionPhase) {
+    match body {
+        Body::Whole(_) => phase.request_ends(),
+        Body::Charged(..) => {
+            phase.reserve(body.take_charge());
+            phase.request_ends();
         }
-        Ok(response)
+        // A connection with unfinished lines is not idle.
+        Body::Lines(lines) => lines.retain(phase.serving()),
     }
 }
 

@@ -27,7 +27,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::connection_slots::ConnectionSlot;
 use super::write_timeout::WriteTimeoutStream;
-use super::{Server, Service, is_authenticated};
+use super::{Server, Service, framing, is_authenticated};
 use crate::body::Body;
 use crate::peer::Peer;
 use streams::{ConnectionStreams, PacedBody, StreamError, StreamExecutor};
@@ -89,7 +89,16 @@ impl<S: Service> Server<S> {
             Box::pin(async move {
                 let stream = open.streams.begin()?;
                 let is_head = request.method() == Method::HEAD;
-                let (mut response, _) = server.respond(request, &open.peer).await;
+                let (mut head, mut body) = request.into_parts();
+                let mut response = match framing::check(&head, &body) {
+                    Ok(()) => {
+                        server
+                            .service
+                            .answer(&mut head, &mut body, &open.peer)
+                            .await
+                    }
+                    Err(why) => server.service.refuse(&mut head, why, &open.peer),
+                };
                 if is_head {
                     strip_head_body(&mut response);
                 }
