@@ -16,7 +16,7 @@ use super::headers::{AuthHeaders, Header};
 use super::{AuthError, Client, Clients, Principal, WriteProof};
 use crate::api::Action;
 use crate::peer::Peer;
-use crate::signing::{Algorithm, hex};
+use crate::signing::{Algorithm, RequestHeaders, hex};
 use signature::SignedRequest;
 
 /// Result of a successful authentication.
@@ -28,7 +28,8 @@ pub struct Authenticated {
     pub body: BodyProof,
     /// Identity of a signed write, which makes a repetition detectable; `None` for a read, and where the connection
     /// itself authenticates the client.
-    pub write: Option<WriteProof>,
+    /// Boxed, because nearly every request is a read.
+    pub write: Option<Box<WriteProof>>,
     /// Error of a signature that was ignored in favour of the client certificate.
     pub(super) ignored_signature: Option<AuthError>,
 }
@@ -87,7 +88,8 @@ pub(super) fn authenticate(
     action: Action,
     now: Timestamp,
 ) -> Result<Authenticated, AuthError> {
-    let headers = AuthHeaders::find(&head.headers);
+    let all = RequestHeaders::of_request(head);
+    let headers = AuthHeaders::find(&all);
     let credential = headers
         .optional(Header::Authorization)
         .map_err(|_| AuthError::Unreadable("one Authorization header is"))?;
@@ -100,6 +102,7 @@ pub(super) fn authenticate(
     let request = SignedRequest {
         clients,
         head,
+        all: &all,
         headers: &headers,
         action,
         now,

@@ -25,7 +25,8 @@ pub use issue::{IssueError, IssuedKey, NewClient};
 #[derive(Debug)]
 pub struct Clients {
     by_name: HashMap<CompactString, Arc<Client>>,
-    by_key: HashMap<CompactString, Arc<Client>>,
+    /// Searched for each signed request.
+    by_key: HashMap<CompactString, Arc<Client>, foldhash::fast::RandomState>,
     by_token: HashMap<[u8; 32], Arc<Client>>,
     by_certificate: HashMap<CompactString, Arc<Client>>,
     secret_files: Vec<PathBuf>,
@@ -92,7 +93,7 @@ impl Clients {
         let read = read::read(text, folder, nonces).map_err(InvalidClients)?;
         let mut clients = Self {
             by_name: HashMap::new(),
-            by_key: HashMap::new(),
+            by_key: HashMap::default(),
             by_token: HashMap::new(),
             by_certificate: HashMap::new(),
             secret_files: read.secret_files,

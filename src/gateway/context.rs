@@ -65,7 +65,7 @@ pub(super) struct MissCharge {
 }
 
 impl<'a> RequestContext<'a> {
-    pub(super) const fn new(
+    pub(super) fn new(
         head: &'a Parts,
         exchange: &'a Exchange<'a>,
         client: &'a Authenticated,
@@ -76,7 +76,7 @@ impl<'a> RequestContext<'a> {
             exchange,
             principal: &client.principal,
             proof: &client.body,
-            write: client.write.as_ref(),
+            write: client.write.as_deref(),
             trace,
         }
     }

@@ -5,7 +5,11 @@ use http::request::Parts;
 
 /// Headers of a request, found by a linear scan: comparing a dozen short names takes less time than hashing one.
 #[derive(Debug)]
-pub struct RequestHeaders<'h>(Vec<(&'h str, &'h [u8])>);
+pub struct RequestHeaders<'h> {
+    scanned: Vec<(&'h str, &'h [u8])>,
+    /// A name occurs more than once.
+    repeats: bool,
+}
 
 impl<'h> RequestHeaders<'h> {
     /// Borrows the headers of a request.
@@ -14,7 +18,10 @@ impl<'h> RequestHeaders<'h> {
         let mut scanned = Vec::with_capacity(headers.len() + 1);
         let pairs = headers.iter();
         scanned.extend(pairs.map(|(name, value)| (name.as_str(), value.as_bytes())));
-        Self(scanned)
+        Self {
+            scanned,
+            repeats: headers.keys_len() < headers.len(),
+        }
     }
 
     /// Borrows the headers of a request and adds `host` from `:authority` if HTTP/2 carries it there
@@ -25,15 +32,28 @@ impl<'h> RequestHeaders<'h> {
         if let Some(authority) = head.uri.authority()
             && scanned.values("host").next().is_none()
         {
-            scanned.0.push(("host", authority.as_str().as_bytes()));
+            scanned
+                .scanned
+                .push(("host", authority.as_str().as_bytes()));
         }
         scanned
     }
 
+    /// Iterates over all names, in lower case, and values.
+    pub fn iter(&self) -> impl Iterator<Item = (&'h str, &'h [u8])> {
+        self.scanned.iter().copied()
+    }
+
     /// Iterates over the values of a header in the order of the request; `name` must be in lower case.
     pub fn values<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'h [u8]> + 's {
-        let pairs = self.0.iter();
-        pairs.filter_map(move |(known, value)| (*known == name).then_some(*value))
+        let at = self.scanned.iter().position(|(known, _)| *known == name);
+        let (first, rest) = match at {
+            Some(at) if self.repeats => (Some(self.scanned[at].1), &self.scanned[at + 1..]),
+            Some(at) => (Some(self.scanned[at].1), &[][..]),
+            None => (None, &[][..]),
+        };
+        let others = rest.iter().filter(move |(known, _)| *known == name);
+        first.into_iter().chain(others.map(|(_, value)| *value))
     }
 }
 
@@ -45,15 +65,14 @@ pub(super) fn any_byte(text: &str, is_such: impl Fn(u8) -> bool) -> bool {
 
 /// Splits a text at each occurrence of an ASCII character, like [`str::split`], without decoding characters.
 pub fn split(text: &str, between: u8) -> impl Iterator<Item = &str> {
-    let mut rest = Some(text);
-    std::iter::from_fn(move || {
-        let (piece, more) = match split_once(rest?, between) {
-            Some((piece, more)) => (piece, Some(more)),
-            None => (rest?, None),
-        };
-        rest = more;
-        Some(piece)
-    })
+    let ends = memchr::memchr_iter(between, text.as_bytes());
+    let mut start = 0;
+    ends.chain(std::iter::once(text.len()))
+        .filter_map(move |end| {
+            let piece = text.get(start..end);
+            start = end + 1;
+            piece
+        })
 }
 
 /// Splits a text at the first occurrence of an ASCII character, like [`str::split_once`].

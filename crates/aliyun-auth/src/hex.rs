@@ -3,42 +3,47 @@
 /// Encodes bytes as lower-case hexadecimal digits.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |half: u8| DIGITS[usize::from(half)];
-    let mut text = vec![0; 2 * bytes.len()];
-    for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
-        *pair = [digit(byte >> 4), digit(byte & 15)];
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        text.extend(digits(*byte).map(char::from));
     }
-    String::from_utf8(text).expect("digits are ASCII")
+    text
 }
 
-/// Value of each byte as a hexadecimal digit; 255 if it is none.
-const HEX_VALUES: [u8; 256] = {
-    let (mut values, mut digit) = ([u8::MAX; 256], 0);
-    while digit < 16 {
-        values[b"0123456789abcdef"[digit] as usize] = digit as u8;
-        values[b"0123456789ABCDEF"[digit] as usize] = digit as u8;
-        digit += 1;
+/// Encodes a hash as lower-case hexadecimal digits, without an allocation.
+pub(super) fn hex_hash(hash: &[u8; 32]) -> [u8; 64] {
+    let mut text = [0; 64];
+    for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(hash) {
+        *pair = digits(*byte);
     }
-    values
-};
+    text
+}
+
+/// Computed, not looked up in a table, so that the bytes of a hash are converted side by side.
+const fn digits(byte: u8) -> [u8; 2] {
+    const fn digit(half: u8) -> u8 {
+        half + if half < 10 { b'0' } else { b'a' - 10 }
+    }
+    [digit(byte >> 4), digit(byte & 15)]
+}
 
 /// Decodes 64 hexadecimal digits into 32 bytes; `None` for any other text.
 #[must_use]
 pub fn unhex(text: &str) -> Option<[u8; 32]> {
-    let digits = text.as_bytes();
-    let mut bytes = [0; 32];
-    if digits.len() != 64 {
-        return None;
+    let digits: &[u8; 64] = text.as_bytes().try_into().ok()?;
+    // Computed like `digits`, and checked once for all.
+    let is_digit = |digit: u8| digit.wrapping_sub(b'0') < 10;
+    let is_letter = |digit: u8| (digit | 0x20).wrapping_sub(b'a') < 6;
+    let mut valid = true;
+    for digit in digits {
+        valid &= is_digit(*digit) | is_letter(*digit);
     }
-    // Checked once at the end instead of at each digit: all valid digits together stay below 16.
-    let mut all = 0;
-    for (byte, pair) in bytes.iter_mut().zip(digits.as_chunks::<2>().0) {
-        let [high, low] = pair.map(|digit| HEX_VALUES[usize::from(digit)]);
-        all |= high | low;
+    let values = digits.map(|digit| (digit & 15) + if digit > b'9' { 9 } else { 0 });
+    let mut bytes = [0; 32];
+    for (byte, [high, low]) in bytes.iter_mut().zip(values.as_chunks::<2>().0) {
         *byte = high << 4 | low;
     }
-    (all < 16).then_some(bytes)
+    valid.then_some(bytes)
 }
 
 #[cfg(test)]
