@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::flight::Waiter;
-use super::{Cache, Entry, Freshness, Negative, Policy};
+use super::{Cache, Entry, Freshness, Negative};
 use crate::api::ImageKey;
 
 /// Result of a fetch; `E` is the caller's error.
@@ -112,9 +112,10 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
     pub(super) fn freshness(&self, entry: &Entry, now: Instant) -> Freshness {
         // Within its ttl an entry needs no policy, whose load costs as much as the rest of a lookup.
         let is_within_ttl = !entry.purged && !entry.restored && entry.age(now) < entry.ttl();
-        let freshness = match is_within_ttl {
-            true => Freshness::Fresh,
-            false => entry.freshness(&self.policy.load(), now),
+        let freshness = if is_within_ttl {
+            Freshness::Fresh
+        } else {
+            entry.freshness(&self.policy.load(), now)
         };
         match freshness {
             Freshness::Fresh if !self.stale_before.is_current(entry.origin_asked()) => {
