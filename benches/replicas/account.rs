@@ -43,7 +43,7 @@ pub(crate) async fn play(options: &Options) -> Outcome<Report<Row>> {
         .into_iter()
         .filter(|tier| *tier == Tier::Alone || !options.alone);
     for tier in tiers {
-        for catalogue in Catalogue::known() {
+        for catalogue in Catalogue::BOTH {
             let setup = Setup { tier, catalogue };
             let images = rows::images(options, setup).await?;
             if tier == Tier::Shared {
@@ -69,12 +69,10 @@ pub(crate) fn describe(options: &Options) -> String {
         options.latency,
         options.quota(),
     )];
-    if Catalogue::known().contains(&Catalogue::On) {
-        parts.push(format!(
-            "Those with a catalogue have `{}`.",
-            catalogue::SETTINGS.join("`, `")
-        ));
-    }
+    parts.push(format!(
+        "Those with a catalogue have `{}`.",
+        catalogue::SETTINGS.join("`, `")
+    ));
     if !options.alone {
         parts.push(format!(
             "A fleet is {} gateways in one process, with {} and `{}`.",

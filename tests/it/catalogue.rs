@@ -6,7 +6,7 @@ use pai_image_gateway::emulator::{Fault, FaultKind, Store};
 use serde_json::{Value, json};
 
 use crate::support::signed::{Guarded, Signer};
-use crate::support::{Answer, Setup, TestGateway, eventually, path, refusal, times};
+use crate::support::{Answer, Setup, TestGateway, eventually, path, refusal, sample, times};
 
 /// Ids of the emulator's images by their index: official; PUBLIC and PRIVATE of workspace 15945.
 const OFFICIAL: usize = 40;
@@ -26,19 +26,23 @@ async fn catalogue(gateway: &TestGateway) -> Value {
     gateway.page("/status").await["catalogue"].clone()
 }
 
-/// Waits until scopes were walked, and items answer for images of so many Verbose.
-async fn until_answering(gateway: &TestGateway, verboses: f64) {
+/// Waits until every scope was walked, and items answer.
+async fn until_answering(gateway: &TestGateway) {
+    const LAST_WALK: &str = "pai_gateway_catalogue_last_walk_timestamp_seconds{";
     eventually("items answer", async || {
-        let walks = gateway.metric("pai_gateway_catalogue_walks_total", &[("result", "ok")]);
-        let answering = gateway.metric("pai_gateway_catalogue_answering", &[]);
-        walks.await >= 2.0 && answering.await >= verboses
+        let exposition = gateway.exposition().await;
+        let mut walks = exposition
+            .lines()
+            .filter(|line| line.starts_with(LAST_WALK));
+        walks.all(|walk| !walk.ends_with(" 0"))
+            && sample(&exposition, "pai_gateway_catalogue_answering", &[]) > 0.0
     })
     .await;
 }
 
 async fn answering() -> TestGateway {
     let gateway = TestGateway::start(walked).await;
-    until_answering(&gateway, 2.0).await;
+    until_answering(&gateway).await;
     gateway
 }
 
@@ -136,7 +140,7 @@ async fn pages_renew_an_image_and_bring_its_changes_without_a_fetch() {
     .await;
     let id = Store::id(PUBLIC);
     gateway.image(&id).await.found();
-    until_answering(&gateway, 1.0).await;
+    until_answering(&gateway).await;
     eventually("pages renew it", async || {
         catalogue(&gateway).await["renewed"].as_u64() > Some(10)
     })
@@ -282,7 +286,7 @@ async fn a_write_and_a_purge_drop_the_item() {
         setup.set("catalogue.interval", "1h");
     })
     .await;
-    until_answering(&gateway, 2.0).await;
+    until_answering(&gateway).await;
     let (written, purged) = (Store::id(PUBLIC), Store::id(PUBLIC + 4));
     assert!(is_from_catalogue(
         &gateway.image(&Store::id(PUBLIC + 8)).await
@@ -309,7 +313,7 @@ async fn a_hidden_image_is_denied_from_its_item_without_a_fetch() {
         setup.set("catalogue.interval", "1h");
     })
     .await;
-    until_answering(&guarded.gateway, 2.0).await;
+    until_answering(&guarded.gateway).await;
     let (team, hidden) = (Signer::team(), Store::id(PRIVATE));
     // It may have been compared.
     let before = guarded.gateway.emulator.fetches(&hidden);
@@ -332,7 +336,7 @@ async fn the_catalogue_resolves_uris_of_a_client_whose_images_it_all_has() {
         setup.set("catalogue.interval", "1h");
     })
     .await;
-    until_answering(&guarded.gateway, 2.0).await;
+    until_answering(&guarded.gateway).await;
     let store = guarded.gateway.emulator.store();
     let [public, private, elsewhere] =
         [PUBLIC, PRIVATE, ELSEWHERE].map(|index| store.get(&Store::id(index)).unwrap().image_uri);
@@ -370,7 +374,7 @@ async fn two_hundred_images_at_once_cost_the_walks_pages() {
         setup.set("catalogue.workspaces", "15945");
     })
     .await;
-    until_answering(&gateway, 2.0).await;
+    until_answering(&gateway).await;
     let before = gateway.calls();
     let images = (0..400).filter(|index| index % 2 == 1).map(Store::id);
     let answers = images.map(|id| {

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use pai_image_gateway::config::{self, Layers};
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
@@ -18,12 +17,8 @@ pub(super) enum Catalogue {
 }
 
 impl Catalogue {
-    /// Those that this gateway has settings for.
-    pub(super) fn known() -> Vec<Self> {
-        let is_known = config::load(&Layers::new().flags(SETTINGS)).is_ok();
-        let all = [Self::Off, Self::On].into_iter();
-        all.filter(|one| *one == Self::Off || is_known).collect()
-    }
+    /// Without one first.
+    pub(super) const BOTH: [Self; 2] = [Self::Off, Self::On];
 
     pub(super) fn settings(self) -> Vec<String> {
         match self {
@@ -33,17 +28,8 @@ impl Catalogue {
     }
 }
 
-/// Lets every gateway compare items with GetImage, and waits until it has walked and answers from its catalogue.
+/// Waits until every gateway has walked its catalogue and answers from it.
 pub(super) async fn wait_until_it_answers(fleet: &Fleet) -> Outcome<()> {
-    for sockets in &fleet.sockets {
-        let mut client = Client::open(&sockets.data).await?;
-        for id in fleet.images.ids().iter().take(COMPARED) {
-            let answer = client.image(id).await?;
-            if answer.status != 200 {
-                return Err(format!("{id} was answered {}: {}", answer.status, answer.body).into());
-            }
-        }
-    }
     for sockets in &fleet.sockets {
         timeout(PATIENCE, answers(sockets)).await??;
     }
@@ -66,12 +52,10 @@ async fn answers(sockets: &Sockets) -> Outcome<()> {
 
 /// Settings that make it cover every image that the emulator generates.
 pub(super) const SETTINGS: [&str; 2] = [
-    r#"catalogue.workspaces=["15945","20817"]"#,
+    "catalogue.workspaces=15945,20817",
     "catalogue.official=true",
 ];
 
-/// Images of which item and GetImage must agree before a catalogue answers.
-const COMPARED: usize = 3;
 /// Three times `catalogue.interval`.
 const PATIENCE: Duration = Duration::from_secs(90);
 const POLL: Duration = Duration::from_millis(50);

@@ -69,7 +69,8 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
         catalogue.map_or_else(Vec::new, |catalogue| catalogue.state.lock().scopes_due(now))
     }
 
-    /// Returns the Verbose to walk each scope with: those that clients asked with lately, or both as long as none has.
+    /// Returns the Verbose to walk each scope with: those that clients asked with lately, or
+    /// `false` as long as none has.
     pub fn verboses_due(&self, now: Instant) -> Vec<bool> {
         let Some(catalogue) = &self.catalogue else {
             return Vec::new();

@@ -189,8 +189,8 @@ impl State {
         self.last_walk
     }
 
-    /// Records the Verbose that clients have asked with, and returns those to walk: the ones of lately, or both as long
-    /// as no client has asked.
+    /// Records the Verbose that clients have asked with, and returns those to walk: the ones of lately, or the API's
+    /// default, `false`, as long as no client has asked.
     pub(super) fn verboses(&mut self, asked: [bool; 2], now: Instant) -> Vec<bool> {
         for (at, asked) in self.asked_at.iter_mut().zip(asked) {
             *at = if asked { Some(now) } else { *at };
@@ -201,7 +201,7 @@ impl State {
         };
         let wanted: Vec<bool> = [false, true].into_iter().filter(lately).collect();
         if self.asked_at == [None; 2] {
-            vec![false, true]
+            vec![false]
         } else {
             wanted
         }
