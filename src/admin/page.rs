@@ -18,7 +18,7 @@ pub(super) struct Asset {
     content: &'static str,
 }
 
-const ASSETS: [Asset; 12] = [
+const ASSETS: [Asset; 13] = [
     Asset {
         path: "/",
         content_type: "text/html; charset=utf-8",
@@ -34,6 +34,7 @@ const ASSETS: [Asset; 12] = [
     script("/dom.js", include_str!("page/dom.js")),
     script("/history.js", include_str!("page/history.js")),
     script("/image.js", include_str!("page/image.js")),
+    script("/lists.js", include_str!("page/lists.js")),
     script("/page.js", include_str!("page/page.js")),
     script("/purge.js", include_str!("page/purge.js")),
     script("/tables.js", include_str!("page/tables.js")),

@@ -10,7 +10,7 @@ const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-const FILES: [(&str, &str); 12] = [
+const FILES: [(&str, &str); 13] = [
     ("/", HTML),
     ("/page.css", CSS),
     ("/ask.js", SCRIPT),
@@ -18,6 +18,7 @@ const FILES: [(&str, &str); 12] = [
     ("/dom.js", SCRIPT),
     ("/history.js", SCRIPT),
     ("/image.js", SCRIPT),
+    ("/lists.js", SCRIPT),
     ("/page.js", SCRIPT),
     ("/purge.js", SCRIPT),
     ("/tables.js", SCRIPT),

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { DESKTOP, launch, open, worstContrast } from './browser.mjs';
-import { Emulator, Gateway, Load, eventually } from './processes.mjs';
+import { Emulator, Gateway, Load, ask, eventually } from './processes.mjs';
 
 const PICTURE = new URL('../../docs/status-page.png', import.meta.url).pathname;
 const PICTURE_SECONDS = 105;
@@ -108,6 +108,7 @@ async function underLoad(browser, emulator, gateway) {
     assert.match(await textOf(page, '#credential-source'), new RegExp(`static · ${status.credential.access_key_id.replaceAll('*', '\\*')}`));
     assert.match(await textOf(page, '#cache-entries'), new RegExp(`^${status.cache.entries} held, \\d+ not found`));
     assert.equal(digits(await textOf(page, '#connections')), status.connections);
+    assert.ok(await page.locator('#catalogue-card').isHidden());
     assert.ok(load.failed === 0, `${load.failed} requests of the load failed`);
   });
   return { page, images };
@@ -286,6 +287,50 @@ async function quiet(page) {
   });
 }
 
+async function lists(browser, emulator) {
+  // One round of walks: the numbers stand still afterwards.
+  const settings = '[catalogue]\nworkspaces = ["15945", "20817"]\ninterval = "1h"\nanswer = false';
+  const gateway = await Gateway.open(folder, 'listing', emulator, { settings });
+  last.push(() => gateway.stop());
+  const page = await open(browser, gateway);
+  const fact = (row, name) => textOf(page, `#${row} [data-name="${name}"] dd`);
+  const colour = (row, name) => page.locator(`#${row} [data-name="${name}"] dd`).evaluate((dd) => getComputedStyle(dd).color);
+  const plain = await page.locator('#version').evaluate((dd) => getComputedStyle(dd).color);
+
+  await check('lists and the catalogue have a row each', async () => {
+    const { status } = await ask(gateway.address, '/api/v1/images');
+    assert.equal(status, 200);
+    // Of 60 images the emulator has 30 in the one workspace and 15 in the other; each fits on a page, for each Verbose.
+    await eventually('all are walked', async () => (await fact('catalogue', 'pages')) === '4');
+    await eventually('the list shows', async () => (await fact('lists', 'pages')) === '1');
+    assert.equal(await fact('catalogue', 'images'), '45');
+    for (const name of ['changed', 'answered', 'mismatches']) assert.equal(await fact('catalogue', name), '0', name);
+    assert.equal(await fact('catalogue', 'answering'), 'no');
+    for (const workspace of ['15945', '20817']) {
+      assert.match(await fact('walks', workspace), /^(\d+m )?\d+s ago, 1 page$/);
+      assert.equal(await colour('walks', workspace), plain);
+    }
+    assert.equal(await colour('catalogue', 'mismatches'), plain);
+  });
+
+  await check('a paused workspace and a mismatch are amber', async () => {
+    const status = await gateway.page('/status');
+    status.catalogue.mismatches = 2;
+    status.catalogue.answering = [true, false];
+    Object.assign(status.catalogue.scopes[1], { paused: 'denied', last_walk: null });
+    await page.route('**/status', (route) => route.fulfill({ json: status }));
+    await eventually('it shows', async () => (await fact('catalogue', 'mismatches')) === '2');
+    assert.equal(await fact('catalogue', 'answering'), 'Verbose=false');
+    assert.equal(await fact('walks', '20817'), 'paused (denied), –');
+    for (const [row, name] of [['catalogue', 'mismatches'], ['walks', '20817']]) assert.notEqual(await colour(row, name), plain, name);
+    assert.equal(await colour('walks', '15945'), plain);
+    const { ratio, text } = await page.evaluate(worstContrast);
+    assert.ok(ratio >= 4.5, `“${text}” has a contrast of ${ratio.toFixed(2)}`);
+    assert.deepEqual(page.said, []);
+  });
+  await page.close();
+}
+
 async function hostile(browser, gateway) {
   await check('what others wrote is shown as text', async () => {
     const page = await open(browser, gateway);
@@ -293,11 +338,13 @@ async function hostile(browser, gateway) {
     const status = await gateway.page('/status');
     status.top_images = [{ ImageId: bait, requests: 3 }];
     status.recent_errors = [{ time: bait, operation: bait, result: bait, code: bait, request_id: bait }];
+    status.catalogue = { images: 1, bytes: 1, max_bytes: 1, answering: [true, true], mismatches: 0, pages: 1, renewed: 0, changed: 0, answered: 0, scopes: [{ name: bait, last_walk: bait, pages: 1, paused: bait }] };
     status.credential = { source: bait, access_key_id: bait, expires_at: null, last_error: bait };
     await page.route('**/status', (route) => route.fulfill({ json: status }));
     await eventually('it shows', async () => (await textOf(page, '#credential-error')) === bait);
     assert.equal(await textOf(page, '#top li button'), bait);
     assert.deepEqual(await page.locator('#errors td').allTextContents(), Array(5).fill(bait));
+    assert.equal(await textOf(page, '#walks dt'), bait);
     assert.equal(await page.locator('img').count(), 0);
     assert.deepEqual(page.said, []);
     await page.close();
@@ -305,7 +352,7 @@ async function hostile(browser, gateway) {
 }
 
 async function behindAToken(browser, emulator) {
-  const gateway = await Gateway.open(folder, 'guarded', emulator, TOKEN);
+  const gateway = await Gateway.open(folder, 'guarded', emulator, { token: TOKEN });
   last.push(() => gateway.stop());
   const page = await open(browser, gateway);
   const give = async (token) => {
@@ -373,6 +420,7 @@ async function main() {
   await trouble(emulator, gateway, page, images);
   await appearance(page);
   await quiet(page);
+  await lists(browser, emulator);
   await hostile(browser, gateway);
   await behindAToken(browser, emulator);
   await outOfReach(browser, emulator);

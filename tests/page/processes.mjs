@@ -96,8 +96,8 @@ export class Emulator extends Server {
 }
 
 export class Gateway extends Server {
-  /** Starts a gateway in front of this emulator, with a token for its admin listener if one is given. */
-  static async open(folder, name, emulator, token = null) {
+  /** Starts a gateway in front of this emulator, with a token for its admin listener, and further settings, if they are given. */
+  static async open(folder, name, emulator, { token = null, settings = '' } = {}) {
     const config = join(folder, `${name}.toml`);
     let tokenFile = '';
     if (token) {
@@ -119,6 +119,7 @@ export class Gateway extends Server {
       access_key_secret_file = "${join(folder, 'secret')}"
       [shutdown]
       lame_duck = "0s"
+      ${settings}
     `);
     return this.start(folder, name, 'serve', '--config', config);
   }

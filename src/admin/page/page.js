@@ -3,6 +3,7 @@
 import { Refused, ask, hasToken, setToken } from './ask.js';
 import { at, element, say } from './dom.js';
 import { RATIO_SECONDS, drawCharts, latest, ratioUpTo, remember } from './history.js';
+import { showCatalogue, showLists } from './lists.js';
 import './purge.js';
 import { showErrors, showOutcomes, showPaces, showResults, showTop } from './tables.js';
 import { NONE, brief, bytes, count, percent, rate, span, sum } from './units.js';
@@ -88,6 +89,8 @@ function show(status) {
   showOutcomes(status);
   showResults(status.upstream.requests);
   showPaces(status.upstream.operations);
+  showLists(status.lists);
+  showCatalogue(status.catalogue, time);
   showTop(status.top_images, status.top_images_estimate);
   showErrors(status.recent_errors);
   drawCharts();
