@@ -63,11 +63,14 @@ impl Catalogue {
 }
 
 impl<E: Clone + Send + Sync + 'static> Cache<E> {
-    /// Adds the catalogue of these settings; for a cache that holds nothing yet.
+    /// Adds the catalogue of these settings, and exposes its counters at 0; for a cache that holds nothing yet.
     #[must_use]
     pub fn with_catalogue(self, config: &Config) -> Self {
         if config.is_on() {
-            self.metrics.catalogue.expose();
+            let mismatches = &self.metrics.catalogue.mismatches;
+            for field in comparison::names() {
+                mismatches.with_label_values(&[field]);
+            }
         }
         Self {
             catalogue: Catalogue::new(config),

@@ -174,6 +174,7 @@ async fn a_part_that_is_switched_off_exposes_nothing() {
     let scrape = ask(&gateway.app.admin, Method::GET, "/metrics", &[], "").await;
     let text = scrape.text();
     for part in [
+        "catalogue_",
         "shared_cache_",
         "snapshot_",
         "trace_",
@@ -219,6 +220,7 @@ async fn counters_of_the_alerts_exist_before_their_first_event() {
         setup.set("audit.to", "stderr");
         let snapshot = folder.path().join("snapshot");
         setup.set("cache.snapshot", snapshot.to_str().unwrap());
+        setup.set("catalogue.official", "true");
     })
     .await;
     let text = gateway.gateway.exposition().await;

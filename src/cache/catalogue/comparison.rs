@@ -30,6 +30,8 @@ const MEMBERS: [&str; 16] = [
 const UNREADABLE: &str = "unreadable";
 /// Name of the difference in a member that the API does not document.
 const OTHER: &str = "other";
+/// Name of the difference where GetImage denies an image that a list shows.
+pub(super) const DENIED: &str = "image";
 
 type Members<'a> = HashMap<Cow<'a, str>, &'a RawValue>;
 
@@ -55,6 +57,11 @@ pub(super) fn difference(item: &[u8], answer: &[u8]) -> Option<&'static str> {
         }
     };
     names.into_iter().find(differs).map(documented)
+}
+
+/// Returns the name of every difference there can be, so that each has a counter from the start.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    MEMBERS.into_iter().chain([UNREADABLE, OTHER, DENIED])
 }
 
 /// Returns the members of an object that are not null; `None` for what is no object.

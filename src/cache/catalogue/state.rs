@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::comparison::difference;
+use super::comparison::{DENIED, difference};
 use super::config::{Config, Scope};
 use super::fences::Fences;
 use super::item::{Item, Order, PageAnswer};
@@ -171,7 +171,7 @@ impl State {
                 // Without room for the suspension, a later page proves no mismatch; the fence holds all the same.
                 let _ = self
                     .trust
-                    .differs(&key, "image", &item.text, denial.answered());
+                    .differs(&key, DENIED, &item.text, denial.answered());
             }
         }
         self.fences.raise(image, denial.answered());
