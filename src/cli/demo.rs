@@ -1,6 +1,8 @@
-//! `demo`: a gateway in front of an emulated origin on one machine, and a workload that shows the benefit. Nothing
-//! needs to be prepared.
+//! `demo`: a gateway in front of an emulated origin on one machine, and a workload that shows the benefit; then two
+//! gateways at the account's quota, without and with a catalogue. Nothing needs to be prepared.
 
+mod load_client;
+mod quota;
 mod report;
 mod workload;
 
@@ -31,6 +33,9 @@ pub(super) struct Demo {
 const ORIGIN_LATENCY: Duration = Duration::from_millis(40);
 const KEY_ID: &str = "demo-central-key";
 const KEY_SECRET: &str = "demo-central-secret";
+/// Settings of the gateway that stays up. On a slow machine the gang start takes longer than the deadline that SDKs
+/// need.
+const OWN_SETTINGS: [&str; 2] = ["api.writes=true", "api.wait=30s"];
 
 impl Demo {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
@@ -45,20 +50,10 @@ impl Demo {
 
     async fn demonstrate(self) -> anyhow::Result<ExitCode> {
         let mut stop = StopSignal::listen()?;
-        let emulator = Emulator::start(emulator::Settings {
-            listen: usual(9100),
-            access_key_id: KEY_ID.to_owned(),
-            access_key_secret: KEY_SECRET.into(),
-            latency: ORIGIN_LATENCY,
-            ..emulator::Settings::default()
-        })
-        .await?;
-        let app = App::start(
-            &settings(emulator.address())?,
-            &environment(),
-            Process::default(),
-        )
-        .await?;
+        let emulator = Emulator::start(origin(usual(9100))).await?;
+        let ports = [usual(8080), usual(9901)];
+        let settings = settings(emulator.address(), ports, &OWN_SETTINGS)?;
+        let app = App::start(&settings, &environment(), Process::default()).await?;
         let Address::Tcp(gateway) = app.data else {
             anyhow::bail!("the demo's gateway listens on TCP")
         };
@@ -67,11 +62,16 @@ impl Demo {
             emulator.address()
         ));
         let workload = Workload::new(gateway, &emulator);
-        let phases = tokio::select! {
-            phases = workload.run() => phases?,
-            () = stop.wait() => return Ok(ExitCode::SUCCESS),
+        let acts = async {
+            let phases = workload.run().await?;
+            print_out(&report::table(&phases, &app.metrics, &emulator.counts()));
+            print_out(&report::quota_table(&quota::compare().await?));
+            anyhow::Ok(())
         };
-        print_out(&report::table(&phases, &app.metrics, &emulator.counts()));
+        tokio::select! {
+            done = acts => done?,
+            () = stop.wait() => return Ok(ExitCode::SUCCESS),
+        }
         if !self.once {
             print_out(&report::invitation(gateway, &app.admin, emulator.address()));
             stop.wait().await;
@@ -82,23 +82,34 @@ impl Demo {
     }
 }
 
-/// Returns the default settings, except for the origin and for ports that may be taken.
-fn settings(origin: SocketAddr) -> anyhow::Result<Loaded> {
+/// Returns an emulated origin that listens here.
+fn origin(listen: SocketAddr) -> emulator::Settings {
+    emulator::Settings {
+        listen,
+        access_key_id: KEY_ID.to_owned(),
+        access_key_secret: KEY_SECRET.into(),
+        latency: ORIGIN_LATENCY,
+        ..emulator::Settings::default()
+    }
+}
+
+/// Returns the default settings, except for the origin, the listeners, and the gateway's own settings.
+fn settings(
+    origin: SocketAddr,
+    [data, admin]: [SocketAddr; 2],
+    own: &[&str],
+) -> anyhow::Result<Loaded> {
     let flags = [
-        format!("listen.address={}", usual(8080)),
-        format!("admin.address={}", usual(9901)),
+        format!("listen.address={data}"),
+        format!("admin.address={admin}"),
         format!("upstream.endpoint=http://{origin}"),
         "upstream.allow_http=true".to_owned(),
         "credentials.source=env".to_owned(),
-        "api.writes=true".to_owned(),
-        // On a slow machine the gang start takes longer than the deadline that SDKs need.
-        "api.wait=30s".to_owned(),
         "shutdown.lame_duck=0s".to_owned(),
         "shutdown.drain=2s".to_owned(),
     ];
-    Ok(config::load(
-        &Layers::new().flags(flags.iter().map(String::as_str)),
-    )?)
+    let flags = flags.iter().map(String::as_str).chain(own.iter().copied());
+    Ok(config::load(&Layers::new().flags(flags))?)
 }
 
 fn environment() -> Environment {
@@ -116,6 +127,11 @@ fn usual(port: u16) -> SocketAddr {
     if TcpListener::bind(address).is_ok() {
         address
     } else {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
+        any_port()
     }
+}
+
+/// Returns a loopback address whose port is chosen when it is bound.
+fn any_port() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
 }

@@ -202,4 +202,17 @@ async fn the_demo_runs_through() {
     let demo = run(&Environment::new(), &["demo", "--once"]).await;
     assert_eq!(demo.code, 0, "{}", demo.stderr);
     assert!(demo.stdout.contains("upstream calls"), "{}", demo.stdout);
+    // Answers at the first try, calls to the origin, and throttled ones, of 200 images at 50 calls a second.
+    let [_, calls_without, throttled_without] = figures(&demo.stdout, "without a catalogue");
+    let [first, calls, throttled] = figures(&demo.stdout, "with a catalogue");
+    assert_eq!([throttled_without, throttled], [0, 0], "{}", demo.stdout);
+    assert_eq!(first, 200, "{}", demo.stdout);
+    assert!(calls_without >= 200 && calls * 4 <= calls_without && calls > 0);
+}
+
+/// Returns the first three numbers of a row.
+fn figures(table: &str, row: &str) -> [u64; 3] {
+    let numbers = table.lines().find_map(|line| line.strip_prefix(row));
+    let mut numbers = numbers.unwrap().split_whitespace();
+    [(); 3].map(|()| numbers.next().unwrap().parse().unwrap())
 }

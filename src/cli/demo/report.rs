@@ -1,9 +1,10 @@
-//! Prints the results of the demo: two tables, and commands to try by hand while it stays up.
+//! Prints the results of the demo: three tables, and commands to try by hand while it stays up.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::quota::{ASKED, QUOTA, QuotaResult};
 use super::workload::PhaseResult;
 use crate::api::Action;
 use crate::emulator::{Counts, Store};
@@ -63,6 +64,28 @@ pub(super) fn table(phases: &[PhaseResult], metrics: &Metrics, origin: &Counts) 
         origin.requests,
         origin.rejected.values().sum::<u64>(),
     );
+    text
+}
+
+/// Prints a table of the gateways at the quota, whose calls include those of the catalogue.
+pub(super) fn quota_table(results: &[QuotaResult]) -> String {
+    let heading = format!("{ASKED} images at once, at {QUOTA} calls a second");
+    let mut text = format!(
+        "\n{heading:<46} {:>9} {:>15} {:>9} {:>12}\n",
+        "first try", "upstream calls", "throttled", "longest wait"
+    );
+    // Writing to a String cannot fail.
+    for result in results {
+        let _ = writeln!(
+            text,
+            "{:<46} {:>9} {:>15} {:>9} {:>10.2} s",
+            result.name,
+            result.at_first_try,
+            result.upstream_calls,
+            result.throttled,
+            result.longest_wait.as_secs_f64()
+        );
+    }
     text
 }
 

@@ -4,15 +4,12 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use http::header::CACHE_CONTROL;
-use http::{HeaderMap, Request};
-use http_body_util::Full;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::load_client::LoadClient;
 use crate::emulator::{Emulator, Store};
-use crate::transport::{Client, Section, TransportConfig};
 
 /// Clients of the gang start, which all connect at once.
 pub(super) const GANG: u32 = 2_000;
@@ -22,8 +19,6 @@ const IMAGES: usize = 50;
 const STEADY: (u32, u32) = (32, 500);
 /// Longest time of one phase; beyond it something is broken.
 const PHASE_TIMEOUT: Duration = Duration::from_secs(60);
-/// Bytes of the longest response.
-const MAX_BODY: u64 = 1 << 20;
 
 /// Measurements of one phase: requests of the clients, calls that reached the origin, and the time that it took.
 pub(super) struct PhaseResult {
@@ -157,52 +152,15 @@ impl<'a> Workload<'a> {
         let after = client.get(&target, "no-cache").await?;
         let modified = changed.strftime("%Y-%m-%dT%H:%M:%S").to_string();
         ensure!(
-            !before.1.contains(&modified) && after.1.contains(&modified),
+            !before.contains(&modified) && after.contains(&modified),
             "the change did not show when it should"
         );
         Ok(())
     }
 }
 
-/// Clients of the gateway: as many keep-alive connections as requests are under way at once.
-#[derive(Clone)]
-struct LoadClient {
-    client: Client,
-    gateway: SocketAddr,
-}
-
-impl LoadClient {
-    /// Makes clients whose connections are kept for this long while idle; zero gives each request its own.
-    fn new(gateway: SocketAddr, idle_timeout: Duration) -> anyhow::Result<Self> {
-        let client = Client::new(&TransportConfig {
-            section: Section::Command,
-            ca_file: None,
-            proxy: None,
-            unix: None,
-            connect_timeout: PHASE_TIMEOUT,
-            idle_timeout,
-            max_body: MAX_BODY,
-        })?;
-        Ok(Self { client, gateway })
-    }
-
-    async fn get(&self, target: &str, cache_control: &str) -> anyhow::Result<(HeaderMap, String)> {
-        let mut request = Request::get(format!("http://{}{target}", self.gateway));
-        if !cache_control.is_empty() {
-            request = request.header(CACHE_CONTROL, cache_control);
-        }
-        let reply = self.client.fetch(request.body(Full::default())?).await?;
-        let text = String::from_utf8(reply.body.into())?;
-        ensure!(
-            reply.status == 200,
-            "{target} answered {}: {text}",
-            reply.status
-        );
-        Ok((reply.headers, text))
-    }
-}
-
-fn bar(name: &'static str, length: u64) -> ProgressBar {
+/// Returns a bar of progress towards this many answers.
+pub(super) fn bar(name: &'static str, length: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("{msg:16} [{bar:40}] {pos}/{len} {per_sec}")
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .progress_chars("=> ");
