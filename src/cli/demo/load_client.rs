@@ -13,6 +13,10 @@ use crate::transport::{Client, Reply, Section, TransportConfig};
 
 /// Longest time to connect. The callers bound a request as a whole.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
+/// Pause before a request is repeated whose fetch took too long, which a 504 says without a time to come again.
+const AFTER_A_TIMEOUT: Duration = Duration::from_millis(250);
+/// Tries of one request.
+const MOST_TRIES: u32 = 20;
 /// Bytes of the longest response.
 const MAX_BODY: u64 = 1 << 20;
 
@@ -50,13 +54,16 @@ impl LoadClient {
         found(target, reply)
     }
 
-    /// Repeats a request for as long as the answer says when to come again, in `x-acs-retry-after`.
+    /// Repeats a request for as long as the answer says when to come again, in `x-acs-retry-after`, or that the fetch
+    /// took too long; at most twenty times.
     pub(super) async fn get_with_retries(&self, target: &str) -> anyhow::Result<Answered> {
         let started = Instant::now();
         let mut tries = 1;
         loop {
             let reply = self.send(target, "").await?;
-            let Some(wait) = reply.retry_after() else {
+            let is_late = reply.status == 504;
+            let wait = reply.retry_after().or(is_late.then_some(AFTER_A_TIMEOUT));
+            let Some(wait) = wait.filter(|_| tries < MOST_TRIES) else {
                 found(target, reply)?;
                 let waited = started.elapsed();
                 return Ok(Answered { tries, waited });
