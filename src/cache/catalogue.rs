@@ -7,11 +7,11 @@
 //! - an entry that agrees with its item member by member is **bound** to it. A later page with the same bytes renews a
 //!   bound entry: its time moves to that page's, and it stays fresh until one and a half intervals later;
 //! - an item that **differs** from an older entry replaces it, or makes it stale and has it fetched;
-//! - an item of an image that is not cached **answers** for it, once [`trust`] has seen enough agreement;
+//! - an item of an image that is not cached **answers** for it, once `trust` has seen enough agreement;
 //! - an item that is **gone** from a whole walk makes its entry stale and has it fetched. Absence is never a denial.
 //!
-//! Which of an entry and a page is newer follows from their times ([`item::Order`]) alone. Writes, purges and negative
-//! answers drop the item and raise a [fence](fences), so that a page asked for before them does nothing. Pages, answers
+//! Which of an entry and a page is newer follows from their times (`item::Order`) alone. Writes, purges and negative
+//! answers drop the item and raise a fence, so that a page asked for before them does nothing. Pages, answers
 //! and invalidations change entries and items under one lock, that of the flights.
 
 mod answer;
