@@ -11,7 +11,7 @@ use crate::support::redis::Kind;
 #[derive(Debug, Clone, Parser)]
 #[command(name = "benches/fleet")]
 pub(crate) struct Options {
-    /// How many gateways [default: 200, 10 on hosts, and 20 in benches/quota].
+    /// Number of gateways [default: 200, 10 on hosts, and 20 in benches/quota].
     #[arg(long, value_name = "N")]
     pub(crate) replicas: Option<usize>,
     /// How many images [default: 200].

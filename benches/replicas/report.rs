@@ -21,7 +21,7 @@ pub(crate) trait Line {
 
     fn cells(&self) -> String;
 
-    /// What must hold, shown in the last column.
+    /// Conditions that must hold, shown in the last column.
     fn bars(&self) -> &[Bar];
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct Row {
     pub(crate) bars: Vec<Bar>,
 }
 
-/// What must hold.
+/// A condition that must hold.
 pub(crate) struct Bar {
     pub(crate) what: String,
     pub(crate) holds: bool,

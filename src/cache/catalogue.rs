@@ -10,7 +10,7 @@
 //! - an item of an image that is not cached **answers** for it, once `trust` has seen enough agreement;
 //! - an item that is **gone** from a whole walk makes its entry stale and has it fetched. Absence is never a denial.
 //!
-//! Which of an entry and a page is newer follows from their times (`item::Order`) alone. Writes, purges and negative
+//! The times of an entry and a page (`item::Order`) alone decide which is newer. Writes, purges and negative
 //! answers drop the item and raise a fence, so that a page asked for before them does nothing. Pages, answers
 //! and invalidations change entries and items under one lock, that of the flights.
 

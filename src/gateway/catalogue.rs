@@ -13,14 +13,12 @@ use tokio_util::sync::CancellationToken;
 
 use self::walk::{Walk, WalkError, Walked};
 use super::Gateway;
-use super::tiered_fetch::TieredFetch;
 use crate::api::ImageKey;
 use crate::cache::catalogue::Scope;
 use crate::error_chain::error_chain;
 use crate::observability::logging::Condition;
 use crate::observability::traces::SpanGuard;
 use crate::upstream::Propagation;
-use crate::upstream::priority::Priority;
 
 /// Walks of a scope that are made at once while images come and go, so that none is missed.
 const ATTEMPTS: u32 = 3;
@@ -72,16 +70,10 @@ impl Gateway {
         }
     }
 
-    /// Starts a fetch that no request waits for.
+    /// Fetches an image in the background, whatever its freshness.
     fn refresh(&self, key: &ImageKey) {
-        let cache = &self.parts.cache;
-        let lookup = cache.look_up(key, Instant::now());
-        let start = |flight| {
-            let propagation = Propagation::default();
-            let span = SpanGuard::none();
-            TieredFetch::new(&self.parts, key, &lookup, None, flight, propagation, span).run()
-        };
-        drop(cache.fetch(key, &lookup, Priority::Background, || Ok(()), start));
+        let lookup = self.parts.cache.look_up(key, Instant::now());
+        self.start_refresh(key, &lookup, Propagation::default(), SpanGuard::none);
     }
 }
 

@@ -109,12 +109,24 @@ impl Gateway {
             return;
         }
         let propagation = propagation.by(context.principal.name());
-        let start = |flight| {
-            let span = context.trace.linked_root(FETCH);
-            TieredFetch::new(&self.parts, key, lookup, None, flight, propagation, span).run()
-        };
-        let cache = &self.parts.cache;
-        drop(cache.fetch(key, lookup, Priority::Background, || Ok(()), start));
+        self.start_refresh(key, lookup, propagation, || {
+            context.trace.linked_root(FETCH)
+        });
+    }
+
+    /// Starts a fetch that no request waits for; `span` begins its trace.
+    pub(super) fn start_refresh(
+        &self,
+        key: &ImageKey,
+        lookup: &LookupResult,
+        propagation: Propagation,
+        span: impl FnOnce() -> SpanGuard,
+    ) {
+        let parts = &self.parts;
+        let start =
+            |flight| TieredFetch::new(parts, key, lookup, None, flight, propagation, span()).run();
+        let (cache, priority) = (&parts.cache, Priority::Background);
+        drop(cache.fetch(key, lookup, priority, || Ok(()), start));
     }
 }
 

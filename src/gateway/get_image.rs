@@ -51,8 +51,7 @@ impl Gateway {
         render: &R,
     ) -> Option<R::Output> {
         let (now, principal) = (context.at, context.principal);
-        let may_view = |entry: &Entry| principal.may_view(&entry.ownership);
-        let ServeDecision::Hit(entry) = directives.decide(lookup, now, may_view) else {
+        let ServeDecision::Hit(entry) = decide(lookup, directives, context) else {
             return None;
         };
         let image = principal.authorize(entry).ok()?;
@@ -83,8 +82,7 @@ impl Gateway {
         render: &R,
     ) -> Result<R::Output, Error> {
         let (now, principal) = (context.at, context.principal);
-        let may_view = |entry: &Entry| principal.may_view(&entry.ownership);
-        let decision = directives.decide(lookup, now, may_view);
+        let decision = decide(lookup, directives, context);
         // A hit ends a forwarding loop. Any other result of a lookup is refused alike in one, so that the
         // refusal does not reveal what is cached.
         let propagation = self.parts.upstream.propagation(context.headers)?;
@@ -137,6 +135,16 @@ impl Gateway {
             code: self.not_found_code.clone(),
         }
     }
+}
+
+/// Decides how to answer a lookup for this client.
+fn decide<'l>(
+    lookup: &'l LookupResult,
+    directives: RequestDirectives,
+    context: FetchContext<'_>,
+) -> ServeDecision<'l> {
+    let may_view = |entry: &Entry| context.principal.may_view(&entry.ownership);
+    directives.decide(lookup, context.at, may_view)
 }
 
 /// Returns the ttl less the age in whole seconds, as `Age` counts them; negative from the end of the ttl on.

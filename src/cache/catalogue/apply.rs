@@ -328,23 +328,18 @@ impl Catalogue {
 impl Shown<'_> {
     /// Stores the item, or takes note that it was shown again as it was, which keeps its binding.
     fn store(&self, state: &mut State) {
-        let known = state.table.get(&self.key);
-        let known = known.filter(|item| item.text == self.text);
+        let (table, place) = (&mut state.table, (self.scope, self.walk));
+        if table.see_again(&self.key, self.text, self.page, place) {
+            return;
+        }
         let item = Item {
-            text: known.map_or_else(
-                || Bytes::copy_from_slice(self.text),
-                |item| item.text.clone(),
-            ),
+            text: Bytes::copy_from_slice(self.text),
             page: Arc::clone(self.page),
             uri: self.fields.uri.as_deref().map(Arc::from),
             scope: self.scope,
             walk: self.walk,
             bound: Weak::new(),
         };
-        if known.is_some() {
-            state.table.seen_again(&self.key, item);
-        } else {
-            state.table.insert(&self.key, item);
-        }
+        table.insert(&self.key, item);
     }
 }

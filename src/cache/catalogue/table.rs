@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::item::Item;
+use super::item::{Item, PageAnswer};
 use crate::api::{ImageId, ImageKey};
 use crate::cache::Entry;
 
@@ -43,11 +43,20 @@ impl Table {
         self.items.insert(key.clone(), item);
     }
 
-    /// Takes note that a walk showed an item again, unchanged, and on which page.
-    pub(super) fn seen_again(&mut self, key: &ImageKey, shown: Item) {
-        if let Some(item) = self.items.get_mut(key) {
-            (item.page, item.scope, item.walk) = (shown.page, shown.scope, shown.walk);
-        }
+    /// Moves an item to the page and walk that showed it again, if its text is the same, and returns whether it is.
+    pub(super) fn see_again(
+        &mut self,
+        key: &ImageKey,
+        text: &[u8],
+        page: &Arc<PageAnswer>,
+        (scope, walk): (usize, u64),
+    ) -> bool {
+        let known = self.items.get_mut(key);
+        let Some(item) = known.filter(|item| item.text == text) else {
+            return false;
+        };
+        (item.page, item.scope, item.walk) = (Arc::clone(page), scope, walk);
+        true
     }
 
     /// Binds an entry to the item of its key.
