@@ -57,7 +57,9 @@ class File:
         return next((o for o in self.of(kind) if o["metadata"]["name"] == name), None)
 
     def workloads(self) -> list[dict]:
-        return self.of("Deployment", "StatefulSet", "DaemonSet", "Job")
+        """Whatever has a pod; a pod by itself counts as its own template."""
+        pods = [pod | {"spec": {"template": pod}} for pod in self.of("Pod")]
+        return self.of("Deployment", "StatefulSet", "DaemonSet", "Job") + pods
 
     # ---- shape
 
