@@ -30,17 +30,20 @@ REFUSED = [
     ({"serviceAccount": {"create": False}}, "serviceAccount.name"),
     ({"sharedCache": {"url": "redis://:s3cret@cache:6379"}}, "url"),
     ({"sharedCache": {"privateAuthority": True}}, "existingSecret"),
+    ({"prometheusRule": {"runbookBaseUrl": "docs/operations.md"}}, "runbookBaseUrl"),
 ]
 
 # An alert with braces for Prometheus, not for Helm.
-ALERTS = """groups:
+RUNBOOK = "https://example.com/pai-image-gateway/docs/operations.md"
+ALERTS = f"""groups:
   - name: fixture
     rules:
       - alert: Fixture
         expr: up == 0
         for: 5m
         annotations:
-          summary: "{{ $labels.instance }} is down"
+          summary: "{{{{ $labels.instance }}}} is down"
+          runbook_url: {RUNBOOK}#fixture
 """
 DASHBOARD = '{"title": "{{ fixture }}"}\n'
 
@@ -123,9 +126,14 @@ def carries_rules_and_dashboards(folder: pathlib.Path, output: pathlib.Path) -> 
         write(copy / "files/dashboards/fixture.json", DASHBOARD)
         with Chart.load(copy) as chart:
             text = render(chart, {"prometheusRule": {"enabled": True}, "dashboard": {"enabled": True}})
+            own = render(chart, {"prometheusRule": {"enabled": True, "runbookBaseUrl": "https://own.example/book"}})
     objects = {d["metadata"]["name"]: d for d in yaml.safe_load_all(text) if d}
     rule = objects["demo-pai-image-gateway-alerts-fixture"]
     expect(rule["spec"] == yaml.safe_load(ALERTS), "the rules are changed on their way into the chart")
+    expect(
+        RUNBOOK not in own and own.count("https://own.example/book#") == own.count("runbook_url:") > 30,
+        "prometheusRule.runbookBaseUrl is not the base of every runbook_url",
+    )
     dashboard = objects["demo-pai-image-gateway-dashboard-fixture"]
     expect(dashboard["data"]["fixture.json"] == DASHBOARD, "a dashboard is changed on its way into the chart")
     write(output / "helm-fixture-rules.yaml", text)

@@ -14,7 +14,9 @@ RULES = Path("deploy/alerts.yaml")
 TESTS = Path("deploy/alerts.test.yaml")
 RUNBOOK = Path("docs/operations.md")
 SEVERITIES = {"critical", "warning"}
-ANNOTATIONS = {"summary", "description", "runbook"}
+ANNOTATIONS = {"summary", "description", "runbook_url"}
+# A placeholder for the repository's address: see .github/workflows/release.yml.
+REPOSITORY = "https://example.com/pai-image-gateway/"
 TEMPLATE_LABEL = re.compile(r"\$labels\.(\w+)")
 HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)
 
@@ -49,9 +51,9 @@ def alert_problems(
     used = set(TEMPLATE_LABEL.findall("".join(rule["annotations"].values())))
     for label in used - vocabulary.labels_of(rule["expr"]):
         yield f"an annotation names a label {label} that no series has"
-    page, _, section = rule["annotations"]["runbook"].partition("#")
-    if page != str(RUNBOOK) or section not in anchors:
-        yield f"no section {rule['annotations']['runbook']}"
+    page, _, section = rule["annotations"]["runbook_url"].partition("#")
+    if page != f"{REPOSITORY}{RUNBOOK}" or section not in anchors:
+        yield f"no section {rule['annotations']['runbook_url']}"
     if True not in tested:
         yield f"{TESTS} has no test in which it fires"
     if False not in tested:
