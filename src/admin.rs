@@ -128,8 +128,8 @@ impl Admin {
     fn open(&self, method: &Method, path: &str, headers: &HeaderMap) -> Option<Response<Body>> {
         let page = match path {
             "/livez" => text(StatusCode::OK, PLAIN, "alive\n".to_owned()),
-            "/readyz" => self.probe(self.health.readiness(&self.credentials)),
-            "/startupz" => self.probe(self.health.startup(&self.credentials)),
+            "/readyz" => self.probe(self.health.readiness(&self.credentials, &self.auth)),
+            "/startupz" => self.probe(self.health.startup(&self.credentials, &self.auth)),
             "/metrics" => self.exposition(headers),
             _ => return None,
         };

@@ -77,7 +77,7 @@ const LAST_CALLS: Duration = Duration::from_secs(1);
 const LAST_RECORDS: Duration = Duration::from_secs(1);
 
 impl App {
-    /// Starts a gateway: binds, builds, loads the credential, and accepts. A missing credential or shared
+    /// Starts a gateway: binds, builds, loads the credential, and accepts. A missing credential, key or shared
     /// cache keeps it from being ready, or from sharing, but not from starting.
     ///
     /// # Errors
@@ -96,7 +96,7 @@ impl App {
         let stop = CancellationToken::new();
         let mut reload = ReloadScheduler::new(settings.reload.interval.0, stop.clone());
         let parts = Parts::build(loaded, environment, process.level, &mut reload).await?;
-        parts.load_first_credential().await;
+        tokio::join!(parts.load_first_credential(), parts.load_first_keys());
         parts.check_writes(settings).await?;
         let background = Background::spawn(&parts, reload, stop);
         if let Some(shared) = &parts.shared {

@@ -5,13 +5,14 @@
 //! ```
 //!
 //! Clients authenticate as their unmodified SDKs do: by an ACS3 or ROA v2 signature with a key that the operator
-//! issued, by a bearer token, or by a client certificate. No credential of a client is forwarded to the origin.
+//! issued, by a bearer token, by the token of a Kubernetes service account, or by a client certificate. No credential of a client is forwarded to the origin.
 
 mod authenticate;
 mod client;
 mod clients;
 mod error;
 mod headers;
+pub mod kubernetes;
 mod nonces;
 mod policy;
 mod rate_limiter;
@@ -21,6 +22,7 @@ pub use authenticate::{Authenticated, BodyProof};
 pub use client::{Client, Hidden, Principal, Visible};
 pub use clients::{Clients, InvalidClients, IssueError, IssuedKey, NewClient};
 pub use error::AuthError;
+pub use kubernetes::TokenError;
 pub use policy::{Allowed, Grant, Permission};
 pub use rate_limiter::RateLimiter;
 pub use writes::{WriteProof, journal_path};
@@ -33,12 +35,16 @@ use http::request::Parts;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
 use crate::api::Action;
+use crate::error_chain::error_chain;
 use crate::observability::logging::Condition;
 use crate::observability::metrics::Metrics;
 use crate::peer::Peer;
 use crate::units::ByteSize;
+use authenticate::Issued;
+use kubernetes::ServiceAccounts;
 use nonces::Nonces;
 use writes::WriteLog;
 
@@ -56,6 +62,8 @@ pub struct Config {
     pub nonces_max_bytes: ByteSize,
     /// File that the nonces of writes are journalled in.
     pub write_journal: Option<String>,
+    /// Service accounts of a Kubernetes cluster as clients.
+    pub kubernetes: kubernetes::Config,
 }
 
 /// Requirement for clients to authenticate.
@@ -88,6 +96,7 @@ impl Default for Config {
             nonces_per_client: 200_000,
             nonces_max_bytes: ByteSize(64 << 20),
             write_journal: None,
+            kubernetes: kubernetes::Config::default(),
         }
     }
 }
@@ -105,6 +114,7 @@ struct Keyring {
     path: PathBuf,
     nonces: Arc<Nonces>,
     writes: WriteLog,
+    service_accounts: Option<ServiceAccounts>,
 }
 
 impl Authenticator {
@@ -124,7 +134,11 @@ impl Authenticator {
                 metrics.expose_authentication(AuthError::REASONS);
                 let path = PathBuf::from(&config.clients_file);
                 let nonces = Nonces::new(config);
+                let service_accounts =
+                    ServiceAccounts::from_config(&config.kubernetes, &metrics)
+                        .map_err(|error| InvalidClients(vec![error_chain(&error)]))?;
                 let clients = Clients::load(&path, &nonces, None)?;
+                clients.check_service_accounts(service_accounts.is_some())?;
                 if clients.names().next().is_none() {
                     tracing::warn!(file = %path.display(), "the clients' file has no [[client]], so every request is rejected: add one with `client add`; no restart is needed");
                 }
@@ -134,6 +148,7 @@ impl Authenticator {
                     path,
                     nonces,
                     writes: WriteLog::open(journal, &metrics, Timestamp::now()),
+                    service_accounts,
                 })
             }
         };
@@ -160,8 +175,11 @@ impl Authenticator {
         let Some(keyring) = &self.clients else {
             return Ok(Authenticated::anonymous());
         };
-        let authenticated =
-            authenticate::authenticate(&keyring.current.load(), head, peer, action, now());
+        let issued = Issued {
+            clients: &keyring.current.load(),
+            service_accounts: keyring.service_accounts.as_ref(),
+        };
+        let authenticated = authenticate::authenticate(issued, head, peer, action, now());
         let error = match &authenticated {
             Ok(authenticated) => authenticated.ignored_signature,
             Err(error) => Some(*error),
@@ -197,7 +215,6 @@ impl Authenticator {
     }
 
     fn count_error(&self, error: AuthError, detail: impl FnOnce() -> String) {
-        debug_assert!(AuthError::REASONS.contains(&error.reason()));
         self.metrics.authentication_refused(error.reason());
         let conditions = &self.metrics.conditions;
         conditions.occurred(Condition::SignInsRefused, error.reason(), detail);
@@ -231,6 +248,7 @@ impl Authenticator {
         };
         let old = keyring.current.load_full();
         let clients = Clients::load(&keyring.path, &keyring.nonces, Some(&old))?;
+        clients.check_service_accounts(keyring.service_accounts.is_some())?;
         // An editor may have emptied the file and not filled it yet.
         if clients.names().next().is_none() && old.names().next().is_some() {
             let place = keyring.path.display();
@@ -246,6 +264,28 @@ impl Authenticator {
         Ok(())
     }
 
+    /// Keeps the keys that verify service accounts' tokens fresh, until `stop` is cancelled.
+    pub async fn keep_keys(&self, stop: CancellationToken) {
+        if let Some(accounts) = self.service_accounts() {
+            accounts.keep_keys(stop).await;
+        }
+    }
+
+    /// Returns the reason why clients cannot authenticate yet, for the readiness probe.
+    #[must_use]
+    pub fn unavailable_reason(&self) -> Option<&'static str> {
+        let keyring = self.clients.as_ref()?;
+        let accounts = keyring.service_accounts.as_ref()?;
+        let is_needed = keyring.current.load().has_service_accounts();
+        accounts.unavailable_reason().filter(|_| is_needed)
+    }
+
+    /// Returns the verifier of service accounts' tokens, if the settings name an issuer.
+    #[must_use]
+    pub fn service_accounts(&self) -> Option<&ServiceAccounts> {
+        self.clients.as_ref()?.service_accounts.as_ref()
+    }
+
     /// Updates the gauge of remembered nonces; called at each scrape.
     pub fn export(&self) {
         if let Some(keyring) = &self.clients {
@@ -257,10 +297,12 @@ impl Authenticator {
     }
 }
 
-/// Checks a clients' file without using it.
+/// Checks the clients' file without using it.
 ///
 /// # Errors
 /// [`InvalidClients`] with every problem.
-pub fn check_clients(path: &Path) -> Result<(), InvalidClients> {
-    Clients::load(path, &Nonces::new(&Config::default()), None).map(drop)
+pub fn check_clients(config: &Config) -> Result<(), InvalidClients> {
+    let path = Path::new(&config.clients_file);
+    let clients = Clients::load(path, &Nonces::new(config), None)?;
+    clients.check_service_accounts(config.kubernetes.issuer.is_some())
 }

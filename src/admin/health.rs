@@ -2,10 +2,11 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::auth::Authenticator;
 use crate::credentials::CredentialProvider;
 
-/// Readiness of the gateway. It falls only with the gateway's own state, a stop or a missing credential, never with
-/// the origin's: a load balancer that took every replica out would lose the stale copies too.
+/// Readiness of the gateway. It falls only with the gateway's own state, a stop, a missing credential or keys of
+/// clients that never came, never with the origin's: a load balancer that took every replica out would lose the stale copies too.
 #[derive(Debug, Default)]
 pub struct Health {
     started: AtomicBool,
@@ -22,11 +23,16 @@ impl Health {
     ///
     /// # Errors
     /// The reason, as the probe's body.
-    pub fn readiness(&self, credentials: &CredentialProvider) -> Result<(), &'static str> {
+    pub fn readiness(
+        &self,
+        credentials: &CredentialProvider,
+        auth: &Authenticator,
+    ) -> Result<(), &'static str> {
         if self.stopping.load(Ordering::Relaxed) {
             return Err("stopping");
         }
-        if let Some(lack) = credentials.unavailable_reason() {
+        let lack = credentials.unavailable_reason();
+        if let Some(lack) = lack.or_else(|| auth.unavailable_reason()) {
             return Err(lack);
         }
         self.started.store(true, Ordering::Relaxed);
@@ -37,11 +43,15 @@ impl Health {
     ///
     /// # Errors
     /// The reason why it has not.
-    pub fn startup(&self, credentials: &CredentialProvider) -> Result<(), &'static str> {
+    pub fn startup(
+        &self,
+        credentials: &CredentialProvider,
+        auth: &Authenticator,
+    ) -> Result<(), &'static str> {
         if self.started.load(Ordering::Relaxed) {
             Ok(())
         } else {
-            self.readiness(credentials)
+            self.readiness(credentials, auth)
         }
     }
 }

@@ -26,7 +26,7 @@ impl Admin {
             "version": env!("CARGO_PKG_VERSION"),
             "time": Timestamp::now().to_string(),
             "uptime_seconds": self.started.elapsed().as_secs(),
-            "ready": self.health.readiness(&self.credentials).is_ok(),
+            "ready": self.health.readiness(&self.credentials, &self.auth).is_ok(),
             "listen": self.listening,
             "requests": requests(metrics),
             "hit_ratio": hit_ratio(metrics.requests(Some(Action::GetImage))),

@@ -25,8 +25,8 @@ pub(super) struct Background {
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Background {
-    /// Spawns the watchers of files, the reader of the invalidation log, the renewal of the credential, the
-    /// writer of snapshots and the upkeep of the log. Each ends when `stop` is cancelled.
+    /// Spawns the watchers of files, the reader of the invalidation log, the renewal of the credential and
+    /// of the keys of service accounts, the writer of snapshots and the upkeep of the log. Each ends when `stop` is cancelled.
     pub(super) fn spawn(parts: &Parts, reload: ReloadScheduler, stop: CancellationToken) -> Self {
         let tasks = TaskTracker::new();
         let reload = reload.spawn(&tasks);
@@ -40,6 +40,8 @@ impl Background {
         tasks.spawn(maintain_log(reported, parts.level.clone(), stop.clone()));
         let (credentials, stopped) = (Arc::clone(&parts.credentials), stop.clone());
         tasks.spawn(async move { credentials.run(stopped).await });
+        let (auth, stopped) = (Arc::clone(&parts.auth), stop.clone());
+        tasks.spawn(async move { auth.keep_keys(stopped).await });
         if let Some(snapshot) = &parts.snapshot {
             tasks.spawn(Arc::clone(snapshot).run(stop.clone()));
         }

@@ -59,7 +59,7 @@ pub(super) struct Parts {
     settings_text: Arc<ArcSwap<String>>,
 }
 
-/// Time that a start waits for the first credential before it continues without one.
+/// Time that a start waits for the first credential, and for the first keys, before it continues without.
 const FIRST_CREDENTIAL: Duration = Duration::from_secs(2);
 
 /// Time that a start waits for a parent gateway's answer before it continues without one.
@@ -141,6 +141,15 @@ impl Parts {
                     "no credential from this source; not ready until one has a credential"
                 );
             }
+        }
+    }
+
+    /// Loads the first keys that verify service accounts' tokens. A gateway that has none starts, and is not ready
+    /// until it has; the log says why.
+    pub(super) async fn load_first_keys(&self) {
+        if let Some(accounts) = self.auth.service_accounts() {
+            // A failure is logged as a condition, and the background tries again.
+            let _ = timeout(FIRST_CREDENTIAL, accounts.load()).await;
         }
     }
 

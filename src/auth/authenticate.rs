@@ -13,6 +13,7 @@ use http::request::Parts;
 use jiff::Timestamp;
 
 use super::headers::{AuthHeaders, Header};
+use super::kubernetes::{ServiceAccounts, is_jwt};
 use super::{AuthError, Client, Clients, Principal, WriteProof};
 use crate::api::Action;
 use crate::peer::Peer;
@@ -80,9 +81,17 @@ impl Authenticated {
 /// Detail of [`AuthError::Exposed`] for a bearer token.
 const EXPOSED_TOKEN: &str = "a bearer token is taken only over TLS, loopback or a Unix socket";
 
+/// Credentials that the operator has issued or accepts.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Issued<'a> {
+    pub(super) clients: &'a Clients,
+    /// Verifier of tokens that a cluster issues; `None` where none is accepted.
+    pub(super) service_accounts: Option<&'a ServiceAccounts>,
+}
+
 /// Authenticates a request by its head. `action` is the operation of its path, `Unknown` if there is none.
 pub(super) fn authenticate(
-    clients: &Clients,
+    issued: Issued<'_>,
     head: &Parts,
     peer: &Peer,
     action: Action,
@@ -94,11 +103,12 @@ pub(super) fn authenticate(
         .optional(Header::Authorization)
         .map_err(|_| AuthError::Unreadable("one Authorization header is"))?;
     let Some(credential) = credential else {
-        return without_authorization(clients, &headers, peer);
+        return without_authorization(issued, &headers, peer, now);
     };
     if let Some(token) = credential.strip_prefix("Bearer ") {
-        return by_bearer_token(clients, token, peer);
+        return by_bearer_token(issued, token, peer, now);
     }
+    let clients = issued.clients;
     let request = SignedRequest {
         clients,
         head,
@@ -138,35 +148,45 @@ fn by_certificate(clients: &Clients, peer: &Peer) -> Option<Arc<Client>> {
 }
 
 fn without_authorization(
-    clients: &Clients,
+    issued: Issued<'_>,
     headers: &AuthHeaders<'_>,
     peer: &Peer,
+    now: Timestamp,
 ) -> Result<Authenticated, AuthError> {
     if let Some(token) = headers.optional(Header::BearerToken)? {
-        return by_bearer_token(clients, token, peer);
+        return by_bearer_token(issued, token, peer, now);
     }
     if peer.names.is_empty() {
         return Err(AuthError::NoCredential);
     }
-    by_certificate(clients, peer)
+    by_certificate(issued.clients, peer)
         .map(Authenticated::without_signature)
         .ok_or(AuthError::UnknownKey)
 }
 
 fn by_bearer_token(
-    clients: &Clients,
+    issued: Issued<'_>,
     token: &str,
     peer: &Peer,
+    now: Timestamp,
 ) -> Result<Authenticated, AuthError> {
     if !peer.is_private() {
         return Err(AuthError::Exposed(EXPOSED_TOKEN));
     }
     // Looked up by its hash, so that the duration of the search reveals nothing about issued tokens.
-    let hash = digest::digest(&digest::SHA256, token.trim().as_bytes());
-    clients
-        .by_token(hash.as_ref())
-        .map(Authenticated::without_signature)
-        .ok_or(AuthError::UnknownKey)
+    let token = token.trim();
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
+    if let Some(client) = issued.clients.by_token(&hash) {
+        return Ok(Authenticated::without_signature(client));
+    }
+    match issued.service_accounts.filter(|_| is_jwt(token)) {
+        Some(accounts) => accounts
+            .client(token, hash, issued.clients, now)
+            .map(Authenticated::without_signature)
+            .map_err(AuthError::Token),
+        None => Err(AuthError::UnknownKey),
+    }
 }
 
 #[cfg(test)]

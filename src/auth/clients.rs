@@ -29,6 +29,8 @@ pub struct Clients {
     by_key: HashMap<CompactString, Arc<Client>, foldhash::fast::RandomState>,
     by_token: HashMap<[u8; 32], Arc<Client>>,
     by_certificate: HashMap<CompactString, Arc<Client>>,
+    /// By `NAMESPACE:NAME`, as in the tokens.
+    by_service_account: HashMap<CompactString, Arc<Client>>,
     secret_files: Vec<PathBuf>,
 }
 
@@ -49,6 +51,7 @@ impl std::error::Error for InvalidClients {}
 struct ClientCredentials {
     tokens: Vec<[u8; 32]>,
     certificates: Vec<CompactString>,
+    service_accounts: Vec<CompactString>,
 }
 
 impl Clients {
@@ -96,6 +99,7 @@ impl Clients {
             by_key: HashMap::default(),
             by_token: HashMap::new(),
             by_certificate: HashMap::new(),
+            by_service_account: HashMap::new(),
             secret_files: read.secret_files,
         };
         let mut problems = Vec::new();
@@ -136,6 +140,12 @@ impl Clients {
                 "mtls_name",
             );
         }
+        for account in proofs.service_accounts {
+            unique(
+                self.by_service_account.insert(account, share()),
+                "service_account",
+            );
+        }
     }
 
     /// Returns whether a client of this name exists.
@@ -165,6 +175,31 @@ impl Clients {
 
     pub(super) fn by_certificate_name(&self, certificate: &str) -> Option<Arc<Client>> {
         self.by_certificate.get(certificate).cloned()
+    }
+
+    /// Returns the client of a service account, given as `NAMESPACE:NAME`.
+    pub(super) fn by_service_account(&self, account: &str) -> Option<Arc<Client>> {
+        self.by_service_account.get(account).cloned()
+    }
+
+    /// Returns whether any client signs in by service account.
+    pub(super) fn has_service_accounts(&self) -> bool {
+        !self.by_service_account.is_empty()
+    }
+
+    /// Checks that no client signs in by service account unless their tokens can be verified.
+    ///
+    /// # Errors
+    /// [`InvalidClients`] that names the setting.
+    pub(super) fn check_service_accounts(&self, is_set_up: bool) -> Result<(), InvalidClients> {
+        let client = self.by_service_account.values().next();
+        match client.filter(|_| !is_set_up) {
+            None => Ok(()),
+            Some(client) => Err(InvalidClients(vec![format!(
+                "client \"{}\": service_account: its tokens cannot be verified: set auth.kubernetes.issuer, and jwks_url or jwks_file",
+                client.name
+            )])),
+        }
     }
 
     /// Registers the metrics of each client that has none yet.

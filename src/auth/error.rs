@@ -2,6 +2,8 @@
 
 use strum::{IntoStaticStr, VariantNames};
 
+use super::TokenError;
+
 /// Failure to authenticate a request. It contains no secret: neither the key's secret, nor a token, nor the expected
 /// signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, IntoStaticStr, VariantNames)]
@@ -19,6 +21,9 @@ pub enum AuthError {
     /// This gateway has not issued the key, token or certificate name.
     #[error("this gateway has not issued the key")]
     UnknownKey,
+    /// The token of a service account is refused; clients cannot tell this from an unknown key.
+    #[error(transparent)]
+    Token(TokenError),
     /// The key is one of the cloud itself; this gateway accepts only keys that its operator issued.
     #[error("the key is one of the cloud itself, not of this gateway")]
     CloudKey,
@@ -69,12 +74,15 @@ pub enum AuthError {
 }
 
 impl AuthError {
-    /// All values of [`AuthError::reason`], so that each counter starts at 0.
+    /// Values of [`AuthError::reason`] but for those of [`TokenError`], so that each counter starts at 0.
     pub const REASONS: &[&'static str] = Self::VARIANTS;
 
     /// Returns the `reason` label of metrics and logs.
     #[must_use]
     pub fn reason(self) -> &'static str {
-        self.into()
+        match self {
+            Self::Token(error) => error.reason(),
+            error => error.into(),
+        }
     }
 }

@@ -5,6 +5,7 @@
 
 mod catalogue;
 mod credentials;
+mod kubernetes;
 mod listen;
 mod resolve;
 mod shared;
@@ -13,7 +14,6 @@ mod telemetry;
 use std::fmt;
 use std::fs::File;
 use std::net::SocketAddr;
-use std::path::Path;
 
 use super::Settings;
 use crate::auth::{InvalidClients, Mode, check_clients};
@@ -146,12 +146,13 @@ fn listeners(settings: &Settings, rule: &mut impl FnMut(&str, bool, &str)) {
 fn authentication(settings: &Settings, rule: &mut impl FnMut(&str, bool, &str)) {
     let auth = &settings.auth;
     if auth.mode == Mode::Required
-        && let Err(InvalidClients(problems)) = check_clients(Path::new(&auth.clients_file))
+        && let Err(InvalidClients(problems)) = check_clients(auth)
     {
         for problem in problems {
             rule("auth.clients_file", false, &problem);
         }
     }
+    kubernetes::check(&auth.kubernetes, rule);
     rule(
         "auth.nonces_per_client",
         auth.nonces_per_client > 0,

@@ -45,6 +45,7 @@ mod listener;
 mod page;
 mod process;
 mod register;
+mod service_accounts;
 mod shared;
 mod snapshot;
 mod totals;
@@ -63,6 +64,7 @@ pub use label::{
 pub use latency::quantile;
 pub use listener::{HandshakeResult, ListenerMetrics, ReloadMetrics};
 pub use register::{AgeHistogram, OnFirstUse};
+pub use service_accounts::ServiceAccountMetrics;
 pub use shared::{SharedMetrics, SharedOperation, SharedResult};
 pub use snapshot::SnapshotMetrics;
 pub use traces::{ExportResult, SpanFate, TraceMetrics};
@@ -187,6 +189,8 @@ metrics! {
         pub tasks: IntGauge = "tasks",
         /// The running version, always 1.
         build_info: OpenGauges<BuildVersion> = "build_info",
+        /// Metrics of the keys that verify service accounts' tokens.
+        pub service_account_keys: OnFirstUse<ServiceAccountMetrics>,
         /// Metrics of the shared cache.
         pub shared: OnFirstUse<SharedMetrics>,
         /// Metrics of the catalogue.

@@ -149,7 +149,7 @@ impl<'a> Wire<'a> {
                  on the way changes the request."
                     .to_owned(),
             ),
-            AuthError::UnknownKey | AuthError::CloudKey => row(
+            AuthError::UnknownKey | AuthError::Token(_) | AuthError::CloudKey => row(
                 Outcome::Rejected,
                 Status::NOT_FOUND,
                 "InvalidAccessKeyId.NotFound",

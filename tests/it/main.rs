@@ -47,6 +47,7 @@ mod reload;
 mod replay;
 mod resolve;
 mod secrets;
+mod service_accounts;
 mod shared;
 mod shared_servers;
 mod signatures;

@@ -58,6 +58,8 @@ pub enum Section {
     Credentials,
     /// `[traces]`.
     Traces,
+    /// `[auth.kubernetes]`.
+    Kubernetes,
     /// None: the arguments of a command.
     Command,
 }
@@ -70,6 +72,7 @@ impl Section {
             Self::Upstream => "upstream",
             Self::Credentials => "credentials",
             Self::Traces => "traces",
+            Self::Kubernetes => "auth.kubernetes",
             Self::Command => return format!("--{}", key.replace('_', "-")),
         };
         format!("{section}.{key}")

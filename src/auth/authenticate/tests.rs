@@ -123,7 +123,11 @@ fn enter(
     peer: &Peer,
     action: Action,
 ) -> Result<Authenticated, AuthError> {
-    authenticate(clients, head, peer, action, now())
+    let issued = Issued {
+        clients,
+        service_accounts: None,
+    };
+    authenticate(issued, head, peer, action, now())
 }
 
 /// The name that a request is let in by, at a gateway that has seen none before.

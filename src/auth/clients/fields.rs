@@ -13,13 +13,14 @@ use crate::auth::{Allowed, Permission};
 use crate::bounded_read;
 use crate::signing::unhex;
 
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
     "name",
     "access_key_id",
     "access_key_secret_file",
     "security_token_file",
     "bearer_sha256",
     "mtls_name",
+    "service_account",
     "permissions",
     "workspaces",
     "users",
@@ -43,6 +44,16 @@ pub(super) fn is_name(name: &str) -> bool {
         && characters.all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
         && name.len() <= 64
         && !RESERVED.contains(&name)
+}
+
+/// Returns whether a text is a name of Kubernetes: lower-case letters, digits and `within`, which neither begins nor
+/// ends it (RFC 1123).
+fn is_dns_name(name: &str, longest: usize, within: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    name.len() <= longest
+        && name.starts_with(is_plain)
+        && name.ends_with(is_plain)
+        && name.chars().all(|c| is_plain(c) || within.contains(c))
 }
 
 /// One `[[client]]` table, and the lists that its readers append to.
@@ -166,6 +177,25 @@ impl TableReader<'_> {
             }
         }
         tokens
+    }
+
+    /// Reads service accounts, written `NAMESPACE/NAME`, and returns them as `NAMESPACE:NAME`.
+    pub(super) fn service_accounts(&mut self) -> Vec<CompactString> {
+        let mut accounts = Vec::new();
+        for text in self.texts("service_account", usize::MAX) {
+            match text.split_once('/').filter(|(namespace, name)| {
+                is_dns_name(namespace, 63, "-") && is_dns_name(name, 253, "-.")
+            }) {
+                Some((namespace, name)) => {
+                    accounts.push(compact_str::format_compact!("{namespace}:{name}"));
+                }
+                None => self.wrong(
+                    "service_account",
+                    "write namespace/name, such as \"training/scheduler\"",
+                ),
+            }
+        }
+        accounts
     }
 
     pub(super) fn permissions(&mut self) -> BTreeSet<Permission> {

@@ -107,18 +107,22 @@ impl TableReader<'_> {
                 "goes with access_key_id and access_key_secret_file",
             );
         }
-        if !["access_key_id", "bearer_sha256", "mtls_name"]
-            .into_iter()
-            .any(has)
-        {
+        let ways = [
+            "access_key_id",
+            "bearer_sha256",
+            "mtls_name",
+            "service_account",
+        ];
+        if !ways.into_iter().any(has) {
             self.wrong(
                 "access_key_id",
-                "no way to sign in: write access_key_id, bearer_sha256 or mtls_name",
+                "no way to sign in: write access_key_id, bearer_sha256, mtls_name or service_account",
             );
         }
         let proofs = ClientCredentials {
             tokens: self.tokens(),
             certificates: self.texts("mtls_name", usize::MAX),
+            service_accounts: self.service_accounts(),
         };
         let misses = self.rate("misses_per_second").unwrap_or(MISSES);
         let client = Client {

@@ -76,6 +76,22 @@ fn each_mistake_is_reported_and_no_value_is_quoted() {
         ),
         (client("security_token_file = \"empty\""), "empty"),
         (client("mtls_name = []"), "mtls_name"),
+        (client("service_account = []"), "service_account"),
+        (client("service_account = \"hunter2\""), "namespace/name"),
+        (
+            client("service_account = \"a/hunter2/x\""),
+            "namespace/name",
+        ),
+        (
+            client("service_account = \"a:b/hunter2\""),
+            "namespace/name",
+        ),
+        (client("service_account = \"/hunter2\""), "namespace/name"),
+        (client("service_account = \"Hunter2/x\""), "namespace/name"),
+        (
+            client("service_account = \"a.b/hunter2\""),
+            "namespace/name",
+        ),
         (
             "[[client]]\nname = \"c\"\npermissions = [\"get\"]".to_owned(),
             "no way to sign in",
@@ -141,6 +157,40 @@ fn a_client_that_stays_keeps_nonces_and_budgets() {
     let renamed = load(&SCHEDULER.replace("\"scheduler\"", "\"other\""), Some(&old));
     let of = |clients: &Clients| clients.by_key["GWSCHEDULER"].nonces.clone().unwrap();
     assert!(of(&old).is(&of(&renamed)));
+}
+
+#[test]
+fn a_service_account_is_one_clients_and_needs_an_issuer() {
+    let client = |name: &str, accounts: &str| {
+        format!(
+            "[[client]]\nname = \"{name}\"\nservice_account = {accounts}\npermissions = [\"get\"]\n"
+        )
+    };
+    let text = client("pods", r#"["training/scheduler", "training/job.v2"]"#);
+    let clients = Clients::parse(&text, Path::new(""), &nonces(), None).unwrap();
+    for (account, name) in [
+        ("training:scheduler", Some("pods")),
+        ("training:job.v2", Some("pods")),
+        ("training/scheduler", None),
+        ("other:scheduler", None),
+    ] {
+        let found = clients.by_service_account(account);
+        assert_eq!(
+            found.as_ref().map(|client| client.name.as_str()),
+            name,
+            "{account}"
+        );
+    }
+    assert_eq!(clients.check_service_accounts(true), Ok(()));
+    let Err(InvalidClients(bad)) = clients.check_service_accounts(false) else {
+        panic!("nothing verifies its tokens")
+    };
+    assert!(
+        bad[0].contains("\"pods\"") && bad[0].contains("auth.kubernetes.issuer"),
+        "{bad:?}"
+    );
+    let twice = text + &client("others", r#""training/scheduler""#);
+    assert!(problems(&twice)[0].contains("service_account is another client's too"));
 }
 
 /// The example beside the settings, as an operator would copy it.

@@ -195,6 +195,12 @@ conditions! {
         remedy: "compare the client's key and clock with clients.toml and this machine's clock",
         ended: "no client was refused for a minute",
     }
+    /// Failed attempts to load the keys of `auth.kubernetes`; the former ones stay in force.
+    TokenKeysMissing = "token_keys_missing", Error, RECOVERY {
+        began: "the keys that verify service accounts' tokens cannot be loaded",
+        remedy: "check auth.kubernetes.jwks_url or jwks_file, and its ca_file and token_file: pai-image-gateway check",
+        ended: "the keys that verify service accounts' tokens are loaded again",
+    }
     /// Admin requests without the admin token, or sent by a page of another site.
     AdminTokenRefused = "admin_token_refused", Warn, EVENTS {
         began: "an admin request had no valid token",

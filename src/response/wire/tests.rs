@@ -5,6 +5,7 @@ use strum::VariantArray as _;
 
 use super::*;
 use crate::api::{Action, Malformed};
+use crate::auth::TokenError;
 use crate::response::failure;
 use crate::transport::TransportError;
 use crate::upstream::Throttle;
@@ -94,6 +95,7 @@ fn every_error() -> Vec<Error> {
         AuthError::Body,
         AuthError::Mismatch,
         AuthError::UnknownKey,
+        AuthError::Token(TokenError::Expired),
         AuthError::CloudKey,
         AuthError::Expired,
         AuthError::BadDate,

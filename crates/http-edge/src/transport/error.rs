@@ -197,7 +197,7 @@ impl ConnectTarget {
         match self.section {
             Section::Upstream => ", or set upstream.proxy where a proxy is the only way out",
             Section::Credentials => ", or set credentials.proxy where a proxy is the only way out",
-            Section::Traces | Section::Command => "",
+            Section::Traces | Section::Kubernetes | Section::Command => "",
         }
     }
 
