@@ -69,7 +69,7 @@ impl Call {
 
     fn parse(action: Action, route: &Route<'_>, query: &str) -> Result<Self, Malformed> {
         let image = || parse_image(route.image);
-        let query = Query::parse(query)?.only(action, parameters(action))?;
+        let query = Query::parse(query)?.only(action, action.parameters())?;
         let operation = match action {
             Action::GetImage => {
                 return Ok(Self::get_image(ImageKey {
@@ -107,41 +107,6 @@ fn check_length(operation: &Operation, query: &Query) -> Result<(), Malformed> {
     Err(Malformed(format!(
         "path and query must not be longer than {MAX_TARGET} bytes, escaped"
     )))
-}
-
-/// Query parameters of each operation in the API's spelling, from the SDKs' models and the vendor's documentation.
-const fn parameters(action: Action) -> &'static [&'static str] {
-    match action {
-        Action::GetImage => &["Verbose"],
-        Action::ListImages => &[
-            "Accessibility",
-            "ImageUri",
-            "Labels",
-            "Name",
-            "Options",
-            "Order",
-            "PageNumber",
-            "PageSize",
-            "Query",
-            "SortBy",
-            "Verbose",
-            "WorkspaceId",
-        ],
-        Action::ListImageLabels => &[
-            "ImageId",
-            "LabelFilter",
-            "LabelKeys",
-            "Region",
-            "WorkspaceId",
-        ],
-        Action::AddImage
-        | Action::AddImageLabels
-        | Action::RemoveImageLabels
-        | Action::PublishImage
-        | Action::RemoveImage
-        | Action::Resolve
-        | Action::Unknown => &[],
-    }
 }
 
 fn parse_image(segment: &str) -> Result<ImageId, Malformed> {

@@ -8,6 +8,31 @@ use serde_json::value::RawValue;
 
 use super::body::string_text;
 
+/// Members that the API documents of an image, GetImage's and those of an item of ListImages together. Another member
+/// passes through, and is compared under the name `other`.
+pub const IMAGE_MEMBERS: [&str; 16] = [
+    "Accessibility",
+    "Description",
+    "GmtCreateTime",
+    "GmtModifiedTime",
+    "Identity",
+    "ImageId",
+    "ImageUri",
+    "Labels",
+    "Name",
+    "ParentUserId",
+    "Signature",
+    "Size",
+    "SourceId",
+    "SourceType",
+    "UserId",
+    "WorkspaceId",
+];
+
+const IMAGES: &str = "Images";
+const TOTAL_COUNT: &str = "TotalCount";
+const REQUEST_ID: &str = "RequestId";
+
 /// A page of ListImages: one object with one list of images, each as the bytes that came.
 #[derive(Debug, Clone)]
 pub struct ImagePage<'a> {
@@ -20,6 +45,9 @@ pub struct ImagePage<'a> {
 }
 
 impl<'a> ImagePage<'a> {
+    /// Members that the API documents of a page, each of which the gateway reads.
+    pub const MEMBERS: [&'static str; 3] = [IMAGES, TOTAL_COUNT, REQUEST_ID];
+
     /// Parses a body; `None` unless it is one complete object with one list `Images`, which all parsers would read
     /// alike.
     #[must_use]
@@ -44,9 +72,9 @@ impl<'de> Visitor<'de> for PageVisitor {
         let (mut images, mut totals, mut ids) = (Vec::new(), Vec::new(), Vec::new());
         while let Some(name) = map.next_key::<Cow<'_, str>>()? {
             match &*name {
-                "Images" => images.push(map.next_value()?),
-                "TotalCount" => totals.push(map.next_value::<&RawValue>()?),
-                "RequestId" => ids.push(map.next_value::<&RawValue>()?),
+                IMAGES => images.push(map.next_value()?),
+                TOTAL_COUNT => totals.push(map.next_value::<&RawValue>()?),
+                REQUEST_ID => ids.push(map.next_value::<&RawValue>()?),
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                 }

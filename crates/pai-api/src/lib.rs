@@ -17,7 +17,7 @@ mod write_body;
 pub use body::{Accessibility, ImageFields, NotAnObject, Ownership, parse_timestamp};
 pub use call::{Call, RouteError};
 pub use error::{ErrorBody, OriginError};
-pub use image_page::ImagePage;
+pub use image_page::{IMAGE_MEMBERS, ImagePage};
 pub use query::{Query, RESERVED, encode};
 pub use resolve::{ImageUri, ResolveItem, ResolveRequest};
 pub use write_body::check_keys;
@@ -166,6 +166,43 @@ impl Action {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
+    }
+
+    /// Returns the operation's query parameters in the API's spelling, from the SDKs' models and the vendor's
+    /// documentation; [`Call::classify`] rejects any other.
+    #[must_use]
+    pub const fn parameters(self) -> &'static [&'static str] {
+        match self {
+            Self::GetImage => &["Verbose"],
+            Self::ListImages => &[
+                "Accessibility",
+                "ImageUri",
+                "Labels",
+                "Name",
+                "Options",
+                "Order",
+                "PageNumber",
+                "PageSize",
+                "Query",
+                "SortBy",
+                "Verbose",
+                "WorkspaceId",
+            ],
+            Self::ListImageLabels => &[
+                "ImageId",
+                "LabelFilter",
+                "LabelKeys",
+                "Region",
+                "WorkspaceId",
+            ],
+            Self::AddImage
+            | Self::AddImageLabels
+            | Self::RemoveImageLabels
+            | Self::PublishImage
+            | Self::RemoveImage
+            | Self::Resolve
+            | Self::Unknown => &[],
+        }
     }
 
     /// Returns whether the operation may change data of the origin.

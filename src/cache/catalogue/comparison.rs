@@ -3,28 +3,9 @@
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 
+use pai_api::IMAGE_MEMBERS;
 use serde_json::Value;
 use serde_json::value::RawValue;
-
-/// Members that the API documents of an image, each of which a metric may name.
-const MEMBERS: [&str; 16] = [
-    "Accessibility",
-    "Description",
-    "GmtCreateTime",
-    "GmtModifiedTime",
-    "Identity",
-    "ImageId",
-    "ImageUri",
-    "Labels",
-    "Name",
-    "ParentUserId",
-    "Signature",
-    "Size",
-    "SourceId",
-    "SourceType",
-    "UserId",
-    "WorkspaceId",
-];
 
 /// Name of the difference where the object itself cannot be read.
 const UNREADABLE: &str = "unreadable";
@@ -61,7 +42,7 @@ pub(super) fn difference(item: &[u8], answer: &[u8]) -> Option<&'static str> {
 
 /// Returns the name of every difference there can be, so that each has a counter from the start.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
-    MEMBERS.into_iter().chain([UNREADABLE, OTHER, DENIED])
+    IMAGE_MEMBERS.into_iter().chain([UNREADABLE, OTHER, DENIED])
 }
 
 /// Returns the members of an object that are not null; `None` for what is no object.
@@ -92,7 +73,7 @@ fn set(labels: &[Value]) -> BTreeSet<String> {
 }
 
 fn documented(name: &str) -> &'static str {
-    let known = MEMBERS.iter().find(|member| **member == name);
+    let known = IMAGE_MEMBERS.iter().find(|member| **member == name);
     known.copied().unwrap_or(OTHER)
 }
 
