@@ -4,9 +4,9 @@
 //! are read only when no other user can have written them, and a crash leaves the old file or the new one, never
 //! half of either.
 
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use rustix::process::geteuid;
@@ -113,6 +113,24 @@ impl AtomicFile {
         drop(out);
         draft.file.sync_all()?;
         Ok(draft)
+    }
+
+    /// Gives the new content the mode, owner and group of its target, or this mode where there is no target yet: for a
+    /// file that other users read.
+    ///
+    /// # Errors
+    /// An owner or a group that this user may not give.
+    pub fn with_access_of_target(self, mode: u32) -> io::Result<Self> {
+        let (target, own) = (fs::symlink_metadata(&self.target), self.file.metadata()?);
+        let mode = target.as_ref().map_or(mode, MetadataExt::mode);
+        if let Ok(target) = target
+            && (target.uid(), target.gid()) != (own.uid(), own.gid())
+        {
+            fchown(&self.file, Some(target.uid()), Some(target.gid()))?;
+        }
+        let permissions = Permissions::from_mode(mode & 0o7777);
+        self.file.set_permissions(permissions)?;
+        Ok(self)
     }
 
     /// Renames the file over its target and syncs the folder, so that the rename survives a power failure. Returns

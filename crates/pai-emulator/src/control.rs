@@ -1,11 +1,4 @@
-//! Control routes under `/emulator/…`: unsigned requests that read and change a running emulator.
-//!
-//! - `GET counts`
-//! - `POST faults`: a JSON list that replaces the script
-//! - `GET images?limit=N`: ids
-//! - `POST images/{id}/touch`: changes the image as its owner would
-//! - `PUT images/{id}`: sets the exact bytes of the GetImage response
-//! - `PUT images/{id}/listed`: a JSON object whose members lists show instead of the image's own; `{}` ends that
+//! Control routes under `/emulator/…`: unsigned requests that read and change a running emulator. [`CONTROL_ROUTES`] lists them.
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -24,7 +17,94 @@ use pai_api::{ImageId, Query};
 /// Path prefix of the control routes.
 pub(super) const PREFIX: &str = "/emulator/";
 
+/// Control route: requests are dispatched by this table, and docs/emulator.md is generated from it.
+pub struct ControlRoute {
+    /// Method of the request.
+    pub method: Method,
+    /// Path below `/emulator/`; `{id}` stands for an image's id.
+    pub path: &'static str,
+    /// Body or parameters of the request.
+    pub takes: &'static str,
+    /// Effect and response.
+    pub does: &'static str,
+    answer: fn(&ControlRequest<'_>) -> Result<Vec<u8>, ControlError>,
+}
+
+/// The control routes.
+pub const CONTROL_ROUTES: [ControlRoute; 6] = [
+    ControlRoute {
+        method: Method::GET,
+        path: "counts",
+        takes: "",
+        does: "returns the counts since the start: `requests`, `operations`, `codes`, `rejected`, `fetches` by image, `nonces`",
+        answer: |request| Ok(to_json(&request.service.counts())),
+    },
+    ControlRoute {
+        method: Method::POST,
+        path: "faults",
+        takes: "a JSON list of faults",
+        does: "replaces the script of faults, whole or, if one is invalid, not at all; `[]` ends every fault",
+        answer: replace_faults,
+    },
+    ControlRoute {
+        method: Method::GET,
+        path: "images",
+        takes: "`?limit=N`",
+        does: "returns the ids of the images, sorted, at most N",
+        answer: list_ids,
+    },
+    ControlRoute {
+        method: Method::POST,
+        path: "images/{id}/touch",
+        takes: "",
+        does: "changes the image as its owner would: a new `GmtModifiedTime`, which it returns, and description",
+        answer: touch,
+    },
+    ControlRoute {
+        method: Method::PUT,
+        path: "images/{id}",
+        takes: "any bytes, up to 1 MiB",
+        does: "makes these bytes the response of GetImage for that id, new or not; lists do not show it",
+        answer: put,
+    },
+    ControlRoute {
+        method: Method::PUT,
+        path: "images/{id}/listed",
+        takes: "a JSON object",
+        does: "lists show these members instead of the image's own, GetImage does not; `{}` ends that",
+        answer: list_otherwise,
+    },
+];
+
 struct ControlError(StatusCode, String);
+
+/// A control request, as far as the routes need it.
+struct ControlRequest<'a> {
+    service: &'a ApiService,
+    /// Id in the path; empty where the route has none.
+    id: &'a str,
+    query: &'a str,
+    body: Bytes,
+}
+
+impl ControlRoute {
+    /// Returns the id in the path, or an empty text, if this is the route of a request.
+    fn matches<'a>(&self, method: &Method, segments: &[&'a str]) -> Option<&'a str> {
+        let own = self.path.split('/');
+        if self.method != *method || own.clone().count() != segments.len() {
+            return None;
+        }
+        let mut id = "";
+        for (own, given) in own.zip(segments) {
+            if own == "{id}" {
+                id = given;
+            } else if own != *given {
+                return None;
+            }
+        }
+        Some(id)
+    }
+}
 
 /// Answers one control request; `body` is `None` for one that is too large.
 pub(super) fn answer(
@@ -34,18 +114,19 @@ pub(super) fn answer(
     body: Option<Bytes>,
 ) -> Response<Body> {
     let segments: Vec<&str> = route.split('/').collect();
-    let answer = match (&head.method, segments.as_slice(), body) {
-        (_, _, None) => Err(ControlError(
+    let find = |route: &ControlRoute| Some((route.answer, route.matches(&head.method, &segments)?));
+    let answer = match (body, CONTROL_ROUTES.iter().find_map(find)) {
+        (None, _) => Err(ControlError(
             StatusCode::PAYLOAD_TOO_LARGE,
             "the body is larger than 1 MiB".to_owned(),
         )),
-        (&Method::GET, ["counts"], _) => Ok(to_json(&service.counts())),
-        (&Method::POST, ["faults"], Some(body)) => replace_faults(service, &body),
-        (&Method::GET, ["images"], _) => list_ids(service, head.uri.query().unwrap_or("")),
-        (&Method::POST, ["images", id, "touch"], _) => touch(service, id),
-        (&Method::PUT, ["images", id], Some(body)) => put(service, id, body),
-        (&Method::PUT, ["images", id, "listed"], Some(body)) => list_otherwise(service, id, &body),
-        _ => Err(ControlError(
+        (Some(body), Some((answer, id))) => answer(&ControlRequest {
+            service,
+            id,
+            query: head.uri.query().unwrap_or(""),
+            body,
+        }),
+        (Some(_), None) => Err(ControlError(
             StatusCode::NOT_FOUND,
             "there is no such control route".to_owned(),
         )),
@@ -56,25 +137,26 @@ pub(super) fn answer(
     }
 }
 
-fn replace_faults(service: &ApiService, body: &[u8]) -> Result<Vec<u8>, ControlError> {
-    let faults = Script::parse_json(body).map_err(|error| bad_request(error.to_string()))?;
+fn replace_faults(request: &ControlRequest<'_>) -> Result<Vec<u8>, ControlError> {
+    let faults =
+        Script::parse_json(&request.body).map_err(|error| bad_request(error.to_string()))?;
     let answer = to_json(&json!({ "faults": faults.len() }));
-    service.script().replace(faults);
+    request.service.script().replace(faults);
     Ok(answer)
 }
 
-fn list_ids(service: &ApiService, query: &str) -> Result<Vec<u8>, ControlError> {
-    let query = Query::parse(query).map_err(|error| bad_request(error.to_string()))?;
+fn list_ids(request: &ControlRequest<'_>) -> Result<Vec<u8>, ControlError> {
+    let query = Query::parse(request.query).map_err(|error| bad_request(error.to_string()))?;
     let mut limit = usize::MAX;
     for (name, value) in query.pairs() {
         let number = value.parse().ok().filter(|_| name == "limit");
         limit = number.ok_or_else(|| bad_request("the one parameter is limit, a number"))?;
     }
-    Ok(to_json(&service.store().ids(limit)))
+    Ok(to_json(&request.service.store().ids(limit)))
 }
 
-fn touch(service: &ApiService, id: &str) -> Result<Vec<u8>, ControlError> {
-    let modified = service.store().touch(id).map_err(|why| {
+fn touch(request: &ControlRequest<'_>) -> Result<Vec<u8>, ControlError> {
+    let modified = request.service.store().touch(request.id).map_err(|why| {
         let status = match why {
             ModifyError::Missing => StatusCode::NOT_FOUND,
             ModifyError::Raw => StatusCode::CONFLICT,
@@ -86,26 +168,28 @@ fn touch(service: &ApiService, id: &str) -> Result<Vec<u8>, ControlError> {
     ))
 }
 
-fn put(service: &ApiService, id: &str, body: Bytes) -> Result<Vec<u8>, ControlError> {
-    let id = ImageId::parse(id).map_err(|error| bad_request(error.to_string()))?;
-    if service.store().len() >= Store::CAPACITY {
+fn put(request: &ControlRequest<'_>) -> Result<Vec<u8>, ControlError> {
+    let id = ImageId::parse(request.id).map_err(|error| bad_request(error.to_string()))?;
+    let store = request.service.store();
+    if store.len() >= Store::CAPACITY {
         return Err(bad_request("there are too many images already"));
     }
-    service.store().put_raw(id.as_str(), body);
+    store.put_raw(id.as_str(), request.body.clone());
     Ok(to_json(&json!({ "ImageId": id.as_str() })))
 }
 
-fn list_otherwise(service: &ApiService, id: &str, body: &[u8]) -> Result<Vec<u8>, ControlError> {
+fn list_otherwise(request: &ControlRequest<'_>) -> Result<Vec<u8>, ControlError> {
+    let (store, id) = (request.service.store(), request.id);
     let members: Members =
-        serde_json::from_slice(body).map_err(|error| bad_request(error.to_string()))?;
-    if service.store().get(id).is_none() {
+        serde_json::from_slice(&request.body).map_err(|error| bad_request(error.to_string()))?;
+    if store.get(id).is_none() {
         return Err(ControlError(
             StatusCode::NOT_FOUND,
             ModifyError::Missing.to_string(),
         ));
     }
     let answer = to_json(&json!({ "members": members.len() }));
-    service.store().list_otherwise(id, members);
+    store.list_otherwise(id, members);
     Ok(answer)
 }
 

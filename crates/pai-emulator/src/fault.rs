@@ -38,6 +38,7 @@ pub struct Fault {
 
 /// Kind of failure. Kinds that do not reject the operation change its response after it was performed.
 #[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(test, derive(strum::EnumCount))]
 pub enum FaultKind {
     /// `latency { ms }`: the response is delayed by this much more.
     Latency(Duration),

@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use super::fault::{Fault, FaultKind};
+use super::fault_kinds;
 use pai_api::Action;
 
 /// The fields of one rule.
@@ -91,7 +92,10 @@ impl FaultSpec {
             "empty" => FaultKind::Empty,
             "not_object" => FaultKind::NotObject,
             "wrong_type" => FaultKind::WrongType,
-            unknown => return Err(format!("there is no kind {unknown}; the kinds are {KINDS}")),
+            unknown => {
+                let kinds = fault_kinds::names();
+                return Err(format!("there is no kind {unknown}; the kinds are {kinds}"));
+            }
         })
     }
 
@@ -220,5 +224,3 @@ fn to_ms(wait: Duration) -> u64 {
 }
 
 const MAX_MS: u64 = 3_600_000;
-
-const KINDS: &str = "latency, status, throttle, close_before, close_mid_body, garbage, stall, gzip, truncated, empty, not_object, wrong_type";

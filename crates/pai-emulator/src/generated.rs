@@ -13,8 +13,14 @@ const BODY_LEN: usize = 626;
 
 pub(super) const USER: &str = "155770209999998921";
 
+/// Id of the image with index 0: the official image that the documentation's examples request.
+const DOCUMENTED_ID: &str = "image-liuxvj7p2qcnflha84";
+
 /// Returns the id of the image with this index.
 pub(super) fn id(index: usize) -> String {
+    if index == 0 {
+        return DOCUMENTED_ID.to_owned();
+    }
     const ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
     let mut rng = seeded_rng(index, 1);
     let tail = (0..18).filter_map(|_| ALPHABET.get(rng.usize(..36)));

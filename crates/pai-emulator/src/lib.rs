@@ -16,6 +16,7 @@ mod clock;
 mod control;
 mod counts;
 mod fault;
+mod fault_kinds;
 mod fault_spec;
 mod generated;
 #[cfg(test)]
@@ -36,8 +37,10 @@ mod service;
 mod store;
 mod write;
 
+pub use control::{CONTROL_ROUTES, ControlRoute};
 pub use counts::Counts;
 pub use fault::{Fault, FaultKind};
+pub use fault_kinds::{FAULT_KINDS, KindHelp};
 pub use image::{Accessibility, Image, Label};
 pub use script::{Script, ScriptError};
 pub use store::{Members, ModifyError, Store};

@@ -165,7 +165,7 @@ mod tests {
             ("kind = 'latency'", "needs ms"),
             ("kind = 'status'", "needs status"),
             ("kind = 'status'\nstatus = 100", "200 to 599"),
-            ("kind = 'tsunami'", "no kind tsunami; the kinds are latency"),
+            ("kind = 'tsunami'", "no kind tsunami; the kinds are status"),
             ("kind = 'gzip'\nms = 1", "gzip has no ms"),
             ("kind = 'gzip'\nmillis = 1", "millis"),
             ("kind = 'gzip'\ntimes = 0", "never apply"),
