@@ -37,11 +37,13 @@ demo *options:
 serve *options:
     cargo run --locked -- serve --set log.level=debug {{ options }}
 
-# Write docs/configuration.md and docs/metrics.md.
+# Write the generated pages of docs.
 docs:
     cargo build --locked
     {{ gateway }} docs settings >docs/configuration.md
     {{ gateway }} docs metrics >docs/metrics.md
+    {{ gateway }} docs commands >docs/commands.md
+    {{ gateway }} docs emulator >docs/emulator.md
 
 # Build the documentation of the code.
 doc:

@@ -20,7 +20,10 @@ mod writes;
 
 pub use authenticate::{Authenticated, BodyProof};
 pub use client::{Client, Hidden, Principal, Visible};
-pub use clients::{Clients, InvalidClients, IssueError, IssuedKey, NewClient};
+pub use clients::{
+    ClientSummary, Clients, ClientsFile, DroppedFiles, EditError, InvalidClients, IssuedKey,
+    NewClient, OldSecret, Rotation,
+};
 pub use error::AuthError;
 pub use kubernetes::TokenError;
 pub use policy::{Allowed, Grant, Permission};

@@ -9,6 +9,7 @@ mod check;
 mod example;
 mod layers;
 mod page;
+pub mod ram_policy;
 pub mod reload;
 mod sources;
 

@@ -4,8 +4,12 @@
 //! a value, because the file may contain a secret in a wrong place.
 
 mod fields;
+mod file;
 mod issue;
 mod read;
+mod remove;
+mod rotate;
+mod summary;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -19,7 +23,10 @@ use super::client::Client;
 use super::nonces::Nonces;
 use crate::bounded_read;
 use crate::observability::metrics::Metrics;
-pub use issue::{IssueError, IssuedKey, NewClient};
+pub use file::{ClientsFile, EditError};
+pub use issue::{IssuedKey, NewClient};
+pub use rotate::{DroppedFiles, OldSecret, Rotation};
+pub use summary::ClientSummary;
 
 /// All clients of a clients' file, indexed by each form of credential.
 #[derive(Debug)]

@@ -1,12 +1,13 @@
 //! `check`: tries everything that `serve` needs, and prints one line for each, with the remedy of each problem.
 
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use clap::Args;
+use serde::Serialize;
+use serde_json::json;
 
-use super::{ConfigArgs, EXIT_USAGE, block_on, print_out};
+use super::{ConfigArgs, Exit, block_on, print_json, print_out};
 use crate::api::{Call, ImageId, ImageKey};
 use crate::app;
 use crate::config::{Loaded, Problems};
@@ -19,17 +20,27 @@ use crate::shared_cache::SharedCache;
 use crate::upstream::priority::{Priority, SharedPriority};
 use crate::upstream::{AnswerKind, Patience, Propagation, Upstream};
 
+/// Check the settings, the shared cache and the credential; print every problem at once.
+///
+/// Exit code 0 if all is well, 2 otherwise.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pai-image-gateway check --config gateway.toml
+  pai-image-gateway check --config gateway.toml --call image-liuxvj7p2qcnflha84 --json")]
 pub(super) struct Check {
     #[command(flatten)]
     config: ConfigArgs,
     /// Also send one signed GetImage for this image to the origin.
     #[arg(long, value_name = "IMAGE_ID")]
     call: Option<String>,
+    /// Print one line of JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 impl Check {
-    pub(super) fn run(self, environment: &Environment) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(self, environment: &Environment) -> anyhow::Result<Exit> {
         let mut report = CheckReport::default();
         match self.config.load(environment) {
             Err(error) => match error.downcast::<Problems>() {
@@ -48,30 +59,55 @@ impl Check {
                 ))??;
             }
         }
-        print_out(&report.text);
-        Ok(if report.problems == 0 {
-            ExitCode::SUCCESS
+        if self.json {
+            let ok = report.is_good();
+            print_json(&json!({ "ok": ok, "checks": report.0 }))?;
         } else {
-            ExitCode::from(EXIT_USAGE)
+            print_out(&report.text());
+        }
+        Ok(if report.is_good() {
+            Exit::Success
+        } else {
+            Exit::Usage
         })
     }
 }
 
-/// Lines to print, and the number of problems among them.
+/// Results in the order in which they were found.
 #[derive(Debug, Default)]
-struct CheckReport {
+struct CheckReport(Vec<CheckResult>);
+
+/// Result of one check: a fact, or a problem with its remedy.
+#[derive(Debug, Serialize)]
+struct CheckResult {
+    ok: bool,
     text: String,
-    problems: u32,
 }
 
 impl CheckReport {
-    fn good(&mut self, line: &str) {
-        self.text.extend(["ok   ", line, "\n"]);
+    fn good(&mut self, text: &str) {
+        self.add(true, text);
     }
 
-    fn bad(&mut self, line: &str) {
-        self.problems += 1;
-        self.text.extend(["FAIL ", line, "\n"]);
+    fn bad(&mut self, text: &str) {
+        self.add(false, text);
+    }
+
+    fn add(&mut self, ok: bool, text: &str) {
+        let text = text.to_owned();
+        self.0.push(CheckResult { ok, text });
+    }
+
+    fn is_good(&self) -> bool {
+        self.0.iter().all(|check| check.ok)
+    }
+
+    fn text(&self) -> String {
+        let lines = self.0.iter().map(|CheckResult { ok, text }| {
+            let verdict = if *ok { "ok  " } else { "FAIL" };
+            format!("{verdict} {text}\n")
+        });
+        lines.collect()
     }
 }
 

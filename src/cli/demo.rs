@@ -7,13 +7,12 @@ mod report;
 mod workload;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
 
 use super::serve::StopSignal;
-use super::{block_on, print_out};
+use super::{Exit, block_on, may_colour, print_out};
 use crate::app::{App, Process, raise_file_limit};
 use crate::config::{self, Layers, Loaded};
 use crate::emulator::{self, Emulator};
@@ -22,7 +21,14 @@ use crate::observability::logging;
 use crate::server::Address;
 use workload::Workload;
 
+/// Run a gateway in front of an emulated origin, send it requests and print the results.
+///
+/// It needs no account, key or settings. The two then stay up to be tried by hand, until Ctrl-C.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pai-image-gateway demo
+  pai-image-gateway demo --once")]
 pub(super) struct Demo {
     /// Exit when the workload is done, instead of staying up to be tried by hand.
     #[arg(long)]
@@ -38,17 +44,17 @@ const KEY_SECRET: &str = "demo-central-secret";
 const OWN_SETTINGS: [&str; 2] = ["api.writes=true", "api.wait=30s"];
 
 impl Demo {
-    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(self) -> anyhow::Result<Exit> {
         let log = logging::Config {
             level: "warn".to_owned(),
             ..logging::Config::default()
         };
-        let _log = logging::start(&log).map_err(anyhow::Error::msg)?;
+        let _log = logging::start(&log, may_colour()).map_err(anyhow::Error::msg)?;
         raise_file_limit();
         block_on(self.demonstrate())?
     }
 
-    async fn demonstrate(self) -> anyhow::Result<ExitCode> {
+    async fn demonstrate(self) -> anyhow::Result<Exit> {
         let mut stop = StopSignal::listen()?;
         let emulator = Emulator::start(origin(usual(9100))).await?;
         let ports = [usual(8080), usual(9901)];
@@ -70,7 +76,7 @@ impl Demo {
         };
         tokio::select! {
             done = acts => done?,
-            () = stop.wait() => return Ok(ExitCode::SUCCESS),
+            () = stop.wait() => return Ok(Exit::Success),
         }
         if !self.once {
             print_out(&report::invitation(gateway, &app.admin, emulator.address()));
@@ -78,7 +84,7 @@ impl Demo {
         }
         app.stop().await;
         emulator.shutdown().await;
-        Ok(ExitCode::SUCCESS)
+        Ok(Exit::Success)
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
@@ -10,13 +9,20 @@ use secrecy::SecretString;
 use serde_json::json;
 
 use super::serve::{StopSignal, write_whole};
-use super::{block_on, print_out};
+use super::{Exit, block_on, may_colour, print_out};
 use crate::app::raise_file_limit;
 use crate::emulator::{Emulator, Fault, Script, Settings, Store};
 use crate::observability::logging;
 use crate::units::HumanDuration;
 
+/// Run the emulated origin alone: it verifies signatures and answers like AIWorkSpace.
+///
+/// It prints the `serve` line of a gateway in front of it. docs/emulator.md lists its control routes and faults.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pai-image-gateway emulate --listen 127.0.0.1:9100 --images 1000
+  pai-image-gateway emulate --latency 40ms --quota 50 --faults faults.toml")]
 pub(super) struct Emulate {
     /// IP address and port to listen on; port 0 takes a free one.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9100")]
@@ -47,9 +53,13 @@ pub(super) struct Emulate {
     ports_file: Option<PathBuf>,
 }
 
+/// Secret of the key where no file names one. It protects nothing.
+const DEFAULT_SECRET: &str = "emulator-secret";
+
 impl Emulate {
-    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let _log = logging::start(&logging::Config::default()).map_err(anyhow::Error::msg)?;
+    pub(super) fn run(self) -> anyhow::Result<Exit> {
+        let _log = logging::start(&logging::Config::default(), may_colour())
+            .map_err(anyhow::Error::msg)?;
         let settings = self.settings()?;
         raise_file_limit();
         block_on(self.emulate(settings))?
@@ -65,7 +75,7 @@ impl Emulate {
             listen: self.listen,
             access_key_id: self.access_key_id.clone(),
             access_key_secret: secret(&self.access_key_secret_file)?
-                .unwrap_or_else(|| Settings::default().access_key_secret),
+                .unwrap_or_else(|| DEFAULT_SECRET.into()),
             security_token: secret(&self.security_token_file)?,
             images: self.images,
             latency: self.latency.0,
@@ -81,7 +91,7 @@ impl Emulate {
         Script::parse_toml(&read(path)?).with_context(|| format!("--faults {}", path.display()))
     }
 
-    async fn emulate(&self, settings: Settings) -> anyhow::Result<ExitCode> {
+    async fn emulate(&self, settings: Settings) -> anyhow::Result<Exit> {
         let mut stop = StopSignal::listen()?;
         let emulator = Emulator::start(settings)
             .await
@@ -92,17 +102,53 @@ impl Emulate {
             write_whole(path, &ports.to_string())
                 .with_context(|| format!("cannot write {}", path.display()))?;
         }
-        print_out(&format!(
-            "The origin emulator listens on http://{address} with {} images, such as {}.\n\
-             It verifies the signature of every request by {}. Try:\n\n  \
-             curl -s http://{address}/emulator/counts\n  curl -s 'http://{address}/emulator/images?limit=5'\n",
-            self.images,
-            Store::id(0),
-            self.access_key_id,
-        ));
+        print_out(&self.invitation(address));
         stop.wait().await;
         emulator.shutdown().await;
-        Ok(ExitCode::SUCCESS)
+        Ok(Exit::Success)
+    }
+}
+
+impl Emulate {
+    /// Describes the running emulator, with the commands of a gateway in front of it.
+    fn invitation(&self, address: SocketAddr) -> String {
+        let image = Store::id(0);
+        let key = &self.access_key_id;
+        format!(
+            "The origin emulator listens on http://{address} with {} images, such as {image}.\n\
+             It verifies the signature of every request by {key}. A gateway in front of it, and an image through that:\n\n  \
+             {}\n  curl -i http://127.0.0.1:8080/api/v1/images/{image}\n\n\
+             Its counts, its images, and a failure for each further request (docs/emulator.md):\n\n  \
+             curl -s http://{address}/emulator/counts\n  \
+             curl -s 'http://{address}/emulator/images?limit=5'\n  \
+             curl -s http://{address}/emulator/faults --data '[{{\"kind\":\"status\",\"status\":503}}]'\n",
+            self.images,
+            self.serve_line(address),
+        )
+    }
+
+    /// Returns the command of a gateway that signs by this emulator's key. Secrets of the operator stay in their files.
+    fn serve_line(&self, address: SocketAddr) -> String {
+        let key = &self.access_key_id;
+        let origin =
+            format!("--set upstream.endpoint=http://{address} --set upstream.allow_http=true");
+        let Some(secret) = &self.access_key_secret_file else {
+            return format!(
+                "ALIBABA_CLOUD_ACCESS_KEY_ID={key} ALIBABA_CLOUD_ACCESS_KEY_SECRET={DEFAULT_SECRET} \\\n    \
+                 pai-image-gateway serve {origin} --set credentials.source=env"
+            );
+        };
+        let token = self
+            .security_token_file
+            .as_ref()
+            .map_or(String::new(), |token| {
+                format!(" --set credentials.security_token_file={}", token.display())
+            });
+        format!(
+            "pai-image-gateway serve {origin} --set credentials.source=static \\\n    \
+             --set credentials.access_key_id={key} --set credentials.access_key_secret_file={}{token}",
+            secret.display()
+        )
     }
 }
 

@@ -5,21 +5,27 @@ mod request;
 mod target;
 
 use std::io::{IsTerminal as _, Read as _, Write as _};
-use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use super::{ConfigArgs, EXIT_USAGE, block_on, print_error};
+use super::{ConfigArgs, Exit, block_on, print_error, printable};
 use crate::environment::Environment;
 use crate::gateway::ResolveConfig;
 use names::read_names;
 use request::{ImageResult, resolve_images};
 use target::{CredentialArgs, Target};
 
+/// Resolve many images in one request to a running gateway, which caches them.
+///
+/// Exit code 0 if every image was found, 1 if one is missing or failed, 2 if the request could not be made.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pai-image-gateway resolve ids.txt
+  pai-image-gateway resolve - --url https://pai-gateway.example --bearer-file token --json < ids.txt")]
 pub(super) struct Resolve {
     /// File with one image id or image URI on each line, or - for standard input. Blank lines and comments after # are
     /// skipped.
@@ -51,13 +57,13 @@ struct ResolveReport {
 impl Resolve {
     /// Returns exit code 0 when every image was found, 1 when one is missing or failed, and 2 when lines or arguments
     /// are malformed or the gateway gave no whole response.
-    pub(super) fn run(self, environment: &Environment) -> ExitCode {
+    pub(super) fn run(self, environment: &Environment) -> Exit {
         match self.report(environment) {
-            Ok(report) if report.missing + report.failed == 0 => ExitCode::SUCCESS,
-            Ok(_) => ExitCode::FAILURE,
+            Ok(report) if report.missing + report.failed == 0 => Exit::Success,
+            Ok(_) => Exit::Failure,
             Err(error) => {
                 print_error(&format!("{error:#}"));
-                ExitCode::from(EXIT_USAGE)
+                Exit::Usage
             }
         }
     }
@@ -123,9 +129,7 @@ impl ResolveReport {
             code.unwrap_or("?"),
             message.unwrap_or("")
         );
-        // Texts of the response must not move the terminal's cursor or change its colours.
-        self.text
-            .extend(text.chars().map(|c| if c.is_control() { ' ' } else { c }));
+        self.text.push_str(&printable(&text));
         self.text.push('\n');
     }
 

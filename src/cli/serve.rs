@@ -4,7 +4,6 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
@@ -12,14 +11,19 @@ use rustix::fs::OFlags;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{ConfigArgs, block_on};
+use super::{ConfigArgs, Exit, block_on, may_colour};
 use crate::app::{App, Process, Sockets, connections_allowed, forbid_core_dumps, raise_file_limit};
 use crate::config::Loaded;
 use crate::environment::Environment;
 use crate::observability::logging::{self, LogHandle};
 use crate::server::inherited;
 
+/// Run the gateway until SIGTERM or SIGINT; SIGHUP reloads its files.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pai-image-gateway serve --config /etc/pai-image-gateway/gateway.toml
+  pai-image-gateway serve --set upstream.region=cn-hangzhou --set listen.address=127.0.0.1:8080")]
 pub(super) struct Serve {
     #[command(flatten)]
     config: ConfigArgs,
@@ -29,9 +33,9 @@ pub(super) struct Serve {
 }
 
 impl Serve {
-    pub(super) fn run(self, environment: &Environment) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(self, environment: &Environment) -> anyhow::Result<Exit> {
         let loaded = self.config.load(environment)?;
-        let log = logging::start(&loaded.settings.log).map_err(anyhow::Error::msg)?;
+        let log = logging::start(&loaded.settings.log, may_colour()).map_err(anyhow::Error::msg)?;
         block_on(serve(
             &loaded,
             environment,
@@ -46,7 +50,7 @@ async fn serve(
     environment: &Environment,
     level: LogHandle,
     ports_file: Option<&Path>,
-) -> anyhow::Result<ExitCode> {
+) -> anyhow::Result<Exit> {
     let mut stop = StopSignal::listen()?;
     let mut hangup = signal(SignalKind::hangup())?;
     let inherited = inherited().context("cannot use the socket that systemd passed on")?;
@@ -76,7 +80,7 @@ async fn serve(
         () = app.stop() => {}
         () = stop.wait() => tracing::warn!("second signal: stopping at once"),
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Success)
 }
 
 /// Reports a state to systemd; without `NOTIFY_SOCKET` this does nothing.

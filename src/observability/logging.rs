@@ -123,18 +123,19 @@ const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 /// Shortest time between two lines that report lost lines.
 const LOST_LINES_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Starts logging to standard error, by a thread of its own. Only the first call of a process succeeds.
+/// Starts logging to standard error, by a thread of its own; coloured if `may_colour` permits it and a terminal shows it.
+/// Only the first call of a process succeeds.
 ///
 /// # Errors
 /// A level that cannot be parsed, logging that was started before, or no more threads.
-pub fn start(config: &Config) -> Result<Log, String> {
+pub fn start(config: &Config, may_colour: bool) -> Result<Log, String> {
     let (filter, handle) = reload::Layer::new(config.filter()?);
     let queue = LineQueue::start("log", MAX_QUEUED_BYTES, io::stderr(), report_lost_lines())
         .map_err(|error| error.to_string())?;
     let writer = queue.clone();
     let lines = fmt::layer()
         .with_writer(move || EventWriter(writer.clone()))
-        .with_ansi(io::stderr().is_terminal())
+        .with_ansi(may_colour && io::stderr().is_terminal())
         // Its complaints would go to standard error, past the queue.
         .log_internal_errors(false)
         .with_target(false);

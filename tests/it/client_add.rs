@@ -61,7 +61,7 @@ async fn a_client_that_cannot_be_added_changes_nothing() {
     let before = fs::read_to_string(&file).unwrap();
     let files = || fs::read_dir(folder.path()).unwrap().count();
     for (more, remedy) in [
-        (&["one"][..], "one.secret"),
+        (&["one"][..], "client rotate one"),
         (&["../two"], "the client's name"),
         (&["anonymous"], "the client's name"),
         (&["two", "--permissions", "all"], "resolve"),

@@ -1,5 +1,10 @@
 //! The commands beside `serve`.
 
+mod clients;
+mod json;
+mod policy;
+mod running;
+
 use http::Method;
 use pai_image_gateway::emulator::Store;
 use pai_image_gateway::environment::Environment;

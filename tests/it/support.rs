@@ -8,7 +8,7 @@ pub(crate) mod signed;
 pub(crate) mod tls;
 
 pub(crate) use client::{Answer, Connection, raw, raw_and_hang_up};
-pub(crate) use process::{Process, address, run, run_with};
+pub(crate) use process::{Finished, Process, address, run, run_with};
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

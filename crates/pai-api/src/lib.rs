@@ -205,6 +205,16 @@ impl Action {
         }
     }
 
+    /// Returns the action of a RAM policy that permits the operation, such as `paiimage:GetImage`; `None` for what the
+    /// origin does not have. Each operation's page names it under "RAM authorization", always for the resource `*`.
+    #[must_use]
+    pub fn ram_action(self) -> Option<String> {
+        match self {
+            Self::Resolve | Self::Unknown => None,
+            action => Some(format!("paiimage:{}", action.as_str())),
+        }
+    }
+
     /// Returns whether the operation may change data of the origin.
     #[must_use]
     pub const fn is_write(self) -> bool {

@@ -3,12 +3,14 @@
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use toml::Value;
+use toml_edit::DocumentMut;
 
-use super::{Clients, InvalidClients, fields};
+use super::fields;
+use super::file::{ClientsFile, EditError, position, tables};
 use crate::auth::Permission;
 
 /// New client for the clients' file.
@@ -40,60 +42,36 @@ pub struct IssuedKey {
     pub secret_file: PathBuf,
 }
 
-/// Failure to issue a key. The clients' file is unchanged and no secret's file remains.
-#[derive(Debug, thiserror::Error)]
-pub enum IssueError {
-    /// The name breaks the rule for names.
-    #[error("the client's name: {}", fields::NAMES)]
-    Name,
-    /// The clients' file is invalid, or would be with the new client.
-    #[error(transparent)]
-    Clients(#[from] InvalidClients),
-    /// A file could not be read or written.
-    #[error("{}: {error}", path.display())]
-    File {
-        /// Path of the file.
-        path: PathBuf,
-        /// Cause of the failure.
-        error: io::Error,
-    },
-    /// The operating system provides no random numbers.
-    #[error("the system gives no random numbers")]
-    Random,
-}
-
 impl NewClient {
-    /// Generates a key, writes its secret beside the clients' file and adds the client to that. A running gateway
-    /// reloads the file by itself.
+    /// Generates a key, writes its secret beside the clients' file and adds the client to the end of that. A running
+    /// gateway reloads the file by itself.
     ///
     /// # Errors
-    /// [`IssueError`]; the files are then as before.
-    pub fn issue(&self, clients_file: &Path) -> Result<IssuedKey, IssueError> {
+    /// [`EditError`]; the files are then as before.
+    pub fn issue(&self, file: &mut ClientsFile) -> Result<IssuedKey, EditError> {
         if !fields::is_name(&self.name) {
-            return Err(IssueError::Name);
+            return Err(EditError::Name);
         }
-        let at = |path: &Path| {
-            let path = path.to_owned();
-            move |error| IssueError::File { path, error }
+        let is_known = |document: &mut DocumentMut| {
+            let known = tables(document, &file.path);
+            known.is_ok_and(|tables| position(tables, &self.name).is_ok())
         };
-        let known = match std::fs::read_to_string(clients_file) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            read => read.map_err(at(clients_file))?,
-        };
+        if is_known(&mut file.document()?) {
+            return Err(EditError::Exists(self.name.clone()));
+        }
         let file_name = format!("{}.secret", self.name);
         let issued = IssuedKey {
             access_key_id: format!("GW{}", draw(20)?.to_ascii_uppercase()),
-            secret: SecretString::from(draw(40)?),
-            secret_file: clients_file.with_file_name(&file_name),
+            secret: draw_secret()?,
+            secret_file: file.beside(&file_name),
         };
-        issued.write_secret().map_err(at(&issued.secret_file))?;
+        issued
+            .write_secret()
+            .map_err(EditError::at(&issued.secret_file))?;
         let table = self.table(&issued.access_key_id, &file_name);
-        let folder = clients_file.parent().unwrap_or(Path::new(""));
-        let added = Clients::check(&format!("{known}{table}"), folder)
-            .map_err(IssueError::from)
-            .and_then(|_| append(clients_file, &table).map_err(at(clients_file)));
-        if let Err(error) = added {
-            std::fs::remove_file(&issued.secret_file).map_err(at(&issued.secret_file))?;
+        if let Err(error) = file.save(format!("{}{table}", file.text)) {
+            std::fs::remove_file(&issued.secret_file)
+                .map_err(EditError::at(&issued.secret_file))?;
             return Err(error);
         }
         Ok(issued)
@@ -123,7 +101,8 @@ impl NewClient {
 }
 
 impl IssuedKey {
-    fn write_secret(&self) -> io::Result<()> {
+    /// Writes the secret to its file, which must not exist.
+    pub(super) fn write_secret(&self) -> io::Result<()> {
         let mut options = OpenOptions::new();
         let mut file = options
             .write(true)
@@ -135,25 +114,18 @@ impl IssuedKey {
     }
 }
 
-/// Appends a table with one write, so that a concurrent reader finds all of it or nothing.
-fn append(clients_file: &Path, table: &str) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    let mut file = options
-        .append(true)
-        .create(true)
-        .mode(0o640)
-        .open(clients_file)?;
-    file.write_all(table.as_bytes())?;
-    file.sync_all()
+/// Generates the secret of an access key.
+pub(super) fn draw_secret() -> Result<SecretString, EditError> {
+    Ok(SecretString::from(draw(40)?))
 }
 
 /// Generates random letters and digits, uniformly distributed.
-fn draw(length: usize) -> Result<String, IssueError> {
+fn draw(length: usize) -> Result<String, EditError> {
     const LETTERS: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
     let mut drawn = String::with_capacity(length);
     while drawn.len() < length {
         let mut bytes = [0; 64];
-        aws_lc_rs::rand::fill(&mut bytes).map_err(|_| IssueError::Random)?;
+        aws_lc_rs::rand::fill(&mut bytes).map_err(|_| EditError::Random)?;
         let fair = bytes
             .into_iter()
             // Bytes from 248 (4 × 62) on are skipped, because they would favour the first letters.

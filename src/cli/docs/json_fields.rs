@@ -1,0 +1,171 @@
+//! Fields of what each command prints with `--json`; a test compares them with the commands' output.
+
+/// Command, field and meaning. `[]` stands for each item of a list.
+pub(super) const JSON_FIELDS: &[(&str, &str, &str)] = &[
+    ("check", "ok", "true if there is no problem"),
+    ("check", "checks[].ok", "false for a problem"),
+    (
+        "check",
+        "checks[].text",
+        "the fact, or the problem with its remedy",
+    ),
+    ("client add", "name", "name of the client"),
+    ("client add", "access_key_id", "id of its key"),
+    ("client add", "access_key_secret", "secret of its key"),
+    ("client add", "secret_file", "file with the secret"),
+    ("client add", "clients_file", "file with the client"),
+    ("client list", "clients_file", "file with the clients"),
+    ("client list", "clients[].name", "name of the client"),
+    (
+        "client list",
+        "clients[].access_key_id",
+        "id of its key; `null` if it does not sign",
+    ),
+    (
+        "client list",
+        "clients[].secrets",
+        "number of valid secrets of the key: 2 during a rotation",
+    ),
+    (
+        "client list",
+        "clients[].other_credentials",
+        "other ways to authenticate: `bearer_sha256`, `mtls_name`, `service_account`",
+    ),
+    (
+        "client list",
+        "clients[].permissions",
+        "names of its permissions",
+    ),
+    ("client list", "clients[].workspaces", "ids, or `*`"),
+    ("client list", "clients[].users", "ids, or `*`"),
+    (
+        "client list",
+        "clients[].official",
+        "true if it may see PUBLIC images without a workspace",
+    ),
+    (
+        "client list",
+        "clients[].requests_per_second",
+        "limit; `null` for none",
+    ),
+    (
+        "client list",
+        "clients[].misses_per_second",
+        "limit; `null` for the default",
+    ),
+    ("client rotate", "name", "name of the client"),
+    (
+        "client rotate",
+        "access_key_id",
+        "id of its key, as before; not with `--finish`",
+    ),
+    (
+        "client rotate",
+        "access_key_secret",
+        "new secret; not with `--finish`",
+    ),
+    (
+        "client rotate",
+        "secret_file",
+        "file with the new secret; not with `--finish`",
+    ),
+    (
+        "client rotate",
+        "old_secret_file",
+        "file of the old secret, if it is still valid; not with `--finish`",
+    ),
+    ("client rotate", "clients_file", "file with the client"),
+    (
+        "client rotate",
+        "deleted",
+        "deleted files of old secrets; with `--finish`",
+    ),
+    (
+        "client rotate",
+        "left",
+        "files of old secrets that are to be deleted by hand; with `--finish`",
+    ),
+    ("client remove", "name", "name of the client"),
+    (
+        "client remove",
+        "clients_file",
+        "file from which it was removed",
+    ),
+    ("client remove", "deleted", "deleted files of its secrets"),
+    (
+        "client remove",
+        "left",
+        "files of its secrets that are to be deleted by hand",
+    ),
+    (
+        "config",
+        "SECTION.KEY",
+        "each setting of [configuration.md](configuration.md)",
+    ),
+    (
+        "explain",
+        "ImageId",
+        "the image, as in `/entries/{ImageId}`",
+    ),
+    (
+        "explain",
+        "variants[]",
+        "what is held for `Verbose=false` and `Verbose=true`: `verbose`, `state`, `explanation`, and, where something is held, its times",
+    ),
+    ("healthcheck", "ready", "true if the gateway is ready"),
+    (
+        "healthcheck",
+        "reason",
+        "reason why it is not; `null` if it is",
+    ),
+    ("policy", "permissions", "policy of the identity that signs"),
+    ("policy", "actions[].action", "allowed action"),
+    ("policy", "actions[].because", "reason why it is needed"),
+    (
+        "policy",
+        "assume_role",
+        "policy of the identity that assumes `credentials.assume_role_arn`",
+    ),
+    ("policy", "trust[].role", "role, by ARN or name"),
+    ("policy", "trust[].policy", "its trust policy"),
+    (
+        "purge",
+        "purged",
+        "number of cached responses that were purged",
+    ),
+    (
+        "resolve",
+        "ImageId, Status, …",
+        "the result of one image, as in [resolve.md](resolve.md)",
+    ),
+    (
+        "status",
+        "version, ready, requests, …",
+        "the fields of the admin listener's `/status`",
+    ),
+    ("ttl", "ttl_seconds", "the ttl"),
+    ("ttl", "base_seconds", "the ttl before bounds and jitter"),
+    (
+        "ttl",
+        "source",
+        "`heuristic`, `fallback`, `future` or `origin`",
+    ),
+    ("ttl", "ceiling_seconds", "longest ttl for this Verbose"),
+    (
+        "ttl",
+        "quiet_seconds",
+        "time from the image's last change to the response; `null` without a readable time",
+    ),
+    ("ttl", "jitter", "factor from the random draw"),
+    (
+        "ttl",
+        "stale_while_revalidate_seconds",
+        "time after the ttl in which it serves while it is fetched again",
+    ),
+    (
+        "ttl",
+        "stale_if_error_seconds",
+        "time after the ttl in which it serves while the origin fails",
+    ),
+    ("ttl", "explanation", "the explanation in words"),
+];
