@@ -60,6 +60,7 @@ pub(super) fn check(settings: &Settings, source: impl Fn(&str) -> String) -> Vec
     freshness(settings, &mut rule);
     upstream(settings, &mut rule);
     credentials::check(&settings.credentials, &mut rule);
+    credentials::token(settings, &mut rule);
     rule(
         "cache.max_bytes",
         settings.cache.max_bytes.0 > 0,

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use secrecy::ExposeSecret;
 use tokio::time::{Instant, timeout_at};
 
 use super::attempt_outcome::AttemptOutcome;
@@ -21,7 +20,7 @@ use super::priority_limiter::{LimiterPermit, PriorityLimiter};
 use super::{Config, Patience, Throttle, UpstreamError};
 use crate::api::{Action, Call};
 use crate::observability::metrics::QuotaScope;
-use crate::signing::Credentials;
+use crate::signing::Identity;
 use crate::transport::Reply;
 
 /// Admission control of all calls of one gateway.
@@ -90,8 +89,8 @@ impl Admission {
     }
 
     /// Takes note of the credential that signs from now on; another one than before lets open breakers probe at once.
-    pub(super) fn credential_in_use(&self, credentials: &Credentials) {
-        if let Some(is_renewal) = self.signer.lock().changes_to(credentials) {
+    pub(super) fn credential_in_use(&self, identity: &Identity) {
+        if let Some(is_renewal) = self.signer.lock().changes_to(identity) {
             let now = Instant::now();
             self.breakers.lock().credential_changed(is_renewal, now);
         }
@@ -245,14 +244,10 @@ impl Admission {
 
 impl LastSigner {
     /// Stores a credential's fingerprint. Returns whether it renews the former one, or `None` where it is the same.
-    fn changes_to(&mut self, credentials: &Credentials) -> Option<bool> {
-        let token = credentials.security_token.as_ref();
-        let token = token.map(|token| token.expose_secret());
-        let secret = credentials.access_key_secret.expose_secret();
-        let parts = (credentials.access_key_id.as_str(), secret, token);
-        let fingerprint = self.hasher.hash_one(parts);
+    fn changes_to(&mut self, identity: &Identity) -> Option<bool> {
+        let fingerprint = self.hasher.hash_one(identity.secrets());
         let before = self.fingerprint.replace(fingerprint);
-        let was_temporary = std::mem::replace(&mut self.is_temporary, token.is_some());
+        let was_temporary = std::mem::replace(&mut self.is_temporary, identity.is_temporary());
         let is_another = before.is_some_and(|before| before != fingerprint);
         is_another.then_some(was_temporary && self.is_temporary)
     }
@@ -304,29 +299,35 @@ const FULL_LIMITER_WAIT: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::signing::Credentials;
 
-    fn credentials(id: &str, secret: &str, token: Option<&str>) -> Credentials {
-        Credentials {
+    fn key(id: &str, secret: &str, token: Option<&str>) -> Identity {
+        Identity::Key(Credentials {
             access_key_id: id.to_owned(),
             access_key_secret: secret.into(),
             security_token: token.map(Into::into),
-        }
+        })
     }
 
     #[test]
     fn another_credential_is_distinguished_from_the_same_and_from_a_renewal() {
         let mut signer = LastSigner::default();
-        for (id, secret, token, expected) in [
-            ("a", "s", None, None),
-            ("a", "s", None, None),
-            ("a", "t", None, Some(false)),
-            ("STS.1", "s", Some("1"), Some(false)),
-            ("STS.2", "s", Some("2"), Some(true)),
-            ("STS.2", "s", Some("2"), None),
-            ("a", "t", None, Some(false)),
-        ] {
-            let next = credentials(id, secret, token);
-            assert_eq!(signer.changes_to(&next), expected, "{id} {token:?}");
+        for (at, (next, expected)) in [
+            (key("a", "s", None), None),
+            (key("a", "s", None), None),
+            (key("a", "t", None), Some(false)),
+            (key("STS.1", "s", Some("1")), Some(false)),
+            (key("STS.2", "s", Some("2")), Some(true)),
+            (key("STS.2", "s", Some("2")), None),
+            (key("a", "t", None), Some(false)),
+            (Identity::Bearer("one".into()), Some(false)),
+            (Identity::Bearer("one".into()), None),
+            (Identity::Bearer("two".into()), Some(true)),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            assert_eq!(signer.changes_to(&next), expected, "{at}");
         }
     }
 }

@@ -17,7 +17,7 @@ use super::report::InFlight;
 use super::{AnswerKind, OriginAnswer, Propagation, Upstream, UpstreamError, UpstreamKind, parent};
 use crate::api::Call;
 use crate::observability::traces::Trace;
-use crate::signing::Credentials;
+use crate::signing::Identity;
 use crate::transport::{NewConnection, Reply, TransportError};
 
 /// Everything that the attempts of one call have in common.
@@ -88,9 +88,9 @@ impl Upstream {
         applicant: Applicant<'_>,
         deadline: Option<Instant>,
     ) -> Result<CallPermit<'_>, UpstreamError> {
-        let credentials = self.credentials.current();
-        let credentials = credentials.ok_or(UpstreamError::NoCredential)?;
-        self.admission.credential_in_use(&credentials);
+        let identity = self.credentials.current();
+        let identity = identity.ok_or(UpstreamError::NoCredential)?;
+        self.admission.credential_in_use(&identity);
         self.admission.admit(applicant, deadline).await
     }
 
@@ -106,11 +106,11 @@ impl Upstream {
             body,
             propagation,
         } = attempt;
-        let credentials = self
+        let identity = self
             .credentials
             .current()
             .ok_or(UpstreamError::NoCredential)?;
-        let request = self.prepare(call, body.clone(), propagation, trace, &credentials)?;
+        let request = self.prepare(call, body.clone(), propagation, trace, &identity)?;
         let exchange = trace.span("exchange");
         let sent = Instant::now();
         let deadline = permit.deadline.min(sent + self.config.attempt_timeout.0);
@@ -123,7 +123,7 @@ impl Upstream {
             // The origin had closed the connection before it could see the request: no attempt was made on it. The
             // request is signed again all the same, for signed bytes are never sent twice.
             self.metrics.upstream_resends.inc();
-            let mut request = self.prepare(call, body.clone(), propagation, trace, &credentials)?;
+            let mut request = self.prepare(call, body.clone(), propagation, trace, &identity)?;
             request.extensions_mut().insert(NewConnection);
             reply = self.send_request(request, deadline).await;
         }
@@ -132,7 +132,7 @@ impl Upstream {
         let result = match reply {
             Err(error) => Err(error),
             Ok(reply) => {
-                let signed = (call, propagation, &*credentials);
+                let signed = (call, propagation, &*identity);
                 let confirmed = self.confirm(signed, reply, permit, deadline, trace).await;
                 let (result, reply) = confirmed;
                 self.read_quota(call, &reply);
@@ -185,7 +185,7 @@ impl Upstream {
         &self,
         call: &Call,
         reply: &Reply,
-        signed: &Credentials,
+        signed: &Identity,
     ) -> Result<AnswerKind, UpstreamError> {
         let operation = &call.operation;
         let of_parent = match self.config.kind {

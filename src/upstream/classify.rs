@@ -4,13 +4,12 @@
 //! way answer with statuses of their own. So the `Code` decides, then the status; an error without a Code does not come
 //! from the API.
 
-use secrecy::ExposeSecret;
 use wildmatch::WildMatch;
 
 use super::answer::error_of;
 use super::{AnswerKind, Config, Throttle, UpstreamError};
 use crate::api::{ImageFields, Operation, OriginError};
-use crate::signing::Credentials;
+use crate::signing::Identity;
 use crate::transport::Reply;
 
 /// Classifier of responses by patterns of Codes and Messages, in which `*` matches any text and case is ignored.
@@ -57,7 +56,7 @@ impl Classifier {
         &self,
         operation: &Operation,
         reply: &Reply,
-        signed: &Credentials,
+        signed: &Identity,
     ) -> Result<AnswerKind, UpstreamError> {
         match reply.status {
             200..300 if operation.is_write() => self.classify_write(operation, reply, signed),
@@ -72,7 +71,7 @@ impl Classifier {
         &self,
         operation: &Operation,
         reply: &Reply,
-        signed: &Credentials,
+        signed: &Identity,
     ) -> Result<AnswerKind, UpstreamError> {
         match self.classify_error(operation, reply, signed) {
             Err(error @ UpstreamError::Credential(_)) => Err(error),
@@ -87,7 +86,7 @@ impl Classifier {
         &self,
         operation: &Operation,
         reply: &Reply,
-        signed: &Credentials,
+        signed: &Identity,
     ) -> Result<AnswerKind, UpstreamError> {
         let unreadable = || Err(UpstreamError::Unreadable(self.redacted(reply, signed)));
         let Ok(fields) = ImageFields::parse(&reply.body) else {
@@ -117,7 +116,7 @@ impl Classifier {
         &self,
         operation: &Operation,
         reply: &Reply,
-        signed: &Credentials,
+        signed: &Identity,
     ) -> Result<AnswerKind, UpstreamError> {
         let error = self.redacted(reply, signed);
         let code = error.code.as_str();
@@ -159,7 +158,7 @@ impl Classifier {
 
     /// Reads the error object without anything that must not leave: a Message that quotes signed text is replaced, a
     /// Code or request id that quotes a secret is dropped.
-    fn redacted(&self, reply: &Reply, signed: &Credentials) -> OriginError {
+    fn redacted(&self, reply: &Reply, signed: &Identity) -> OriginError {
         let mut error = error_of(reply);
         if self.is_private(&error.message, signed) {
             WITHHELD.clone_into(&mut error.message);
@@ -172,7 +171,7 @@ impl Classifier {
         error
     }
 
-    fn is_private(&self, message: &str, signed: &Credentials) -> bool {
+    fn is_private(&self, message: &str, signed: &Identity) -> bool {
         matches(&self.private, message) || quotes(message, signed)
     }
 }
@@ -200,16 +199,10 @@ fn matches(patterns: &[WildMatch], text: &str) -> bool {
 }
 
 /// Returns whether a text contains the key id, secret or token, in any case, plain or percent-encoded.
-fn quotes(text: &str, signed: &Credentials) -> bool {
+fn quotes(text: &str, signed: &Identity) -> bool {
     let decoded = percent_encoding::percent_decode_str(text).decode_utf8_lossy();
     let texts = [text.to_lowercase(), decoded.to_lowercase()];
-    let token = signed.security_token.as_ref();
-    let secrets = [
-        Some(signed.access_key_id.as_str()),
-        Some(signed.access_key_secret.expose_secret()),
-        token.map(|token| token.expose_secret()),
-    ];
-    let mut secrets = secrets.into_iter().flatten();
+    let mut secrets = signed.secrets().into_iter().flatten();
     secrets.any(|secret| {
         let secret = secret.to_lowercase();
         secret.len() >= SHORTEST_SECRET && texts.iter().any(|text| text.contains(&secret))

@@ -13,11 +13,11 @@ use super::classify::another_image;
 use super::{AnswerKind, Propagation, Upstream, UpstreamError};
 use crate::api::{Call, ImageFields};
 use crate::observability::traces::Trace;
-use crate::signing::Credentials;
+use crate::signing::Identity;
 use crate::transport::{NewConnection, Reply};
 
 /// Call with everything that its request is built and signed from.
-pub(super) type SignedCall<'a> = (&'a Call, &'a Propagation, &'a Credentials);
+pub(super) type SignedCall<'a> = (&'a Call, &'a Propagation, &'a Identity);
 
 impl Upstream {
     /// Classifies a response; sends the call once more, until `deadline`, where the response names another image.
@@ -29,8 +29,8 @@ impl Upstream {
         deadline: Instant,
         trace: &Trace,
     ) -> (Result<AnswerKind, UpstreamError>, Reply) {
-        let (asked, _, credentials) = call;
-        let result = self.classify(asked, &reply, credentials);
+        let (asked, _, identity) = call;
+        let result = self.classify(asked, &reply, identity);
         if !matches!(result, Err(UpstreamError::Unreadable(_))) {
             return (result, reply);
         }
@@ -47,7 +47,7 @@ impl Upstream {
         let is_same = |fields: &ImageFields| fields.image == first.image;
         let result = match another_image(&asked.operation, &second).filter(is_same) {
             Some(fields) => Ok(AnswerKind::Success(fields)),
-            None => self.classify(asked, &second, credentials),
+            None => self.classify(asked, &second, identity),
         };
         (result, second)
     }
@@ -55,11 +55,11 @@ impl Upstream {
     /// Sends the call, signed again, on a new connection. `None` where no response comes.
     async fn send_on_new_connection(
         &self,
-        (call, propagation, credentials): SignedCall<'_>,
+        (call, propagation, identity): SignedCall<'_>,
         trace: &Trace,
     ) -> Option<Reply> {
         self.metrics.upstream_resends.inc();
-        let prepared = self.prepare(call, Bytes::new(), propagation, trace, credentials);
+        let prepared = self.prepare(call, Bytes::new(), propagation, trace, identity);
         let mut request = prepared.ok()?;
         request.extensions_mut().insert(NewConnection);
         self.transport.clone().oneshot(request).await.ok()

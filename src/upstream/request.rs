@@ -9,7 +9,7 @@ use http_body_util::Full;
 use super::{Origin, Propagation, Upstream, UpstreamError};
 use crate::api::{self, Call};
 use crate::observability::traces::Trace;
-use crate::signing::{self, Credentials, UnsignedRequest};
+use crate::signing::{Identity, UnsignedRequest};
 use crate::transport::{NewConnection, TransportError};
 
 impl Upstream {
@@ -20,10 +20,10 @@ impl Upstream {
         body: Bytes,
         propagation: &Propagation,
         trace: &Trace,
-        credentials: &Credentials,
+        identity: &Identity,
     ) -> Result<Request<Full<Bytes>>, UpstreamError> {
         let sign = trace.span("sign");
-        let mut request = self.signed(call, body, credentials)?;
+        let mut request = self.signed(call, body, identity)?;
         drop(sign);
         if call.operation.is_write() {
             // The origin may close a pooled connection while the write is under way, and a write is never sent twice.
@@ -39,7 +39,7 @@ impl Upstream {
         &self,
         call: &Call,
         body: Bytes,
-        credentials: &Credentials,
+        identity: &Identity,
     ) -> Result<Request<Full<Bytes>>, UpstreamError> {
         let draft = UnsignedRequest {
             method: call.operation.method(),
@@ -51,7 +51,7 @@ impl Upstream {
             body,
         };
         let now = self.credentials.clock().now();
-        let headers = signing::sign(&draft, credentials, now, &nonce());
+        let headers = identity.headers(&draft, now, &nonce());
         request(&self.origin, draft, headers)
             .map_err(|error| UpstreamError::Transport(Arc::new(error)))
     }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use pai_image_gateway::credentials::{Config, CredentialProvider, SourceName};
 use pai_image_gateway::environment::Environment;
 use pai_image_gateway::observability::metrics::Metrics;
-use pai_image_gateway::signing::rpc;
+use pai_image_gateway::signing::{Identity, rpc};
 use secrecy::ExposeSecret;
 use serde_json::json;
 use tempfile::TempDir;
@@ -53,6 +53,9 @@ async fn load(config: &Config, environment: &Environment) -> (String, String, Op
     let provider = provider(config, environment);
     provider.load().await.unwrap();
     let current = provider.current().unwrap();
+    let Identity::Key(current) = &*current else {
+        panic!("the source gave a token")
+    };
     let token = current.security_token.as_ref();
     (
         current.access_key_id.clone(),

@@ -39,13 +39,14 @@ const CRATES: [&str; 13] = [
 ];
 
 /// Pure code that does not know the runtime or HTTP connections either.
-const BELOW_THE_RUNTIME: [&str; 14] = [
+const BELOW_THE_RUNTIME: [&str; 15] = [
     "crates/pai-api",
     "crates/aliyun-auth/algorithm",
     "crates/aliyun-auth/authorization",
     "crates/aliyun-auth/canonical",
     "crates/aliyun-auth/headers",
     "crates/aliyun-auth/hex",
+    "crates/aliyun-auth/identity",
     "crates/aliyun-auth/key",
     "crates/aliyun-auth/path_encodings",
     "crates/aliyun-auth/roa",

@@ -1,5 +1,6 @@
-//! Clients that authenticate with the token of their Kubernetes service account.
+//! Clients that authenticate with the token of their Kubernetes service account, a child gateway among them.
 
+mod child;
 mod keys;
 mod stand_in;
 

@@ -13,12 +13,14 @@
 //! `credentials.assume_role_arn` assumes a role with any of them. A temporary credential is renewed at 70 to
 //! 80 % of its lifetime; one without an expiration is loaded again every `credentials.refresh`; a failed load
 //! is retried with exponential backoff. The last good credential signs until its true expiration, and only
-//! then is the whole chain tried again. Id, secret and token are swapped as one value, so no request is
+//! then is the whole chain tried again. Towards a parent gateway a bearer token may stand in the place of a key: a
+//! source of its own, `token_file`, which no chain has. Id, secret and token are swapped as one value, so no request is
 //! signed with parts of two credentials.
 //!
 //! Secrets stay out of logs: types that hold one do not implement `Debug`, and errors never quote a file, a
 //! response or a parser's message.
 
+mod claims;
 mod cli_profile;
 mod client;
 mod cloud_sso;
@@ -37,8 +39,10 @@ mod schedule;
 mod source;
 mod spec;
 mod sts;
+mod token_file;
 mod uri;
 
+pub use claims::UnverifiedClaims;
 pub use client::{BadAddress, InsecureHttp, address};
 pub use config::{Config, SourceName};
 pub use context::Context;
@@ -57,7 +61,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::Credentials;
+use crate::Identity;
 use crate::clock::Clock;
 use host::environment::Environment;
 use host::error_chain::error_chain;
@@ -66,8 +70,8 @@ use schedule::RefreshSchedule;
 /// Credential in use, with the source that renews it and its expiration.
 #[derive(Clone)]
 pub struct LoadedCredentials {
-    /// Id, secret and token that sign requests.
-    pub credentials: Arc<Credentials>,
+    /// Key that signs requests, or token that they carry.
+    pub identity: Arc<Identity>,
     /// Source that gave it.
     pub source: Source,
     /// Time from which the vendor's servers refuse it; `None` for a key without an expiration.
@@ -85,7 +89,8 @@ impl LoadedCredentials {
 pub struct CredentialStatus {
     /// Name of the source that gave it; `None` before the first credential.
     pub source: Option<&'static str>,
-    /// First and last four characters of its id, or only asterisks where the id is too short to mask.
+    /// First and last four characters of its id, or only asterisks where the id is too short to mask; `None` for a
+    /// token, which has no id.
     pub access_key_id: Option<String>,
     /// Expiration in RFC 3339; `None` for a key without one.
     pub expires_at: Option<String>,
@@ -150,13 +155,13 @@ impl CredentialProvider {
 
     /// Returns the credential in use; `None` before the first, and after the last has expired.
     #[must_use]
-    pub fn current(&self) -> Option<Arc<Credentials>> {
+    pub fn current(&self) -> Option<Arc<Identity>> {
         // One pointer load: id, secret and token of one value, and no lock on the path of a request.
         let current = self.current.load();
         let loaded = current
             .as_ref()
             .filter(|loaded| loaded.is_valid(&self.clock))?;
-        Some(Arc::clone(&loaded.credentials))
+        Some(Arc::clone(&loaded.identity))
     }
 
     /// Returns the reason why [`current`](Self::current) is `None`, for the readiness probe; `None` while there
@@ -218,15 +223,17 @@ impl CredentialProvider {
         let source = loaded.source.as_str();
         let renewal = loaded
             .expires
+            // Another process replaces a token's file whenever it likes, so it is read each `refresh`.
+            .filter(|_| loaded.source != Source::TokenFile)
             .map(|expires| refresh_at(now, expires, fastrand::f64()));
-        let id = &loaded.credentials.access_key_id;
+        let id = loaded.identity.access_key_id();
         let current = self.current.load();
         let known = current
             .as_ref()
-            .is_some_and(|current| current.credentials.access_key_id == *id);
+            .is_some_and(|current| current.identity.access_key_id() == id);
         if !known {
             let expires = loaded.expires.map(tracing::field::display);
-            let access_key_id = masked(id);
+            let access_key_id = id.map(masked);
             tracing::info!(
                 source,
                 access_key_id,
@@ -285,7 +292,9 @@ impl CredentialProvider {
         let loaded = current.as_ref();
         CredentialStatus {
             source: loaded.map(|loaded| loaded.source.as_str()),
-            access_key_id: loaded.map(|loaded| masked(&loaded.credentials.access_key_id)),
+            access_key_id: loaded
+                .and_then(|loaded| loaded.identity.access_key_id())
+                .map(masked),
             expires_at: loaded
                 .and_then(|loaded| loaded.expires)
                 .map(|at| at.to_string()),

@@ -49,21 +49,8 @@ pub fn sign(
     date: Timestamp,
     nonce: &str,
 ) -> Vec<(&'static str, String)> {
-    let payload_hash = hex(digest::digest(&digest::SHA256, &draft.body).as_ref());
-    let mut headers = vec![
-        ("host", draft.host.clone()),
-        ("x-acs-version", draft.version.to_owned()),
-        ("x-acs-action", draft.action.to_owned()),
-        (
-            "x-acs-date",
-            date.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-        ),
-        ("x-acs-signature-nonce", nonce.to_owned()),
-        ("x-acs-content-sha256", payload_hash.clone()),
-    ];
-    if !draft.body.is_empty() {
-        headers.push(("content-type", "application/json; charset=utf-8".to_owned()));
-    }
+    let payload_hash = payload_hash(draft);
+    let mut headers = unsigned_headers(draft, &payload_hash, date, nonce);
     if let Some(token) = &credentials.security_token {
         headers.push(("x-acs-accesskey-id", credentials.access_key_id.clone()));
         headers.push(("x-acs-security-token", token.expose_secret().to_owned()));
@@ -80,6 +67,48 @@ pub fn sign(
         "authorization",
         authorization(&canonical, &signed, credentials),
     ));
+    headers
+}
+
+/// Returns all headers of a request that a bearer token authenticates instead of a signature, as the vendor's SDKs send
+/// it: `x-acs-bearer-token`, and no `authorization`.
+pub(super) fn with_bearer_token(
+    draft: &UnsignedRequest,
+    token: &SecretString,
+    date: Timestamp,
+    nonce: &str,
+) -> Vec<(&'static str, String)> {
+    let mut headers = unsigned_headers(draft, &payload_hash(draft), date, nonce);
+    headers.push(("x-acs-bearer-token", token.expose_secret().to_owned()));
+    headers.push(("x-acs-signature-type", "BEARERTOKEN".to_owned()));
+    headers
+}
+
+fn payload_hash(draft: &UnsignedRequest) -> String {
+    hex(digest::digest(&digest::SHA256, &draft.body).as_ref())
+}
+
+/// Returns the headers that every request has, whatever authenticates it.
+fn unsigned_headers(
+    draft: &UnsignedRequest,
+    payload_hash: &str,
+    date: Timestamp,
+    nonce: &str,
+) -> Vec<(&'static str, String)> {
+    let mut headers = vec![
+        ("host", draft.host.clone()),
+        ("x-acs-version", draft.version.to_owned()),
+        ("x-acs-action", draft.action.to_owned()),
+        (
+            "x-acs-date",
+            date.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        ),
+        ("x-acs-signature-nonce", nonce.to_owned()),
+        ("x-acs-content-sha256", payload_hash.to_owned()),
+    ];
+    if !draft.body.is_empty() {
+        headers.push(("content-type", "application/json; charset=utf-8".to_owned()));
+    }
     headers
 }
 

@@ -3,8 +3,10 @@
 use serde_json::{Map, Value};
 
 use super::{proxy, readable};
+use crate::config::Settings;
 use crate::credentials::{Config, InsecureHttp, SourceName, address};
 use crate::units::HumanDuration;
+use crate::upstream::UpstreamKind;
 
 /// Checks the section: each source has what it needs, files are readable, addresses do not leak the credential.
 pub(super) fn check(credentials: &Config, rule: &mut impl FnMut(&str, bool, &str)) {
@@ -37,6 +39,7 @@ pub(super) fn check(credentials: &Config, rule: &mut impl FnMut(&str, bool, &str
         ),
         ("security_token_file", &credentials.security_token_file),
         ("oidc_token_file", &credentials.oidc_token_file),
+        ("token_file", &credentials.token_file),
         ("ca_file", &credentials.ca_file),
         ("cli_config_file", &credentials.cli_config_file),
         ("credentials_file", &credentials.credentials_file),
@@ -49,6 +52,44 @@ pub(super) fn check(credentials: &Config, rule: &mut impl FnMut(&str, bool, &str
         credentials.proxy.as_deref(),
         credentials.proxy_credentials_file.as_deref(),
         rule,
+    );
+}
+
+/// Checks that a bearer token goes to a parent gateway only, and that nobody reads it on the way: the API accepts
+/// signatures alone, and a token is worth as much to whoever reads it.
+pub(super) fn token(settings: &Settings, rule: &mut impl FnMut(&str, bool, &str)) {
+    let (credentials, upstream) = (&settings.credentials, &settings.upstream);
+    if credentials.source != SourceName::TokenFile {
+        rule(
+            "credentials.token_file",
+            credentials.token_file.is_none(),
+            "it belongs to credentials.source = \"token_file\": set that too",
+        );
+        return;
+    }
+    rule(
+        "credentials.token_file",
+        credentials.token_file.is_some(),
+        "name the file that holds the token for the parent gateway",
+    );
+    rule(
+        "credentials.source",
+        upstream.kind == UpstreamKind::Gateway,
+        "the API accepts no token, only a parent gateway does: write upstream.kind = \"gateway\", or another source",
+    );
+    let endpoint = upstream.endpoint.as_deref();
+    rule(
+        "upstream.endpoint",
+        endpoint.is_none_or(|endpoint| {
+            !endpoint.trim().starts_with("http://")
+                || address(endpoint, InsecureHttp::Loopback).is_ok()
+        }),
+        "with credentials.source = \"token_file\" write https://, because http:// shows the token to the network",
+    );
+    rule(
+        "credentials.assume_role_arn",
+        credentials.assume_role_arn.is_none(),
+        "a token assumes no role: leave it out, or use another source",
     );
 }
 
@@ -138,6 +179,54 @@ mod tests {
             config.allow_http = true;
         };
         assert_eq!(broken(allowed), [""; 0]);
+    }
+
+    fn broken_token(change: impl FnOnce(&mut Settings)) -> Vec<String> {
+        let mut settings = Settings::default();
+        settings.credentials.source = SourceName::TokenFile;
+        settings.credentials.token_file = Some("/dev/null".to_owned());
+        settings.upstream.kind = UpstreamKind::Gateway;
+        settings.upstream.endpoint = Some("https://parent.example".to_owned());
+        change(&mut settings);
+        let mut keys = Vec::new();
+        token(&settings, &mut |key: &str, holds, _: &str| {
+            if !holds {
+                keys.push(key.to_owned());
+            }
+        });
+        keys
+    }
+
+    #[test]
+    fn a_token_goes_to_a_parent_gateway_over_tls_or_loopback_alone() {
+        assert_eq!(broken_token(|_| {}), [""; 0]);
+        let api = |settings: &mut Settings| settings.upstream.kind = UpstreamKind::Api;
+        assert_eq!(broken_token(api), ["credentials.source"]);
+        for (endpoint, is_sound) in [
+            ("parent.example", true),
+            ("http://127.0.0.1:8080", true),
+            ("http://parent.example", false),
+            ("http://10.0.0.1", false),
+        ] {
+            let set = |settings: &mut Settings| {
+                settings.upstream.endpoint = Some(endpoint.to_owned());
+                settings.upstream.allow_http = true;
+            };
+            let expected: &[&str] = if is_sound {
+                &[]
+            } else {
+                &["upstream.endpoint"]
+            };
+            assert_eq!(broken_token(set), expected, "{endpoint}");
+        }
+        let role = |settings: &mut Settings| {
+            settings.credentials.assume_role_arn = Some("acs:ram::1:role/x".to_owned());
+            settings.credentials.token_file = None;
+        };
+        let expected = ["credentials.token_file", "credentials.assume_role_arn"];
+        assert_eq!(broken_token(role), expected);
+        let other = |settings: &mut Settings| settings.credentials.source = SourceName::Chain;
+        assert_eq!(broken_token(other), ["credentials.token_file"]);
     }
 
     #[test]

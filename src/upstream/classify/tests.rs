@@ -5,15 +5,16 @@ use http::HeaderMap;
 use super::*;
 use crate::api::{ImageId, ImageKey};
 use crate::observability::outcome::CallResult;
+use crate::signing::Credentials;
 
 const TOKEN: &str = "CAIS-token/+=";
 
-fn signed() -> Credentials {
-    Credentials {
+fn signed() -> Identity {
+    Identity::Key(Credentials {
         access_key_id: "AKCENTRAL".to_owned(),
         access_key_secret: "central-secret".into(),
         security_token: Some(TOKEN.into()),
-    }
+    })
 }
 
 fn get() -> Operation {

@@ -67,6 +67,8 @@ pub struct Config {
     pub ecs_imdsv1: bool,
     /// URL that returns a credential.
     pub uri: Option<String>,
+    /// File with the bearer token for a parent gateway, for `token_file`.
+    pub token_file: Option<String>,
 }
 
 /// Source of the credential, or the chain of all.
@@ -89,6 +91,8 @@ pub enum SourceName {
     Ecs,
     /// Address in `credentials.uri`.
     Uri,
+    /// Bearer token in `credentials.token_file`, for a parent gateway; no part of the chain.
+    TokenFile,
 }
 
 impl Default for Config {
@@ -122,6 +126,7 @@ impl Default for Config {
             ecs_endpoint: "http://100.100.100.200".to_owned(),
             ecs_imdsv1: false,
             uri: None,
+            token_file: None,
         }
     }
 }

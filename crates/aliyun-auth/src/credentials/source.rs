@@ -7,7 +7,9 @@ use super::ecs::{self, Ecs};
 use super::oidc::{self, Oidc};
 use super::response::FetchedCredentials;
 use super::sts::{Role, Sts};
+use super::token_file::{self, FileToken};
 use super::{LoadedCredentials, SourceError, SourceName, cli_profile, env, files, profile, uri};
+use crate::Identity;
 
 /// One place that a credential can come from; the name in metrics, logs and `/status`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +28,8 @@ pub enum Source {
     Ecs,
     /// HTTP address that returns a credential.
     Uri,
+    /// File with a bearer token for a parent gateway.
+    TokenFile,
 }
 
 impl Source {
@@ -43,6 +47,7 @@ impl Source {
             SourceName::Profile => Self::Profile,
             SourceName::Ecs => Self::Ecs,
             SourceName::Uri => Self::Uri,
+            SourceName::TokenFile => Self::TokenFile,
         };
         vec![alone]
     }
@@ -72,6 +77,7 @@ impl Source {
             Self::Profile => "profile",
             Self::Ecs => "ecs",
             Self::Uri => "uri",
+            Self::TokenFile => "token_file",
         }
     }
 
@@ -80,30 +86,25 @@ impl Source {
     /// # Errors
     /// [`SourceError`] when there is no credential, or one that has expired.
     pub async fn load(self, context: &Context) -> Result<LoadedCredentials, SourceError> {
-        let base = self.fetch(context).await?.validated(self.as_str())?;
-        let fetched = match Role::from_settings(context) {
-            Some(role) => {
-                let sts = Sts::of(context);
-                let fetched = role.assume(&base.credentials, &sts, &context.client);
-                fetched.await?.validated("STS (AssumeRole)")?
+        let (identity, expires) = match self.fetch(context).await? {
+            Fetched::Token(FileToken { token, expires }) => (Identity::Bearer(token), expires),
+            Fetched::Key(base) => {
+                let key = assume(base.validated(self.as_str())?, context).await?;
+                (Identity::Key(key.credentials), key.expires)
             }
-            None => base,
         };
-        if fetched
-            .expires
-            .is_some_and(|expires| expires <= context.client.clock().now())
-        {
+        if expires.is_some_and(|expires| expires <= context.client.clock().now()) {
             return Err(SourceError::Expired);
         }
         Ok(LoadedCredentials {
-            credentials: Arc::new(fetched.credentials),
+            identity: Arc::new(identity),
             source: self,
-            expires: fetched.expires,
+            expires,
         })
     }
 
-    async fn fetch(self, context: &Context) -> Result<FetchedCredentials, SourceError> {
-        match self {
+    async fn fetch(self, context: &Context) -> Result<Fetched, SourceError> {
+        let key = match self {
             Self::Static => files::load(&context.config).await,
             Self::Env => env::load(context),
             Self::Oidc => Oidc::of(context)?.load(&context.client).await,
@@ -111,8 +112,29 @@ impl Source {
             Self::Profile => profile::load(context).await,
             Self::Ecs => Ecs::of(context, None)?.load(&context.client).await,
             Self::Uri => uri::load(context).await,
-        }
+            Self::TokenFile => return token_file::load(&context.config).await.map(Fetched::Token),
+        };
+        key.map(Fetched::Key)
     }
+}
+
+/// Result of a source.
+enum Fetched {
+    Key(FetchedCredentials),
+    Token(FileToken),
+}
+
+/// Assumes the role that the settings name with a key, which is returned itself where they name none.
+async fn assume(
+    base: FetchedCredentials,
+    context: &Context,
+) -> Result<FetchedCredentials, SourceError> {
+    let Some(role) = Role::from_settings(context) else {
+        return Ok(base);
+    };
+    let sts = Sts::of(context);
+    let fetched = role.assume(&base.credentials, &sts, &context.client);
+    fetched.await?.validated("STS (AssumeRole)")
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use secrecy::ExposeSecret;
 
 use super::*;
 use host::units::HumanDuration;
@@ -37,7 +36,7 @@ fn files(secret: &str) -> (tempfile::TempDir, std::path::PathBuf, Config) {
 
 fn secret(provider: &CredentialProvider) -> String {
     let current = provider.current().unwrap();
-    current.access_key_secret.expose_secret().to_owned()
+    current.secrets()[1].unwrap().to_owned()
 }
 
 /// Number of loads that succeeded, and that failed.
@@ -123,8 +122,8 @@ async fn without_files_the_environment_is_used_and_an_empty_token_is_none() {
     );
     provider.load().await.unwrap();
     let current = provider.current().unwrap();
-    assert_eq!(current.access_key_secret.expose_secret(), "from-env");
-    assert!(current.security_token.is_none());
+    let expected = [Some("LTAIexampleEnv00"), Some("from-env"), None];
+    assert_eq!(current.secrets(), expected);
 }
 
 #[tokio::test]
@@ -157,7 +156,7 @@ async fn an_expired_credential_is_not_handed_out_and_the_whole_chain_is_asked_ag
     let fetched = response::FetchedCredentials::without_expiry("STS.x", "s", None);
     let expires = Timestamp::now() + SignedDuration::from_millis(30);
     provider.install(LoadedCredentials {
-        credentials: Arc::new(fetched.credentials),
+        identity: Arc::new(fetched.credentials.into()),
         source: Source::Uri,
         expires: Some(expires),
     });
