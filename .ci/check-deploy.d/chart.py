@@ -30,6 +30,7 @@ REFUSED = [
     ({"serviceAccount": {"create": False}}, "serviceAccount.name"),
     ({"sharedCache": {"url": "redis://:s3cret@cache:6379"}}, "url"),
     ({"sharedCache": {"privateAuthority": True}}, "existingSecret"),
+    ({"serviceAccounts": {"issuer": "http://issuer.example"}}, "issuer"),
     ({"prometheusRule": {"runbookBaseUrl": "docs/operations.md"}}, "runbookBaseUrl"),
 ]
 

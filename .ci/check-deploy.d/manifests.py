@@ -228,6 +228,11 @@ class File:
                 self.expect(given.is_dir(), workload, f"nobody knows what {mount['mountPath']} would hold")
                 for file in sorted(given.glob("*")):
                     (folder / file.name).write_bytes(file.read_bytes())
+            for source in volume.get("projected", {}).get("sources", []):
+                for item in [source.get("serviceAccountToken", {}), *source.get("configMap", {}).get("items", [])]:
+                    if item:
+                        given = fixtures / ("tls/ca.crt" if "key" in item else "admin/token")
+                        (folder / item["path"]).write_bytes(given.read_bytes())
 
     def read(self, workload: dict, container: dict, root: pathlib.Path, program: str) -> dict | None:
         """Returns the effective settings, from the program itself, with paths that point below `root`."""
@@ -236,10 +241,10 @@ class File:
         self.expect(file.is_file(), workload, f"mounts no {path}")
         if not file.is_file():
             return None
-        file.write_text(re.sub(r'"(/etc/[^"]*)"', lambda found: f'"{root}{found[1]}"', file.read_text()))
+        file.write_text(re.sub(r'"(/(?:etc|var/run)/[^"]*)"', lambda found: f'"{root}{found[1]}"', file.read_text()))
         flags = [a for a in container["args"] if a.startswith("--set")]
         variables = {v["name"]: v["value"] for v in container.get("env", []) if "value" in v}
-        variables = {name: f"{root}{v}" if v.startswith("/etc/") else v for name, v in variables.items()}
+        variables = {name: f"{root}{v}" if v.startswith(("/etc/", "/var/run/")) else v for name, v in variables.items()}
         for source in container.get("envFrom", []):
             mine = self.named("ConfigMap", source.get("configMapRef", {}).get("name", ""))
             variables |= mine["data"] if mine else {}

@@ -20,6 +20,18 @@ admin:
 auth:
   mode: required
   clients_file: {{ $folder }}/clients/clients.toml
+  {{- with .Values.serviceAccounts }}
+  {{- if .issuer }}
+  kubernetes:
+    issuer: {{ .issuer | quote }}
+    audience: {{ .audience | quote }}
+    jwks_url: {{ .jwksUrl | quote }}
+    {{- if .apiServer }}
+    ca_file: /var/run/secrets/api-server/ca.crt
+    token_file: /var/run/secrets/api-server/token
+    {{- end }}
+  {{- end }}
+  {{- end }}
 {{- if .Values.rrsa.enabled }}
 credentials:
   source: oidc
