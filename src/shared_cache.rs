@@ -13,6 +13,8 @@
 //! - **Invalidations** are records of a log (a stream) that every replica reads. A replica that was cut off
 //!   catches up exactly. If the log does not go on where the replica left it, every entry in its memory is
 //!   stale ([`LogReader`]). Lookups need a connection over which the log has been read to its end.
+//! - **One walk of the catalogue for the fleet**: its pages are stored, and the log says that it is complete
+//!   ([`SharedWalk`]).
 //! - **One pace for the fleet**: calls to the origin take their slots here ([`FleetPace`](crate::upstream::FleetPace)).
 //! - **Loss is a miss**: a command has [`Config::timeout`], a breaker opens after too many failures in a row,
 //!   and a value that is foreign, damaged, outdated or of another version counts as absent.
@@ -41,6 +43,7 @@ mod proof;
 mod socket;
 mod status;
 mod value;
+mod walks;
 mod watermarks;
 
 pub use check::CheckError;
@@ -49,6 +52,7 @@ pub use invalidate::invalidate;
 pub use lease::{FailureMarker, Lease};
 pub use log_reader::LogReader;
 pub use nonces::{Unavailable, WriteNonce};
+pub use walks::{SharedWalk, WalkClaim, WalkGroup, WalkLease, WalkName};
 
 use std::fmt;
 use std::pin::pin;
@@ -69,6 +73,7 @@ use key_names::KeyNames;
 use key_waiters::KeyWaiters;
 use pace::PaceConnection;
 use value::DecodeError;
+use walks::WalkInbox;
 
 /// One replica's handle to the shared cache: its connection, its position in the log, and its waiters.
 pub struct SharedCache {
@@ -81,6 +86,7 @@ pub struct SharedCache {
     pace: PaceConnection,
     invalidation: Mutex<InvalidationState>,
     waiters: KeyWaiters,
+    walks: WalkInbox,
     /// Wakes the log reader: the log may have a new record, or the outbox a new invalidation.
     wake: Notify,
     up: watch::Sender<bool>,
@@ -137,6 +143,7 @@ impl SharedCache {
             invalidation: Mutex::new(InvalidationState::new(&replica)),
             replica,
             waiters: KeyWaiters::default(),
+            walks: WalkInbox::default(),
             wake: Notify::new(),
             up: watch::Sender::new(false),
             metrics: Arc::clone(metrics),

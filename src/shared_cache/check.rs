@@ -11,6 +11,7 @@ use super::fill::{PUT, RELEASE, RENEW};
 use super::get::{GET, LONGEST_VALUE};
 use super::nonces::RECORD;
 use super::pace::{BEAT, RawReply};
+use super::walks::{ANNOUNCE, CLAIM, READ, WalkGroup, WalkName};
 use super::{SharedCache, milliseconds};
 use crate::api::{Action, ImageId, ImageKey};
 use crate::upstream::{FleetRequest, GrantId};
@@ -77,6 +78,7 @@ impl SharedCache {
         nonce.arg(0).arg(life);
         let _recorded: u8 = nonce.invoke_async(connection).await?;
         self.try_pace(connection).await?;
+        self.try_walk(connection).await?;
         let mut length = redis::cmd("STRLEN");
         length
             .arg(self.names.image(&key))
@@ -110,6 +112,21 @@ impl SharedCache {
         let mut beat = BEAT.key(waiting);
         beat.arg(TOKEN).arg(1);
         let _replicas: u32 = beat.invoke_async(connection).await?;
+        Ok(())
+    }
+
+    /// Takes the lease of a group that walks nothing for a millisecond, describes a walk and reads it.
+    async fn try_walk(&self, connection: &mut RedisConnection) -> RedisResult<()> {
+        let group = WalkGroup::new(std::iter::empty(), false);
+        let (lease, scope) = (self.names.walk_lease(&group), 0);
+        let walk = self.names.walk(&WalkName { group, scope });
+        let mut claim = CLAIM.key(&lease);
+        let _claimed: Value = claim.arg(TOKEN).arg(1).invoke_async(connection).await?;
+        let mut announce = ANNOUNCE.key(&lease);
+        announce.key(&walk).arg(TOKEN).arg(TOKEN).arg(1);
+        let _announced: bool = announce.invoke_async(connection).await?;
+        let mut read = READ.key(&walk);
+        let _read: Value = read.arg(LONGEST_VALUE).invoke_async(connection).await?;
         Ok(())
     }
 

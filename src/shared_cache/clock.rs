@@ -30,6 +30,11 @@ impl ClockReading {
         }
     }
 
+    /// Returns by how much a converted time may be too early.
+    pub(super) fn uncertainty(&self) -> Duration {
+        self.replied - self.asked
+    }
+
     /// Converts a time of the server to a moment here, rather too early than too late. `None` for a time
     /// more than [`AHEAD`] in the future, as after the server's clock was set back, or before this process's
     /// clock began.

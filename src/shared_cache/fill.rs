@@ -22,23 +22,34 @@ impl SharedCache {
     /// Runs a fetch and renews its lease every third of [`Config::lease`](super::Config::lease) meanwhile.
     /// A lease that is lost does not stop the fetch; its answer is then not stored.
     pub async fn keep<F: Future>(&self, lease: &Lease, fetch: F) -> F::Output {
+        let name = self.names.lease(&lease.key);
+        self.keep_lease(&name, &lease.token, fetch).await
+    }
+
+    /// Runs work and renews the lease of this name and token meanwhile.
+    pub(super) async fn keep_lease<F: Future>(
+        &self,
+        name: &str,
+        token: &str,
+        work: F,
+    ) -> F::Output {
         let renewing = async {
             loop {
                 sleep(self.config.lease.0 / 3).await;
-                self.renew(lease).await;
+                self.renew(name, token).await;
             }
         };
         tokio::select! {
-            fetched = fetch => fetched,
+            done = work => done,
             never = renewing => never,
         }
     }
 
-    async fn renew(&self, lease: &Lease) {
+    async fn renew(&self, name: &str, token: &str) {
         let renewed = self.commands.run(async |mut connection| {
             RENEW
-                .key(self.names.lease(&lease.key))
-                .arg(&lease.token)
+                .key(name)
+                .arg(token)
                 .arg(milliseconds(self.config.lease.0))
                 .invoke_async::<bool>(&mut connection)
                 .await

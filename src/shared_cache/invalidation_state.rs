@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use super::log::{Invalidation, LogEvent, LogRecord, Page, StreamId};
 use super::nonces::Completeness;
 use super::outbox::{Outbox, Pending};
+use super::walks::WalkName;
 use super::watermarks::Watermarks;
 
 /// Everything that happens to the log, the connection and the outbox.
@@ -59,6 +60,8 @@ pub(super) enum Effect {
     MarkStaleBefore(Option<Instant>),
     /// Purges matching entries from memory.
     Purge(Invalidation),
+    /// Has the pages of another replica's walk applied.
+    ApplyWalk(WalkName),
     /// Confirms with [`Event::Applied`] that the purges before this effect are done.
     ConfirmApplied(StreamId),
     /// Writes a purge to the journal, so that a snapshot does not bring its entries back.
@@ -214,6 +217,11 @@ impl InvalidationState {
                     event: LogEvent::LogStart,
                 }
             });
+            if let LogEvent::Walk(name) = &record.event
+                && record.writer != self.replica
+            {
+                effects.push(Effect::ApplyWalk(name.clone()));
+            }
             purges.extend(self.on_record(at, record));
         }
         effects.extend(purges.iter().cloned().map(Effect::Purge));
@@ -275,6 +283,7 @@ impl InvalidationState {
             LogEvent::Invalidate(invalidation) => {
                 (is_new && record.writer != self.replica).then_some(invalidation)
             }
+            LogEvent::Walk(_) => None,
         }
     }
 }

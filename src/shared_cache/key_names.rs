@@ -2,6 +2,7 @@
 
 use aws_lc_rs::digest::{SHA256, digest};
 
+use super::walks::{WalkGroup, WalkName};
 use crate::api::{Action, ImageId, ImageKey};
 
 /// Version of the stored format. It is part of every name, so that two versions share nothing.
@@ -75,6 +76,26 @@ impl KeyNames {
     /// Key of the fleet's replicas.
     pub(super) fn replicas(&self) -> String {
         self.of_pace("replicas")
+    }
+
+    /// Key of the lease of a group's walks.
+    pub(super) fn walk_lease(&self, group: &WalkGroup) -> String {
+        self.of_walks(&format!("lease:{group}"))
+    }
+
+    /// Key of the description of a scope's latest whole walk.
+    pub(super) fn walk(&self, name: &WalkName) -> String {
+        self.of_walks(&format!("latest:{name}"))
+    }
+
+    /// Key of a page of the walk of this number under the lease of this token.
+    pub(super) fn walk_page(&self, token: &str, walk: u64, number: u64) -> String {
+        self.of_walks(&format!("page:{token}:{walk}:{number}"))
+    }
+
+    fn of_walks(&self, what: &str) -> String {
+        // The braces put all of them on one node of a cluster, for a script reads two.
+        format!("{0}{{{0}walks}}:{what}", self.base)
     }
 
     fn of_pace(&self, what: &str) -> String {

@@ -1,11 +1,12 @@
 //! Records of the invalidation log: a Redis stream that every replica appends to and reads.
 //!
-//! The field names `by`, `forget`, `name` and `how` are the stored format. Replicas of two releases read
+//! The field names `by`, `forget`, `name`, `how` and `walk` are the stored format. Replicas of two releases read
 //! one log, so they stay as they are.
 
 use std::fmt;
 use std::str::FromStr;
 
+use super::walks::WalkName;
 use crate::api::ImageId;
 use crate::cache::{PurgeMode, PurgeTarget};
 
@@ -56,6 +57,8 @@ pub(super) enum LogEvent {
     LogStart,
     /// Every replica drops the matching entries.
     Invalidate(Invalidation),
+    /// The pages of a walk of the catalogue are stored: replicas of its group apply them.
+    Walk(WalkName),
 }
 
 /// Entries to invalidate on every replica, and how.
@@ -96,22 +99,25 @@ impl Page {
 
 impl LogRecord {
     /// Returns the record as the stream stores it: pairs of field name and value.
-    pub(super) fn fields(&self) -> Vec<(&'static str, &str)> {
-        let mut fields = vec![("by", self.writer.as_str())];
-        let LogEvent::Invalidate(Invalidation { target, mode }) = &self.event else {
-            fields.push(("forget", "nothing"));
-            return fields;
-        };
-        match target {
-            PurgeTarget::Image(image) => {
-                fields.extend([("forget", "image"), ("name", image.as_str())]);
+    pub(super) fn fields(&self) -> Vec<(&'static str, String)> {
+        let mut fields = vec![("by", self.writer.clone())];
+        let mut add = |name, value: &str| fields.push((name, value.to_owned()));
+        match &self.event {
+            LogEvent::LogStart => add("forget", "nothing"),
+            LogEvent::Invalidate(Invalidation { target, mode }) => {
+                let (what, name) = named(target);
+                add("forget", what);
+                name.into_iter().for_each(|name| add("name", name));
+                if *mode == PurgeMode::Soft {
+                    add("how", "soft");
+                }
             }
-            PurgeTarget::Workspace(id) => fields.extend([("forget", "workspace"), ("name", id)]),
-            PurgeTarget::Lists => fields.push(("forget", "lists")),
-            PurgeTarget::All => fields.push(("forget", "all")),
-        }
-        if *mode == PurgeMode::Soft {
-            fields.push(("how", "soft"));
+            LogEvent::Walk(name) => {
+                // A gateway that does not know walks reads it as the least invalidation that there is.
+                add("forget", "lists");
+                add("how", "soft");
+                add("walk", &name.to_string());
+            }
         }
         fields
     }
@@ -125,6 +131,11 @@ impl LogRecord {
             let found = fields.iter().find(|(name, _)| name == wanted);
             found.map(|(_, value)| value.as_str())
         };
+        let writer = field("by").ok_or(MalformedRecord)?.to_owned();
+        if let Some(walk) = field("walk") {
+            let event = LogEvent::Walk(WalkName::parse(walk).ok_or(MalformedRecord)?);
+            return Ok(Self { writer, event });
+        }
         let name = || field("name").ok_or(MalformedRecord);
         let target = match field("forget").ok_or(MalformedRecord)? {
             "nothing" => None,
@@ -143,11 +154,21 @@ impl LogRecord {
             Some(_) => return Err(MalformedRecord),
         };
         Ok(Self {
-            writer: field("by").ok_or(MalformedRecord)?.to_owned(),
+            writer,
             event: target.map_or(LogEvent::LogStart, |target| {
                 LogEvent::Invalidate(Invalidation { target, mode })
             }),
         })
+    }
+}
+
+/// Returns the word for a target, and its name if it has one.
+fn named(target: &PurgeTarget) -> (&'static str, Option<&str>) {
+    match target {
+        PurgeTarget::Image(image) => ("image", Some(image.as_str())),
+        PurgeTarget::Workspace(id) => ("workspace", Some(id)),
+        PurgeTarget::Lists => ("lists", None),
+        PurgeTarget::All => ("all", None),
     }
 }
 
@@ -173,10 +194,16 @@ mod tests {
             invalidate(image, PurgeMode::Soft),
             invalidate(PurgeTarget::All, PurgeMode::Hard),
             invalidate(PurgeTarget::Lists, PurgeMode::Hard),
+            LogEvent::Walk(WalkName::parse("0123456789abcdef-true-7").unwrap()),
         ] {
             let writer = "replica".to_owned();
             let record = LogRecord { writer, event };
-            assert_eq!(LogRecord::parse(&owned(&record.fields())), Ok(record));
+            let fields = record.fields();
+            let fields: Vec<_> = fields
+                .iter()
+                .map(|(name, value)| (*name, value.as_str()))
+                .collect();
+            assert_eq!(LogRecord::parse(&owned(&fields)), Ok(record));
         }
     }
 
@@ -190,6 +217,7 @@ mod tests {
             &[("by", "a"), ("forget", "world")],
             &[("by", "a"), ("forget", "all"), ("how", "perhaps")],
             &[("forget", "all")],
+            &[("by", "a"), ("forget", "lists"), ("walk", "0-true")],
         ] {
             assert_eq!(LogRecord::parse(&owned(fields)), Err(MalformedRecord));
         }

@@ -161,6 +161,7 @@ impl<E: Clone + Send + Sync + 'static> LogReader<E> {
             match effect {
                 Effect::MarkStaleBefore(time) => self.cache.set_stale_before(time),
                 Effect::Purge(invalidation) => self.purge(&invalidation),
+                Effect::ApplyWalk(name) => shared.walks.push(name),
                 Effect::ConfirmApplied(at) => drop(shared.apply(Event::Applied(at))),
                 Effect::Journal(Invalidation { target, mode }) => {
                     self.cache.journal(&target, mode).await;

@@ -33,9 +33,11 @@ impl Watermarks {
 
     /// Refuses the values that the record at `at` invalidates.
     pub(super) fn record(&mut self, at: StreamId, event: &LogEvent) {
-        let LogEvent::Invalidate(Invalidation { target, .. }) = event else {
+        let target = match event {
+            LogEvent::Invalidate(Invalidation { target, .. }) => target,
+            LogEvent::Walk(_) => return,
             // A value in the server may be from before the log was lost.
-            return self.flush_all(at);
+            LogEvent::LogStart => return self.flush_all(at),
         };
         match target {
             PurgeTarget::All => self.flush_all(at),

@@ -138,12 +138,17 @@ impl<W> Pace<W> {
         // Only calls that wait come before one whose moment has come.
         let is_due = reserved.is_some_and(|moment| moment <= now);
         let turn = if is_due { schedule.turn(turns) } else { gap };
-        let is_late = |deadline| turn + self.duration.estimate() > deadline;
-        if request.deadline.is_some_and(is_late) {
+        if self.is_late(request, turn) {
             self.reservations.insert(request, gap, now);
             return Promise::Refused(gap.saturating_duration_since(now));
         }
         Promise::Wait(turn.saturating_duration_since(now))
+    }
+
+    /// Returns whether a call that leaves at `turn` would be answered after its deadline.
+    pub(super) fn is_late(&self, request: &SlotRequest, turn: Instant) -> bool {
+        let is_late = |deadline| turn + self.duration.estimate() > deadline;
+        request.deadline.is_some_and(is_late)
     }
 
     /// Adds a call to the queue.

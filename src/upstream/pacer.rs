@@ -131,9 +131,14 @@ impl Pacer {
         self.paces.changed.notify_one();
         let stay = request.priority.enter_queue();
         let turn = timeout_at(leave_at, turn).await;
-        drop((stay, place));
+        drop(place);
         match turn {
-            Ok(Ok(turn)) => turn,
+            Ok(Ok(turn)) => {
+                if turn.is_ok() && self.is_late(action, &request) {
+                    stay.end_late();
+                }
+                turn
+            }
             // The channel breaks only with the gateway itself.
             Ok(Err(_)) | Err(_) => Err(self.reserve(action, &request)),
         }
@@ -172,6 +177,12 @@ impl Pacer {
                 wait_seconds: pace.wait_of_newcomer(now).as_secs_f64(),
             })
         })
+    }
+
+    /// Returns whether a call that is sent now would be answered after its deadline. In a fleet the promised wait is an
+    /// estimate.
+    fn is_late(&self, action: Action, request: &SlotRequest) -> bool {
+        self.with(action, |pace, now| pace.is_late(request, now))
     }
 
     fn with<R>(&self, action: Action, read: impl FnOnce(&mut Pace<Turn>, Instant) -> R) -> R {

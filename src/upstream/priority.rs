@@ -45,7 +45,10 @@ pub struct Interest {
 
 /// Stay of a call in the queue; ends with this value.
 #[derive(Debug)]
-pub struct QueueStay(SharedPriority);
+pub struct QueueStay {
+    call: SharedPriority,
+    ends_late: bool,
+}
 
 impl SharedPriority {
     /// Creates the priority of a call that one request makes for itself.
@@ -89,12 +92,23 @@ impl SharedPriority {
     #[must_use]
     pub fn enter_queue(&self) -> QueueStay {
         self.0.is_queued.store(true, Ordering::Relaxed);
-        QueueStay(self.clone())
+        QueueStay {
+            call: self.clone(),
+            ends_late: false,
+        }
+    }
+}
+
+impl QueueStay {
+    /// Ends the stay of a call that leaves too late to be answered in time: its waiters are told to come back, as if it
+    /// were still queued.
+    pub fn end_late(mut self) {
+        self.ends_late = true;
     }
 }
 
 impl Interest {
-    /// Returns whether the call still waits in the queue, so that nothing has been sent.
+    /// Returns whether it is the queue that makes the waiter wait: the call has not been sent, or too late.
     #[must_use]
     pub fn is_in_queued_call(&self) -> bool {
         self.call.0.is_queued.load(Ordering::Relaxed)
@@ -110,7 +124,9 @@ impl Drop for Interest {
 
 impl Drop for QueueStay {
     fn drop(&mut self) {
-        self.0.0.is_queued.store(false, Ordering::Relaxed);
+        if !self.ends_late {
+            self.call.0.is_queued.store(false, Ordering::Relaxed);
+        }
     }
 }
 
@@ -146,5 +162,7 @@ mod tests {
         assert!(waiter.is_in_queued_call());
         drop(stay);
         assert!(!waiter.is_in_queued_call());
+        priority.enter_queue().end_late();
+        assert!(waiter.is_in_queued_call());
     }
 }

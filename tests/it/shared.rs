@@ -1,5 +1,6 @@
 //! The shared cache of a fleet, with real servers.
 
+mod catalogue;
 mod damage;
 mod failover;
 mod fleet;

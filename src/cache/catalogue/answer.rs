@@ -75,9 +75,21 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
         let Some(catalogue) = &self.catalogue else {
             return Vec::new();
         };
-        let asked =
-            [0, 1].map(|verbose: usize| catalogue.asked[verbose].swap(false, Ordering::Relaxed));
+        let asked = [0, 1].map(|verbose: usize| catalogue.asked[verbose].load(Ordering::Relaxed));
         catalogue.state.lock().verboses(asked, now)
+    }
+
+    /// Forgets that clients have asked with a Verbose, because it is walked now: the next one that asks is noted anew.
+    pub fn forget_clients(&self, verbose: bool) {
+        if let Some(catalogue) = &self.catalogue {
+            catalogue.asked[usize::from(verbose)].store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns whether an answer to a request sent then has seen every invalidation.
+    #[must_use]
+    pub fn is_current(&self, sent: Instant) -> bool {
+        self.stale_before.is_current(sent)
     }
 
     /// Numbers a walk that begins.
@@ -99,14 +111,12 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
         catalogue.map_or_else(Vec::new, |catalogue| catalogue.state.lock().take_pending())
     }
 
-    /// Returns images to fetch now, so that GetImage's answers are compared with their items.
-    pub fn comparisons_due(&self, verbose: bool) -> Vec<ImageKey> {
+    /// Returns images to fetch now, so that GetImage's answers are compared with their items: those for which `draw` is
+    /// least.
+    pub fn comparisons_due(&self, verbose: bool, draw: impl Fn(&ImageKey) -> u64) -> Vec<ImageKey> {
         let catalogue = self.catalogue.as_ref();
         catalogue.map_or_else(Vec::new, |catalogue| {
-            catalogue
-                .state
-                .lock()
-                .comparisons(verbose, |below| fastrand::usize(..below))
+            catalogue.state.lock().comparisons(verbose, draw)
         })
     }
 

@@ -56,8 +56,8 @@ struct Shown<'a> {
     walk: u64,
 }
 
-/// Time that fences of single images are kept; no page takes so long.
-const LONGEST_PAGE: Duration = Duration::from_secs(60);
+/// Time that fences of single images are kept; no walk takes so long, whose pages may all be applied at its end.
+const LONGEST_WALK: Duration = Duration::from_secs(600);
 
 impl<E: Clone + Send + Sync + 'static> Cache<E> {
     /// Applies a page of a walk, and returns the images on it. Without a catalogue nothing happens.
@@ -208,7 +208,7 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
                 ..
             } = &mut *state;
             trust.expire(end.started, |key| table.get(key).is_some());
-            if let Some(time) = now.checked_sub(LONGEST_PAGE) {
+            if let Some(time) = now.checked_sub(LONGEST_WALK) {
                 fences.expire(time);
             }
         });

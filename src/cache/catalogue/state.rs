@@ -290,24 +290,19 @@ impl State {
         listed.collect()
     }
 
-    /// Returns images to compare with GetImage now, chosen by `draw`, which is uniform below its argument.
+    /// Returns images to compare with GetImage now: those for which `draw` is least.
     pub(super) fn comparisons(
         &self,
         verbose: bool,
-        draw: impl Fn(usize) -> usize,
+        draw: impl Fn(&ImageKey) -> u64,
     ) -> Vec<ImageKey> {
         let due = self.trust.comparisons_due(verbose) as usize;
-        let mut keys: Vec<_> = self
-            .table
-            .iter()
-            .map(|(key, _)| key)
-            .filter(|key| key.verbose == verbose)
-            .collect();
-        let mut chosen = Vec::new();
-        while chosen.len() < due && !keys.is_empty() {
-            chosen.push(keys.swap_remove(draw(keys.len())).clone());
+        let keys = self.table.iter().map(|(key, _)| key);
+        let mut keys: Vec<_> = keys.filter(|key| key.verbose == verbose).collect();
+        if keys.len() > due && due > 0 {
+            keys.select_nth_unstable_by_key(due - 1, |key| draw(key));
         }
-        chosen
+        keys.into_iter().take(due).cloned().collect()
     }
 
     pub(super) fn status(&self, config: &Config) -> CatalogueStatus {

@@ -10,17 +10,20 @@ use crate::cache::catalogue::{PageAnswer, PageOfWalk, Scope, WalkEnd};
 use crate::gateway::Gateway;
 use crate::observability::traces::SpanGuard;
 use crate::response::X_ACS_REQUEST_ID;
+use crate::shared_cache::WalkLease;
 use crate::upstream::priority::{Priority, SharedPriority};
 use crate::upstream::{AnswerKind, OriginAnswer, Patience, Propagation, UpstreamError};
 
 /// A walk to make.
-#[derive(Debug, Clone)]
-pub(super) struct Walk {
+#[derive(Debug)]
+pub(super) struct Walk<'a> {
     /// Number of the scope.
     pub(super) number: usize,
     pub(super) scope: Scope,
     pub(super) verbose: bool,
     pub(super) page_size: u32,
+    /// Lease of the fleet's walks, for which the pages are stored.
+    pub(super) lease: Option<&'a WalkLease>,
 }
 
 /// Reason why a walk ended before its last page.
@@ -40,13 +43,21 @@ pub(super) enum WalkError {
 /// Result of a walk that saw every page.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Walked {
+    pub(super) number: u64,
     /// No image can have been missed.
     pub(super) is_steady: bool,
     /// Items of a page, which may be fewer than were asked for.
     pub(super) page_size: u64,
 }
 
-impl Walk {
+impl Walk<'_> {
+    /// Returns the token of the lease; without one, a random token.
+    pub(super) fn token(&self) -> String {
+        let drawn = || format!("{:032x}", fastrand::u128(..));
+        self.lease
+            .map_or_else(drawn, |lease| lease.token().to_owned())
+    }
+
     /// Returns the call for a page.
     fn call(&self, (number, size): (u64, u64)) -> Call {
         let scope = match &self.scope {
@@ -71,34 +82,57 @@ impl Walk {
 }
 
 impl Gateway {
-    /// Reads every page of a scope, and applies each as it comes.
+    /// Reads every page of a scope, applies each as it comes, and shares them with the fleet.
     ///
     /// # Errors
     /// [`WalkError`] at the first page that does not come or cannot be read; the pages before it have acted.
-    pub(super) async fn walk(&self, walk: &Walk) -> Result<Walked, WalkError> {
+    pub(super) async fn walk(&self, walk: &Walk<'_>) -> Result<Walked, WalkError> {
         let (cache, started) = (&self.parts.cache, Instant::now());
         let mut progress = WalkProgress::new(walk.page_size);
         let number = cache.begin_walk();
         loop {
             let answer = self.page(&walk.call(progress.next_page())).await?;
-            let page = self.apply(walk, number, &answer)?;
+            let page = ImagePage::parse(&answer.reply.body).ok_or(WalkError::NoPage)?;
+            let came = page_answer(&answer, page.request_id.clone());
+            let step = progress.read(self.apply(walk, number, came.clone(), page));
             self.fetch_stale_entries();
-            let WalkStep::Done { is_steady } = progress.read(page) else {
+            if let (Some(shared), Some(lease)) = (&self.parts.shared, walk.lease) {
+                let page = (&came, &answer.reply.body[..]);
+                shared.put_page(lease, number, progress.pages(), page).await;
+            }
+            let WalkStep::Done { is_steady } = step else {
                 continue;
             };
-            let end = WalkEnd {
-                scope: walk.number,
-                verbose: walk.verbose,
-                walk: number,
-                started,
-                pages: progress.pages(),
-                is_steady,
-            };
-            cache.end_walk(end, Instant::now());
+            self.end_walk(walk, (number, started), (progress.pages(), is_steady))
+                .await;
             return Ok(Walked {
+                number,
                 is_steady,
                 page_size: progress.page_size(),
             });
+        }
+    }
+
+    async fn end_walk(
+        &self,
+        walk: &Walk<'_>,
+        (number, started): (u64, Instant),
+        (pages, is_steady): (u64, bool),
+    ) {
+        let end = WalkEnd {
+            scope: walk.number,
+            verbose: walk.verbose,
+            walk: number,
+            started,
+            pages,
+            is_steady,
+        };
+        self.parts.cache.end_walk(end, Instant::now());
+        if let (Some(shared), Some(lease)) = (&self.parts.shared, walk.lease) {
+            let (walked, extent) = ((number, started), (pages, is_steady));
+            shared
+                .announce_walk(lease, walk.number, walked, extent)
+                .await;
         }
     }
 
@@ -126,34 +160,38 @@ impl Gateway {
 
     fn apply(
         &self,
-        walk: &Walk,
+        walk: &Walk<'_>,
         number: u64,
-        answer: &OriginAnswer,
-    ) -> Result<PageRead, WalkError> {
-        let reply = &answer.reply;
-        let page = ImagePage::parse(&reply.body).ok_or(WalkError::NoPage)?;
+        answer: PageAnswer,
+        page: ImagePage<'_>,
+    ) -> PageRead {
         let (items, total) = (page.images.len() as u64, page.total);
         let of_walk = PageOfWalk {
             scope: walk.number,
             verbose: walk.verbose,
             walk: number,
-            answer: PageAnswer {
-                request_id: page.request_id,
-                request_id_header: reply.headers.get(X_ACS_REQUEST_ID).cloned(),
-                sent: answer.sent,
-                took: answer.took,
-                received: answer.received,
-                date: reply.date(),
-                cache_control: reply.list(header::CACHE_CONTROL.as_str()),
-                upstream: answer.freshness,
-            },
+            answer,
             images: page.images,
         };
         let images = self.parts.cache.apply_page(of_walk, Instant::now());
-        Ok(PageRead {
+        PageRead {
             images,
             items,
             total,
-        })
+        }
+    }
+}
+
+fn page_answer(answer: &OriginAnswer, request_id: Option<String>) -> PageAnswer {
+    let reply = &answer.reply;
+    PageAnswer {
+        request_id,
+        request_id_header: reply.headers.get(X_ACS_REQUEST_ID).cloned(),
+        sent: answer.sent,
+        took: answer.took,
+        received: answer.received,
+        date: reply.date(),
+        cache_control: reply.list(header::CACHE_CONTROL.as_str()),
+        upstream: answer.freshness,
     }
 }

@@ -13,6 +13,8 @@ metrics! {
         pub walks: Counters<Success> = "catalogue_walks_total" at 0,
         /// Pages of ListImages that walks have read.
         pub pages: IntCounter = "catalogue_pages_total",
+        /// Walks of other replicas whose pages were applied here.
+        pub shared_walks: IntCounter = "catalogue_shared_walks_total",
         /// Images with an item.
         pub images: IntGauge = "catalogue_images",
         /// Bytes of memory that items take.

@@ -30,6 +30,8 @@ pub enum SharedOperation {
     Pace,
     /// Announces this replica, and counts the fleet's.
     Beat,
+    /// Takes or gives back the right to walk the catalogue for the fleet, stores its pages, and reads them.
+    Walk,
 }
 
 /// Result of a command; the label `result`.

@@ -145,7 +145,7 @@ impl Simulation {
                     reads_on = true;
                 }
                 Effect::ReadNextPage => reads_on = true,
-                Effect::ReportGap | Effect::ReportMalformed(_) => {}
+                Effect::ReportGap | Effect::ReportMalformed(_) | Effect::ApplyWalk(_) => {}
             }
         }
         reads_on

@@ -104,6 +104,24 @@ async fn a_call_without_time_is_refused_at_once_and_one_that_is_not_served_leave
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_whose_turn_comes_too_late_for_its_deadline_still_counts_as_queued() {
+    for (held_for, is_late) in [(1800, false), (1950, true)] {
+        let (pacer, priority) = (pacer(), SharedPriority::new(Priority::Miss));
+        let mut slot = pacer.acquire(GET, miss(), in_secs(10)).await.unwrap();
+        slot.set_end(SlotEnd::Unanswered);
+        let waiter = priority.join(Priority::Miss);
+        let patient = request(&priority, Some(in_secs(3)));
+        let mut patient = pin!(pacer.acquire(GET, patient, in_secs(60)));
+        assert!(poll!(&mut patient).is_pending());
+        // The call in flight lasts longer than assumed: its slot is free a second after its end.
+        tokio::time::sleep(Duration::from_millis(held_for)).await;
+        drop(slot);
+        assert!(patient.await.is_ok());
+        assert_eq!(waiter.is_in_queued_call(), is_late, "{held_for}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_caller_that_leaves_gives_up_its_place_or_its_slot() {
     let pacer = pacer();
     let slot = pacer.acquire(GET, miss(), in_secs(10)).await.unwrap();

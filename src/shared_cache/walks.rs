@@ -1,0 +1,365 @@
+//! Walks of the catalogue that one replica makes for the fleet.
+//!
+//! Replicas whose settings name the same images form a group. One of them at a time holds the group's lease; it stores
+//! each page that it reads, describes each whole walk, and appends a record to the invalidation log. The others read
+//! the pages then and apply them to their own entries, with times by the server's clock. When the walks are done, the
+//! lease stays taken until the next ones are due, so that no other replica repeats them.
+
+mod stored;
+
+use std::fmt;
+use std::future::Future;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use redis::Script;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::clock::ClockReading;
+use super::commands::CommandError;
+use super::fill::RELEASE;
+use super::get::LONGEST_VALUE;
+use super::log::LogEvent;
+use super::{SharedCache, milliseconds};
+use crate::cache::catalogue::{PageAnswer, Scope};
+use crate::observability::metrics::{SharedOperation, SharedResult};
+use stored::StoredWalk;
+
+pub(super) static CLAIM: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("scripts/claim.lua")));
+pub(super) static ANNOUNCE: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("scripts/announce.lua")));
+pub(super) static READ: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("scripts/read.lua")));
+
+/// Replicas that walk the same images in the same order, with one Verbose.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WalkGroup {
+    /// Digest of the names of the scopes.
+    scopes: String,
+    /// The items include labels.
+    pub verbose: bool,
+}
+
+/// One scope of a group, as `GROUP-VERBOSE-NUMBER` in the log and in the names of keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WalkName {
+    /// Its group.
+    pub group: WalkGroup,
+    /// Number of the scope.
+    pub scope: usize,
+}
+
+/// Right to walk for the group, which expires by itself.
+#[derive(Debug)]
+pub struct WalkLease {
+    group: WalkGroup,
+    token: String,
+    clock: ClockReading,
+    /// Time for which pages and descriptions are kept.
+    life: Duration,
+}
+
+/// Reply to a claim.
+#[derive(Debug)]
+pub enum WalkClaim {
+    /// This replica walks.
+    Granted(WalkLease),
+    /// Another replica walks, or has walked: the next claim is due after this time.
+    Later(Duration),
+    /// The shared cache cannot be used now.
+    Unavailable,
+}
+
+/// A whole walk by another replica.
+#[derive(Debug)]
+pub struct SharedWalk {
+    name: WalkName,
+    stored: StoredWalk,
+    clock: ClockReading,
+    /// Time at which its first page was asked for, rather too early than too late.
+    pub started: Instant,
+}
+
+/// Announcements of walks that the walker has not dealt with.
+#[derive(Debug, Default)]
+pub(super) struct WalkInbox {
+    names: Mutex<Vec<WalkName>>,
+    arrived: Notify,
+}
+
+/// Bound on the announcements: more names than a fleet has scopes. What is lost is found at the next claim.
+const MAX_ANNOUNCED: usize = 1000;
+/// Shortest time for which pages are kept, so that a busy replica comes to read them.
+const MIN_LIFE: Duration = Duration::from_secs(60);
+/// Value of a lease whose walks are done. The `!` tells it from a token.
+const DONE: &str = "!done";
+
+impl WalkGroup {
+    /// Creates the group of the replicas that walk these scopes.
+    #[must_use]
+    pub fn new(scopes: impl Iterator<Item = Scope>, verbose: bool) -> Self {
+        let names: Vec<_> = scopes.map(|scope| scope.name().to_owned()).collect();
+        let sum = digest(&SHA256, names.join("\n").as_bytes());
+        let scopes = sum.as_ref().iter().take(8);
+        Self {
+            scopes: scopes.map(|byte| format!("{byte:02x}")).collect(),
+            verbose,
+        }
+    }
+}
+
+impl fmt::Display for WalkGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.scopes, self.verbose)
+    }
+}
+
+impl fmt::Display for WalkName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.group, self.scope)
+    }
+}
+
+impl WalkName {
+    /// Parses a name; `None` for what no gateway of this version writes.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let [scopes, verbose, scope] = text.split('-').collect::<Vec<_>>().try_into().ok()?;
+        let group = WalkGroup {
+            scopes: scopes.to_owned(),
+            verbose: verbose.parse().ok()?,
+        };
+        Some(Self {
+            group,
+            scope: scope.parse().ok()?,
+        })
+    }
+}
+
+impl WalkInbox {
+    /// Takes note that another replica has announced a walk.
+    pub(super) fn push(&self, name: WalkName) {
+        let mut names = self.names.lock();
+        if names.len() < MAX_ANNOUNCED && !names.contains(&name) {
+            names.push(name);
+        }
+        self.arrived.notify_one();
+    }
+}
+
+impl SharedCache {
+    /// Waits for walks of other replicas, and returns their names in the order of their announcement.
+    pub async fn walks_announced(&self) -> Vec<WalkName> {
+        loop {
+            let names = std::mem::take(&mut *self.walks.names.lock());
+            if !names.is_empty() {
+                return names;
+            }
+            self.walks.arrived.notified().await;
+        }
+    }
+
+    /// Asks for the right to walk for a group whose walks begin `interval` after each other.
+    pub async fn claim_walks(&self, group: &WalkGroup, interval: Duration) -> WalkClaim {
+        let token = format!("{:032x}", fastrand::u128(..));
+        let claimed = self.commands.run(async |mut connection| {
+            let asked = Instant::now();
+            let mut script = CLAIM.key(self.names.walk_lease(group));
+            script.arg(&token).arg(milliseconds(self.config.lease.0));
+            let reply: (u64, u8, u64) = script.invoke_async(&mut connection).await?;
+            Ok((asked, reply))
+        });
+        let claimed = claimed.await;
+        let (result, claim) = match claimed {
+            Ok((asked, (server, 1, _))) => {
+                let replied = Instant::now();
+                let lease = WalkLease {
+                    group: group.clone(),
+                    token,
+                    clock: ClockReading {
+                        server,
+                        asked,
+                        replied,
+                    },
+                    life: (interval * 2).max(MIN_LIFE),
+                };
+                (SharedResult::Miss, WalkClaim::Granted(lease))
+            }
+            Ok((_, (.., left))) => {
+                let claim = WalkClaim::Later(Duration::from_millis(left));
+                (SharedResult::Wait, claim)
+            }
+            Err(error) => (error.result(), WalkClaim::Unavailable),
+        };
+        self.count(SharedOperation::Walk, result);
+        claim
+    }
+
+    /// Runs walks and renews their lease meanwhile.
+    pub async fn keep_walks<F: Future>(&self, lease: &WalkLease, walks: F) -> F::Output {
+        let name = self.names.walk_lease(&lease.group);
+        self.keep_lease(&name, &lease.token, walks).await
+    }
+
+    /// Stores a page of a walk, from 1. Where that fails, the others cannot use the walk.
+    pub async fn put_page(
+        &self,
+        lease: &WalkLease,
+        walk: u64,
+        number: u64,
+        (answer, body): (&PageAnswer, &[u8]),
+    ) {
+        let name = self.names.walk_page(&lease.token, walk, number);
+        let Some(value) = stored::encode_page(&name, answer, body, &lease.clock) else {
+            return;
+        };
+        if value.len() > LONGEST_VALUE {
+            return;
+        }
+        let put = self.commands.run(async |mut connection| {
+            let mut set = redis::cmd("SET");
+            set.arg(&name)
+                .arg(&value)
+                .arg("PX")
+                .arg(milliseconds(lease.life));
+            set.exec_async(&mut connection).await
+        });
+        self.count_result(SharedOperation::Walk, put.await.map(|()| true));
+    }
+
+    /// Tells the other replicas that a walk of a scope is complete, whose first page was asked for at `started`.
+    pub async fn announce_walk(
+        &self,
+        lease: &WalkLease,
+        scope: usize,
+        (walk, started): (u64, Instant),
+        (pages, is_steady): (u64, bool),
+    ) {
+        let (group, token) = (lease.group.clone(), lease.token.clone());
+        let name = WalkName { group, scope };
+        let stored = StoredWalk {
+            token,
+            walk,
+            pages,
+            is_steady,
+            started: lease.clock.server_time(started),
+        };
+        let key = self.names.walk(&name);
+        let Some(value) = stored::encode_walk(&key, &stored) else {
+            return;
+        };
+        let announced = self.commands.run(async |mut connection| {
+            let mut script = ANNOUNCE.key(self.names.walk_lease(&lease.group));
+            script.key(key).arg(&lease.token).arg(value);
+            script.arg(milliseconds(lease.life));
+            let is_mine: bool = script.invoke_async(&mut connection).await?;
+            if is_mine {
+                let event = LogEvent::Walk(name.clone());
+                self.append(&mut connection, event).await?;
+            }
+            Ok(is_mine)
+        });
+        self.count_result(SharedOperation::Walk, announced.await);
+    }
+
+    /// Ends the walks of a lease. No replica walks for the group until `due`.
+    pub async fn end_walks(&self, lease: WalkLease, due: Instant) {
+        let left = due.saturating_duration_since(Instant::now());
+        let ended = self.commands.run(async |mut connection| {
+            let mut script = RELEASE.key(self.names.walk_lease(&lease.group));
+            script
+                .arg(&lease.token)
+                .arg(DONE)
+                .arg(milliseconds(left).max(1));
+            script.arg(self.names.channel()).arg(DONE);
+            script.invoke_async::<bool>(&mut connection).await
+        });
+        self.count_result(SharedOperation::Walk, ended.await);
+    }
+
+    /// Returns the latest whole walk of a scope that a replica of the group has announced.
+    pub async fn latest_walk(&self, name: &WalkName) -> Option<SharedWalk> {
+        let key = self.names.walk(name);
+        let (value, clock) = self.read(&key).await?;
+        let stored = stored::decode_walk(&key, &value)?;
+        Some(SharedWalk {
+            started: clock.local_time(stored.started)?,
+            name: name.clone(),
+            stored,
+            clock,
+        })
+    }
+
+    /// Returns a page of a walk, from 1, with its times by this process's clock; `None` if it is not stored any more.
+    pub async fn read_page(&self, walk: &SharedWalk, number: u64) -> Option<(PageAnswer, Bytes)> {
+        let StoredWalk {
+            token, walk: of, ..
+        } = &walk.stored;
+        let name = self.names.walk_page(token, *of, number);
+        let (value, _) = self.read(&name).await?;
+        stored::decode_page(&name, value, &walk.clock)
+    }
+
+    async fn read(&self, key: &str) -> Option<(Bytes, ClockReading)> {
+        let read = self.commands.run(async |mut connection| {
+            let asked = Instant::now();
+            let mut script = READ.key(key);
+            script.arg(LONGEST_VALUE);
+            let reply: (u64, Vec<u8>) = script.invoke_async(&mut connection).await?;
+            Ok((asked, reply))
+        });
+        let read = read.await;
+        let result = match &read {
+            Ok((_, (_, value))) if value.is_empty() => SharedResult::Miss,
+            Ok(_) => SharedResult::Hit,
+            Err(error) => CommandError::result(*error),
+        };
+        self.count(SharedOperation::Walk, result);
+        let (asked, (server, value)) = read.ok()?;
+        let replied = Instant::now();
+        let clock = ClockReading {
+            server,
+            asked,
+            replied,
+        };
+        (!value.is_empty()).then(|| (value.into(), clock))
+    }
+}
+
+impl WalkLease {
+    /// Returns the random text that tells this lease from every other.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+}
+
+impl SharedWalk {
+    /// Returns the name that tells this walk from every other.
+    #[must_use]
+    pub fn identity(&self) -> (&str, u64) {
+        (&self.stored.token, self.stored.walk)
+    }
+
+    /// Returns the scope that was walked.
+    #[must_use]
+    pub const fn name(&self) -> &WalkName {
+        &self.name
+    }
+
+    /// Returns the number of its pages.
+    #[must_use]
+    pub const fn pages(&self) -> u64 {
+        self.stored.pages
+    }
+
+    /// Returns whether no image was added or removed meanwhile, as far as `TotalCount` shows.
+    #[must_use]
+    pub const fn is_steady(&self) -> bool {
+        self.stored.is_steady
+    }
+}
