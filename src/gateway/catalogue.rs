@@ -75,7 +75,7 @@ impl Gateway {
             last: HashMap::new(),
             unanswered: None,
         };
-        stop.run_until_cancelled(walker.run()).await;
+        stop.run_until_cancelled(Box::pin(walker.run())).await;
     }
 
     /// Starts fetches of the entries that a page made stale, as background refreshes.

@@ -5,14 +5,15 @@
 //! the pages then and apply them to their own entries, with times by the server's clock. When the walks are done, the
 //! lease stays taken until the next ones are due, so that no other replica repeats them.
 
+mod names;
 mod stored;
 
-use std::fmt;
+pub use names::{WalkGroup, WalkName};
+
 use std::future::Future;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use redis::Script;
@@ -25,7 +26,7 @@ use super::fill::RELEASE;
 use super::get::LONGEST_VALUE;
 use super::log::LogEvent;
 use super::{SharedCache, milliseconds};
-use crate::cache::catalogue::{PageAnswer, Scope};
+use crate::cache::catalogue::PageAnswer;
 use crate::observability::metrics::{SharedOperation, SharedResult};
 use stored::StoredWalk;
 
@@ -35,24 +36,6 @@ pub(super) static ANNOUNCE: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("scripts/announce.lua")));
 pub(super) static READ: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("scripts/read.lua")));
-
-/// Replicas that walk the same images in the same order, with one Verbose.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WalkGroup {
-    /// Digest of the names of the scopes.
-    scopes: String,
-    /// The items include labels.
-    pub verbose: bool,
-}
-
-/// One scope of a group, as `GROUP-VERBOSE-NUMBER` in the log and in the names of keys.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WalkName {
-    /// Its group.
-    pub group: WalkGroup,
-    /// Number of the scope.
-    pub scope: usize,
-}
 
 /// Right to walk for the group, which expires by itself.
 #[derive(Debug)]
@@ -98,47 +81,6 @@ const MAX_ANNOUNCED: usize = 1000;
 const MIN_LIFE: Duration = Duration::from_secs(60);
 /// Value of a lease whose walks are done. The `!` tells it from a token.
 const DONE: &str = "!done";
-
-impl WalkGroup {
-    /// Creates the group of the replicas that walk these scopes.
-    #[must_use]
-    pub fn new(scopes: impl Iterator<Item = Scope>, verbose: bool) -> Self {
-        let names: Vec<_> = scopes.map(|scope| scope.name().to_owned()).collect();
-        let sum = digest(&SHA256, names.join("\n").as_bytes());
-        let scopes = sum.as_ref().iter().take(8);
-        Self {
-            scopes: scopes.map(|byte| format!("{byte:02x}")).collect(),
-            verbose,
-        }
-    }
-}
-
-impl fmt::Display for WalkGroup {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.scopes, self.verbose)
-    }
-}
-
-impl fmt::Display for WalkName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.group, self.scope)
-    }
-}
-
-impl WalkName {
-    /// Parses a name; `None` for what no gateway of this version writes.
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        let [scopes, verbose, scope] = text.split('-').collect::<Vec<_>>().try_into().ok()?;
-        let group = WalkGroup {
-            scopes: scopes.to_owned(),
-            verbose: verbose.parse().ok()?,
-        };
-        Some(Self {
-            group,
-            scope: scope.parse().ok()?,
-        })
-    }
-}
 
 impl WalkInbox {
     /// Takes note that another replica has announced a walk.
@@ -301,7 +243,7 @@ impl SharedCache {
         } = &walk.stored;
         let name = self.names.walk_page(token, *of, number);
         let (value, _) = self.read(&name).await?;
-        stored::decode_page(&name, value, &walk.clock)
+        stored::decode_page(&name, &value, &walk.clock)
     }
 
     async fn read(&self, key: &str) -> Option<(Bytes, ClockReading)> {

@@ -91,10 +91,10 @@ pub(super) fn encode_page(
 /// Decodes a page; `None` for what is foreign, damaged or of another version.
 pub(super) fn decode_page(
     name: &str,
-    value: Bytes,
+    value: &Bytes,
     clock: &ClockReading,
 ) -> Option<(PageAnswer, Bytes)> {
-    let (head, body): (PageHead, _) = decode(name, &value)?;
+    let (head, body): (PageHead, _) = decode(name, value)?;
     let reason = match &head.reason {
         Some(reason) => Some(reason.parse().ok()?),
         None => None,
@@ -172,7 +172,7 @@ mod tests {
             reading(5_000_300, start + Duration::from_millis(300)),
         );
         let value = encode_page(NAME, &page(sent), b"{\n}", &writer).unwrap();
-        let (read, body) = decode_page(NAME, value.into(), &reader).unwrap();
+        let (read, body) = decode_page(NAME, &value.into(), &reader).unwrap();
         assert_eq!(body, b"{\n}"[..]);
         assert_eq!(read.request_id.as_deref(), Some("R-1"));
         assert_eq!(read.request_id_header.unwrap(), "R-1");

@@ -1,0 +1,66 @@
+//! Names of walks in the log and in the server's keys.
+
+use std::fmt;
+
+use aws_lc_rs::digest::{SHA256, digest};
+
+use crate::cache::catalogue::Scope;
+
+/// Replicas that walk the same images in the same order, with one Verbose.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WalkGroup {
+    /// Digest of the names of the scopes.
+    scopes: String,
+    /// The items include labels.
+    pub verbose: bool,
+}
+
+/// One scope of a group, as `GROUP-VERBOSE-NUMBER` in the log and in the names of keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WalkName {
+    /// Its group.
+    pub group: WalkGroup,
+    /// Number of the scope.
+    pub scope: usize,
+}
+
+impl WalkGroup {
+    /// Creates the group of the replicas that walk these scopes.
+    #[must_use]
+    pub fn new(scopes: impl Iterator<Item = Scope>, verbose: bool) -> Self {
+        let names: Vec<_> = scopes.map(|scope| scope.name().to_owned()).collect();
+        let sum = digest(&SHA256, names.join("\n").as_bytes());
+        let scopes = sum.as_ref().iter().take(8);
+        Self {
+            scopes: scopes.map(|byte| format!("{byte:02x}")).collect(),
+            verbose,
+        }
+    }
+}
+
+impl fmt::Display for WalkGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.scopes, self.verbose)
+    }
+}
+
+impl fmt::Display for WalkName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.group, self.scope)
+    }
+}
+
+impl WalkName {
+    /// Parses a name; `None` for what no gateway of this version writes.
+    pub(in crate::shared_cache) fn parse(text: &str) -> Option<Self> {
+        let [scopes, verbose, scope] = text.split('-').collect::<Vec<_>>().try_into().ok()?;
+        let group = WalkGroup {
+            scopes: scopes.to_owned(),
+            verbose: verbose.parse().ok()?,
+        };
+        Some(Self {
+            group,
+            scope: scope.parse().ok()?,
+        })
+    }
+}
