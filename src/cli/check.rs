@@ -1,5 +1,7 @@
 //! `check`: tries everything that `serve` needs, and prints one line for each, with the remedy of each problem.
 
+mod identity;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -143,12 +145,15 @@ async fn probe(
             Err(error) => report.bad(&format!("shared_cache: the server {error}")),
         }
     }
-    match credentials.load().await {
+    identity::clients(loaded, &metrics, report).await;
+    let loading = credentials.load().await;
+    identity::gateway(loaded, environment, &credentials, report);
+    match loading {
         Ok(()) => {
             let status = credentials.status();
             let (source, id) = (
                 status.source.unwrap_or("?"),
-                status.access_key_id.unwrap_or_default(),
+                status.access_key_id.as_deref().unwrap_or("without an id"),
             );
             let until = status
                 .expires_at

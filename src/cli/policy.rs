@@ -96,7 +96,7 @@ impl RamPolicies {
             permissions: ram_policy::document(&required),
             required,
             assume_role: ram_policy::assume_role(&settings.credentials),
-            trusts: ram_policy::trusts(&settings.credentials, environment),
+            trusts: ram_policy::trusts(&settings.credentials, environment, None),
         })
     }
 

@@ -1,8 +1,9 @@
 //! Clients that authenticate with the token of their Kubernetes service account, a child gateway among them.
 
+mod check;
 mod child;
 mod keys;
-mod stand_in;
+pub(crate) mod stand_in;
 
 use http::Method;
 use pai_image_gateway::emulator::Store;

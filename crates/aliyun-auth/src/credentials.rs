@@ -65,6 +65,7 @@ use crate::Identity;
 use crate::clock::Clock;
 use host::environment::Environment;
 use host::error_chain::error_chain;
+use oidc::Oidc;
 use schedule::RefreshSchedule;
 
 /// Credential in use, with the source that renews it and its expiration.
@@ -283,6 +284,14 @@ impl CredentialProvider {
                 () = self.rejection.notified() => self.schedule.lock().request_refresh(Instant::now()),
             }
         }
+    }
+
+    /// Returns the path of the OIDC token's file, where an OIDC role is one of the sources and completely set up.
+    #[must_use]
+    pub fn oidc_token_file(&self) -> Option<String> {
+        let oidc = self.sources.contains(&Source::Oidc);
+        let oidc = oidc.then(|| Oidc::of(&self.context).ok()).flatten()?;
+        Some(oidc.token_file)
     }
 
     /// Returns the state of the credential for `/status`, without its secrets.

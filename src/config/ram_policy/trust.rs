@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::statement;
-use crate::credentials::{Config, SourceName};
+use crate::credentials::{Config, SourceName, UnverifiedClaims};
 use crate::environment::Environment;
 
 /// Trust policy of a role.
@@ -26,14 +26,19 @@ pub fn assume_role(credentials: &Config) -> Option<Value> {
     })))
 }
 
-/// Returns the trust policies of every role that the settings lead to, the one that signs last.
+/// Returns the trust policies of every role that the settings lead to, the one that signs last. The OIDC token's claims
+/// are filled in where they are known.
 #[must_use]
-pub fn trusts(credentials: &Config, environment: &Environment) -> Vec<RoleTrust> {
+pub fn trusts(
+    credentials: &Config,
+    environment: &Environment,
+    token: Option<&UnverifiedClaims>,
+) -> Vec<RoleTrust> {
     let source = match credentials.source {
-        SourceName::Oidc => Some(oidc(credentials, environment)),
+        SourceName::Oidc => Some(oidc(credentials, environment, token)),
         SourceName::Ecs => Some(ecs(credentials)),
         SourceName::Chain if names_provider(credentials, environment) => {
-            Some(oidc(credentials, environment))
+            Some(oidc(credentials, environment, token))
         }
         SourceName::Chain if credentials.ecs_role_name.is_some() => Some(ecs(credentials)),
         _ => None,
@@ -56,11 +61,21 @@ fn provider(credentials: &Config, environment: &Environment) -> Option<String> {
 }
 
 /// Trust of a role that a pod assumes with its service account's token (RRSA).
-fn oidc(credentials: &Config, environment: &Environment) -> RoleTrust {
+fn oidc(
+    credentials: &Config,
+    environment: &Environment,
+    token: Option<&UnverifiedClaims>,
+) -> RoleTrust {
     let variable = environment.get("ALIBABA_CLOUD_ROLE_ARN");
     let role = credentials.oidc_role_arn.as_ref().or(variable);
     let provider = provider(credentials, environment);
     let provider = provider.unwrap_or_else(|| "acs:ram::ACCOUNT:oidc-provider/NAME".to_owned());
+    let known = |claim: Option<&String>, otherwise: &str| {
+        claim.map_or_else(|| otherwise.to_owned(), String::clone)
+    };
+    let subject = token.and_then(|token| token.subject.as_ref());
+    let issuer = token.and_then(|token| token.issuer.as_ref());
+    let audience = token.and_then(|token| token.audience.first());
     RoleTrust {
         role: role
             .map_or("the role of the service account", String::as_str)
@@ -68,9 +83,9 @@ fn oidc(credentials: &Config, environment: &Environment) -> RoleTrust {
         document: trust(
             &json!({ "Federated": [provider] }),
             Some(json!({ "StringEquals": {
-                "oidc:aud": "sts.aliyuncs.com",
-                "oidc:iss": "ISSUER_OF_THE_CLUSTER",
-                "oidc:sub": "system:serviceaccount:NAMESPACE:SERVICE_ACCOUNT",
+                "oidc:aud": known(audience, "sts.aliyuncs.com"),
+                "oidc:iss": known(issuer, "ISSUER_OF_THE_CLUSTER"),
+                "oidc:sub": known(subject, "system:serviceaccount:NAMESPACE:SERVICE_ACCOUNT"),
             }})),
         ),
     }
@@ -114,7 +129,7 @@ mod tests {
     use super::*;
 
     fn principals(credentials: &Config, environment: &Environment) -> Vec<String> {
-        let trusts = trusts(credentials, environment);
+        let trusts = trusts(credentials, environment, None);
         let principal = |trust: &RoleTrust| trust.document["Statement"][0]["Principal"].to_string();
         trusts.iter().map(principal).collect()
     }
@@ -144,7 +159,7 @@ mod tests {
                 r#"{"RAM":["acs:ram::1234567890123456:root"]}"#
             ]
         );
-        let [_, assumed] = trusts(&credentials, &Environment::new())
+        let [_, assumed] = trusts(&credentials, &Environment::new(), None)
             .try_into()
             .unwrap();
         let condition = &assumed.document["Statement"][0]["Condition"];

@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use http::{Method, StatusCode};
 use pai_image_gateway::emulator::Store;
 use pai_image_gateway::environment::Environment;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::stand_in::{HOUR, STS_ID, STS_SECRET, STS_TOKEN, StandIn, assumed, granted, success};
 use super::{BASE, PROVIDER, ROLE, file, home, variables};
 use crate::process::flags;
+use crate::service_accounts::stand_in::Vectors;
 use crate::support::{Setup, TestGateway, eventually, run};
 
 /// A gateway that assumes a role at this STS, in front of an origin that accepts only that role's key.
@@ -193,6 +194,56 @@ async fn check_reports_why_a_source_has_no_credential() {
         code == 2 && text.contains("credentials.allow_http"),
         "{text}"
     );
+}
+
+/// The token's claims, and the vendor's own words, without a word that could be the token.
+#[tokio::test]
+async fn check_explains_an_oidc_token_and_the_refusal_of_sts() {
+    let vectors = Vectors::read();
+    let token = vectors.token("good");
+    let (_folder, token_file) = file("token", token);
+    for (message, is_shown) in [
+        ("The specified role does not trust the token.", true),
+        (token, false),
+    ] {
+        let words = message.to_owned();
+        let sts = StandIn::start(move |_| {
+            let answer = json!({ "Code": "AuthenticationFail.NoPermission", "Message": words, "RequestId": "1A2B-3C" });
+            (400, answer.to_string())
+        })
+        .await;
+        let settings = [
+            "credentials.source=oidc".to_owned(),
+            format!("credentials.oidc_role_arn={ROLE}"),
+            format!("credentials.oidc_provider_arn={PROVIDER}"),
+            format!("credentials.oidc_token_file={token_file}"),
+            format!("credentials.sts_endpoint={}", sts.url()),
+        ];
+        let (code, text) = check(&Environment::new(), &settings).await;
+        assert_eq!(code, 2, "{text}");
+        let refused = "refused with status 400 and code AuthenticationFail.NoPermission";
+        assert!(
+            text.contains(refused) && text.contains("(RequestId 1A2B-3C)"),
+            "{text}"
+        );
+        assert_eq!(text.contains(message), is_shown, "{text}");
+        let claims = format!(
+            "iss {}, sub system:serviceaccount:training:scheduler, aud pai-image-gateway, exp 2100-01-01T00:00:00Z",
+            vectors.issuer()
+        );
+        assert!(text.contains(&claims), "{text}");
+        // As the vendor documents it for RRSA.
+        let (_, policy) = text.split_once("to accept that token:\n").unwrap();
+        let mut policy = serde_json::Deserializer::from_str(policy).into_iter::<Value>();
+        let statement = policy.next().unwrap().unwrap()["Statement"][0].clone();
+        assert_eq!(statement["Principal"], json!({ "Federated": [PROVIDER] }));
+        let expected = json!({
+            "oidc:aud": "pai-image-gateway",
+            "oidc:iss": vectors.issuer(),
+            "oidc:sub": "system:serviceaccount:training:scheduler",
+        });
+        assert_eq!(statement["Condition"]["StringEquals"], expected);
+    }
 }
 
 #[tokio::test]

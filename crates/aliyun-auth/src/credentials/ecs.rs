@@ -152,6 +152,8 @@ fn found(reply: Reply) -> Result<Reply, SourceError> {
             who: WHO,
             status,
             code: None,
+            request_id: None,
+            message: None,
         }),
     }
 }

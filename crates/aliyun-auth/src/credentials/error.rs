@@ -79,7 +79,7 @@ pub enum SourceError {
         who: &'static str,
     },
     /// The server refused the request.
-    #[error("{who} refused with status {status}{}", and_code(.code.as_deref()))]
+    #[error("{who} refused with status {status}{}", details(.code.as_deref(), .request_id.as_deref(), .message.as_deref()))]
     Refused {
         /// Server of the request.
         who: &'static str,
@@ -87,6 +87,10 @@ pub enum SourceError {
         status: u16,
         /// Code of the response, if it gave one.
         code: Option<String>,
+        /// Id by which the vendor finds the request, if the response gave one.
+        request_id: Option<String>,
+        /// Message of the response, where the request had no key that it could quote.
+        message: Option<String>,
     },
     /// The response holds no credential.
     #[error("the response of {who} cannot be used: {problem}")]
@@ -117,6 +121,11 @@ pub enum SourceError {
     },
 }
 
-fn and_code(code: Option<&str>) -> String {
-    code.map_or_else(String::new, |code| format!(" and code {code}"))
+fn details(code: Option<&str>, request_id: Option<&str>, message: Option<&str>) -> String {
+    let parts = [
+        code.map(|code| format!(" and code {code}")),
+        message.map(|message| format!(": {message}")),
+        request_id.map(|id| format!(" (RequestId {id})")),
+    ];
+    parts.into_iter().flatten().collect()
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::SourceError;
 use super::client::HttpClient;
 use super::context::{Context, read, trimmed};
-use super::response::FetchedCredentials;
+use super::response::{self, FetchedCredentials};
 use super::sts::{Role, Sts, timestamp};
 use crate::rpc::Parameters;
 
@@ -86,7 +86,8 @@ impl Oidc {
             });
         }
         let parameters = |now| Ok(self.parameters(token.to_owned(), now));
-        self.sts.fetch(WHO, parameters, client).await
+        let read = response::object_of_unsigned;
+        self.sts.fetch(WHO, parameters, client, read).await
     }
 
     /// Returns the parameters in the order of the vendor's SDK.

@@ -1,5 +1,5 @@
-//! Reads responses that hold a temporary credential. Only the response's Code reaches an error: any other part
-//! of it might quote a secret.
+//! Reads responses that hold a temporary credential. Only Code and RequestId of a response reach an error, and the
+//! Message where the request had no key: any other part might quote a secret.
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -110,8 +110,7 @@ const EXPIRATION_FORM: &str = "its Expiration is not of the form 2026-11-23T10:2
 pub(super) fn object(who: &'static str, reply: &Reply) -> Result<Value, SourceError> {
     let parsed = serde_json::from_slice::<Value>(without_bom(&reply.body)).ok();
     if reply.status != 200 {
-        let (status, code) = (reply.status, parsed.as_ref().and_then(code));
-        return Err(SourceError::Refused { who, status, code });
+        return Err(refused(who, reply.status, parsed.as_ref()));
     }
     parsed.filter(Value::is_object).ok_or(SourceError::Answer {
         who,
@@ -125,12 +124,41 @@ pub(super) fn successful(who: &'static str, reply: &Reply) -> Result<Value, Sour
     let object = object(who, reply)?;
     match code(&object).as_deref() {
         Some("Success") => Ok(object),
-        other => Err(SourceError::Refused {
-            who,
-            status: reply.status,
-            code: other.map(str::to_owned),
-        }),
+        _ => Err(refused(who, reply.status, Some(&object))),
     }
+}
+
+/// Parses the response to a request that no key signed, as [`object`] does. A refusal then has the server's Message.
+///
+/// # Errors
+/// Those of [`object`].
+pub(super) fn object_of_unsigned(who: &'static str, reply: &Reply) -> Result<Value, SourceError> {
+    let mut result = object(who, reply);
+    if let Err(SourceError::Refused { message, .. }) = &mut result {
+        *message = message_of(reply);
+    }
+    result
+}
+
+fn refused(who: &'static str, status: u16, object: Option<&Value>) -> SourceError {
+    SourceError::Refused {
+        who,
+        status,
+        code: object.and_then(code),
+        request_id: object.and_then(|object| short_word(object, "RequestId")),
+        message: None,
+    }
+}
+
+/// Returns a response's Message if it is a sentence: at most 300 bytes, without a word that is long enough to be a
+/// token.
+fn message_of(reply: &Reply) -> Option<String> {
+    let parsed = serde_json::from_slice::<Value>(without_bom(&reply.body)).ok()?;
+    let message = text(&parsed, "Message")?;
+    let is_sentence = message.len() <= 300
+        && !message.chars().any(char::is_control)
+        && message.split_whitespace().all(|word| word.len() <= 64);
+    is_sentence.then_some(message)
 }
 
 /// Strips a byte order mark, which JSON parsers refuse, from the start of a response.
@@ -165,12 +193,16 @@ pub(super) fn is_timestamp_refusal(reply: &Reply) -> bool {
 /// Returns a response's Code if it looks like one: at most 64 letters, digits and `._-`. A message in its place
 /// might quote a key.
 fn code(object: &Value) -> Option<String> {
-    let code = text(object, "Code")?;
-    let sane = code.len() <= 64
-        && code
+    short_word(object, "Code")
+}
+
+fn short_word(object: &Value, name: &str) -> Option<String> {
+    let word = text(object, name)?;
+    let sane = word.len() <= 64
+        && word
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
-    sane.then_some(code)
+    sane.then_some(word)
 }
 
 #[cfg(test)]

@@ -32,6 +32,9 @@ const SESSION: &str = "pai-image-gateway";
 
 const CENTRAL: &str = "https://sts.aliyuncs.com";
 
+/// Reader of a response: [`response::object`], or the one for requests without a signature.
+pub(super) type ResponseReader = fn(&'static str, &Reply) -> Result<Value, SourceError>;
+
 const ASSUME_ROLE: &str = "STS (AssumeRole)";
 
 impl Sts {
@@ -57,32 +60,34 @@ impl Sts {
         })
     }
 
-    /// Sends the parameters and reads the role's credential from the response.
+    /// Sends the parameters and reads the role's credential from the response by `read`.
     ///
     /// # Errors
-    /// Those of [`Self::response`], and [`SourceError::Answer`] when the response holds no credential.
+    /// Those of [`Self::response`] and of `read`, and [`SourceError::Answer`] when the response holds no credential.
     pub(super) async fn fetch(
         &self,
         who: &'static str,
         parameters: impl Fn(Timestamp) -> Result<Parameters, SourceError>,
         client: &HttpClient,
+        read: ResponseReader,
     ) -> Result<FetchedCredentials, SourceError> {
-        let object = self.response(who, parameters, client).await?;
+        let reply = self.response(who, parameters, client).await?;
+        let object = read(who, &reply)?;
         FetchedCredentials::temporary(who, object.get("Credentials").unwrap_or(&Value::Null))
     }
 
-    /// Sends the parameters that `parameters` builds for a date, and reads the response; when STS refuses the
+    /// Sends the parameters that `parameters` builds for a date, and returns the response; when STS refuses the
     /// date, builds and sends them once more by its clock. The `Date` of any response corrects this machine's
     /// clock, which also judges the credential's expiration.
     ///
     /// # Errors
-    /// [`SourceError`] when no response came or STS refused.
+    /// [`SourceError`] when no response came.
     async fn response(
         &self,
         who: &'static str,
         parameters: impl Fn(Timestamp) -> Result<Parameters, SourceError>,
         client: &HttpClient,
-    ) -> Result<Value, SourceError> {
+    ) -> Result<Reply, SourceError> {
         let mut reply = self
             .send(who, &parameters(client.clock().now())?, client)
             .await?;
@@ -94,7 +99,7 @@ impl Sts {
             reply = self.send(who, &parameters, client).await?;
             sync_clock(who, &reply, client);
         }
-        response::object(who, &reply)
+        Ok(reply)
     }
 
     async fn send(
@@ -171,7 +176,8 @@ impl Role {
             let nonce = format!("{:032x}", fastrand::u128(..));
             Ok(self.signed(base, now, nonce))
         };
-        sts.fetch(ASSUME_ROLE, signed, client).await
+        sts.fetch(ASSUME_ROLE, signed, client, response::object)
+            .await
     }
 
     /// Returns the signed parameters in the order of the vendor's SDK, `Signature` last.
