@@ -9,10 +9,9 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use http::Method;
-use jiff::SignedDuration;
-use pai_image_gateway::emulator::{Fault, FaultKind, Store};
+use pai_image_gateway::emulator::{Store, Trouble};
 
-use crate::support::{TestGateway, eventually, page_of_a_proxy, path, refusal, throttle};
+use crate::support::{TestGateway, eventually, path};
 
 const KNOWN: usize = 10;
 const ROUNDS: usize = 40;
@@ -24,12 +23,12 @@ const LOADED: usize = 50;
 /// Concurrent clients in the second run.
 const CLIENTS: usize = 16;
 const LOAD: Duration = Duration::from_secs(10);
+/// Latency beyond every deadline of these tests.
+const LATE: Duration = Duration::from_millis(400);
 
 /// One kind of failure.
 pub(crate) struct Failure {
-    pub(crate) name: &'static str,
-    pub(crate) faults: Vec<Fault>,
-    pub(crate) clock: SignedDuration,
+    pub(crate) trouble: Trouble,
     /// Conditions that the log reports, each as an episode.
     pub(crate) logged: Logged,
     /// The origin answers nevertheless.
@@ -73,15 +72,11 @@ const UNREACHABLE: Logged = &["origin_unreachable", "breaker_open"];
 const THROTTLES: Logged = &["origin_throttles"];
 const REFUSED: Logged = &["credential_refused", "breaker_open"];
 
-fn always(name: &'static str, kind: FaultKind, calls: u64, logged: Logged) -> Failure {
-    failure(name, vec![Fault::always(kind)], calls, logged)
-}
-
-fn failure(name: &'static str, faults: Vec<Fault>, calls: u64, logged: Logged) -> Failure {
+fn failure(name: &'static str, calls: u64, logged: Logged) -> Failure {
+    let mut troubles = Trouble::all(LATE).into_iter();
+    let trouble = troubles.find(|trouble| trouble.name == name);
     Failure {
-        name,
-        faults,
-        clock: SignedDuration::ZERO,
+        trouble: trouble.unwrap(),
         logged,
         harmless: false,
         waits: false,
@@ -99,22 +94,12 @@ const PACED_LOAD: u64 = 47 + 31 + 21 + 14 + 9 + 6 + 5 * 4;
 /// Each image once a second.
 const EACH_LOAD: u64 = (LOADED as u64) * (LOAD.as_secs() + 2);
 
-/// Five answers, five failures, and so on.
-fn flapping() -> Vec<Fault> {
-    let fault = |round: u64| Fault {
-        after: round * 5,
-        times: Some(5),
-        ..Fault::always(refusal(503, "ServiceUnavailable"))
-    };
-    (1..40).map(fault).collect()
-}
-
-fn throttled(name: &'static str, wait: Option<Duration>) -> Failure {
+fn throttled(name: &'static str) -> Failure {
     Failure {
         load: PACED_LOAD,
         is_paced: true,
         waits: true,
-        ..always(name, throttle(wait), PACED_LOAD, THROTTLES)
+        ..failure(name, PACED_LOAD, THROTTLES)
     }
 }
 
@@ -129,82 +114,47 @@ pub(crate) fn failures() -> Vec<Failure> {
         load: EACH_LOAD,
         ..failure
     };
-    let late = |name, kind| Failure {
+    let late = |name| Failure {
         waits: true,
-        ..always(name, kind, BREAKER, UNREACHABLE)
+        ..failure(name, BREAKER, UNREACHABLE)
     };
     // Two known images are lost before the third shows that the credential is refused. Each new one is refused once.
-    let not_permitted = |name, code| Failure {
+    let not_permitted = |name| Failure {
         lost: 2,
         load: BREAKER_LOAD + LOADED as u64,
-        ..always(name, refusal(403, code), BREAKER + ROUNDS as u64, REFUSED)
+        ..failure(name, BREAKER + ROUNDS as u64, REFUSED)
     };
+    let fails = |name| failure(name, BREAKER, FAILS);
     vec![
-        harmless(failure("none", Vec::new(), EACH, &[])),
-        harmless(always("gzip nobody asked for", FaultKind::Gzip, EACH, &[])),
-        harmless(Failure {
-            clock: SignedDuration::from_mins(20),
-            ..failure("clock 20 min off", Vec::new(), EACH + 20, &["clock_wrong"])
-        }),
+        harmless(failure("none", EACH, &[])),
+        harmless(failure("gzip nobody asked for", EACH, &[])),
+        harmless(failure("clock 20 min off", EACH + 20, &["clock_wrong"])),
         Failure {
             load: EACH_LOAD,
-            ..failure("flapping", flapping(), EACH * 2, FAILS)
+            ..failure("flapping", EACH * 2, FAILS)
         },
-        always(
-            "closed without a byte",
-            FaultKind::CloseBefore,
-            BREAKER,
-            UNREACHABLE,
-        ),
-        always(
-            "closed mid-body",
-            FaultKind::CloseMidBody,
-            BREAKER,
-            UNREACHABLE,
-        ),
-        late("silent", FaultKind::Stall(FaultKind::STALL)),
-        late(
-            "slower than the deadline",
-            FaultKind::Latency(Duration::from_millis(400)),
-        ),
-        always("500", refusal(500, "InternalError"), BREAKER, FAILS),
-        always("503", refusal(503, "ServiceUnavailable"), BREAKER, FAILS),
-        always("garbage", FaultKind::Garbage, BREAKER, FAILS),
-        always("truncated", FaultKind::Truncated, BREAKER, FAILS),
-        always("empty", FaultKind::Empty, BREAKER, FAILS),
-        always("not an object", FaultKind::NotObject, BREAKER, FAILS),
-        throttled("throttled, 200 ms", Some(Duration::from_millis(200))),
-        throttled("throttled, no time named", None),
-        always(
-            "credential expired",
-            refusal(400, "InvalidSecurityToken.Expired"),
-            BREAKER,
-            REFUSED,
-        ),
-        always(
-            "wrong secret",
-            refusal(400, "SignatureDoesNotMatch"),
-            BREAKER,
-            REFUSED,
-        ),
-        not_permitted("Forbidden.RAM", "Forbidden.RAM"),
-        not_permitted("NoPermission", "NoPermission"),
-        always("a proxy's 403 page", page_of_a_proxy(403), BREAKER, FAILS),
-        always(
-            "an error with status 200",
-            refusal(200, "InternalError"),
-            BREAKER,
-            FAILS,
-        ),
+        failure("closed without a byte", BREAKER, UNREACHABLE),
+        failure("closed mid-body", BREAKER, UNREACHABLE),
+        late("silent"),
+        late("slower than the deadline"),
+        fails("500"),
+        fails("503"),
+        fails("garbage"),
+        fails("truncated"),
+        fails("empty"),
+        fails("not an object"),
+        throttled("throttled, 200 ms"),
+        throttled("throttled, no time named"),
+        failure("credential expired", BREAKER, REFUSED),
+        failure("wrong secret", BREAKER, REFUSED),
+        not_permitted("Forbidden.RAM"),
+        not_permitted("NoPermission"),
+        fails("a proxy's 403 page"),
+        fails("an error with status 200"),
         Failure {
             // Five complaints about each image, and then its own pause.
             load: 8 * LOADED as u64 + BREAKER_LOAD,
-            ..always(
-                "overdue account",
-                refusal(400, "OverdueAccount"),
-                EACH,
-                &["account_refused"],
-            )
+            ..failure("overdue account", EACH, &["account_refused"])
         },
     ]
 }
@@ -260,8 +210,7 @@ async fn load(failure: &Failure) -> u64 {
         })
         .await;
     }
-    gateway.emulator.set_clock_offset(failure.clock);
-    gateway.emulator.script(failure.faults.clone());
+    failure.trouble.begin(&gateway.emulator);
     let (before, end) = (gateway.calls(), Instant::now() + LOAD);
     join_all((0..CLIENTS).map(async |client| {
         let mut connection = gateway.connect().await;
@@ -288,8 +237,7 @@ async fn endure(failure: &Failure) -> Seen {
         })
         .await;
     }
-    gateway.emulator.set_clock_offset(failure.clock);
-    gateway.emulator.script(failure.faults.clone());
+    failure.trouble.begin(&gateway.emulator);
     let (mut seen, before) = (Seen::default(), gateway.calls());
     for round in 0..ROUNDS {
         tokio::time::sleep(PAUSE).await;
@@ -364,7 +312,7 @@ async fn cached_images_are_served_through_every_failure_within_the_call_budget()
                 wrong,
                 calls,
             } = seen;
-            let name = failure.name;
+            let name = failure.trouble.name;
             writeln!(table, "{name:<26} {fresh:>6} {stale:>6} {failed:>7} {new_found:>10} {new_failed:>11} {calls:>15} {load:>30}").unwrap();
             let reported = if failure.harmless {
                 new_failed == 0

@@ -109,8 +109,7 @@ async fn endure(failure: &Failure) -> Reported {
     for index in 0..KNOWN {
         eventually("it is known", async || get(index).await == 200).await;
     }
-    emulator.set_clock_offset(failure.clock);
-    emulator.script(failure.faults.clone());
+    failure.trouble.begin(&emulator);
     for index in 0..REQUESTS {
         get(index % IMAGES).await;
         tokio::time::sleep(PAUSE).await;
@@ -152,7 +151,7 @@ async fn every_failure_is_logged_once_when_it_begins_and_once_when_it_ends() {
                 ended,
                 lines,
             } = reported;
-            let (name, expected) = (failure.name, failure.logged);
+            let (name, expected) = (failure.trouble.name, failure.logged);
             writeln!(
                 wrong,
                 "{name}: expected {expected:?}, began {began:?}, ended {ended:?}, {lines} lines"

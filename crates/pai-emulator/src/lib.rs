@@ -35,6 +35,7 @@ mod response;
 mod script;
 mod service;
 mod store;
+mod trouble;
 mod write;
 
 pub use control::{CONTROL_ROUTES, ControlRoute};
@@ -44,6 +45,7 @@ pub use fault_kinds::{FAULT_KINDS, KindHelp};
 pub use image::{Accessibility, Image, Label};
 pub use script::{Script, ScriptError};
 pub use store::{Members, ModifyError, Store};
+pub use trouble::Trouble;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
