@@ -2,6 +2,7 @@
 
 mod check;
 mod client;
+mod columns;
 mod completions;
 mod config;
 #[cfg(feature = "emulator")]
@@ -17,6 +18,8 @@ mod no_emulator;
 mod output;
 mod policy;
 mod purge;
+#[cfg(feature = "emulator")]
+mod rehearse;
 mod resolve;
 mod running;
 mod serve;
@@ -63,8 +66,10 @@ enum Command {
     Demo(demo::Demo),
     #[cfg(feature = "emulator")]
     Emulate(emulate::Emulate),
+    #[cfg(feature = "emulator")]
+    Rehearse(rehearse::Rehearse),
     #[cfg(not(feature = "emulator"))]
-    #[command(hide = true, alias = "emulate")]
+    #[command(hide = true, aliases = ["emulate", "rehearse"])]
     Demo(no_emulator::NoEmulator),
     Check(check::Check),
     Config(config::EffectiveSettings),
@@ -107,6 +112,8 @@ impl Command {
             Self::Demo(demo) => demo.run(),
             #[cfg(feature = "emulator")]
             Self::Emulate(emulate) => emulate.run(),
+            #[cfg(feature = "emulator")]
+            Self::Rehearse(rehearse) => rehearse.run(environment),
             Self::Check(check) => check.run(environment),
             Self::Config(config) => config.run(environment),
             Self::Policy(policy) => policy.run(environment),

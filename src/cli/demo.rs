@@ -37,6 +37,7 @@ pub(super) struct Demo {
 
 /// Latency of the emulated origin, about that of the real one.
 const ORIGIN_LATENCY: Duration = Duration::from_millis(40);
+/// Key of the emulated origin, which protects nothing.
 const KEY_ID: &str = "demo-central-key";
 const KEY_SECRET: &str = "demo-central-secret";
 /// Settings of the gateway that stays up. On a slow machine the gang start takes longer than the deadline that SDKs
@@ -89,7 +90,7 @@ impl Demo {
 }
 
 /// Returns an emulated origin that listens here.
-fn origin(listen: SocketAddr) -> emulator::Settings {
+pub(super) fn origin(listen: SocketAddr) -> emulator::Settings {
     emulator::Settings {
         listen,
         access_key_id: KEY_ID.to_owned(),
@@ -118,7 +119,8 @@ fn settings(
     Ok(config::load(&Layers::new().flags(flags))?)
 }
 
-fn environment() -> Environment {
+/// Returns an environment with the key of the emulated origin, and nothing else.
+pub(super) fn environment() -> Environment {
     [
         ("ALIBABA_CLOUD_ACCESS_KEY_ID", KEY_ID),
         ("ALIBABA_CLOUD_ACCESS_KEY_SECRET", KEY_SECRET),
@@ -138,6 +140,6 @@ fn usual(port: u16) -> SocketAddr {
 }
 
 /// Returns a loopback address whose port is chosen when it is bound.
-fn any_port() -> SocketAddr {
+pub(super) fn any_port() -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
 }

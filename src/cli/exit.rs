@@ -19,10 +19,10 @@ impl Exit {
     pub(super) const fn meaning(self) -> &'static str {
         match self {
             Self::Success => {
-                "done; `resolve` found every image, `healthcheck` found the gateway ready"
+                "done; `resolve` found every image, `healthcheck` found the gateway ready, `rehearse` found every outcome as documented"
             }
             Self::Failure => {
-                "failed: a port that cannot be bound, a file that cannot be written, no answer from a gateway; `resolve` missed an image"
+                "failed: a port that cannot be bound, a file that cannot be written, no answer from a gateway; `resolve` missed an image, `rehearse` found an outcome that is worse than documented"
             }
             Self::Usage => {
                 "settings or arguments that cannot be used; any problem that `check` finds; a `resolve` whose request could not be made"

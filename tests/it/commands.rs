@@ -3,6 +3,7 @@
 mod clients;
 mod json;
 mod policy;
+mod rehearse;
 mod running;
 
 use http::Method;

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::{FileArgs, text};
 use crate::auth::{ClientSummary, ClientsFile};
+use crate::cli::columns::columns;
 use crate::cli::{Exit, print_json, print_out, printable};
 use crate::environment::Environment;
 
@@ -45,20 +46,10 @@ const HEADING: [&str; 6] = [
     "REQUESTS/S, MISSES/S",
 ];
 
-/// Formats the clients as a table, each column as wide as its longest cell.
 fn table(clients: &[ClientSummary]) -> String {
     let heading = HEADING.map(str::to_owned);
-    let rows: Vec<[String; 6]> = std::iter::once(heading)
-        .chain(clients.iter().map(row))
-        .collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-    let widths: [usize; 6] = std::array::from_fn(|column| width(column).unwrap_or_default());
-    let line = |row: &[String; 6]| {
-        let cells = row.iter().zip(widths);
-        let cells = cells.map(|(cell, width)| format!("{cell:<width$}"));
-        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
-    };
-    rows.iter().map(line).collect()
+    let rows = std::iter::once(heading).chain(clients.iter().map(row));
+    columns(&rows.collect::<Vec<_>>())
 }
 
 fn row(client: &ClientSummary) -> [String; 6] {

@@ -133,6 +133,53 @@ pub(super) const JSON_FIELDS: &[(&str, &str, &str)] = &[
         "purged",
         "number of cached responses that were purged",
     ),
+    ("rehearse", "ok", "true if nothing is worse than documented"),
+    (
+        "rehearse",
+        "worse",
+        "outcomes and settings that are worse than documented, with the remedy",
+    ),
+    (
+        "rehearse",
+        "failures[].name",
+        "failure, by its row in [outage.md](outage.md)",
+    ),
+    (
+        "rehearse",
+        "failures[].cached",
+        "answers for cached images: `fresh`, `stale` (because the origin fails), `failed` by status (`late`: none within 3 s), `oldest_age_seconds`",
+    ),
+    (
+        "rehearse",
+        "failures[].new",
+        "the same for images that were not cached",
+    ),
+    (
+        "rehearse",
+        "failures[].upstream_calls",
+        "calls that reached the origin",
+    ),
+    (
+        "rehearse",
+        "failures[].conditions",
+        "conditions that the log reports",
+    ),
+    (
+        "rehearse",
+        "failures[].alerts",
+        "alerts that fire if they last",
+    ),
+    (
+        "rehearse",
+        "failures[].until",
+        "how long the outcome lasts, in words",
+    ),
+    (
+        "rehearse",
+        "failures[].worse",
+        "the difference, if the outcome is worse than documented",
+    ),
+    ("rehearse", "seconds", "duration of the rehearsal"),
     (
         "resolve",
         "ImageId, Status, …",

@@ -5,7 +5,7 @@
 //! that are due by time alone.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -81,6 +81,14 @@ impl Conditions {
         {
             write(condition, &key.1, line, &reported.detail);
         }
+    }
+
+    /// Returns the names of the conditions with an episode that began and was not over at the last tick.
+    #[must_use]
+    pub fn begun(&self) -> BTreeSet<&'static str> {
+        let episodes = self.0.episodes.lock();
+        let conditions = episodes.keys().map(|(condition, _)| condition);
+        conditions.map(|condition| condition.row().name).collect()
     }
 
     /// Writes the lines that are due by time alone and drops the episodes that are over. To be called each second.

@@ -94,6 +94,8 @@ async fn the_documented_fields_of_a_running_gateway_are_printed() {
     let explained = ask(&["explain", &Store::id(0)]).await;
     assert_eq!(explained["ImageId"], Store::id(0));
     assert_eq!(explained["variants"].as_array().unwrap().len(), 2);
+    let rehearsed = printed(&nothing, &["rehearse", "--only", "none"], 0).await;
+    assert_eq!(fields(&rehearsed), documented("rehearse"));
     let settings = printed(&nothing, &["config"], 0).await;
     assert_eq!(settings["freshness"]["max"], "1h");
 }
