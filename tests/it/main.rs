@@ -59,6 +59,7 @@ mod tls_reload;
 mod traces;
 mod unix;
 mod unread;
+mod upgrade;
 mod vectors;
 mod wire;
 mod write_access;
