@@ -31,6 +31,8 @@ REFUSED = [
     ({"sharedCache": {"url": "redis://:s3cret@cache:6379"}}, "url"),
     ({"sharedCache": {"privateAuthority": True}}, "existingSecret"),
     ({"serviceAccounts": {"issuer": "http://issuer.example"}}, "issuer"),
+    ({"tls": {"certManager": {"enabled": True}}}, "issuerRef.name"),
+    ({"tls": {"enabled": False, "certManager": {"enabled": True, "issuerRef": {"name": "a"}}}}, "needs tls.enabled"),
     ({"prometheusRule": {"runbookBaseUrl": "docs/operations.md"}}, "runbookBaseUrl"),
 ]
 

@@ -19,7 +19,8 @@ import kubernetes_validate
 import yaml
 
 VERSIONS = ["1.29", "1.33"]
-OPERATOR = "monitoring.coreos.com/"
+# Kinds of other software, for which monitors.mjs has models.
+OPERATORS = ("monitoring.coreos.com/", "cert-manager.io/")
 GATEWAY = "pai-image-gateway"
 LABEL = re.compile(r"^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$")
 DNS_NAME = re.compile(r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")
@@ -65,7 +66,7 @@ class File:
 
     def fits_the_schemas(self) -> None:
         for subject in self.objects:
-            if subject["apiVersion"].startswith(OPERATOR):
+            if subject["apiVersion"].startswith(OPERATORS):
                 continue
             for version in VERSIONS:
                 try:
@@ -125,7 +126,7 @@ class File:
 
     def gateway_is_probed(self) -> None:
         for workload in self.workloads():
-            if is_shared_cache(workload):
+            if is_shared_cache(workload) or is_test(workload):
                 continue
             pod = workload["spec"]["template"]["spec"]
             container = gateway(pod)
@@ -210,6 +211,7 @@ class File:
                 settings = self.read(workload, container, pathlib.Path(place), program)
             if settings:
                 self.settings_read += 1
+            if settings and not is_test(workload):
                 self.settings_fit(workload, pod, container, settings)
 
     def mount(self, workload: dict, pod: dict, container: dict, root: pathlib.Path, fixtures: pathlib.Path) -> None:
@@ -289,6 +291,11 @@ def is_shared_cache(workload: dict) -> bool:
     return workload["metadata"].get("labels", {}).get("app.kubernetes.io/component") == "shared-cache"
 
 
+def is_test(workload: dict) -> bool:
+    """Whether it is a pod of `helm test`, which runs one command and ends."""
+    return workload["metadata"].get("annotations", {}).get("helm.sh/hook") == "test"
+
+
 def matches(wanted: dict, subject: dict) -> bool:
     return wanted.items() <= subject["metadata"].get("labels", {}).items()
 
@@ -355,7 +362,7 @@ def main() -> None:
     with custom.open("w") as out:
         for file in files:
             for subject in file.objects:
-                if subject["apiVersion"].startswith(OPERATOR):
+                if subject["apiVersion"].startswith(OPERATORS):
                     print(json.dumps(subject), file=out)
     problems = [problem for file in files for problem in file.problems]
     for path in paths:
