@@ -8,6 +8,7 @@ use clap::Args;
 use secrecy::SecretString;
 use serde_json::json;
 
+use super::exit::ArgumentError;
 use super::serve::{StopSignal, write_whole};
 use super::{Exit, block_on, may_colour, print_out};
 use crate::app::raise_file_limit;
@@ -88,14 +89,23 @@ impl Emulate {
         let Some(path) = &self.faults else {
             return Ok(Vec::new());
         };
-        Script::parse_toml(&read(path)?).with_context(|| format!("--faults {}", path.display()))
+        Script::parse_toml(&read(path)?).map_err(|error| {
+            ArgumentError(format!(
+                "--faults {}: {error}; docs/emulator.md lists the kinds of faults and their fields",
+                path.display()
+            ))
+            .into()
+        })
     }
 
     async fn emulate(&self, settings: Settings) -> anyhow::Result<Exit> {
         let mut stop = StopSignal::listen()?;
-        let emulator = Emulator::start(settings)
-            .await
-            .with_context(|| format!("cannot listen on {}", self.listen))?;
+        let emulator = Emulator::start(settings).await.with_context(|| {
+            format!(
+                "cannot listen on {}: name another address by --listen",
+                self.listen
+            )
+        })?;
         let address = emulator.address();
         if let Some(path) = &self.ports_file {
             let ports = json!({ "listen": address.to_string() });
@@ -153,5 +163,11 @@ impl Emulate {
 }
 
 fn read(path: &PathBuf) -> anyhow::Result<String> {
-    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+    std::fs::read_to_string(path).map_err(|error| {
+        let problem = format!(
+            "cannot read {}: {error}; name a file that this user may read",
+            path.display()
+        );
+        ArgumentError(problem).into()
+    })
 }

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use crate::auth::EditError;
 use crate::config::Problems;
 
 /// Exit code of a command. `docs commands` prints the table of docs/commands.md from it.
@@ -32,8 +33,11 @@ impl Exit {
 
     /// Returns the code of a command that ended with this error.
     pub(super) fn of(error: &anyhow::Error) -> Self {
-        let is_usage =
-            error.is::<Problems>() || error.is::<clap::Error>() || error.is::<ArgumentError>();
+        let is_name = matches!(error.downcast_ref(), Some(EditError::Name));
+        let is_usage = is_name
+            || error.is::<Problems>()
+            || error.is::<clap::Error>()
+            || error.is::<ArgumentError>();
         if is_usage { Self::Usage } else { Self::Failure }
     }
 }

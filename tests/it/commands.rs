@@ -1,7 +1,9 @@
 //! The commands beside `serve`.
 
 mod clients;
+mod emulate;
 mod json;
+mod pages;
 mod policy;
 mod rehearse;
 mod running;

@@ -121,15 +121,10 @@ impl AtomicFile {
     /// # Errors
     /// An owner or a group that this user may not give.
     pub fn with_access_of_target(self, mode: u32) -> io::Result<Self> {
-        let (target, own) = (fs::symlink_metadata(&self.target), self.file.metadata()?);
-        let mode = target.as_ref().map_or(mode, MetadataExt::mode);
-        if let Ok(target) = target
-            && (target.uid(), target.gid()) != (own.uid(), own.gid())
-        {
-            fchown(&self.file, Some(target.uid()), Some(target.gid()))?;
+        match fs::symlink_metadata(&self.target) {
+            Ok(target) => copy_access(&self.file, &target)?,
+            Err(_) => self.file.set_permissions(Permissions::from_mode(mode))?,
         }
-        let permissions = Permissions::from_mode(mode & 0o7777);
-        self.file.set_permissions(permissions)?;
         Ok(self)
     }
 
@@ -160,6 +155,18 @@ impl Drop for AtomicFile {
             drop(fs::remove_file(draft));
         }
     }
+}
+
+/// Gives a file the mode, owner and group of another one.
+///
+/// # Errors
+/// An owner or a group that this user may not give.
+pub fn copy_access(file: &File, like: &Metadata) -> io::Result<()> {
+    let own = file.metadata()?;
+    if (like.uid(), like.gid()) != (own.uid(), own.gid()) {
+        fchown(file, Some(like.uid()), Some(like.gid()))?;
+    }
+    file.set_permissions(Permissions::from_mode(like.mode() & 0o7777))
 }
 
 /// Removes a file and syncs its folder, so that it does not come back after a power failure. A missing file is a

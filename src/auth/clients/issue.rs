@@ -1,9 +1,9 @@
 //! Issue of an access key to a new client: generated, written beside the clients' file, and added to it.
 
-use std::fs::OpenOptions;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret as _, SecretString};
 use toml::Value;
@@ -12,6 +12,7 @@ use toml_edit::DocumentMut;
 use super::fields;
 use super::file::{ClientsFile, EditError, position, tables};
 use crate::auth::Permission;
+use crate::private_file::copy_access;
 
 /// New client for the clients' file.
 #[derive(Debug, Default)]
@@ -66,12 +67,11 @@ impl NewClient {
             secret_file: file.beside(&file_name),
         };
         issued
-            .write_secret()
+            .write_secret(None)
             .map_err(EditError::at(&issued.secret_file))?;
         let table = self.table(&issued.access_key_id, &file_name);
         if let Err(error) = file.save(format!("{}{table}", file.text)) {
-            std::fs::remove_file(&issued.secret_file)
-                .map_err(EditError::at(&issued.secret_file))?;
+            fs::remove_file(&issued.secret_file).map_err(EditError::at(&issued.secret_file))?;
             return Err(error);
         }
         Ok(issued)
@@ -101,16 +101,23 @@ impl NewClient {
 }
 
 impl IssuedKey {
-    /// Writes the secret to its file, which must not exist.
-    pub(super) fn write_secret(&self) -> io::Result<()> {
+    /// Writes the secret to its file, which must not exist, with the mode and owner of another secret's file if there is
+    /// one: the gateway may run as another user than this command.
+    pub(super) fn write_secret(&self, like: Option<&Path>) -> io::Result<()> {
         let mut options = OpenOptions::new();
         let mut file = options
             .write(true)
             .create_new(true)
             .mode(0o600)
             .open(&self.secret_file)?;
-        writeln!(file, "{}", self.secret.expose_secret())?;
-        file.sync_all()
+        let write = |file: &mut File| {
+            if let Some(like) = like.and_then(|like| fs::metadata(like).ok()) {
+                copy_access(file, &like)?;
+            }
+            writeln!(file, "{}", self.secret.expose_secret())?;
+            file.sync_all()
+        };
+        write(&mut file).inspect_err(|_| drop(fs::remove_file(&self.secret_file)))
     }
 }
 

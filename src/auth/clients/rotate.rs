@@ -1,6 +1,6 @@
 //! Replacement of a client's secret: the new one beside the old one for a while, or instead of it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use toml_edit::{Array, Item, Table, Value};
 
@@ -57,7 +57,8 @@ impl ClientsFile {
         if before.len() > 1 && old == OldSecret::Kept {
             return Err(EditError::Rotating(name.to_owned()));
         }
-        let (issued, file_name) = self.new_secret(name, id)?;
+        let like = before.first().map(|file| self.beside(file));
+        let (issued, file_name) = self.new_secret(name, id, like.as_deref())?;
         let (kept, dropped) = match old {
             OldSecret::Kept => before.split_at(before.len()),
             OldSecret::Revoked => before.split_at(0),
@@ -98,7 +99,12 @@ impl ClientsFile {
     }
 
     /// Writes a new secret to the first free one of `NAME.2.secret`, `NAME.3.secret`, and so on.
-    fn new_secret(&self, name: &str, id: String) -> Result<(IssuedKey, String), EditError> {
+    fn new_secret(
+        &self,
+        name: &str,
+        id: String,
+        like: Option<&Path>,
+    ) -> Result<(IssuedKey, String), EditError> {
         let mut names = (2_u32..).map(|number| format!("{name}.{number}.secret"));
         let is_free = |file: &String| !self.beside(file).exists();
         let file_name = names.find(is_free).ok_or(EditError::Name)?;
@@ -108,7 +114,7 @@ impl ClientsFile {
             secret_file: self.beside(&file_name),
         };
         issued
-            .write_secret()
+            .write_secret(like)
             .map_err(EditError::at(&issued.secret_file))?;
         Ok((issued, file_name))
     }

@@ -8,7 +8,7 @@ use pai_image_gateway::environment::Environment;
 use serde_json::Value;
 
 use crate::process::{origin, serving};
-use crate::support::{address, ask, path, run};
+use crate::support::{Process, address, ask, eventually, path, run};
 
 #[tokio::test]
 async fn status_and_explain_print_what_a_gateway_holds() {
@@ -50,6 +50,22 @@ async fn status_and_explain_print_what_a_gateway_holds() {
         |value: &Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
     assert_eq!(keys(&json), keys(&page.json()));
     drop(process);
+}
+
+#[tokio::test]
+async fn a_watched_status_is_printed_until_the_command_is_stopped() {
+    let emulator = origin().await;
+    let (_process, ports) = serving(&emulator, &[]).await;
+    let admin = ports["admin"].as_str().unwrap();
+    let arguments = ["status", "--watch", "1", "--admin", admin];
+    let mut watching = Process::start(&Environment::new(), &arguments);
+    eventually("it is printed again, with rates", async || {
+        let printed = watching.output("stdout");
+        printed.matches("ready, version").count() > 1 && printed.contains("hit ratio")
+    })
+    .await;
+    watching.terminate();
+    assert_eq!(watching.wait().await.code(), Some(0));
 }
 
 #[tokio::test]
@@ -110,6 +126,8 @@ async fn arguments_that_cannot_be_used_end_with_2_and_a_remedy() {
         (&["explain", "a/b"], "letters, digits"),
         (&["status", "--admin", "nowhere"], "unix:PATH"),
         (&["status", "--watch", "0"], "1..=3600"),
+        (&["client", "add", "../two"], "the client's name"),
+        (&["emulate", "--faults", "/nowhere"], "/nowhere"),
         (&["policy", "--document", "trust"], "credentials.source"),
         (
             &[

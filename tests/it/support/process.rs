@@ -129,6 +129,11 @@ impl Process {
         (process, serde_json::from_slice(&ports).unwrap())
     }
 
+    /// Starts a command that goes on until it is terminated.
+    pub(crate) fn start(environment: &Environment, arguments: &[&str]) -> Self {
+        Self::spawn(environment, arguments, tempfile::tempdir().unwrap())
+    }
+
     fn spawn(environment: &Environment, arguments: &[&str], folder: TempDir) -> Self {
         Self::run(binary(environment, arguments), folder)
     }
