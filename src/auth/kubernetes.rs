@@ -188,7 +188,8 @@ impl ServiceAccounts {
         let mut last = Instant::now();
         loop {
             let pause = match failures {
-                0 => self.refresh,
+                // Many gateways that started together do not ask together forever.
+                0 => self.refresh.mul_f64(1.0 - 0.1 * fastrand::f64()),
                 _ => backoff(failures, fastrand::f64()).min(self.refresh),
             };
             let due = last + pause;
