@@ -73,11 +73,19 @@ impl PrintPolicy {
 }
 
 /// Reads the permissions of the clients' file; none where clients do not authenticate.
+///
+/// # Errors
+/// A file that cannot be read, or that has no `[[client]]` tables.
 fn granted(settings: &Settings) -> anyhow::Result<BTreeSet<Permission>> {
     if settings.auth.mode == Mode::None {
         return Ok(BTreeSet::new());
     }
-    let clients = ClientsFile::read(Path::new(&settings.auth.clients_file))?.summaries()?;
+    let file = ClientsFile::read(Path::new(&settings.auth.clients_file));
+    let clients = file.and_then(|file| file.summaries()).map_err(|error| {
+        ArgumentError(format!(
+            "auth.clients_file: {error}: name the file of the clients, whose permissions decide on the actions"
+        ))
+    })?;
     let words: BTreeSet<&str> = clients
         .iter()
         .flat_map(|client| client.permissions.iter().map(String::as_str))
