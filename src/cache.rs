@@ -52,7 +52,7 @@ use crate::observability::logging::Condition;
 use crate::observability::metrics::{CacheStore, Metrics};
 use crate::upstream::priority::Priority;
 use catalogue::Catalogue;
-use flight::{FlightHandle, Join, SingleFlight};
+use flight::{FlightHandle, Join, SingleFlight, WorkOwner};
 use images::Images;
 use lists::Lists;
 use snapshot::Journal;
@@ -122,7 +122,8 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
         self.policy.store(Arc::new(policy));
     }
 
-    /// Joins the fetch of `key`, or starts one in a task of its own.
+    /// Joins the fetch of `key`, or starts one, which runs within the waiter until another request joins or the waiter
+    /// is dropped, and then in a task of its own.
     ///
     /// `seen` is the caller's own lookup: an answer that was stored since then is returned instead of a
     /// fetch. `admit` is called only before a start; its error is the time after which one is allowed.
@@ -160,8 +161,7 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
         self.join_or_start(&self.flights, key, priority, instead, start, Self::store)
     }
 
-    /// Joins the flight of `key`, or starts one in a task of its own unless there is something `instead`. `store` gets
-    /// the result if the flight is still current then, under the lock of the flights.
+    /// Joins the flight of `key`, or starts one unless there is something `instead`. `store` gets the result if the flight is still current then, under the lock of the flights.
     fn join_or_start<K, S, A, F>(
         self: &Arc<Self>,
         flights: &SingleFlight<K, S, Result<A, E>>,
@@ -179,14 +179,17 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
     {
         match flights.join(key, priority, instead) {
             Err(instead) => instead,
-            Ok(Join::Waiter(waiter)) => Fetch::Joined(waiter),
-            Ok(Join::Leader(waiter, leader)) => {
+            Ok(Join::Waiter(waiter, work)) => {
+                work.detach(&WorkOwner::new(&self.tasks));
+                Fetch::Joined(waiter)
+            }
+            Ok(Join::Leader(waiter, leader, work)) => {
                 let (cache, key, fetch) = (Arc::clone(self), key.clone(), start(leader.handle()));
-                self.tasks.spawn(async move {
+                let run = async move {
                     let result = fetch.await;
                     leader.complete(result, |result| store(&cache, &key, result));
-                });
-                Fetch::Started(waiter)
+                };
+                Fetch::Started(waiter.begin(&work, run, WorkOwner::new(&self.tasks)))
             }
         }
     }

@@ -1,7 +1,8 @@
 //! Single flight: one fetch per key, however many requests want it.
 //!
-//! A flight is the fetch of one key in progress. It runs in a task of its own, so a client that disconnects
-//! cancels only its own waiting. Its state goes `Pending` → `StaleAvailable` → `Done`, and every waiter
+//! A flight is the fetch of one key in progress. It runs within the request that started it, and in a task of its
+//! own as soon as another request joins or that request ends ([`work`]), so a client that disconnects cancels only its
+//! own waiting. Its state goes `Pending` → `StaleAvailable` → `Done`, and every waiter
 //! watches it:
 //!
 //! - `Pending`: nothing is known yet;
@@ -11,7 +12,10 @@
 //! A flight is *current* until an invalidation detaches it. From then on the next request starts another
 //! flight; the detached one still answers its waiters, and its result is never stored.
 
+mod work;
+
 use std::collections::HashMap;
+use std::future::{pending, poll_fn};
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -20,6 +24,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::upstream::priority::{Interest, Priority, SharedPriority};
+use work::InlineWork;
+pub use work::{FlightWork, WorkOwner};
 
 /// The flights in progress: `K` keys, `S` stale values, `T` results. Clones share one table.
 #[derive(Debug)]
@@ -37,6 +43,7 @@ struct FlightTable<K, S, T> {
 struct Flight<S, T> {
     handle: FlightHandle,
     progress: watch::Sender<Progress<S, T>>,
+    work: FlightWork,
 }
 
 /// A flight's identity and priority, for the code that fetches.
@@ -61,6 +68,8 @@ enum Progress<S, T> {
 pub struct Waiter<S, T> {
     progress: watch::Receiver<Progress<S, T>>,
     interest: Interest,
+    /// The flight's work, while this request runs it.
+    inline: Option<InlineWork>,
 }
 
 /// Reason why a waiter got no result.
@@ -90,10 +99,10 @@ pub struct LeaderGuard<K: Eq + Hash + Clone, S, T> {
 /// A request's part in the flight it got.
 #[derive(Debug)]
 pub enum Join<K: Eq + Hash + Clone, S, T> {
-    /// Another request had started it.
-    Waiter(Waiter<S, T>),
+    /// Another request had started it, and may run its work, which is to be detached.
+    Waiter(Waiter<S, T>, FlightWork),
     /// This request started it and has to fetch.
-    Leader(Waiter<S, T>, LeaderGuard<K, S, T>),
+    Leader(Waiter<S, T>, LeaderGuard<K, S, T>, FlightWork),
 }
 
 impl<K, S, T> Clone for SingleFlight<K, S, T> {
@@ -129,10 +138,12 @@ impl<K: Eq + Hash + Clone, S: Clone, T: Clone> SingleFlight<K, S, T> {
     ) -> Result<Join<K, S, T>, L> {
         let mut table = self.table.lock();
         if let Some(flight) = table.current.get(key) {
-            return Ok(Join::Waiter(Waiter {
+            let waiter = Waiter {
                 progress: flight.progress.subscribe(),
                 interest: flight.handle.priority.join(priority),
-            }));
+                inline: None,
+            };
+            return Ok(Join::Waiter(waiter, flight.work.clone()));
         }
         // Asked under the lock: a flight that completed after the caller's lookup has stored its result by
         // now, and none can complete before the new flight stands in the table.
@@ -145,14 +156,17 @@ impl<K: Eq + Hash + Clone, S: Clone, T: Clone> SingleFlight<K, S, T> {
             id: table.last_id,
             priority: SharedPriority::of_fetch(priority),
         };
+        let work = FlightWork::default();
         let flight = Flight {
             handle: handle.clone(),
             progress: progress.clone(),
+            work: work.clone(),
         };
         table.current.insert(key.clone(), flight);
         let waiter = Waiter {
             progress: receiver,
             interest: handle.priority.join(priority),
+            inline: None,
         };
         let leader = LeaderGuard {
             flights: self.clone(),
@@ -160,7 +174,7 @@ impl<K: Eq + Hash + Clone, S: Clone, T: Clone> SingleFlight<K, S, T> {
             handle,
             progress,
         };
-        Ok(Join::Leader(waiter, leader))
+        Ok(Join::Leader(waiter, leader, work))
     }
 
     /// Detaches the flights of `keys` and runs `change` under the lock that storing a result takes, so that
@@ -286,13 +300,40 @@ impl<S, T: Clone> Waiter<S, T> {
                 // A result that is there wins over a deadline that has passed.
                 biased;
                 changed = self.progress.changed() => changed.map_err(|_| WaitError::Aborted)?,
+                () = run(self.inline.as_ref()) => self.inline = None,
                 () = sleep_until(until) => return Err(self.too_late()),
             }
         }
     }
 }
 
+/// Runs the work of a flight; for ever pending where a task does.
+async fn run(inline: Option<&InlineWork>) {
+    match inline {
+        Some(work) => poll_fn(|cx| work.poll(cx)).await,
+        None => pending().await,
+    }
+}
+
 impl<S, T> Waiter<S, T> {
+    /// Begins the work of the flight that this waiter's request started: within the request, which then must wait for
+    /// the result, or in a task if another request has joined.
+    #[must_use]
+    pub fn begin(
+        self,
+        work: &FlightWork,
+        run: impl Future<Output = ()> + Send + 'static,
+        owner: WorkOwner,
+    ) -> Self {
+        let inline = work.begin(run, owner);
+        Self { inline, ..self }
+    }
+
+    /// Makes the work a task, for a request that may not be polled for a while.
+    pub fn detach(&mut self) {
+        self.inline = None;
+    }
+
     fn too_late(&self) -> WaitError {
         if self.interest.is_in_queued_call() {
             WaitError::StillQueued

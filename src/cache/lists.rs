@@ -176,7 +176,7 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
         })
     }
 
-    /// Joins the fetch of a list, or starts one in a task of its own; see [`Self::fetch`].
+    /// Joins the fetch of a list, or starts one; see [`Self::fetch`].
     pub fn fetch_list<F>(
         self: &Arc<Self>,
         key: &ListKey,

@@ -114,6 +114,13 @@ impl FetchTerms {
     }
 }
 
+impl FetchTerms {
+    /// Returns whether the image is one of a Resolve.
+    pub(super) fn is_batch(&self) -> bool {
+        self.slot == Slot::HeldByRequest
+    }
+}
+
 impl Slot {
     /// Takes a slot where the fetch needs one of its own.
     ///

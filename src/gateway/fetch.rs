@@ -172,7 +172,13 @@ impl<'a> ImageFetch<'a> {
         let coalesced = (Outcome::Coalesced, CacheStatus::Collapsed);
         // The span of waiting lasts until the end of this function.
         let (waiter, (outcome, status), _span) = match self.join() {
-            Fetch::Started(waiter) => (waiter, self.reason.outcome(), SpanGuard::none()),
+            Fetch::Started(mut waiter) => {
+                if self.context.terms.is_batch() {
+                    // Its images are not polled while its client does not read.
+                    waiter.detach();
+                }
+                (waiter, self.reason.outcome(), SpanGuard::none())
+            }
             Fetch::Joined(waiter) => (waiter, coalesced, self.context.trace.wait_for(self.key)),
             Fetch::AlreadyCached(answer) => return Ok(Fetched::new(answer, coalesced)),
             Fetch::RateLimited(wait) => return Err(NotFetched::RateLimited(wait)),

@@ -1,5 +1,8 @@
 use std::time::Duration;
 
+use tokio::time::sleep;
+use tokio_util::task::TaskTracker;
+
 use super::*;
 
 type Flights = SingleFlight<u8, &'static str, u32>;
@@ -15,8 +18,8 @@ fn lead(
     LeaderGuard<u8, &'static str, u32>,
 ) {
     match join(flights) {
-        Join::Leader(waiter, leader) => (waiter, leader),
-        Join::Waiter(_) => panic!("a flight is in progress"),
+        Join::Leader(waiter, leader, _) => (waiter, leader),
+        Join::Waiter(..) => panic!("a flight is in progress"),
     }
 }
 
@@ -29,7 +32,7 @@ async fn wait(waiter: Waiter<&'static str, u32>) -> Result<u32, WaitError> {
 async fn all_requests_share_one_flight() {
     let flights = Flights::default();
     let (first, leader) = lead(&flights);
-    let Join::Waiter(second) = join(&flights) else {
+    let Join::Waiter(second, _) = join(&flights) else {
         panic!("a second flight")
     };
     let mut stored = 0;
@@ -129,4 +132,89 @@ async fn a_result_that_is_there_wins_over_the_deadline() {
     let (waiter, leader) = lead(&flights);
     leader.complete(5, |_| ());
     assert_eq!(waiter.wait_until(|_| Instant::now()).await, Ok(5));
+}
+
+/// A flight that the returned waiter runs itself, until `result` comes.
+fn run_inline(
+    flights: &Flights,
+    tasks: &TaskTracker,
+    result: impl Future<Output = u32> + Send + 'static,
+) -> Waiter<&'static str, u32> {
+    let Join::Leader(waiter, leader, work) = join(flights) else {
+        panic!("a flight is in progress")
+    };
+    let run = async move {
+        let result = result.await;
+        leader.complete(result, |_| ());
+    };
+    waiter.begin(&work, run, WorkOwner::new(tasks))
+}
+
+async fn after_a_second() -> u32 {
+    sleep(Duration::from_secs(1)).await;
+    7
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flight_that_one_request_waits_for_needs_no_task() {
+    let (flights, tasks) = (Flights::default(), TaskTracker::new());
+    let waiter = run_inline(&flights, &tasks, after_a_second());
+    assert_eq!((wait(waiter).await, tasks.len()), (Ok(7), 0));
+    assert!(!flights.is_in_flight(&1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flight_goes_on_in_a_task_when_its_request_ends_or_another_joins() {
+    let (flights, tasks) = (Flights::default(), TaskTracker::new());
+    // Its client leaves before it has been polled; then its deadline passes.
+    drop(run_inline(&flights, &tasks, after_a_second()));
+    assert_eq!((tasks.len(), flights.is_in_flight(&1)), (1, true));
+    sleep(Duration::from_millis(1001)).await;
+    assert_eq!((tasks.len(), flights.is_in_flight(&1)), (0, false));
+
+    let waiter = run_inline(&flights, &tasks, after_a_second());
+    let end = Instant::now() + Duration::from_millis(500);
+    let result = waiter.wait_until(|_| end).await;
+    assert_eq!((result, tasks.len()), (Err(WaitError::TimedOut), 1));
+
+    let Join::Waiter(second, work) = join(&flights) else {
+        panic!("a second flight")
+    };
+    work.detach(&WorkOwner::new(&tasks));
+    assert_eq!(wait(second).await, Ok(7));
+
+    let first = run_inline(&flights, &tasks, after_a_second());
+    let Join::Waiter(second, work) = join(&flights) else {
+        panic!("a second flight")
+    };
+    assert_eq!(tasks.len(), 0);
+    work.detach(&WorkOwner::new(&tasks));
+    assert_eq!(tasks.len(), 1);
+    // Nobody polls the first.
+    assert_eq!(wait(second).await, Ok(7));
+    assert_eq!(wait(first).await, Ok(7));
+}
+
+#[tokio::test(start_paused = true)]
+async fn work_that_another_request_joined_before_its_beginning_begins_as_a_task() {
+    let (flights, tasks) = (Flights::default(), TaskTracker::new());
+    let Join::Leader(first, leader, work) = join(&flights) else {
+        panic!("a flight is in progress")
+    };
+    let Join::Waiter(second, joined) = join(&flights) else {
+        panic!("a second flight")
+    };
+    let owner = WorkOwner::new(&tasks);
+    joined.detach(&owner);
+    let run = async move { leader.complete(7, |_| ()) };
+    let _unpolled = first.begin(&work, run, owner);
+    assert_eq!(wait(second).await, Ok(7));
+}
+
+#[tokio::test]
+async fn a_panic_in_a_request_s_own_work_is_the_flight_s() {
+    let (flights, tasks) = (Flights::default(), TaskTracker::new());
+    let waiter = run_inline(&flights, &tasks, async { panic!("as a test") });
+    assert_eq!(wait(waiter).await, Err(WaitError::Aborted));
+    assert!(!flights.is_in_flight(&1));
 }
