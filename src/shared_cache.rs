@@ -52,7 +52,7 @@ pub use invalidate::invalidate;
 pub use lease::{FailureMarker, Lease};
 pub use log_reader::LogReader;
 pub use nonces::{Unavailable, WriteNonce};
-pub use walks::{SharedWalk, WalkClaim, WalkGroup, WalkLease, WalkName};
+pub use walks::{SharedWalk, WalkClaim, WalkGroup, WalkLease, WalkName, WalkResult};
 
 use std::fmt;
 use std::pin::pin;
@@ -73,7 +73,7 @@ use key_names::KeyNames;
 use key_waiters::KeyWaiters;
 use pace::PaceConnection;
 use value::DecodeError;
-use walks::WalkInbox;
+use walks::Walks;
 
 /// One replica's handle to the shared cache: its connection, its position in the log, and its waiters.
 pub struct SharedCache {
@@ -86,7 +86,7 @@ pub struct SharedCache {
     pace: PaceConnection,
     invalidation: Mutex<InvalidationState>,
     waiters: KeyWaiters,
-    walks: WalkInbox,
+    walks: Walks,
     /// Wakes the log reader: the log may have a new record, or the outbox a new invalidation.
     wake: Notify,
     up: watch::Sender<bool>,
@@ -143,7 +143,7 @@ impl SharedCache {
             invalidation: Mutex::new(InvalidationState::new(&replica)),
             replica,
             waiters: KeyWaiters::default(),
-            walks: WalkInbox::default(),
+            walks: Walks::new(config),
             wake: Notify::new(),
             up: watch::Sender::new(false),
             metrics: Arc::clone(metrics),

@@ -25,7 +25,7 @@ mod status;
 mod table;
 mod trust;
 
-pub use apply::{PageOfWalk, WalkEnd};
+pub use apply::{PageOfWalk, PageRefused, WalkEnd};
 pub use config::{Config, Scope};
 pub use item::PageAnswer;
 pub use status::{CatalogueStatus, ScopeStatus};

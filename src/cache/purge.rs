@@ -77,7 +77,10 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
                     keys.iter().filter(|key| self.purge_softly(key)).count() as u64
                 })
             }
-            (PurgeTarget::Lists, _) => 0,
+            (PurgeTarget::Lists, _) => {
+                self.uncover_catalogue();
+                0
+            }
             (PurgeTarget::Workspace(_) | PurgeTarget::All, _) => self
                 .flights
                 .detach_all(|| self.purge_matching(target, mode)),

@@ -44,16 +44,19 @@ struct Walker<'a> {
     next: [Instant; 2],
     /// Last walk of each scope that has acted here.
     last: HashMap<(usize, bool), LastWalk>,
+    /// Start of the walker.
+    began: Instant,
     /// Time since which the shared cache has not answered a claim.
     unanswered: Option<Instant>,
 }
 
 /// A walk whose pages have been applied.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 struct LastWalk {
     /// Token of its lease, or one that was drawn for it, and its number at the replica that made it.
     identity: (String, u64),
-    at: Instant,
+    /// Time at which its first page was asked for.
+    started: Instant,
 }
 
 impl Gateway {
@@ -73,6 +76,7 @@ impl Gateway {
             page_size: config.page_size,
             next: [Instant::now() + settling; 2],
             last: HashMap::new(),
+            began: Instant::now(),
             unanswered: None,
         };
         stop.run_until_cancelled(Box::pin(walker.run())).await;
@@ -130,16 +134,21 @@ impl Walker<'_> {
         match self.gateway.parts.shared.clone() {
             Some(shared) => self.round_of_fleet(&shared, verbose).await,
             None => {
-                self.walk_all(verbose, None).await;
+                let scopes = self.gateway.parts.cache.scopes_due(Instant::now());
+                self.walk_all(&scopes, verbose, None).await;
             }
         }
     }
 
-    /// Walks every scope that is not paused, with the fleet's lease if there is one. Returns whether all of them came.
-    async fn walk_all(&mut self, verbose: bool, lease: Option<&WalkLease>) -> bool {
-        let scopes = self.gateway.parts.cache.scopes_due(Instant::now());
+    /// Walks these scopes, with the fleet's lease if there is one. Returns whether all of them came.
+    async fn walk_all(
+        &mut self,
+        scopes: &[(usize, Scope)],
+        verbose: bool,
+        lease: Option<&WalkLease>,
+    ) -> bool {
         let mut all_came = true;
-        for (number, scope) in &scopes {
+        for (number, scope) in scopes {
             all_came &= self.walk_scope((*number, scope), verbose, lease).await;
         }
         let last = scopes
@@ -166,7 +175,7 @@ impl Walker<'_> {
         };
         let mut result = self.walk_once(&mut walk).await;
         for _ in 1..ATTEMPTS {
-            if result.as_ref().map_or(true, |walked| walked.is_steady) {
+            if !result.as_ref().is_ok_and(|walked| walked.has_moved) {
                 break;
             }
             result = self.walk_once(&mut walk).await;
@@ -178,6 +187,7 @@ impl Walker<'_> {
             Err(error) => {
                 if let WalkError::Denied(_) = error {
                     parts.cache.pause_scope(number, Instant::now());
+                    self.gateway.announce_denial(&walk).await;
                 }
                 let detail = || error_chain(error);
                 conditions.occurred(Condition::CatalogueWalkFails, name, detail);
@@ -190,7 +200,7 @@ impl Walker<'_> {
         let walked = self.gateway.walk(walk).await?;
         let last = LastWalk {
             identity: (walk.token(), walked.number),
-            at: Instant::now(),
+            started: walked.started,
         };
         self.last.insert((walk.number, walk.verbose), last);
         if let Ok(given) = u32::try_from(walked.page_size)

@@ -117,13 +117,13 @@ impl SharedCache {
 
     /// Takes the lease of a group that walks nothing for a millisecond, describes a walk and reads it.
     async fn try_walk(&self, connection: &mut RedisConnection) -> RedisResult<()> {
-        let group = WalkGroup::new(std::iter::empty(), false);
+        let group = WalkGroup::new(std::iter::empty(), LONGEST, false);
         let (lease, scope) = (self.names.walk_lease(&group), 0);
         let walk = self.names.walk(&WalkName { group, scope });
         let mut claim = CLAIM.key(&lease);
         let _claimed: Value = claim.arg(TOKEN).arg(1).invoke_async(connection).await?;
         let mut announce = ANNOUNCE.key(&lease);
-        announce.key(&walk).arg(TOKEN).arg(TOKEN).arg(1);
+        announce.key(&walk).arg(TOKEN).arg(TOKEN).arg(1).arg(0);
         let _announced: bool = announce.invoke_async(connection).await?;
         let mut read = READ.key(&walk);
         let _read: Value = read.arg(LONGEST_VALUE).invoke_async(connection).await?;

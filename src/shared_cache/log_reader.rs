@@ -265,6 +265,7 @@ impl SharedCache {
     /// Replaces the connection by which commands are sent, or takes it away.
     fn connect(&self, connection: Option<&RedisConnection>) {
         self.commands.connect(connection.cloned());
+        self.walks.commands.connect(connection.cloned());
         self.pace.connect(connection.cloned(), Instant::now());
     }
 

@@ -21,11 +21,11 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::clock::ClockReading;
-use super::commands::CommandError;
+use super::commands::{CommandError, Commands};
 use super::fill::RELEASE;
 use super::get::LONGEST_VALUE;
 use super::log::LogEvent;
-use super::{SharedCache, milliseconds};
+use super::{Config, SharedCache, milliseconds};
 use crate::cache::catalogue::PageAnswer;
 use crate::observability::metrics::{SharedOperation, SharedResult};
 use stored::StoredWalk;
@@ -58,7 +58,7 @@ pub enum WalkClaim {
     Unavailable,
 }
 
-/// A whole walk by another replica.
+/// A walk by another replica.
 #[derive(Debug)]
 pub struct SharedWalk {
     name: WalkName,
@@ -68,11 +68,25 @@ pub struct SharedWalk {
     pub started: Instant,
 }
 
-/// Announcements of walks that the walker has not dealt with.
-#[derive(Debug, Default)]
-pub(super) struct WalkInbox {
-    names: Mutex<Vec<WalkName>>,
+/// Connection for walks, with a breaker of its own, and the announcements that the walker has not dealt with.
+pub(super) struct Walks {
+    pub(super) commands: Commands,
+    announced: Mutex<Vec<WalkName>>,
     arrived: Notify,
+}
+
+/// Result of a walk, for its announcement.
+#[derive(Debug, Clone, Copy)]
+pub enum WalkResult {
+    /// Every page was read and stored.
+    Whole {
+        /// Number of its pages.
+        pages: u64,
+        /// No image was added or removed meanwhile, as far as `TotalCount` shows.
+        is_steady: bool,
+    },
+    /// The scope may not be listed.
+    Denied,
 }
 
 /// Bound on the announcements: more names than a fleet has scopes. What is lost is found at the next claim.
@@ -82,10 +96,18 @@ const MIN_LIFE: Duration = Duration::from_secs(60);
 /// Value of a lease whose walks are done. The `!` tells it from a token.
 const DONE: &str = "!done";
 
-impl WalkInbox {
+impl Walks {
+    pub(super) fn new(config: &Config) -> Self {
+        Self {
+            commands: Commands::new(config),
+            announced: Mutex::default(),
+            arrived: Notify::new(),
+        }
+    }
+
     /// Takes note that another replica has announced a walk.
     pub(super) fn push(&self, name: WalkName) {
-        let mut names = self.names.lock();
+        let mut names = self.announced.lock();
         if names.len() < MAX_ANNOUNCED && !names.contains(&name) {
             names.push(name);
         }
@@ -94,11 +116,15 @@ impl WalkInbox {
 }
 
 impl SharedCache {
-    /// Waits for walks of other replicas, and returns their names in the order of their announcement.
+    /// Waits for walks of other replicas, and returns their names in the order of their announcement. After a loss of
+    /// the connection the log is read before the pages can be: the names wait for that. Cancel-safe.
     pub async fn walks_announced(&self) -> Vec<WalkName> {
+        let mut up = self.up.subscribe();
         loop {
-            let names = std::mem::take(&mut *self.walks.names.lock());
-            if !names.is_empty() {
+            // Fails only with the cache itself, which is borrowed here.
+            let is_up = up.wait_for(|up| *up).await.is_ok();
+            let names = std::mem::take(&mut *self.walks.announced.lock());
+            if is_up && !names.is_empty() {
                 return names;
             }
             self.walks.arrived.notified().await;
@@ -108,7 +134,7 @@ impl SharedCache {
     /// Asks for the right to walk for a group whose walks begin `interval` after each other.
     pub async fn claim_walks(&self, group: &WalkGroup, interval: Duration) -> WalkClaim {
         let token = format!("{:032x}", fastrand::u128(..));
-        let claimed = self.commands.run(async |mut connection| {
+        let claimed = self.walks.commands.run(async |mut connection| {
             let asked = Instant::now();
             let mut script = CLAIM.key(self.names.walk_lease(group));
             script.arg(&token).arg(milliseconds(self.config.lease.0));
@@ -147,22 +173,20 @@ impl SharedCache {
         self.keep_lease(&name, &lease.token, walks).await
     }
 
-    /// Stores a page of a walk, from 1. Where that fails, the others cannot use the walk.
+    /// Stores a page of a walk, from 1, and returns whether it is stored. If not, the walk must not be announced.
     pub async fn put_page(
         &self,
         lease: &WalkLease,
         walk: u64,
         number: u64,
         (answer, body): (&PageAnswer, &[u8]),
-    ) {
+    ) -> bool {
         let name = self.names.walk_page(&lease.token, walk, number);
-        let Some(value) = stored::encode_page(&name, answer, body, &lease.clock) else {
-            return;
+        let value = stored::encode_page(&name, answer, body, &lease.clock);
+        let Some(value) = value.filter(|value| value.len() <= LONGEST_VALUE) else {
+            return false;
         };
-        if value.len() > LONGEST_VALUE {
-            return;
-        }
-        let put = self.commands.run(async |mut connection| {
+        let put = self.walks.commands.run(async |mut connection| {
             let mut set = redis::cmd("SET");
             set.arg(&name)
                 .arg(&value)
@@ -170,34 +194,43 @@ impl SharedCache {
                 .arg(milliseconds(lease.life));
             set.exec_async(&mut connection).await
         });
-        self.count_result(SharedOperation::Walk, put.await.map(|()| true));
+        let put = put.await;
+        self.count_result(SharedOperation::Walk, put.map(|()| true));
+        put.is_ok()
     }
 
-    /// Tells the other replicas that a walk of a scope is complete, whose first page was asked for at `started`.
+    /// Tells the other replicas of a walk of a scope, whose first page was asked for at `started`.
     pub async fn announce_walk(
         &self,
         lease: &WalkLease,
         scope: usize,
         (walk, started): (u64, Instant),
-        (pages, is_steady): (u64, bool),
+        result: WalkResult,
     ) {
         let (group, token) = (lease.group.clone(), lease.token.clone());
+        let (pages, is_steady) = match result {
+            WalkResult::Whole { pages, is_steady } => (pages, is_steady),
+            WalkResult::Denied => (0, false),
+        };
+        let ended = lease.clock.server_time(Instant::now());
         let name = WalkName { group, scope };
         let stored = StoredWalk {
             token,
             walk,
             pages,
             is_steady,
+            is_denied: matches!(result, WalkResult::Denied),
             started: lease.clock.server_time(started),
+            ended,
         };
         let key = self.names.walk(&name);
         let Some(value) = stored::encode_walk(&key, &stored) else {
             return;
         };
-        let announced = self.commands.run(async |mut connection| {
+        let announced = self.walks.commands.run(async |mut connection| {
             let mut script = ANNOUNCE.key(self.names.walk_lease(&lease.group));
             script.key(key).arg(&lease.token).arg(value);
-            script.arg(milliseconds(lease.life));
+            script.arg(milliseconds(lease.life)).arg(ended);
             let is_mine: bool = script.invoke_async(&mut connection).await?;
             if is_mine {
                 let event = LogEvent::Walk(name.clone());
@@ -211,7 +244,7 @@ impl SharedCache {
     /// Ends the walks of a lease. No replica walks for the group until `due`.
     pub async fn end_walks(&self, lease: WalkLease, due: Instant) {
         let left = due.saturating_duration_since(Instant::now());
-        let ended = self.commands.run(async |mut connection| {
+        let ended = self.walks.commands.run(async |mut connection| {
             let mut script = RELEASE.key(self.names.walk_lease(&lease.group));
             script
                 .arg(&lease.token)
@@ -223,11 +256,15 @@ impl SharedCache {
         self.count_result(SharedOperation::Walk, ended.await);
     }
 
-    /// Returns the latest whole walk of a scope that a replica of the group has announced.
+    /// Returns the latest walk of a scope that a replica of the group has announced.
     pub async fn latest_walk(&self, name: &WalkName) -> Option<SharedWalk> {
         let key = self.names.walk(name);
         let (value, clock) = self.read(&key).await?;
         let stored = stored::decode_walk(&key, &value)?;
+        if clock.server < stored.ended {
+            // The clock was set back since, so that the pages would look younger than they are.
+            return None;
+        }
         Some(SharedWalk {
             started: clock.local_time(stored.started)?,
             name: name.clone(),
@@ -247,7 +284,7 @@ impl SharedCache {
     }
 
     async fn read(&self, key: &str) -> Option<(Bytes, ClockReading)> {
-        let read = self.commands.run(async |mut connection| {
+        let read = self.walks.commands.run(async |mut connection| {
             let asked = Instant::now();
             let mut script = READ.key(key);
             script.arg(LONGEST_VALUE);
@@ -293,15 +330,16 @@ impl SharedWalk {
         &self.name
     }
 
-    /// Returns the number of its pages.
+    /// Returns its result.
     #[must_use]
-    pub const fn pages(&self) -> u64 {
-        self.stored.pages
-    }
-
-    /// Returns whether no image was added or removed meanwhile, as far as `TotalCount` shows.
-    #[must_use]
-    pub const fn is_steady(&self) -> bool {
-        self.stored.is_steady
+    pub const fn result(&self) -> WalkResult {
+        let StoredWalk {
+            pages, is_steady, ..
+        } = self.stored;
+        if self.stored.is_denied {
+            WalkResult::Denied
+        } else {
+            WalkResult::Whole { pages, is_steady }
+        }
     }
 }

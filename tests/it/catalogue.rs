@@ -368,6 +368,11 @@ async fn the_catalogue_resolves_uris_of_a_client_whose_images_it_all_has() {
     let results = document["Results"].as_array().unwrap();
     assert!(results.iter().all(|result| result["Status"] == "found"));
     assert_eq!(lists(), before + 3);
+    // After a purge no item is left, and that is no reason to say that there is no image.
+    guarded.gateway.purge(r#"{"all":true}"#).await;
+    let request = (Method::POST, "/gateway/v1/resolve", body.as_str());
+    let document = guarded.ask(&Signer::scheduler(), request, &[]).await;
+    assert_eq!(document.found()["Results"][0]["ImageId"], Store::id(PUBLIC));
 }
 
 #[tokio::test]

@@ -132,7 +132,8 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
             .as_ref()
             .filter(|catalogue| catalogue.config.answer)?;
         let (state, fresh_for) = (catalogue.state.lock(), catalogue.config.keeps_fresh());
-        let covers = state.covers(scopes, uri.is_verbose(), fresh_for, now);
+        let is_current = |started| self.stale_before.is_current(started);
+        let covers = state.covers(scopes, uri.is_verbose(), fresh_for, is_current, now);
         covers.then(|| state.of_uri(uri.as_str(), uri.is_verbose(), now))?
     }
 

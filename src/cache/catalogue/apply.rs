@@ -46,6 +46,17 @@ pub struct WalkEnd {
     pub is_steady: bool,
 }
 
+/// Reason why a page does nothing, and its walk is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PageRefused {
+    /// An invalidation may have been missed since the page was asked for.
+    #[error("an invalidation may have been missed since the page was asked for")]
+    Outdated,
+    /// The items of its scope were dropped for want of room since the walk began.
+    #[error("the items of the catalogue take more than `catalogue.max_bytes`")]
+    NoRoom,
+}
+
 /// One item of a page.
 struct Shown<'a> {
     key: ImageKey,
@@ -61,14 +72,23 @@ const LONGEST_WALK: Duration = Duration::from_secs(600);
 
 impl<E: Clone + Send + Sync + 'static> Cache<E> {
     /// Applies a page of a walk, and returns the images on it. Without a catalogue nothing happens.
-    pub fn apply_page(&self, page: PageOfWalk<'_>, now: Instant) -> Vec<ImageId> {
+    ///
+    /// # Errors
+    /// [`PageRefused`]; the page did nothing then.
+    pub fn apply_page(
+        &self,
+        page: PageOfWalk<'_>,
+        now: Instant,
+    ) -> Result<Vec<ImageId>, PageRefused> {
         let Some(catalogue) = &self.catalogue else {
-            return Vec::new();
+            return Ok(Vec::new());
         };
         let answer = Arc::new(page.answer);
-        // It may have missed an invalidation.
         if !self.stale_before.is_current(answer.asked()) {
-            return Vec::new();
+            return Err(PageRefused::Outdated);
+        }
+        if !catalogue.state.lock().acts(page.scope, page.walk) {
+            return Err(PageRefused::NoRoom);
         }
         let mut images = Vec::with_capacity(page.images.len());
         for raw in &page.images {
@@ -105,12 +125,13 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
                 .occurred(Condition::CatalogueFull, scope, detail);
         }
         catalogue.wake_if_pending();
-        images
+        Ok(images)
     }
 
     fn apply_item(&self, catalogue: &Catalogue, state: &mut State, shown: &Shown<'_>) {
         let key = &shown.key;
         if !state.admits(key, shown.page) {
+            state.table.mark_seen(key, (shown.scope, shown.walk));
             return;
         }
         if let Some(field) = state.trust.shown(key, shown.text, shown.page.asked()) {
@@ -196,11 +217,13 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
         };
         self.flights.locked(|| {
             let mut state = catalogue.state.lock();
+            if !state.acts(end.scope, end.walk) {
+                return;
+            }
             if end.is_steady {
                 self.expire_gone(&mut state, end);
             }
-            let took = now.saturating_duration_since(end.started);
-            state.walked(end.scope, end.verbose, end.started, took, end.pages);
+            state.walked(&end, now.saturating_duration_since(end.started));
             let State {
                 trust,
                 table,
@@ -217,7 +240,11 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
 
     fn expire_gone(&self, state: &mut State, end: WalkEnd) {
         let gone = state.table.remove_matching(|key, item| {
-            item.scope == end.scope && key.verbose == end.verbose && item.walk < end.walk
+            item.scope == end.scope
+                && key.verbose == end.verbose
+                && item.walk < end.walk
+                // A newer page has shown it since.
+                && item.page.asked() < end.started
         });
         for key in gone {
             // An entry that was asked for since the walk began knows better.
@@ -281,6 +308,13 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
     pub(in crate::cache) fn drop_item(&self, image: &ImageId) {
         if let Some(catalogue) = &self.catalogue {
             catalogue.state.lock().drop_image(image, Instant::now());
+        }
+    }
+
+    /// Takes note that images may have been added that no walk has shown.
+    pub(in crate::cache) fn uncover_catalogue(&self) {
+        if let Some(catalogue) = &self.catalogue {
+            catalogue.state.lock().uncover(Instant::now());
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use super::apply::WalkEnd;
 use super::comparison::{DENIED, difference};
 use super::config::{Config, Scope};
 use super::fences::Fences;
@@ -36,6 +37,8 @@ pub(super) struct State {
     pub(super) fetch_took: Option<Duration>,
     /// Time of the latest request, by Verbose.
     asked_at: [Option<Instant>; 2],
+    /// Time of the latest invalidation: a walk that began before it may lack an image.
+    invalidated: Option<Instant>,
 }
 
 /// One scope and its last walk.
@@ -48,6 +51,8 @@ struct ScopeState {
     pages: u64,
     paused_until: Option<Instant>,
     trouble: Option<&'static str>,
+    /// Latest walk whose items were dropped for want of room: neither it nor one before it acts any more.
+    last_dropped: u64,
 }
 
 /// Opinion of a page's item about the entry of its image.
@@ -76,6 +81,7 @@ impl State {
             pages: 0,
             paused_until: None,
             trouble: None,
+            last_dropped: 0,
         });
         Self {
             table: Table::default(),
@@ -86,6 +92,7 @@ impl State {
             last_walk: 0,
             fetch_took: None,
             asked_at: [None; 2],
+            invalidated: None,
         }
     }
 
@@ -159,12 +166,22 @@ impl State {
             self.table.remove(&key);
         }
         self.fences.raise(image, now);
+        self.uncover(now);
+    }
+
+    /// Ends what is known to be whole: only walks that begin from now on have every image.
+    pub(super) fn uncover(&mut self, now: Instant) {
+        self.invalidated = self.invalidated.max(Some(now));
     }
 
     /// Drops an image's items because GetImage says that it does not exist, or not for the credential.
     pub(super) fn deny_image(&mut self, image: &ImageId, denial: &Negative) {
         for key in ImageKey::variants(image) {
-            if let Some(item) = self.table.remove(&key)
+            let removed = self.table.remove(&key);
+            if removed.is_some() {
+                self.uncover(denial.answered());
+            }
+            if let Some(item) = removed
                 // Otherwise the item may be newer than the denial.
                 && denial.sent > item.page.complete()
             {
@@ -181,6 +198,7 @@ impl State {
     pub(super) fn drop_matching(&mut self, matches: impl Fn(&Item) -> bool, now: Instant) {
         self.table.remove_matching(|_, item| matches(item));
         self.fences.raise_all(now);
+        self.uncover(now);
     }
 
     /// Numbers a walk.
@@ -232,25 +250,27 @@ impl State {
             };
             self.table.remove_matching(|_, item| item.scope == last);
             self.pause(last, "memory", now);
-            self.scopes[last].whole = [None; 2];
+            self.scopes[last].last_dropped = self.last_walk;
+            // Its items may be images of other scopes, too.
+            self.uncover(now);
             dropped.push(self.scopes[last].scope.name().to_owned());
         }
         dropped
     }
 
-    /// Records a whole walk of a scope.
-    pub(super) fn walked(
-        &mut self,
-        scope: usize,
-        verbose: bool,
-        started: Instant,
-        took: Duration,
-        pages: u64,
-    ) {
-        if let Some(state) = self.scopes.get_mut(scope) {
-            state.whole[usize::from(verbose)] = Some((started, took));
+    /// Returns whether a walk still acts: it began after its scope was last dropped.
+    pub(super) fn acts(&self, scope: usize, walk: u64) -> bool {
+        let scope = self.scopes.get(scope);
+        scope.is_some_and(|scope| walk > scope.last_dropped)
+    }
+
+    /// Records a walk that has seen every page of a scope, and perhaps every image.
+    pub(super) fn walked(&mut self, end: &WalkEnd, took: Duration) {
+        if let Some(state) = self.scopes.get_mut(end.scope) {
+            let whole = end.is_steady.then_some((end.started, took));
+            state.whole[usize::from(end.verbose)] = whole;
             (state.paused_until, state.trouble) = (None, None);
-            (state.walked_at, state.pages) = (Some(Timestamp::now()), pages);
+            (state.walked_at, state.pages) = (Some(Timestamp::now()), end.pages);
         }
     }
 
@@ -260,6 +280,7 @@ impl State {
         wanted: &[Scope],
         verbose: bool,
         keeps_fresh: Duration,
+        is_current: impl Fn(Instant) -> bool,
         now: Instant,
     ) -> bool {
         let is_walked = |wanted: &Scope| {
@@ -267,6 +288,8 @@ impl State {
             let whole = state.and_then(|state| state.whole[usize::from(verbose)]);
             whole.is_some_and(|(started, took)| {
                 now.saturating_duration_since(started) < keeps_fresh + took
+                    && self.invalidated.is_none_or(|at| started > at)
+                    && is_current(started)
             })
         };
         self.trust.is_enough(verbose) && wanted.iter().all(is_walked)

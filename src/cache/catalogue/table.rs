@@ -59,6 +59,13 @@ impl Table {
         true
     }
 
+    /// Notes that a walk has shown an image, whatever becomes of what it showed.
+    pub(super) fn mark_seen(&mut self, key: &ImageKey, (scope, walk): (usize, u64)) {
+        if let Some(item) = self.items.get_mut(key) {
+            (item.scope, item.walk) = (scope, walk);
+        }
+    }
+
     /// Binds an entry to the item of its key.
     pub(super) fn bind(&mut self, key: &ImageKey, entry: &Arc<Entry>) {
         if let Some(item) = self.items.get_mut(key) {

@@ -1,5 +1,6 @@
 //! Pages, answers and invalidations in each order, and random ones against a model of the origin.
 
+mod cover;
 mod model;
 
 use std::time::Duration;
@@ -80,7 +81,7 @@ fn apply(cache: &TestCache, walk: u64, sent: Instant, items: &[String]) {
         answer: page_since(sent),
         images: raws.iter().map(|raw| &**raw).collect(),
     };
-    cache.apply_page(page, Instant::now());
+    cache.apply_page(page, Instant::now()).unwrap();
 }
 
 /// Makes GetImage's answer of this version, asked for at `sent` and complete now.
@@ -422,7 +423,7 @@ async fn whole_workspaces_leave_when_there_is_no_room_the_last_first() {
             answer: page_since(Instant::now()),
             images: vec![&raw],
         };
-        cache.apply_page(page, Instant::now());
+        drop(cache.apply_page(page, Instant::now()));
     };
     page(0, "a");
     page(1, "b");

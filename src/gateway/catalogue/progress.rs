@@ -17,7 +17,10 @@ pub(super) struct WalkProgress {
     seen: HashSet<ImageId>,
     /// `TotalCount` of the first page.
     total: Option<u64>,
+    /// Every page told the same `TotalCount`.
     is_steady: bool,
+    /// Two pages told different ones, or images were repeated or skipped between them.
+    has_moved: bool,
 }
 
 /// Step of a walk after a page.
@@ -48,7 +51,13 @@ impl WalkProgress {
             seen: HashSet::new(),
             total: None,
             is_steady: true,
+            has_moved: false,
         }
+    }
+
+    /// Returns whether images came or went during the walk, as far as the pages show.
+    pub(super) const fn has_moved(&self) -> bool {
+        self.has_moved
     }
 
     /// Returns the number of the next page, from 1, and the number of items to ask for.
@@ -73,8 +82,11 @@ impl WalkProgress {
     /// although there are more, the origin gives no larger pages.
     pub(super) fn read(&mut self, page: PageRead) -> WalkStep {
         let seen_before = self.seen.len();
+        let named = page.images.len();
         self.seen.extend(page.images);
         let shows_new = self.seen.len() > seen_before;
+        // An image that an earlier page has shown too.
+        self.has_moved |= self.seen.len() - seen_before < named;
         self.pages += 1;
         self.items += page.items;
         if self.pages == 1 {
@@ -84,6 +96,7 @@ impl WalkProgress {
             }
         }
         self.is_steady &= page.total.is_some() && page.total == self.total;
+        self.has_moved |= page.total != self.total;
         let is_last = match page.total {
             Some(total) => self.items >= total,
             None => page.items < self.page_size,

@@ -6,11 +6,11 @@ use tokio::time::Instant;
 
 use super::progress::{PageRead, WalkProgress, WalkStep};
 use crate::api::{Call, ImagePage, Operation, OriginError};
-use crate::cache::catalogue::{PageAnswer, PageOfWalk, Scope, WalkEnd};
+use crate::cache::catalogue::{PageAnswer, PageOfWalk, PageRefused, Scope, WalkEnd};
 use crate::gateway::Gateway;
 use crate::observability::traces::SpanGuard;
 use crate::response::X_ACS_REQUEST_ID;
-use crate::shared_cache::WalkLease;
+use crate::shared_cache::{WalkLease, WalkResult};
 use crate::upstream::priority::{Priority, SharedPriority};
 use crate::upstream::{AnswerKind, OriginAnswer, Patience, Propagation, UpstreamError};
 
@@ -38,14 +38,19 @@ pub(super) enum WalkError {
     /// A page is not one object with one list of images.
     #[error("a page of the list cannot be read")]
     NoPage,
+    /// A page does nothing any more.
+    #[error(transparent)]
+    Refused(#[from] PageRefused),
 }
 
 /// Result of a walk that saw every page.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Walked {
     pub(super) number: u64,
-    /// No image can have been missed.
-    pub(super) is_steady: bool,
+    /// Time before its first page was asked for.
+    pub(super) started: Instant,
+    /// Images came or went meanwhile, so that another walk may see what this one has missed.
+    pub(super) has_moved: bool,
     /// Items of a page, which may be fewer than were asked for.
     pub(super) page_size: u64,
 }
@@ -89,49 +94,59 @@ impl Gateway {
     pub(super) async fn walk(&self, walk: &Walk<'_>) -> Result<Walked, WalkError> {
         let (cache, started) = (&self.parts.cache, Instant::now());
         let mut progress = WalkProgress::new(walk.page_size);
-        let number = cache.begin_walk();
+        let (number, mut is_stored) = (cache.begin_walk(), true);
         loop {
             let answer = self.page(&walk.call(progress.next_page())).await?;
             let page = ImagePage::parse(&answer.reply.body).ok_or(WalkError::NoPage)?;
             let came = page_answer(&answer, page.request_id.clone());
-            let step = progress.read(self.apply(walk, number, came.clone(), page));
+            let step = progress.read(self.apply(walk, number, came.clone(), page)?);
             self.fetch_stale_entries();
             if let (Some(shared), Some(lease)) = (&self.parts.shared, walk.lease) {
                 let page = (&came, &answer.reply.body[..]);
-                shared.put_page(lease, number, progress.pages(), page).await;
+                is_stored &= shared.put_page(lease, number, progress.pages(), page).await;
             }
             let WalkStep::Done { is_steady } = step else {
                 continue;
             };
-            self.end_walk(walk, (number, started), (progress.pages(), is_steady))
-                .await;
+            let end = WalkEnd {
+                scope: walk.number,
+                verbose: walk.verbose,
+                walk: number,
+                started,
+                pages: progress.pages(),
+                is_steady,
+            };
+            cache.end_walk(end, Instant::now());
+            if is_stored {
+                self.announce(walk, &end).await;
+            }
             return Ok(Walked {
                 number,
-                is_steady,
+                started,
+                has_moved: progress.has_moved(),
                 page_size: progress.page_size(),
             });
         }
     }
 
-    async fn end_walk(
-        &self,
-        walk: &Walk<'_>,
-        (number, started): (u64, Instant),
-        (pages, is_steady): (u64, bool),
-    ) {
-        let end = WalkEnd {
-            scope: walk.number,
-            verbose: walk.verbose,
-            walk: number,
-            started,
-            pages,
-            is_steady,
-        };
-        self.parts.cache.end_walk(end, Instant::now());
+    /// Tells the fleet of a walk whose pages it has.
+    async fn announce(&self, walk: &Walk<'_>, end: &WalkEnd) {
         if let (Some(shared), Some(lease)) = (&self.parts.shared, walk.lease) {
-            let (walked, extent) = ((number, started), (pages, is_steady));
+            let result = WalkResult::Whole {
+                pages: end.pages,
+                is_steady: end.is_steady,
+            };
+            let of = (end.walk, end.started);
+            shared.announce_walk(lease, walk.number, of, result).await;
+        }
+    }
+
+    /// Tells the fleet that a scope may not be listed, so that no other replica is denied it too.
+    pub(super) async fn announce_denial(&self, walk: &Walk<'_>) {
+        if let (Some(shared), Some(lease)) = (&self.parts.shared, walk.lease) {
+            let of = (self.parts.cache.begin_walk(), Instant::now());
             shared
-                .announce_walk(lease, walk.number, walked, extent)
+                .announce_walk(lease, walk.number, of, WalkResult::Denied)
                 .await;
         }
     }
@@ -164,7 +179,7 @@ impl Gateway {
         number: u64,
         answer: PageAnswer,
         page: ImagePage<'_>,
-    ) -> PageRead {
+    ) -> Result<PageRead, PageRefused> {
         let (items, total) = (page.images.len() as u64, page.total);
         let of_walk = PageOfWalk {
             scope: walk.number,
@@ -173,12 +188,12 @@ impl Gateway {
             answer,
             images: page.images,
         };
-        let images = self.parts.cache.apply_page(of_walk, Instant::now());
-        PageRead {
+        let images = self.parts.cache.apply_page(of_walk, Instant::now())?;
+        Ok(PageRead {
             images,
             items,
             total,
-        }
+        })
     }
 }
 

@@ -42,6 +42,7 @@ impl Gateway {
     /// Returns the images of a URI by the deadline.
     pub(super) async fn resolve_uri(&self, uri: &ImageUri, job: &ResolveJob) -> ResolvedItem {
         let terms = FetchTerms::batch(job.deadline);
+        self.parts.cache.client_asks(uri.is_verbose());
         let carriers = match self.listed_carriers(uri, job) {
             Some(carriers) => Ok(carriers),
             None => self.carriers(uri, job, &terms).await,
@@ -98,12 +99,12 @@ impl Gateway {
         job: &ResolveJob,
         terms: &FetchTerms,
     ) -> Result<Vec<Carrier>, Error> {
-        let mut found: Vec<Carrier> = Vec::new();
+        let (mut found, mut read) = (Vec::<Carrier>::new(), 0);
         for page in 1..=MAX_PAGES {
             let call = uri.search(page, PAGE_SIZE);
             let ask = || self.search_page(call.clone(), job.fetch_context(terms));
             let served = persist(job, ask).await?;
-            let (items, carriers) = on_page(&served, uri, job)
+            let (items, total, carriers) = on_page(&served, uri, job)
                 .ok_or(UpstreamError::Unreadable(OriginError::default()))?;
             for carrier in carriers {
                 // Pages shift while images are added, so that one may come twice.
@@ -111,7 +112,10 @@ impl Gateway {
                     found.push(carrier);
                 }
             }
-            if items < PAGE_SIZE {
+            read += items as u64;
+            // The origin may give smaller pages than it was asked for.
+            let is_last = total.map_or(items < PAGE_SIZE, |total| read >= total);
+            if is_last || items == 0 {
                 break;
             }
         }
@@ -164,11 +168,16 @@ fn scopes_of(principal: &Principal) -> Option<Vec<Scope>> {
     )
 }
 
-/// Returns the number of images on a page, and those of them that carry exactly this URI; `None` for a page that two
-/// parsers could read differently.
-fn on_page(served: &ServedList, uri: &ImageUri, job: &ResolveJob) -> Option<(usize, Vec<Carrier>)> {
+/// Returns the number of images on a page, that on all pages if it is told, and those of the page that carry exactly this
+/// URI; `None` for a page that two parsers could read differently.
+fn on_page(
+    served: &ServedList,
+    uri: &ImageUri,
+    job: &ResolveJob,
+) -> Option<(usize, Option<u64>, Vec<Carrier>)> {
     let body = &served.page.body;
-    let (images, now) = (ImagePage::parse(body)?.images, Instant::now());
+    let (page, now) = (ImagePage::parse(body)?, Instant::now());
+    let images = page.images;
     let mut carriers = Vec::new();
     for image in &images {
         let bytes: Bytes = body.slice_ref(image.get().as_bytes());
@@ -179,5 +188,5 @@ fn on_page(served: &ServedList, uri: &ImageUri, job: &ResolveJob) -> Option<(usi
         };
         carriers.push(Carrier::new(id, &fields, job, (bytes, served.age, now)));
     }
-    Some((images.len(), carriers))
+    Some((images.len(), page.total, carriers))
 }

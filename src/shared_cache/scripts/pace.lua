@@ -24,6 +24,8 @@ for place = unused, #ARGV do
   end
 end
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+-- No slot is free so late, unless the clock was set back.
+redis.call('ZREMRANGEBYSCORE', KEYS[1], now + hold + window + 1000, '+inf')
 redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now)
 
 local number, closed = string.match(redis.call('GET', KEYS[2]) or '', '^(%d+):(%d+)$')
@@ -32,7 +34,8 @@ if throttle > 0 then
   -- Throttles within one window are the same one, which lowers each replica's rate once.
   number = closed > now and number or now
   closed = math.max(closed, now + throttle)
-  redis.call('SET', KEYS[2], number .. ':' .. closed, 'PX', math.max(closed - now, 10000))
+  -- For as long as a rate takes to grow back, so that a replica without calls meanwhile lowers its own, too.
+  redis.call('SET', KEYS[2], number .. ':' .. closed, 'PX', math.max(closed - now, 60000))
 end
 
 local granted = {}

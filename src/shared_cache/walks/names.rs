@@ -1,15 +1,16 @@
 //! Names of walks in the log and in the server's keys.
 
 use std::fmt;
+use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 
 use crate::cache::catalogue::Scope;
 
-/// Replicas that walk the same images in the same order, with one Verbose.
+/// Replicas that walk the same images in the same order and as often, with one Verbose.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WalkGroup {
-    /// Digest of the names of the scopes.
+    /// Digest of the interval and the names of the scopes.
     scopes: String,
     /// The items include labels.
     pub verbose: bool,
@@ -25,10 +26,14 @@ pub struct WalkName {
 }
 
 impl WalkGroup {
-    /// Creates the group of the replicas that walk these scopes.
+    /// Creates the group of the replicas that walk these scopes at this interval.
     #[must_use]
-    pub fn new(scopes: impl Iterator<Item = Scope>, verbose: bool) -> Self {
-        let names: Vec<_> = scopes.map(|scope| scope.name().to_owned()).collect();
+    pub fn new(scopes: impl Iterator<Item = Scope>, interval: Duration, verbose: bool) -> Self {
+        let mut names = vec![interval.as_millis().to_string()];
+        names.extend(scopes.map(|scope| match scope {
+            Scope::Workspace(id) => format!("workspace {id}"),
+            Scope::Official => "official".to_owned(),
+        }));
         let sum = digest(&SHA256, names.join("\n").as_bytes());
         let scopes = sum.as_ref().iter().take(8);
         Self {

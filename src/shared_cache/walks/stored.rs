@@ -33,8 +33,12 @@ pub(super) struct StoredWalk {
     pub(super) walk: u64,
     pub(super) pages: u64,
     pub(super) is_steady: bool,
+    /// The origin denied the list; there are no pages then.
+    pub(super) is_denied: bool,
     /// Time at which its first page was asked for.
     pub(super) started: u64,
+    /// Time of the announcement.
+    pub(super) ended: u64,
 }
 
 /// Times and headers of a page.
@@ -190,7 +194,9 @@ mod tests {
             walk: 1,
             pages: 2,
             is_steady: true,
+            is_denied: false,
             started: 5,
+            ended: 6,
         };
         let value = encode_walk(NAME, &walk).unwrap();
         assert_eq!(decode_walk(NAME, &value.clone().into()), Some(walk));

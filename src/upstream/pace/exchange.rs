@@ -2,8 +2,8 @@
 
 use tokio::time::Instant;
 
-use super::Pace;
 use super::fleet::{FleetPart, Lasting};
+use super::{MAX_THROTTLE, Pace};
 use crate::upstream::fleet_pace::{FleetAway, FleetReply, FleetRequest};
 
 impl<W> Pace<W> {
@@ -30,7 +30,7 @@ impl<W> Pace<W> {
         let throttle = self.fleet.as_mut();
         let throttle = throttle.and_then(|fleet| fleet.answered(reply, lasting, now));
         if let Some(until) = throttle {
-            self.close(until, now);
+            self.close(until.min(now + MAX_THROTTLE), now);
         }
     }
 
