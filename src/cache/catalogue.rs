@@ -19,6 +19,7 @@ mod apply;
 mod comparison;
 mod config;
 mod fences;
+mod invalidate;
 mod item;
 mod state;
 mod status;

@@ -6,7 +6,7 @@ use pai_image_gateway::emulator::{Fault, FaultKind, Store};
 use serde_json::{Value, json};
 
 use crate::support::signed::{Guarded, Signer};
-use crate::support::{Answer, Setup, TestGateway, eventually, path, refusal, sample, times};
+use crate::support::{Answer, Setup, TestGateway, ask, eventually, path, refusal, sample, times};
 
 /// Ids of the emulator's images by their index: official; PUBLIC and PRIVATE of workspace 15945.
 const OFFICIAL: usize = 40;
@@ -369,7 +369,13 @@ async fn the_catalogue_resolves_uris_of_a_client_whose_images_it_all_has() {
     assert!(results.iter().all(|result| result["Status"] == "found"));
     assert_eq!(lists(), before + 3);
     // After a purge no item is left, and that is no reason to say that there is no image.
-    guarded.gateway.purge(r#"{"all":true}"#).await;
+    let headers = [
+        ("authorization", "Bearer admin-token"),
+        ("content-type", "application/json"),
+    ];
+    let admin = &guarded.gateway.app.admin;
+    let purged = ask(admin, Method::POST, "/purge", &headers, r#"{"all":true}"#).await;
+    assert_eq!(purged.status, 200, "{purged:?}");
     let request = (Method::POST, "/gateway/v1/resolve", body.as_str());
     let document = guarded.ask(&Signer::scheduler(), request, &[]).await;
     assert_eq!(document.found()["Results"][0]["ImageId"], Store::id(PUBLIC));
