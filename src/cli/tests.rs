@@ -57,6 +57,49 @@ fn each_command_has_examples_that_parse() {
     assert!(seen > 30, "{seen}");
 }
 
+/// Returns the command lines of this program in a document's shell blocks: each a line that begins with its name.
+fn lines_of(document: &str) -> Vec<String> {
+    let blocks = document.split("\n```").skip(1).step_by(2);
+    let shell = blocks.filter_map(|block| {
+        let (language, text) = block.split_once('\n')?;
+        matches!(language, "sh" | "bash").then(|| text.replace("\\\n", " "))
+    });
+    let lines = shell.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>());
+    lines
+        .filter(|line| line.trim_start().starts_with("pai-image-gateway "))
+        .collect()
+}
+
+/// Cuts off the comment, the next command of a pipe or list, and what only a shell replaces.
+fn first_command(line: &str) -> String {
+    let mut line = line.trim();
+    for end in [" # ", " | ", " && ", " & ", "; ", " >", " 2>", " <"] {
+        line = line.split(end).next().unwrap_or(line);
+    }
+    line.replace('"', "'")
+}
+
+#[test]
+fn each_command_line_in_the_documents_parses() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let pages = std::fs::read_dir(root.join("docs")).unwrap();
+    let pages = pages.map(|page| page.unwrap().path());
+    let mut seen = 0;
+    for page in pages.chain([root.join("README.md")]) {
+        if page.extension().is_none_or(|extension| extension != "md") {
+            continue;
+        }
+        for line in lines_of(&std::fs::read_to_string(&page).unwrap()) {
+            let command = first_command(&line);
+            let parsed = Cli::try_parse_from(words(&command));
+            let why = parsed.err().map(|error| error.to_string());
+            assert_eq!(why, None, "{}: {command}", page.display());
+            seen += 1;
+        }
+    }
+    assert!(seen > 15, "{seen}");
+}
+
 #[test]
 fn the_arguments_are_declared_without_contradictions() {
     Cli::command().debug_assert();
