@@ -17,6 +17,7 @@ mod healthcheck;
 mod no_emulator;
 mod output;
 mod policy;
+mod probe;
 mod purge;
 #[cfg(feature = "emulator")]
 mod rehearse;
@@ -72,6 +73,7 @@ enum Command {
     #[command(hide = true, aliases = ["emulate", "rehearse"])]
     Demo(no_emulator::NoEmulator),
     Check(check::Check),
+    Probe(probe::Probe),
     Config(config::EffectiveSettings),
     Policy(policy::PrintPolicy),
     Status(status::Status),
@@ -115,6 +117,7 @@ impl Command {
             #[cfg(feature = "emulator")]
             Self::Rehearse(rehearse) => rehearse.run(environment),
             Self::Check(check) => check.run(environment),
+            Self::Probe(probe) => probe.run(environment),
             Self::Config(config) => config.run(environment),
             Self::Policy(policy) => policy.run(environment),
             Self::Status(status) => status.run(environment),

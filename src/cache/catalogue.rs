@@ -27,6 +27,7 @@ mod table;
 mod trust;
 
 pub use apply::{PageOfWalk, PageRefused, WalkEnd};
+pub use comparison::{added_members, differences};
 pub use config::{Config, Scope};
 pub use item::PageAnswer;
 pub use status::{CatalogueStatus, ScopeStatus};

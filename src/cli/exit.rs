@@ -23,7 +23,7 @@ impl Exit {
                 "done; `resolve` found every image, `healthcheck` found the gateway ready, `rehearse` found every outcome as documented"
             }
             Self::Failure => {
-                "failed: a port that cannot be bound, a file that cannot be written, no answer from a gateway; `resolve` missed an image, `rehearse` found an outcome that is worse than documented"
+                "failed: a port that cannot be bound, a file that cannot be written, no answer from a gateway; no permission, no image or no answer for `probe`; `resolve` missed an image, `rehearse` found an outcome that is worse than documented"
             }
             Self::Usage => {
                 "settings or arguments that cannot be used; any problem that `check` finds; a `resolve` whose request could not be made"

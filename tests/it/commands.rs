@@ -5,6 +5,7 @@ mod emulate;
 mod json;
 mod pages;
 mod policy;
+mod probe;
 mod rehearse;
 mod running;
 

@@ -31,7 +31,7 @@ pub struct ControlRoute {
 }
 
 /// The control routes.
-pub const CONTROL_ROUTES: [ControlRoute; 6] = [
+pub const CONTROL_ROUTES: [ControlRoute; 7] = [
     ControlRoute {
         method: Method::GET,
         path: "counts",
@@ -73,6 +73,13 @@ pub const CONTROL_ROUTES: [ControlRoute; 6] = [
         takes: "a JSON object",
         does: "lists show these members instead of the image's own, GetImage does not; `{}` ends that",
         answer: list_otherwise,
+    },
+    ControlRoute {
+        method: Method::PUT,
+        path: "page-size",
+        takes: "a number",
+        does: "pages of ListImages have at most this many images, whatever `PageSize` asks for; 0 ends that",
+        answer: limit_pages,
     },
 ];
 
@@ -191,6 +198,13 @@ fn list_otherwise(request: &ControlRequest<'_>) -> Result<Vec<u8>, ControlError>
     let answer = to_json(&json!({ "members": members.len() }));
     store.list_otherwise(id, members);
     Ok(answer)
+}
+
+fn limit_pages(request: &ControlRequest<'_>) -> Result<Vec<u8>, ControlError> {
+    let images: usize =
+        serde_json::from_slice(&request.body).map_err(|error| bad_request(error.to_string()))?;
+    request.service.store().limit_pages(images);
+    Ok(to_json(&json!({ "page_size": images })))
 }
 
 fn bad_request(reason: impl Into<String>) -> ControlError {

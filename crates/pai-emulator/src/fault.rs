@@ -65,6 +65,8 @@ pub enum FaultKind {
         /// Value of `x-acs-retry-after`; absent, the response has no such header.
         retry_after: Option<Duration>,
     },
+    /// `headers { headers }`: the response has these headers in place of its own; an empty value removes one.
+    Headers(HeaderMap),
     /// `close_before`: the connection closes without a byte.
     CloseBefore,
     /// `close_mid_body`: the connection closes after half of the body.
@@ -115,6 +117,7 @@ impl FaultKind {
             Self::Latency(_) => "latency",
             Self::Status { .. } => "status",
             Self::Throttle { .. } => "throttle",
+            Self::Headers(_) => "headers",
             Self::CloseBefore => "close_before",
             Self::CloseMidBody => "close_mid_body",
             Self::Garbage => "garbage",
@@ -154,6 +157,7 @@ impl FaultKind {
                 retry_after,
             } => Some(ApiError::throttled(*status, code, *retry_after)),
             Self::Latency(_)
+            | Self::Headers(_)
             | Self::CloseBefore
             | Self::CloseMidBody
             | Self::Garbage

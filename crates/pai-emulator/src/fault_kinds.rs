@@ -14,7 +14,7 @@ pub struct KindHelp {
 }
 
 /// The kinds of faults, those that reject the operation first.
-pub const FAULT_KINDS: [KindHelp; 12] = [
+pub const FAULT_KINDS: [KindHelp; 13] = [
     KindHelp {
         name: "status",
         fields: "`status` from 200 to 599; `code`, `message` (default: the API's for this code), `headers`, `access_denied_detail` (false)",
@@ -26,6 +26,12 @@ pub const FAULT_KINDS: [KindHelp; 12] = [
         fields: "`status` (400), `code` (`Throttling.User`), `retry_after_ms` (no header)",
         effect: "rejects the operation as throttled",
         example: r#"{"kind":"throttle","retry_after_ms":300}"#,
+    },
+    KindHelp {
+        name: "headers",
+        fields: "`headers`",
+        effect: "the response has these headers in place of its own; an empty value removes one",
+        example: r#"{"kind":"headers","headers":{"cache-control":"max-age=60","etag":""}}"#,
     },
     KindHelp {
         name: "latency",

@@ -83,6 +83,12 @@ impl FaultSpec {
                     .unwrap_or_else(|| "Throttling.User".to_owned()),
                 retry_after: self.retry_after_ms.take().map(Duration::from_millis),
             },
+            "headers" => {
+                let headers = self.headers.take();
+                FaultKind::Headers(parse_headers(
+                    headers.ok_or("a headers fault needs headers")?,
+                )?)
+            }
             "stall" => FaultKind::Stall(self.take_ms()?.unwrap_or(FaultKind::STALL)),
             "close_before" => FaultKind::CloseBefore,
             "close_mid_body" => FaultKind::CloseMidBody,
@@ -159,6 +165,10 @@ impl FaultSpec {
                 status: Some(status.as_u16()),
                 code: Some(code),
                 retry_after_ms: retry_after.map(to_ms),
+                ..self
+            },
+            FaultKind::Headers(headers) => Self {
+                headers: Some(write_headers(&headers)),
                 ..self
             },
             FaultKind::CloseBefore

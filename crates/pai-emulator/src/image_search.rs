@@ -85,14 +85,19 @@ impl ImageSearch {
 
     /// Returns the requested page of these images. Images with equal times are ordered by id, so that pages
     /// never overlap.
-    pub(super) fn page<'a>(&self, images: impl Iterator<Item = &'a Image>) -> ImagePage {
+    pub(super) fn page<'a>(
+        &self,
+        largest: usize,
+        images: impl Iterator<Item = &'a Image>,
+    ) -> ImagePage {
+        let page_size = self.page_size.min(largest);
         let mut found: Vec<&Image> = images.filter(|image| self.matches(image)).collect();
         found.sort_unstable_by_key(|image| (image.gmt_create_time, &image.image_id));
         if self.newest_first {
             found.reverse();
         }
-        let skipped = (self.page_number - 1).saturating_mul(self.page_size);
-        let page = found.iter().skip(skipped).take(self.page_size);
+        let skipped = (self.page_number - 1).saturating_mul(page_size);
+        let page = found.iter().skip(skipped).take(page_size);
         ImagePage {
             images: page.map(|image| Image::clone(image)).collect(),
             total: found.len(),
@@ -226,6 +231,20 @@ mod tests {
         assert!(times.is_sorted_by_key(|image| std::cmp::Reverse(image.gmt_create_time)));
         let ids: std::collections::HashSet<_> = times.iter().map(|image| &image.image_id).collect();
         assert_eq!(ids.len(), 50);
+    }
+
+    #[test]
+    fn a_page_has_at_most_as_many_images_as_the_store_allows() {
+        let store = Store::generate(50, Arc::default());
+        store.limit_pages(15);
+        let page = |number: usize| {
+            let query = format!("PageNumber={number}&PageSize=20");
+            let search = ImageSearch::parse(&Query::parse(&query).unwrap()).unwrap();
+            store.search(&search).images.len()
+        };
+        assert_eq!([1, 2, 3, 4, 5].map(page), [15, 15, 15, 5, 0]);
+        store.limit_pages(0);
+        assert_eq!(page(1), 20);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures_util::stream::{self, StreamExt};
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 
@@ -31,6 +31,7 @@ pub(super) async fn send(
     };
     match fault {
         FaultKind::Latency(wait) => pause(wait).await,
+        FaultKind::Headers(headers) => return Ok(replace_headers(answer, &headers)),
         FaultKind::Stall(wait) => {
             pause(wait).await;
             return Err(ConnectionClosed);
@@ -68,6 +69,17 @@ fn cut_mid_body(mut answer: OriginResponse) -> Response<Body> {
         Err(std::io::Error::other(ConnectionClosed))
     });
     answer.with_body(StreamBody::new(half.chain(failure)).boxed_unsync())
+}
+
+fn replace_headers(mut answer: OriginResponse, headers: &HeaderMap) -> Response<Body> {
+    for (name, value) in headers {
+        if value.is_empty() {
+            answer.headers.remove(name);
+        } else {
+            answer.headers.insert(name, value.clone());
+        }
+    }
+    answer.whole()
 }
 
 fn truncate(mut answer: OriginResponse) -> Response<Body> {
@@ -170,7 +182,7 @@ mod tests {
             status: StatusCode::NOT_FOUND,
             code: None,
             message: Some("gone".to_owned()),
-            headers: http::HeaderMap::new(),
+            headers: HeaderMap::new(),
             access_denied_detail: false,
         })
         .await;
@@ -187,7 +199,7 @@ mod tests {
             status: StatusCode::BAD_REQUEST,
             code: Some("SignatureDoesNotMatch".to_owned()),
             message: None,
-            headers: http::HeaderMap::new(),
+            headers: HeaderMap::new(),
             access_denied_detail: false,
         })
         .await;
@@ -198,6 +210,16 @@ mod tests {
                 .unwrap()
                 .contains("server CanonicalRequest is [GET\n")
         );
+    }
+
+    #[tokio::test]
+    async fn headers_are_replaced_added_and_removed() {
+        let headers = [(header::CACHE_CONTROL, "max-age=9"), (header::ETAG, "")];
+        let headers = headers.map(|(name, value)| (name, HeaderValue::from_static(value)));
+        let (_, reply) = under(FaultKind::Headers(headers.into_iter().collect())).await;
+        assert_eq!((reply.status, reply.body.len()), (200, 626));
+        assert_eq!(reply.header("cache-control"), "max-age=9");
+        assert!(!reply.headers.contains_key("etag"));
     }
 
     #[tokio::test]

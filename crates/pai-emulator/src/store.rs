@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -19,6 +20,8 @@ pub struct Store {
     entries: RwLock<HashMap<String, StoredImage>>,
     /// Members that lists show instead of an image's own.
     listed: RwLock<HashMap<String, Members>>,
+    /// Most images on a page, however many are asked for; 0 for no limit.
+    largest_page: AtomicUsize,
 }
 
 /// Members of a JSON object.
@@ -54,6 +57,7 @@ impl Store {
         Self {
             entries: RwLock::new(entries.collect()),
             listed: RwLock::default(),
+            largest_page: AtomicUsize::new(0),
             clock,
         }
     }
@@ -169,6 +173,11 @@ impl Store {
         }
     }
 
+    /// Makes pages of lists have at most this many images, whatever `PageSize` asks for; 0 ends that.
+    pub fn limit_pages(&self, images: usize) {
+        self.largest_page.store(images, Ordering::Relaxed);
+    }
+
     /// Returns the members that lists show instead of an image's own.
     pub(super) fn listed(&self, image: &str) -> Option<Members> {
         self.listed.read().get(image).cloned()
@@ -191,7 +200,9 @@ impl Store {
 
     pub(super) fn search(&self, search: &ImageSearch) -> ImagePage {
         let entries = self.entries.read();
-        search.page(entries.values().filter_map(StoredImage::fields))
+        let largest = self.largest_page.load(Ordering::Relaxed);
+        let largest = if largest == 0 { usize::MAX } else { largest };
+        search.page(largest, entries.values().filter_map(StoredImage::fields))
     }
 
     /// Visits every image that has fields, in no order.

@@ -24,6 +24,32 @@ pub(super) fn difference(item: &[u8], answer: &[u8]) -> Option<&'static str> {
     let (Some(item), Some(answer)) = (members(item), members(answer)) else {
         return Some(UNREADABLE);
     };
+    differing(&item, &answer).next().map(documented)
+}
+
+/// Returns the names of all members in which the two differ, in alphabetical order and by the rules of the catalogue's
+/// own comparison; `None` if one of the two is no object.
+#[must_use]
+pub fn differences(item: &[u8], answer: &[u8]) -> Option<Vec<String>> {
+    let (item, answer) = (members(item)?, members(answer)?);
+    Some(differing(&item, &answer).map(str::to_owned).collect())
+}
+
+/// Returns the names of the members that are neither missing nor null in the second object, but are in the first, in
+/// alphabetical order; `None` if one of the two is no object.
+#[must_use]
+pub fn added_members(first: &[u8], second: &[u8]) -> Option<Vec<String>> {
+    let (first, second) = (members(first)?, members(second)?);
+    let added = second.keys().filter(|name| !first.contains_key(*name));
+    let added: BTreeSet<String> = added.map(ToString::to_string).collect();
+    Some(added.into_iter().collect())
+}
+
+/// Returns the names of the members in which two objects differ, in alphabetical order.
+fn differing<'a>(
+    item: &'a Members<'_>,
+    answer: &'a Members<'_>,
+) -> impl Iterator<Item = &'a str> + use<'a> {
     let names: BTreeSet<&str> = item
         .keys()
         .chain(answer.keys())
@@ -37,7 +63,7 @@ pub(super) fn difference(item: &[u8], answer: &[u8]) -> Option<&'static str> {
             name => !agree(name, a, b),
         }
     };
-    names.into_iter().find(differs).map(documented)
+    names.into_iter().filter(differs)
 }
 
 /// Returns the name of every difference there can be, so that each has a counter from the start.
@@ -122,6 +148,19 @@ mod tests {
                 "{item} {answer}"
             );
         }
+    }
+
+    #[test]
+    fn every_difference_is_named_as_the_answers_spell_it() {
+        let item = br#"{"ImageId":"i","Name":"a","New":1,"Size":1,"UserId":null}"#;
+        let answer = br#"{"RequestId":"R","Labels":[],"Name":"b","New":2,"Size":1}"#;
+        let names = |names: &[&str]| Some(names.iter().map(ToString::to_string).collect());
+        assert_eq!(differences(item, answer), names(&["Labels", "Name", "New"]));
+        assert_eq!(differences(item, item), names(&[]));
+        assert_eq!(differences(item, b"[]"), None);
+        assert_eq!(added_members(item, answer), names(&["Labels", "RequestId"]));
+        assert_eq!(added_members(answer, br#"{"Name":null}"#), names(&[]));
+        assert_eq!(added_members(b"{", item), None);
     }
 
     #[test]

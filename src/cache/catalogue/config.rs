@@ -58,6 +58,15 @@ impl Scope {
             Self::Official => "official",
         }
     }
+
+    /// Returns the parameter of ListImages that selects the scope, and its value.
+    #[must_use]
+    pub fn parameter(&self) -> (&'static str, String) {
+        match self {
+            Self::Workspace(id) => ("WorkspaceId", id.clone()),
+            Self::Official => ("Labels", "system.official=true".to_owned()),
+        }
+    }
 }
 
 impl Config {

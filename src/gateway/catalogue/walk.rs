@@ -65,12 +65,8 @@ impl Walk<'_> {
 
     /// Returns the call for a page.
     fn call(&self, (number, size): (u64, u64)) -> Call {
-        let scope = match &self.scope {
-            Scope::Workspace(id) => ("WorkspaceId", id.clone()),
-            Scope::Official => ("Labels", "system.official=true".to_owned()),
-        };
         let mut query = vec![
-            scope,
+            self.scope.parameter(),
             ("SortBy", "GmtCreateTime".to_owned()),
             ("Order", "ASC".to_owned()),
             ("PageNumber", number.to_string()),

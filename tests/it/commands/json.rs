@@ -6,7 +6,7 @@ use pai_image_gateway::emulator::Store;
 use pai_image_gateway::environment::Environment;
 use serde_json::Value;
 
-use crate::process::{origin, serving};
+use crate::process::{flags, origin, serving, settings};
 use crate::support::{environment, run};
 
 /// The fields of a document: names of members, with `[]` for the items of a list of objects.
@@ -61,6 +61,13 @@ async fn the_documented_fields_are_those_that_are_printed() {
     let role = "credentials.assume_role_arn=acs:ram::1:role/gateway";
     let policy = printed(&nothing, &["policy", "--set", role], 0).await;
     assert_eq!(fields(&policy), documented("policy"));
+
+    let emulator = origin().await;
+    let settings = settings(&emulator);
+    let probe = [vec!["probe"], flags(&settings)].concat();
+    let probed = printed(&environment(), &probe, 0).await;
+    // Nothing to remark upon: an empty list has no fields.
+    assert_eq!(fields(&probed), documented("probe"));
 
     let mut rotation = BTreeSet::new();
     for name in ["one", "two"] {
