@@ -9,12 +9,15 @@ pub mod client;
 mod config;
 mod entries;
 mod health;
+mod history;
+mod instance;
 mod page;
 mod purge;
 mod status;
 
 pub use config::{Config, ObserveConfig};
 pub use health::Health;
+pub use instance::GatewayInstance;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -33,6 +36,7 @@ use crate::body::Body;
 use crate::cache::Cache;
 use crate::credentials::CredentialProvider;
 use crate::observability::audit::AuditWriter;
+use crate::observability::history::PastHour;
 use crate::observability::metrics::{Encoding, Exposition, Metrics};
 use crate::observability::top_images::TopImages;
 use crate::peer::Peer;
@@ -52,6 +56,8 @@ pub struct Admin {
     pub health: Arc<Health>,
     /// The metrics, for `/metrics` and `/status`.
     pub metrics: Arc<Metrics>,
+    /// The last hour's figures, for `/status/history`, and the last minutes' latencies, for `/status`.
+    pub history: Arc<PastHour>,
     /// The images requested most, for `/status`.
     pub top_images: Arc<TopImages>,
     /// The cache, to explain and to purge.
@@ -62,6 +68,8 @@ pub struct Admin {
     pub upstream: Arc<Upstream>,
     /// The credential that signs calls to the origin, without which the gateway is not ready.
     pub credentials: Arc<CredentialProvider>,
+    /// Name of this gateway and what tells it from others, for `/status`.
+    pub instance: GatewayInstance,
     /// Addresses of the listeners, by name, as `/status` shows them.
     pub listening: Value,
     /// The effective settings, in TOML.
@@ -101,6 +109,7 @@ impl Service for Admin {
         }
         match (&head.method, path) {
             (&Method::GET, "/status") => as_json(&self.status()),
+            (&Method::GET, "/status/history") => as_json(&self.past_hour()),
             (&Method::GET, "/config") => text(
                 StatusCode::OK,
                 "application/toml",
@@ -113,7 +122,9 @@ impl Service for Admin {
             }
             _ if path.starts_with("/entries/") => method_not_allowed("GET"),
             (_, "/purge") => method_not_allowed("POST"),
-            (_, "/status" | "/config" | "/entries") => method_not_allowed("GET"),
+            (_, "/status" | "/status/history" | "/config" | "/entries") => {
+                method_not_allowed("GET")
+            }
             _ => error(StatusCode::NOT_FOUND, "no such page"),
         }
     }

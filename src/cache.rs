@@ -28,6 +28,7 @@ mod purge;
 pub(crate) mod record;
 pub mod snapshot;
 mod stale_before;
+mod stale_until;
 
 pub use config::Config;
 pub use entry::{Entry, FetchedImage};
@@ -36,6 +37,7 @@ pub use lookup::{CachedAnswer, Fetch, FetchResult, FetchWaiter, LookupResult};
 pub use negative::{Negative, NegativeKind};
 pub use purge::{PurgeMode, PurgeTarget};
 pub use snapshot::SnapshotWriter;
+pub use stale_until::StaleWindow;
 
 use std::future::Future;
 use std::hash::Hash;

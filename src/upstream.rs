@@ -44,7 +44,7 @@ pub use classify::Classifier;
 pub use config::{CallsPerSecond, Config, UpstreamKind};
 pub use error::{Throttle, UpstreamError};
 pub use fleet_pace::{FleetAway, FleetPace, FleetReply, FleetRequest, GrantId};
-pub use freshness::{StaleReason, UpstreamFreshness};
+pub use freshness::UpstreamFreshness;
 pub use operation_status::{OperationStatus, PaceStatus};
 pub use origin::{InvalidOrigin, Origin};
 pub use parent::{ParentFault, Propagation};

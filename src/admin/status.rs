@@ -1,22 +1,29 @@
 //! `GET /status`: the state of the gateway as JSON, for people and scripts.
 
+mod latencies;
+mod stale_until;
+
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use super::Admin;
 use crate::api::Action;
-use crate::observability::metrics::{Metrics, quantile};
-use crate::observability::outcome::{CallResult, Outcome};
+use crate::observability::metrics::{Metrics, SHORTEST_LATENCY};
+use crate::observability::outcome::{CallResult, Outcome, StaleReason};
 use crate::observability::top_images::{HALF_LIFE, TopImages};
 use crate::upstream::Upstream;
 
 /// Number of the most requested images that `/status` lists.
 const TOP_IMAGES: usize = 20;
+/// Number of the busiest clients that `/status` lists.
+const CLIENTS: usize = 10;
 
 impl Admin {
     pub(super) fn status(&self) -> Value {
-        let metrics = &self.metrics;
+        let (metrics, now, time) = (&self.metrics, Instant::now(), Timestamp::now());
+        let conditions = metrics.conditions.ongoing(now, time);
+        let stale_until = (!conditions.is_empty()).then(|| self.stale_until(now, time));
         let upstream: Map<String, Value> = CallResult::ALL
             .iter()
             .zip(metrics.upstream_requests())
@@ -24,16 +31,29 @@ impl Admin {
             .collect();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
-            "time": Timestamp::now().to_string(),
+            "time": time.to_string(),
+            "instance": self.instance,
             "uptime_seconds": self.started.elapsed().as_secs(),
             "ready": self.health.readiness(&self.credentials, &self.auth).is_ok(),
             "listen": self.listening,
+            "conditions": conditions,
+            "stale_until": stale_until,
             "requests": requests(metrics),
+            "stale": stale(metrics),
             "hit_ratio": hit_ratio(metrics.requests(Some(Action::GetImage))),
-            "latency_seconds": latencies(metrics),
+            "latency_seconds": latencies::since_the_start(metrics),
+            "latency_floor_seconds": SHORTEST_LATENCY,
+            "recent": latencies::recent(&self.history),
             "upstream": { "requests": upstream, "in_flight": metrics.upstream_in_flight.get(), "breaker": self.upstream.breaker(), "operations": operations(&self.upstream) },
             "recent_errors": self.upstream.recent_errors(),
             "connections": metrics.listener("data").open.get(),
+            "clients": clients(metrics),
+            "refusals": {
+                "authentication": metrics.authentication_refusals(),
+                "connections": metrics.connection_refusals(),
+                "admin": metrics.admin_refused.get(),
+            },
+            "certificate": certificate(metrics),
             "top_images": top_images(&self.top_images),
             "top_images_estimate": { "half_life_seconds": HALF_LIFE.as_secs(), "one_in": self.top_images.one_in() },
             "cache": self.cache.usage(),
@@ -72,6 +92,29 @@ fn requests(metrics: &Metrics) -> Map<String, Value> {
         .collect()
 }
 
+fn stale(metrics: &Metrics) -> Map<String, Value> {
+    let counts = StaleReason::ALL.map(|reason| (reason, metrics.stale_answers.of(reason).get()));
+    let named = counts.into_iter();
+    named
+        .map(|(reason, count)| (reason.as_str().to_owned(), count.into()))
+        .collect()
+}
+
+fn clients(metrics: &Metrics) -> Value {
+    let (seen, busiest) = metrics.clients(CLIENTS);
+    json!({ "seen": seen, "busiest": busiest })
+}
+
+/// Returns the expiry of the data port's certificate; null without TLS.
+fn certificate(metrics: &Metrics) -> Value {
+    let expires = metrics.certificate_expires().map(|seconds| seconds as i64);
+    let expires = expires.and_then(|seconds| Timestamp::from_second(seconds).ok());
+    expires.map_or(
+        Value::Null,
+        |time| json!({ "expires_at": time.to_string() }),
+    )
+}
+
 fn operations(upstream: &Upstream) -> Map<String, Value> {
     let operations = upstream.operations().into_iter();
     operations
@@ -83,19 +126,6 @@ fn top_images(top_images: &TopImages) -> Vec<Value> {
     let top = top_images.top(TOP_IMAGES, Instant::now());
     top.iter()
         .map(|ranked| json!({ "ImageId": ranked.image.as_str(), "requests": ranked.requests }))
-        .collect()
-}
-
-fn latencies(metrics: &Metrics) -> Map<String, Value> {
-    metrics
-        .latencies()
-        .filter_map(|(outcome, histogram)| {
-            let (p50, p99) = (quantile(histogram, 0.50)?, quantile(histogram, 0.99)?);
-            Some((
-                outcome.as_str().to_owned(),
-                json!({ "p50": p50, "p99": p99 }),
-            ))
-        })
         .collect()
 }
 

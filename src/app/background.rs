@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, interval};
+use jiff::Timestamp;
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::parts::Parts;
 use crate::config::reload::{ReloadHandle, ReloadScheduler};
+use crate::observability::history::{self, PastHour};
 use crate::observability::logging::LogHandle;
 use crate::observability::metrics::Metrics;
 use crate::shared_cache::LogReader;
@@ -26,7 +28,7 @@ const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Background {
     /// Spawns the watchers of files, the reader of the invalidation log, the renewal of the credential and
-    /// of the keys of service accounts, the writer of snapshots and the upkeep of the log. Each ends when `stop` is cancelled.
+    /// of the keys of service accounts, the writer of snapshots, the upkeep of the log and the history. Each ends when `stop` is cancelled.
     pub(super) fn spawn(parts: &Parts, reload: ReloadScheduler, stop: CancellationToken) -> Self {
         let tasks = TaskTracker::new();
         let reload = reload.spawn(&tasks);
@@ -38,6 +40,8 @@ impl Background {
         }
         let reported = (Arc::clone(&parts.metrics), Arc::clone(&parts.upstream));
         tasks.spawn(maintain_log(reported, parts.level.clone(), stop.clone()));
+        let sampled = (Arc::clone(&parts.history), Arc::clone(&parts.metrics));
+        tasks.spawn(keep_history(sampled, stop.clone()));
         let (credentials, stopped) = (Arc::clone(&parts.credentials), stop.clone());
         tasks.spawn(async move { credentials.run(stopped).await });
         let (auth, stopped) = (Arc::clone(&parts.auth), stop.clone());
@@ -50,6 +54,16 @@ impl Background {
             stop,
             reload,
         }
+    }
+}
+
+/// Adds a point to the history each ten seconds, until `stop`.
+async fn keep_history((history, metrics): (Arc<PastHour>, Arc<Metrics>), stop: CancellationToken) {
+    let mut ticks = interval(history::INTERVAL);
+    // After a suspension one long point, not many empty ones.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        history.sample(&metrics, Instant::now(), Timestamp::now());
     }
 }
 

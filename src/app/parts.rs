@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::StartError;
 use super::reloading::{self, LiveSettings};
-use crate::admin::{Admin, Health};
+use crate::admin::{Admin, GatewayInstance, Health};
 use crate::auth::{Authenticator, Mode};
 use crate::body::Budget;
 use crate::cache::{Cache, SnapshotWriter};
@@ -24,6 +24,7 @@ use crate::error_chain::error_chain;
 use crate::gateway::{Gateway, GatewayParts};
 use crate::observability::access_log::AccessLog;
 use crate::observability::audit::AuditWriter;
+use crate::observability::history::PastHour;
 use crate::observability::logging::LogHandle;
 use crate::observability::metrics::Metrics;
 use crate::observability::top_images::TopImages;
@@ -52,6 +53,8 @@ pub(super) struct Parts {
     pub(super) audit: Option<Arc<AuditWriter>>,
     pub(super) traces: Option<Arc<Traces>>,
     pub(super) top_images: Arc<TopImages>,
+    pub(super) history: Arc<PastHour>,
+    instance: GatewayInstance,
     /// Memory for responses that clients have not taken, over all data connections.
     pub(super) budget: Budget,
     admin_token: Option<SecretString>,
@@ -88,14 +91,7 @@ impl Parts {
             Arc::clone(&metrics),
         ));
         let (upstream, shared) = origin(settings, environment, &credentials, &metrics)?;
-        let cache = Cache::new(
-            &settings.cache,
-            settings.freshness.clone(),
-            Arc::clone(&metrics),
-            calls.clone(),
-        );
-        let cache = cache.with_lists(settings.lists.clone());
-        let cache = Arc::new(cache.with_catalogue(&settings.catalogue));
+        let cache = cache(settings, &metrics, &calls);
         let origin = upstream.origin().host();
         // Before anything reads the cache: entries are restored, and purges journalled from here on.
         let snapshot = SnapshotWriter::open(&settings.cache, origin, &cache).await;
@@ -115,6 +111,8 @@ impl Parts {
             admin_token: settings.admin.token().map_err(StartError::Token)?,
             health: Arc::new(Health::default()),
             top_images: Arc::new(TopImages::new()),
+            history: Arc::new(PastHour::default()),
+            instance: instance(settings, environment, &upstream),
             budget: Budget::new(settings.listen.max_buffered),
             started,
             metrics,
@@ -206,6 +204,8 @@ impl Parts {
             auth: Arc::clone(&self.auth),
             health: Arc::clone(&self.health),
             metrics: Arc::clone(&self.metrics),
+            history: Arc::clone(&self.history),
+            instance: self.instance.clone(),
             top_images: Arc::clone(&self.top_images),
             cache: Arc::clone(&self.cache),
             shared: self.shared.clone(),
@@ -217,6 +217,34 @@ impl Parts {
         })
     }
 }
+
+/// Builds the cache of images, lists and the catalogue's items, all of them empty.
+fn cache(
+    settings: &Settings,
+    metrics: &Arc<Metrics>,
+    calls: &TaskTracker,
+) -> Arc<Cache<UpstreamError>> {
+    let (metrics, calls) = (Arc::clone(metrics), calls.clone());
+    let cache = Cache::new(&settings.cache, settings.freshness.clone(), metrics, calls);
+    let cache = cache.with_lists(settings.lists.clone());
+    Arc::new(cache.with_catalogue(&settings.catalogue))
+}
+
+/// Names this gateway for `/status`, by its pod or host.
+fn instance(
+    settings: &Settings,
+    environment: &Environment,
+    upstream: &Upstream,
+) -> GatewayInstance {
+    let host = std::fs::read_to_string(HOST_NAME).unwrap_or_default();
+    let region = settings.upstream.endpoint.is_none();
+    let region = region.then_some(settings.upstream.region.as_str());
+    let (origin, mode) = (upstream.origin().host(), settings.auth.mode);
+    GatewayInstance::new(environment, &host, origin, region, mode)
+}
+
+/// File of Linux with the host's name; where there is none, the name stays unknown.
+const HOST_NAME: &str = "/proc/sys/kernel/hostname";
 
 /// Builds the client towards the origin, and the shared cache that holds its fleet's pace.
 ///

@@ -148,7 +148,8 @@ pub fn wall(time: Timestamp, after: Duration) -> Option<String> {
 mod tests {
     use super::*;
     use crate::cache::freshness::Directives;
-    use crate::upstream::{StaleReason, UpstreamFreshness};
+    use crate::observability::outcome::StaleReason;
+    use crate::upstream::UpstreamFreshness;
 
     fn text(modified: Option<&str>, cache_control: &str) -> String {
         let evidence = Evidence {

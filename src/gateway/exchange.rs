@@ -16,7 +16,7 @@ use crate::observability::audit::AccessRecord;
 use crate::observability::outcome::Outcome;
 use crate::observability::traces::Trace;
 use crate::peer::Peer;
-use crate::response::{self, Answer, Error};
+use crate::response::{self, Answer, CacheStatus, Error};
 use crate::server::Unauthenticated;
 
 /// A request's identity, known before it is authenticated.
@@ -69,6 +69,11 @@ impl Gateway {
             answer = failure(error);
         }
         self.count(exchange, answer.outcome, principal);
+        if answer.outcome == Outcome::Stale
+            && let Some(reason) = answer.cache_status.and_then(CacheStatus::stale_reason)
+        {
+            self.parts.metrics.stale_answers.of(reason).inc();
+        }
         if self.records_access {
             let record = AccessRecord {
                 client: principal.map_or(UNAUTHENTICATED, Principal::name),

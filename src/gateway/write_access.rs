@@ -167,8 +167,9 @@ mod tests {
     use super::*;
     use crate::api::{Accessibility, ImageFields, OriginError, Ownership};
     use crate::auth::Allowed;
+    use crate::observability::outcome::StaleReason;
     use crate::transport::{Connection, Reply};
-    use crate::upstream::{StaleReason, UpstreamFreshness};
+    use crate::upstream::UpstreamFreshness;
 
     /// An answer for which the origin was asked after this time.
     fn answer(kind: AnswerKind, asked_after: Option<Instant>) -> upstream::OriginAnswer {

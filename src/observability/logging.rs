@@ -13,7 +13,7 @@ mod queue;
 mod sink;
 
 pub use condition::Condition;
-pub use conditions::Conditions;
+pub use conditions::{Conditions, OngoingCondition};
 pub use queue::{BatchReport, LineQueue};
 pub use sink::{LineSink, WritePosition};
 

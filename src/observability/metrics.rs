@@ -22,20 +22,19 @@
 //!   together are the requests that the origin saw.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use moka::notification::RemovalCause;
 use parking_lot::Mutex;
 use prometheus::{Gauge, IntCounter, IntGauge, Registry};
 
 use crate::api::Action;
 use crate::observability::logging::Conditions;
-use crate::observability::outcome::{CallResult, Outcome};
+use crate::observability::outcome::{CallResult, Outcome, StaleReason};
 use process::ProcessMetrics;
 use register::{Metric, MetricSpec, metrics};
 
 mod catalogue;
 mod client;
+mod count;
 mod credential;
 mod exposition;
 mod family;
@@ -44,6 +43,7 @@ mod latency;
 mod listener;
 mod page;
 mod process;
+mod refusals;
 mod register;
 mod service_accounts;
 mod shared;
@@ -61,8 +61,9 @@ pub use label::{
     BreakerStateLabel, BuildVersion, CacheStore, ClientName, CredentialSource, EvictionCause,
     HoldReason, ListenerName, QuotaScope, RefusalReason, ReloadedPart, Success, TimedOperation,
 };
-pub use latency::quantile;
+pub use latency::{LatencyCounts, latency_counts, quantile, quantile_of_counts};
 pub use listener::{HandshakeResult, ListenerMetrics, ReloadMetrics};
+pub use refusals::ClientTotals;
 pub use register::{AgeHistogram, OnFirstUse};
 pub use service_accounts::ServiceAccountMetrics;
 pub use shared::{SharedMetrics, SharedOperation, SharedResult};
@@ -100,6 +101,8 @@ metrics! {
         registry: Registry,
         /// Answered requests.
         requests: Counters<(Action, Outcome)> = "requests_total",
+        /// Stale answers; their sum is that of `requests_total` with the outcome `stale`.
+        pub stale_answers: Counters<StaleReason> = "stale_answers_total" at 0,
         /// Seconds from a request's head to its answer's; every operation but GetImage is `other`.
         request_durations: Latencies<(TimedOperation, Outcome)> = "request_duration_seconds",
         /// Calls sent to the origin, each retry as its own.
@@ -289,47 +292,6 @@ impl Metrics {
         }
         self.nonces_remembered.expose();
         self.nonces_dropped.expose();
-    }
-
-    /// Counts one request whose authentication was refused, by reason.
-    pub fn authentication_refused(&self, reason: &'static str) {
-        self.sign_ins_refused.with_label_values(&[reason]).inc();
-    }
-
-    /// Counts one answer.
-    pub fn answered(&self, action: Action, outcome: Outcome, took: Duration) {
-        self.requests.of((action, outcome)).inc();
-        let took = took.as_secs_f64();
-        self.request_durations
-            .of((action.into(), outcome))
-            .observe(took);
-    }
-
-    /// Counts one attempt that was sent.
-    pub fn called(&self, action: Action, result: CallResult, took: Duration) {
-        self.upstream_requests.of((action, result)).inc();
-        let took = took.as_secs_f64();
-        self.upstream_durations
-            .of((action.into(), result))
-            .observe(took);
-    }
-
-    /// Sets when the served certificate expires, in seconds since 1970; nothing is exposed where that is
-    /// unknown.
-    pub fn certificate_served(&self, not_after: Option<u64>) {
-        if let Some(not_after) = not_after {
-            self.certificate_expiry.set(not_after as f64);
-        }
-    }
-
-    /// Counts one entry that left the image store.
-    pub fn cache_evicted(&self, cause: RemovalCause) {
-        let cause = match cause {
-            RemovalCause::Expired => EvictionCause::Expired,
-            RemovalCause::Explicit | RemovalCause::Replaced => EvictionCause::Removed,
-            RemovalCause::Size => EvictionCause::Size,
-        };
-        self.cache_evictions.of(cause).inc();
     }
 
     /// Renders every exposed metric in Prometheus' text format 0.0.4, with the process's own as they are now.

@@ -1,9 +1,9 @@
-//! The outcome of a request and the result of a call to the origin, named alike in headers, metrics, logs, `/status`
-//! and audit records.
+//! The outcome of a request, the reason for a stale one, and the result of a call to the origin, named alike in
+//! headers, metrics, logs, `/status` and audit records.
 //!
-//! Both are closed sets, so that they may be labels of metrics. docs/ explains each to the operator.
+//! They are closed sets, so that they may be labels of metrics. docs/ explains each to the operator.
 
-use strum::{EnumCount, IntoStaticStr, VariantArray};
+use strum::{EnumCount, EnumString, IntoStaticStr, VariantArray};
 
 /// Outcome of a request: exactly one for every answer that is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumCount, IntoStaticStr, VariantArray)]
@@ -47,6 +47,19 @@ impl Outcome {
     }
 }
 
+/// Reason for which a cache sends a stale answer: the `detail` of its `Cache-Status` (RFC 9211 §2.8), and the label
+/// `reason` of this gateway's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "kebab-case")]
+pub enum StaleReason {
+    /// It refreshes the answer in the background.
+    Revalidating,
+    /// Its origin failed.
+    OriginError,
+    /// The client has used up its miss limit.
+    OverBudget,
+}
+
 /// Result of one attempt at a call to the origin; the label `result`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
@@ -72,7 +85,7 @@ pub enum CallResult {
 }
 
 /// Gives enums that derive strum's `EnumCount`, `IntoStaticStr` and `VariantArray` an array of their variants and a
-/// constant name for each, `snake_case` in every output.
+/// constant name for each, the same in every output.
 macro_rules! named_variants {
     ($($visibility:vis $Type:ident),+ $(,)?) => {$(
         impl $Type {
@@ -95,5 +108,6 @@ pub(super) use named_variants;
 
 named_variants! {
     pub Outcome,
+    pub StaleReason,
     pub CallResult,
 }

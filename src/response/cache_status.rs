@@ -4,7 +4,8 @@ use bytes::Bytes;
 use http::HeaderValue;
 
 use super::seconds::Seconds;
-use crate::upstream::{StaleReason, UpstreamFreshness};
+use crate::observability::outcome::StaleReason;
+use crate::upstream::UpstreamFreshness;
 
 /// Part of the cache in a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +46,24 @@ impl CacheStatus {
             Some(StaleReason::OriginError) => Self::OriginError(left),
             Some(StaleReason::OverBudget) => Self::OverBudget(left),
         })
+    }
+
+    /// Returns the reason for a stale answer of this gateway; `None` for any other answer.
+    #[must_use]
+    pub const fn stale_reason(self) -> Option<StaleReason> {
+        match self {
+            Self::Revalidating(_) => Some(StaleReason::Revalidating),
+            Self::OriginError(_) => Some(StaleReason::OriginError),
+            Self::OverBudget(_) => Some(StaleReason::OverBudget),
+            Self::Hit(_)
+            | Self::Catalogue(_)
+            | Self::Stored
+            | Self::Collapsed
+            | Self::Forced
+            | Self::Negative
+            | Self::Bypass
+            | Self::Undisclosed => None,
+        }
     }
 
     /// Returns the header's value, after the part of the cache that answered this gateway: the cache that is nearest to

@@ -145,7 +145,7 @@ impl Upstream {
                 }
             }
         };
-        self.report(call.operation.action(), &result, took);
+        self.report(&call.operation, &result, took);
         result
     }
 

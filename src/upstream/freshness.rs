@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use strum::{EnumString, IntoStaticStr, VariantArray};
+use crate::observability::outcome::StaleReason;
 
 /// Greatest age that is believed of an answer.
 pub const MAX_AGE: Duration = Duration::from_secs(31 * 24 * 3600);
@@ -19,26 +19,6 @@ pub struct UpstreamFreshness {
     age_and_reason: u32,
     /// [`UNCAPPED`] for none.
     ttl_cap: u32,
-}
-
-/// Reason for which a cache sends a stale answer: the `detail` of its `Cache-Status` (RFC 9211 §2.8).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr, VariantArray)]
-#[strum(serialize_all = "kebab-case")]
-pub enum StaleReason {
-    /// It refreshes the answer in the background.
-    Revalidating,
-    /// Its origin failed.
-    OriginError,
-    /// The client has used up its miss limit.
-    OverBudget,
-}
-
-impl StaleReason {
-    /// Returns the value of `detail`, from which `parse` makes the reason again.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        self.into()
-    }
 }
 
 impl Default for UpstreamFreshness {
@@ -86,7 +66,7 @@ impl UpstreamFreshness {
     #[must_use]
     pub fn stale_reason(self) -> Option<StaleReason> {
         let number = (self.age_and_reason >> REASON_AT) as usize;
-        StaleReason::VARIANTS.get(number.checked_sub(1)?).copied()
+        StaleReason::ALL.get(number.checked_sub(1)?).copied()
     }
 
     /// Returns the rest of the ttl at its sender, in seconds; negative for a stale answer.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::answer::call_result;
 use super::breaker::BreakerState;
 use super::{AnswerKind, OriginAnswer, Throttle, Upstream, UpstreamError};
-use crate::api::{Action, OriginError};
+use crate::api::{Action, Operation, OriginError};
 use crate::clock::DateSource;
 use crate::error_chain::error_chain;
 use crate::observability::logging::Condition;
@@ -29,17 +29,18 @@ impl Upstream {
     /// Counts an attempt and reports it to the log, `/status` and the credential's provider.
     pub(super) fn report(
         &self,
-        action: Action,
+        operation: &Operation,
         result: &Result<OriginAnswer, UpstreamError>,
         took: Duration,
     ) {
+        let action = operation.action();
         let label = call_result(result);
         self.metrics.called(action, label, took);
         let error = match result {
             Ok(answer) => answer.kind.error(),
             Err(error) => error.answer(),
         };
-        self.recent_errors.record(action, label, error);
+        self.recent_errors.record(operation, label, error);
         tracing::debug!(
             operation = action.as_str(),
             result = label.as_str(),

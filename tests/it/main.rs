@@ -53,6 +53,7 @@ mod shared_servers;
 mod signatures;
 mod snapshot;
 mod stale;
+mod status;
 mod swapped_answers;
 mod tls;
 mod tls_reload;

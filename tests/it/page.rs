@@ -140,7 +140,7 @@ async fn status_ranks_the_most_requested_images() {
 }
 
 #[tokio::test]
-async fn status_lists_the_origins_latest_errors_without_their_messages() {
+async fn status_lists_the_origins_latest_errors_with_image_and_message() {
     let gateway = TestGateway::usual().await;
     assert_eq!(gateway.page("/status").await["recent_errors"], json!([]));
     gateway.image("image-none").await;
@@ -153,11 +153,24 @@ async fn status_lists_the_origins_latest_errors_without_their_messages() {
     };
     let mut names: Vec<_> = error.as_object().unwrap().keys().collect();
     names.sort();
-    assert_eq!(names, ["code", "operation", "request_id", "result", "time"]);
+    assert_eq!(
+        names,
+        [
+            "code",
+            "image_id",
+            "message",
+            "operation",
+            "request_id",
+            "result",
+            "time"
+        ]
+    );
     assert_eq!(
         [&error["operation"], &error["result"], &error["code"]],
         ["GetImage", "forbidden", "Forbidden"]
     );
+    assert_eq!(error["image_id"], Store::id(1));
+    assert!(!error["message"].as_str().unwrap().is_empty());
     assert!(error["time"].as_str().unwrap().ends_with('Z'));
     assert!(!error["request_id"].as_str().unwrap().is_empty());
 }

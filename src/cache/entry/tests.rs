@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::upstream::StaleReason;
+use crate::observability::outcome::StaleReason;
 use crate::upstream::freshness::MAX_AGE;
 
 fn entry(body: &'static str) -> Entry {

@@ -9,8 +9,9 @@ use super::*;
 use crate::cache::freshness::{Directives, OriginCacheControl};
 use crate::cache::{Config as CacheConfig, Policy, PurgeTarget};
 use crate::observability::metrics::Metrics;
+use crate::observability::outcome::StaleReason;
 use crate::units::HumanDuration;
-use crate::upstream::{StaleReason, UpstreamFreshness};
+use crate::upstream::UpstreamFreshness;
 
 type TestCache = Arc<Cache<&'static str>>;
 

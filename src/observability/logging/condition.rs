@@ -6,10 +6,13 @@
 
 use std::time::Duration;
 
+use strum::IntoStaticStr;
+
 use super::episode::Rules;
 
 /// Level of the lines of a condition, by what it means to the operator.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub(super) enum Severity {
     /// The gateway works as it is set; a client or another party does not.
     Info,

@@ -4,6 +4,8 @@
 //! failure is over; both may be called for every request. [`Conditions::tick`], called each second, writes the lines
 //! that are due by time alone.
 
+mod ongoing;
+
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -11,6 +13,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
+
+pub use ongoing::OngoingCondition;
 
 use super::condition::{Condition, Row, Severity};
 use super::episode::{DueLine, Episode};

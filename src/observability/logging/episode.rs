@@ -131,6 +131,16 @@ impl Episode {
         self.ongoing.is_none() && is_free(self.last_start, now) && is_free(self.last_end, now)
     }
 
+    /// Returns the first occurrence and the number of occurrences of a failure that lasts; `None` once it has recovered,
+    /// even if the line of its end is still to come.
+    pub(super) fn lasting(&self, now: Instant) -> Option<(Instant, u64)> {
+        let ongoing = self.ongoing.as_ref()?;
+        let Rules { settle, quiet } = self.rules;
+        let is_quiet = quiet.is_some_and(|quiet| now >= ongoing.latest + quiet);
+        let has_recovered = ongoing.recovered.is_some_and(|since| now >= since + settle);
+        (!is_quiet && !has_recovered).then_some((ongoing.since, ongoing.count))
+    }
+
     /// Returns the minute's line of an episode without a recovery.
     fn due_while_ongoing(&mut self, now: Instant) -> Option<DueLine> {
         let ongoing = self.ongoing.as_mut()?;
@@ -197,6 +207,23 @@ mod tests {
         };
         assert_eq!(episode.recovered(start + secs(90)), Some(ended));
         assert_eq!(episode.recovered(start + secs(91)), None);
+    }
+
+    #[test]
+    fn a_failure_lasts_until_its_recovery_although_the_line_of_its_end_comes_later() {
+        let start = Instant::now();
+        let mut episode = Episode::new(STATE);
+        assert_eq!(episode.lasting(start), None);
+        for second in [0, 2] {
+            episode.occurred(start + secs(second));
+            assert!(episode.lasting(start + secs(second)).is_some());
+            episode.recovered(start + secs(second + 1));
+            assert_eq!(episode.lasting(start + secs(second + 1)), None);
+        }
+        let mut events = Episode::new(EVENTS);
+        events.occurred(start);
+        assert_eq!(events.lasting(start + secs(59)), Some((start, 1)));
+        assert_eq!(events.lasting(start + secs(60)), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@
 use strum::{EnumCount, IntoStaticStr, VariantArray};
 
 use crate::api::Action;
-use crate::observability::outcome::{CallResult, Outcome, named_variants};
+use crate::observability::outcome::{CallResult, Outcome, StaleReason, named_variants};
 
 /// One label of a family.
 pub trait Label {
@@ -151,6 +151,7 @@ closed_labels! {
     EvictionCause => "cause",
     Success => "result",
     HoldReason => "reason",
+    StaleReason => "reason",
     QuotaScope => "scope",
 }
 

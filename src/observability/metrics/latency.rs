@@ -3,6 +3,8 @@
 use prometheus::Histogram;
 use prometheus::core::Metric;
 
+use super::LATENCY_BUCKETS;
+
 /// The latency in seconds below which a share of the answers lay, interpolated within its bucket as
 /// Prometheus' `histogram_quantile` does; `None` before the first answer. What lies above the last
 /// bound counts as that bound.
@@ -10,14 +12,42 @@ use prometheus::core::Metric;
 pub fn quantile(histogram: &Histogram, share: f64) -> Option<f64> {
     let metric = histogram.metric();
     let data = metric.get_histogram();
-    let total = data.get_sample_count();
+    let buckets = data.get_bucket().iter();
+    let buckets = buckets.map(|bucket| (bucket.upper_bound(), bucket.cumulative_count()));
+    interpolated(buckets, data.get_sample_count(), share)
+}
+
+/// Number of answers that took up to each bound of the latency histograms, and of all at the end.
+pub type LatencyCounts = [u64; LATENCY_BUCKETS.len() + 1];
+
+/// Returns the counts of a latency histogram.
+#[must_use]
+pub fn latency_counts(histogram: &Histogram) -> LatencyCounts {
+    let metric = histogram.metric();
+    let data = metric.get_histogram();
+    let mut counts = [data.get_sample_count(); LATENCY_BUCKETS.len() + 1];
+    for (count, bucket) in counts.iter_mut().zip(data.get_bucket()) {
+        *count = bucket.cumulative_count();
+    }
+    counts
+}
+
+/// Returns the same as [`quantile`] for counts of the latency histograms.
+#[must_use]
+pub fn quantile_of_counts(counts: &LatencyCounts, share: f64) -> Option<f64> {
+    let [.., total] = *counts;
+    let buckets = LATENCY_BUCKETS.into_iter().zip(counts.iter().copied());
+    interpolated(buckets, total, share)
+}
+
+fn interpolated(buckets: impl Iterator<Item = (f64, u64)>, total: u64, share: f64) -> Option<f64> {
     if total == 0 {
         return None;
     }
     let rank = total as f64 * share;
     let (mut lower, mut below) = (0.0, 0.0);
-    for bucket in data.get_bucket() {
-        let (upper, up_to) = (bucket.upper_bound(), bucket.cumulative_count() as f64);
+    for (upper, up_to) in buckets {
+        let up_to = up_to as f64;
         if up_to >= rank && up_to > below {
             return Some(if upper.is_finite() {
                 lower + (upper - lower) * (rank - below) / (up_to - below)

@@ -7,8 +7,9 @@ use http::header::{AGE, CACHE_STATUS};
 use sfv::{BareItem, Item, List, ListEntry, Parser};
 use tokio::time::Instant;
 
+use crate::observability::outcome::StaleReason;
 use crate::transport::Reply;
-use crate::upstream::{StaleReason, UpstreamFreshness};
+use crate::upstream::UpstreamFreshness;
 
 /// Name of this program in a member of `Cache-Status`.
 const NAME: &str = "pai-image-gateway";
