@@ -18,7 +18,7 @@ pub(super) struct Asset {
     content: &'static str,
 }
 
-const ASSETS: [Asset; 13] = [
+const ASSETS: [Asset; 16] = [
     Asset {
         path: "/",
         content_type: "text/html; charset=utf-8",
@@ -30,8 +30,11 @@ const ASSETS: [Asset; 13] = [
         content: include_str!("page/page.css"),
     },
     script("/ask.js", include_str!("page/ask.js")),
+    script("/banner.js", include_str!("page/banner.js")),
+    script("/cards.js", include_str!("page/cards.js")),
     script("/chart.js", include_str!("page/chart.js")),
     script("/dom.js", include_str!("page/dom.js")),
+    script("/facts.js", include_str!("page/facts.js")),
     script("/history.js", include_str!("page/history.js")),
     script("/image.js", include_str!("page/image.js")),
     script("/lists.js", include_str!("page/lists.js")),

@@ -10,12 +10,15 @@ const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-const FILES: [(&str, &str); 13] = [
+const FILES: [(&str, &str); 16] = [
     ("/", HTML),
     ("/page.css", CSS),
     ("/ask.js", SCRIPT),
+    ("/banner.js", SCRIPT),
+    ("/cards.js", SCRIPT),
     ("/chart.js", SCRIPT),
     ("/dom.js", SCRIPT),
+    ("/facts.js", SCRIPT),
     ("/history.js", SCRIPT),
     ("/image.js", SCRIPT),
     ("/lists.js", SCRIPT),

@@ -6,7 +6,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
+import { accessibility } from './accessibility.mjs';
 import { DESKTOP, launch, open, worstContrast } from './browser.mjs';
+import { cell, check, digits, tally, textOf } from './checks.mjs';
+import { cards, incident } from './incident.mjs';
 import { Emulator, Gateway, Load, ask, eventually } from './processes.mjs';
 
 const PICTURE = new URL('../../docs/status-page.png', import.meta.url).pathname;
@@ -16,25 +19,9 @@ const TOKEN = 'token-of-the-page-tests';
 
 const wantsPicture = process.argv.includes('--screenshot');
 const folder = mkdtempSync(join(tmpdir(), 'status-page-'));
-const tally = { passed: 0, failed: 0 };
 /** Processes to stop at the end, the latest first. */
 const last = [];
 
-/** Runs one check, and prints its result. */
-async function check(name, body) {
-  try {
-    await body();
-    tally.passed += 1;
-    console.log(`ok      ${name}`);
-  } catch (error) {
-    tally.failed += 1;
-    console.log(`FAILED  ${name}\n${String(error.stack ?? error).replace(/^/gm, '        ')}`);
-  }
-}
-
-const textOf = (page, selector) => page.locator(selector).textContent();
-const cell = (page, table, name, index) => textOf(page, `#${table} tr[data-name="${name}"] td:nth-of-type(${index})`);
-const digits = (text) => Number(text.replaceAll(',', ''));
 const shape = (page, chart) => page.locator(`#${chart} path`).evaluateAll((paths) => paths.map((path) => path.getAttribute('d')).join());
 const purges = (page) => page.asked.filter((request) => request.method() === 'POST').length;
 const polls = (page) => page.asked.filter((request) => request.url().endsWith('/status')).length;
@@ -266,10 +253,10 @@ async function trouble(emulator, gateway, page, images) {
     });
     const row = page.locator('#errors tr').first();
     await eventually('the errors show', async () => /server_error/.test(await row.textContent()));
-    const [, operation, result, code, id] = await row.locator('td').allTextContents();
+    const [, operation, result, image, code, message, id] = await row.locator('td').allTextContents();
     const { recent_errors: errors } = await gateway.page('/status');
     const { time, ...rest } = errors.find((error) => error.request_id === id);
-    assert.deepEqual({ operation, result, code, request_id: id }, rest);
+    assert.deepEqual({ operation, result, image_id: image, code, message, request_id: id }, rest);
     assert.equal(await row.locator('time').getAttribute('datetime') <= errors[0].time, true, time);
     await emulator.inject();
     await eventually('the breaker closes', async () => {
@@ -337,13 +324,18 @@ async function hostile(browser, gateway) {
     const bait = '<img src=x onerror=alert(1)>';
     const status = await gateway.page('/status');
     status.top_images = [{ ImageId: bait, requests: 3 }];
-    status.recent_errors = [{ time: bait, operation: bait, result: bait, code: bait, request_id: bait }];
+    status.recent_errors = [{ time: bait, operation: bait, result: bait, image_id: bait, code: bait, message: bait, request_id: bait }];
+    status.instance = { name: bait, origin: bait, region: bait, auth: bait };
+    status.conditions = [{ condition: 'origin_fails', severity: bait, subject: bait, since: bait, count: 1, detail: bait, remedy: bait }, { condition: 'panics', severity: bait, subject: bait, since: bait, count: 1, detail: bait, remedy: bait }];
+    status.stale_until = { images: 2, oldest: bait, newest: 'x' };
+    status.clients = { seen: 1, busiest: [{ client: bait, requests: 1, rejected: 0, denied: 0, error: 0 }] };
+    status.certificate = { expires_at: bait };
     status.catalogue = { images: 1, bytes: 1, max_bytes: 1, answering: [true, true], mismatches: 0, pages: 1, renewed: 0, changed: 0, answered: 0, scopes: [{ name: bait, last_walk: bait, pages: 1, paused: bait }] };
     status.credential = { source: bait, access_key_id: bait, expires_at: null, last_error: bait };
     await page.route('**/status', (route) => route.fulfill({ json: status }));
     await eventually('it shows', async () => (await textOf(page, '#credential-error')) === bait);
     assert.equal(await textOf(page, '#top li button'), bait);
-    assert.deepEqual(await page.locator('#errors td').allTextContents(), Array(5).fill(bait));
+    assert.deepEqual(await page.locator('#errors td').allTextContents(), Array(7).fill(bait));
     assert.equal(await textOf(page, '#walks dt'), bait);
     assert.equal(await page.locator('img').count(), 0);
     assert.deepEqual(page.said, []);
@@ -418,9 +410,12 @@ async function main() {
   const { page, images } = await underLoad(browser, emulator, gateway);
   await lookingUpAndPurging(gateway, page, images);
   await trouble(emulator, gateway, page, images);
+  await incident(browser, emulator, gateway, images);
   await appearance(page);
   await quiet(page);
   await lists(browser, emulator);
+  await cards(browser, gateway);
+  await accessibility(browser, gateway, images[0]);
   await hostile(browser, gateway);
   await behindAToken(browser, emulator);
   await outOfReach(browser, emulator);

@@ -1,12 +1,13 @@
-// Small charts of the last minutes, in SVG: a stack of areas or one line, and a legend that shows the
+// Small charts of the time up to now, in SVG: a stack of areas or one line, and a legend that shows the
 // latest values, or those under the pointer.
+
+import { span as duration } from './units.js';
 
 const SVG = 'http://www.w3.org/2000/svg';
 const HEIGHT = 148;
 const MARGIN = { left: 44, right: 8, top: 8, bottom: 20 };
 /** Time spans of a chart, in seconds: it takes the shortest that holds all points. */
-const SPANS = [60, 120, 300];
-export const LONGEST = SPANS.at(-1);
+const SPANS = [60, 120, 300, 600, 1_200, 1_800, 3_600];
 
 /** Makes an SVG element. */
 function draw(name, attributes, text) {
@@ -61,7 +62,7 @@ export class Chart {
     this.svg.setAttribute('viewBox', `0 0 ${width} ${HEIGHT}`);
     const end = this.points.at(-1)?.time ?? 0;
     const age = end - (this.points[0]?.time ?? end);
-    const span = SPANS.find((candidate) => candidate >= age) ?? LONGEST;
+    const span = SPANS.find((candidate) => candidate >= age) ?? SPANS.at(-1);
     const highest = this.top ?? roundUp(Math.max(this.least, ...this.points.map((point) => this.#height(point))));
     this.x = (time) => plot.right - ((end - time) / span) * (plot.right - plot.left);
     this.y = (value) => plot.bottom - (Math.min(value, highest) / highest) * (plot.bottom - plot.top);
@@ -142,7 +143,7 @@ export class Chart {
     const end = x > (plot.left + plot.right) / 2;
     return [
       draw('line', { x1: x, x2: x, y1: plot.top, y2: plot.bottom, class: 'pointer' }),
-      draw('text', { x: x + (end ? -5 : 5), y: plot.top + 9, class: end ? 'tick end' : 'tick' }, ago ? `−${ago} s` : 'now'),
+      draw('text', { x: x + (end ? -5 : 5), y: plot.top + 9, class: end ? 'tick end' : 'tick' }, ago ? `−${duration(ago)}` : 'now'),
     ];
   }
 

@@ -1,6 +1,7 @@
 // Lists and the catalogue: what is held of them, and each scope's last walk.
 
-import { at, element, say } from './dom.js';
+import { at } from './dom.js';
+import { showFacts } from './facts.js';
 import { NONE, brief, bytes, span } from './units.js';
 
 export function showLists({ pages, bytes: held, max_bytes: bound }) {
@@ -31,19 +32,4 @@ function answering(byVerbose) {
 function lastWalk({ last_walk: ended, pages, paused }, now) {
   const ago = ended === null ? NONE : `${span(now - Date.parse(ended) / 1_000)} ago, ${brief(pages)} ${pages === 1 ? 'page' : 'pages'}`;
   return paused === null ? ago : `paused (${paused}), ${ago}`;
-}
-
-/** Shows pairs of a term and its value in a row, those whose third element is true in amber. */
-function showFacts(id, facts) {
-  const row = at(id);
-  while (row.children.length < facts.length) row.append(element('div', {}, element('dt'), element('dd')));
-  while (row.children.length > facts.length) row.lastChild.remove();
-  facts.forEach(([term, value, isAmber = false], index) => {
-    const fact = row.children[index];
-    const [dt, dd] = fact.children;
-    say(dt, term);
-    say(dd, value);
-    fact.dataset.name = term;
-    fact.dataset.state = isAmber ? 'warn' : 'good';
-  });
 }

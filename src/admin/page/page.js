@@ -1,13 +1,15 @@
 // The status page: polls /status once a second while it is visible, and updates the figures.
 
 import { Refused, ask, hasToken, setToken } from './ask.js';
+import { showBanner } from './banner.js';
+import { showCards } from './cards.js';
 import { at, element, say } from './dom.js';
-import { RATIO_SECONDS, drawCharts, latest, ratioUpTo, remember } from './history.js';
+import { RATIO_SECONDS, drawCharts, latest, ratioNow, recall, remember } from './history.js';
 import { showCatalogue, showLists } from './lists.js';
 import './purge.js';
 import { showErrors, showOutcomes, showPaces, showResults, showTop } from './tables.js';
 import { NONE, brief, bytes, count, percent, rate, span, sum } from './units.js';
-import { breakerState } from './words.js';
+import { STALE_REASONS, breakerState } from './words.js';
 
 const PERIOD = 1_000;
 const PERIOD_AFTER_FAILURE = 3_000;
@@ -24,6 +26,7 @@ async function poll() {
   let pause = PERIOD;
   try {
     const answer = await ask('/status');
+    await recall(answer);
     at('token-form').hidden = true;
     at('main').hidden = false;
     at('open-purge').hidden = false;
@@ -79,9 +82,11 @@ function show(status) {
   const time = Date.parse(status.time) / 1_000;
   remember(status, time);
   setReady(status.ready ? 'good' : 'bad', status.ready ? 'ready' : 'not ready');
+  showInstance(status.instance);
   say(at('version'), status.version);
   say(at('uptime'), span(status.uptime_seconds));
   say(at('connections'), count(status.connections));
+  showBanner(status);
   showTraffic(status);
   showOrigin(status.upstream);
   showCache(status.cache);
@@ -89,6 +94,7 @@ function show(status) {
   showOutcomes(status);
   showResults(status.upstream.requests);
   showPaces(status.upstream.operations);
+  showCards(status, time);
   showLists(status.lists);
   showCatalogue(status.catalogue, time);
   showTop(status.top_images, status.top_images_estimate);
@@ -96,9 +102,18 @@ function show(status) {
   drawCharts();
 }
 
+function showInstance({ name, origin, region, auth }) {
+  say(at('instance'), name);
+  document.title = name ? `${name} · PAI image gateway` : 'PAI image gateway';
+  say(at('origin'), origin);
+  at('region-fact').hidden = region === null;
+  say(at('region'), region ?? '');
+  say(at('auth'), auth);
+}
+
 function showTraffic(status) {
   const point = latest();
-  const ratio = point ? ratioUpTo(point) : null;
+  const ratio = ratioNow();
   say(at('hit-ratio'), percent(status.hit_ratio));
   say(at('hit-ratio-now'), ratio === null ? 'no GetImage lately' : `${percent(ratio)} in the last ${RATIO_SECONDS} s`);
   const total = sum(Object.values(status.requests));
@@ -106,7 +121,11 @@ function showTraffic(status) {
   say(at('request-total'), `${count(total)} since the start`);
   figure('stale-rate', point?.requests.stale ?? null);
   say(at('stale-total'), `${count(status.requests.stale)} since the start`);
-  at('tile-stale').dataset.state = point?.requests.stale > 0 ? 'warn' : 'good';
+  const reasons = STALE_REASONS.filter((reason) => status.stale[reason] > 0);
+  say(at('stale-reasons'), reasons.map((reason) => `${brief(status.stale[reason])} ${reason}`).join(', '));
+  // Answers that are refreshed in the background are how the cache works; the other reasons need a look.
+  const needsLook = point?.stale['origin-error'] > 0 || point?.stale['over-budget'] > 0;
+  at('tile-stale').dataset.state = needsLook ? 'warn' : 'good';
 }
 
 /** Shows a rate in large letters, with its unit in small ones. */

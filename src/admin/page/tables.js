@@ -25,14 +25,16 @@ function rows(body, names, cells) {
   };
 }
 
-const setOutcome = rows(at('outcomes'), OUTCOMES, 4);
+const setOutcome = rows(at('outcomes'), OUTCOMES, 6);
 const setResult = rows(at('results'), RESULTS, 2);
 
-export function showOutcomes({ requests, latency_seconds: latencies }) {
+export function showOutcomes({ requests, latency_seconds: latencies, latency_floor_seconds: floor, recent }) {
   const point = latest();
+  say(at('recent-period'), recent === null ? 'the last minutes' : `the last ${span(recent.seconds)}`);
   for (const name of OUTCOMES) {
-    const { p50, p99 } = latencies[name] ?? {};
-    const times = [p50, p99].map((seconds) => (seconds === undefined ? NONE : latency(seconds)));
+    const [always, lately] = [latencies[name], recent?.latency_seconds[name]];
+    const percentiles = [always?.p50, always?.p99, lately?.p50, lately?.p99];
+    const times = percentiles.map((seconds) => (seconds === undefined ? NONE : latency(seconds, floor)));
     setOutcome(name, [count(requests[name]), rate(point?.requests[name]), ...times], requests[name] === 0);
   }
 }
@@ -102,7 +104,7 @@ export function showErrors(errors) {
   newestErrors = text;
   at('errors-empty').hidden = errors.length > 0;
   at('errors-table').hidden = errors.length === 0;
-  const cells = errors.map(({ time, operation, result, code, request_id: id }) => {
+  const cells = errors.map(({ time, operation, result, image_id: image, code, message, request_id: id }) => {
     const swatch = element('span', { className: `swatch c-${result}` });
     const when = element('time', { text: moment(time) });
     when.dateTime = time;
@@ -112,7 +114,9 @@ export function showErrors(errors) {
       element('td', {}, when),
       element('td', { text: operation }),
       element('td', {}, swatch, result),
+      element('td', { className: 'id', text: image ?? NONE }),
       element('td', { text: code ?? NONE }),
+      element('td', { className: 'message', text: message ?? NONE }),
       element('td', { className: 'id', text: id ?? NONE }),
     );
   });

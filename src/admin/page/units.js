@@ -36,8 +36,9 @@ export function percent(share) {
   return `${Math.min(share * 100, 99.99).toFixed(share > 0.99 ? 2 : 1)} %`;
 }
 
-/** Formats a latency in seconds. */
-export function latency(seconds) {
+/** Formats a latency in seconds; one within the histograms' first bucket, up to `floor`, is known no better than that. */
+export function latency(seconds, floor = 0) {
+  if (floor > 0 && seconds <= floor) return `< ${latency(floor)}`;
   if (seconds < 0.001) return `${Math.round(seconds * 1e6)} µs`;
   if (seconds < 1) return `${(seconds * 1e3).toFixed(seconds < 0.01 ? 1 : 0)} ms`;
   return `${seconds.toFixed(2)} s`;

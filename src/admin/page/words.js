@@ -1,6 +1,8 @@
 // Label values of the gateway's metrics, in the order in which the page shows them.
 
 export const OUTCOMES = ['hit', 'stale', 'coalesced', 'negative', 'miss', 'refresh', 'passthrough', 'denied', 'rejected', 'error'];
+/** Reasons for stale answers, as in Cache-Status. */
+export const STALE_REASONS = ['revalidating', 'origin-error', 'over-budget'];
 /** Outcomes that count as hits: the request made no upstream call of its own. */
 export const FROM_MEMORY = ['hit', 'stale', 'coalesced', 'negative'];
 /** Outcomes of requests that did not look into the cache. */

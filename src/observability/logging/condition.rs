@@ -285,6 +285,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_status_page_has_a_sentence_for_each_condition_that_needs_a_look() {
+        let page = include_str!("../../admin/page/banner.js");
+        for condition in Condition::ALL {
+            let row = condition.row();
+            let has_sentence = page.contains(&format!("  {}: {{", row.name));
+            let needs_a_look =
+                row.severity > Severity::Info && !row.remedy.starts_with("no action");
+            assert_eq!(has_sentence, needs_a_look, "{}", row.name);
+        }
+    }
+
+    #[test]
     fn the_operators_manual_has_each_line_and_its_remedy() {
         let manual = include_str!("../../../docs/operations.md");
         for condition in Condition::ALL {
