@@ -12,7 +12,7 @@ use super::exit::ArgumentError;
 use super::serve::{StopSignal, write_whole};
 use super::{Exit, block_on, may_colour, print_out};
 use crate::app::raise_file_limit;
-use crate::emulator::{Emulator, Fault, Script, Settings, Store};
+use crate::emulator::{Emulator, Fault, Fixture, Script, Settings, Store};
 use crate::observability::logging;
 use crate::units::HumanDuration;
 
@@ -23,7 +23,8 @@ use crate::units::HumanDuration;
 #[command(after_help = "\
 Examples:
   pai-image-gateway emulate --listen 127.0.0.1:9100 --images 1000
-  pai-image-gateway emulate --latency 40ms --quota 50 --faults faults.toml")]
+  pai-image-gateway emulate --latency 40ms --quota 50 --faults faults.toml
+  pai-image-gateway emulate --fixtures answers")]
 pub(super) struct Emulate {
     /// IP address and port to listen on; port 0 takes a free one.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9100")]
@@ -49,6 +50,9 @@ pub(super) struct Emulate {
     /// File with faults to inject, in TOML; POST /emulator/faults changes them.
     #[arg(long, value_name = "FILE")]
     faults: Option<PathBuf>,
+    /// Folder with answers that `probe --record` wrote, which come instead of its own.
+    #[arg(long, value_name = "DIR")]
+    fixtures: Option<PathBuf>,
     /// File to write the bound address to, as JSON.
     #[arg(long, value_name = "FILE")]
     ports_file: Option<PathBuf>,
@@ -82,7 +86,30 @@ impl Emulate {
             latency: self.latency.0,
             faults: self.faults()?,
             quota_per_second: self.quota,
+            fixtures: self.fixtures()?,
         })
+    }
+
+    /// Reads the recorded answers, in the order of their files' names.
+    fn fixtures(&self) -> anyhow::Result<Vec<Fixture>> {
+        let Some(folder) = &self.fixtures else {
+            return Ok(Vec::new());
+        };
+        let mistake = |path: &PathBuf, problem: &str| {
+            ArgumentError(format!(
+                "--fixtures {}: {problem}; name a folder that `probe --record` wrote",
+                path.display()
+            ))
+        };
+        let entries = std::fs::read_dir(folder);
+        let entries = entries.map_err(|error| mistake(folder, &error.to_string()))?;
+        let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+        let mut paths: Vec<_> = paths.collect::<Result<_, _>>()?;
+        paths.sort();
+        let parsed = paths.iter().map(|path| {
+            Fixture::parse(&read(path)?).map_err(|problem| mistake(path, &problem).into())
+        });
+        parsed.collect()
     }
 
     fn faults(&self) -> anyhow::Result<Vec<Fault>> {

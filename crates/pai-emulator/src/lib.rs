@@ -18,6 +18,7 @@ mod counts;
 mod fault;
 mod fault_kinds;
 mod fault_spec;
+mod fixture;
 mod generated;
 #[cfg(test)]
 mod harness;
@@ -42,6 +43,7 @@ pub use control::{CONTROL_ROUTES, ControlRoute};
 pub use counts::Counts;
 pub use fault::{Fault, FaultKind};
 pub use fault_kinds::{FAULT_KINDS, KindHelp};
+pub use fixture::Fixture;
 pub use image::{Accessibility, Image, Label};
 pub use script::{Script, ScriptError};
 pub use store::{Members, ModifyError, Store};
@@ -79,6 +81,8 @@ pub struct Settings {
     pub faults: Vec<Fault>,
     /// Requests of one operation within any second beyond which it throttles; `None` never throttles.
     pub quota_per_second: Option<u32>,
+    /// Recorded answers, which come instead of its own.
+    pub fixtures: Vec<Fixture>,
 }
 
 impl Default for Settings {
@@ -93,6 +97,7 @@ impl Default for Settings {
             latency: Duration::ZERO,
             faults: Vec::new(),
             quota_per_second: None,
+            fixtures: Vec::new(),
         }
     }
 }

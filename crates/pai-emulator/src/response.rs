@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::api_error::ApiError;
+use super::fixture::Fixture;
 
 /// Response body, which a fault can break off.
 pub(super) type Body = UnsyncBoxBody<Bytes, std::io::Error>;
@@ -45,6 +46,21 @@ impl ResponseMeta {
             status: StatusCode::OK,
             headers: self.headers(),
             body,
+        }
+    }
+
+    /// Returns a recorded answer, dated now. Where no header was recorded it has the usual ones.
+    pub(super) fn recorded(&self, fixture: &Fixture) -> OriginResponse {
+        let mut headers = self.headers();
+        if !fixture.headers.is_empty() {
+            let date = headers.remove(header::DATE);
+            headers.clone_from(&fixture.headers);
+            headers.extend(date.map(|date| (header::DATE, date)));
+        }
+        OriginResponse {
+            status: fixture.status,
+            headers,
+            body: fixture.body.clone(),
         }
     }
 

@@ -17,6 +17,7 @@ use super::clock::Clock;
 use super::control;
 use super::counts::{Counters, Counts};
 use super::fault::FaultKind;
+use super::fixture::{Fixture, Fixtures};
 use super::inbound::{host, read, route};
 use super::inject::{self, ConnectionClosed};
 use super::operation::perform;
@@ -33,8 +34,17 @@ pub(super) struct ApiService {
     script: Script,
     counters: Counters,
     quota: Option<Quota>,
+    fixtures: Fixtures,
     clock: Arc<Clock>,
     latency: Duration,
+}
+
+/// Result of an operation.
+enum Performed<'a> {
+    /// Body of a success.
+    Body(Bytes),
+    /// Recorded answer, whatever its status.
+    Recorded(&'a Fixture),
 }
 
 impl ApiService {
@@ -50,6 +60,7 @@ impl ApiService {
             script: Script::new(settings.faults),
             counters: Counters::default(),
             quota: settings.quota_per_second.map(Quota::new),
+            fixtures: Fixtures::new(settings.fixtures),
             clock,
             latency: settings.latency,
         }
@@ -101,9 +112,13 @@ impl ApiService {
             None => (Err(body_too_large()), None),
         };
         let answer = match outcome {
-            Ok(body) => {
+            Ok(Performed::Body(body)) => {
                 self.counters.code("OK");
                 meta.success(body)
+            }
+            Ok(Performed::Recorded(fixture)) => {
+                self.counters.code("recorded");
+                meta.recorded(fixture)
             }
             Err(error) => {
                 self.counters.code(&error.code);
@@ -118,7 +133,7 @@ impl ApiService {
         head: &Parts,
         body: &[u8],
         meta: &mut ResponseMeta,
-    ) -> (Result<Bytes, ApiError>, Option<FaultKind>) {
+    ) -> (Result<Performed<'_>, ApiError>, Option<FaultKind>) {
         let call = match self.admit(head, body, meta) {
             Ok(call) => call,
             Err(error) => return (Err(error), None),
@@ -135,9 +150,26 @@ impl ApiService {
                 }
                 Err(error)
             }
-            None => perform(&self.store, &call, body, &meta.request_id),
+            None => self.perform(&call, body, &meta.request_id),
         };
         (outcome, fault)
+    }
+
+    /// Performs a call, unless its answer was recorded.
+    fn perform(
+        &self,
+        call: &Call,
+        body: &[u8],
+        request_id: &str,
+    ) -> Result<Performed<'_>, ApiError> {
+        if let Some(fixture) = self.fixtures.of(call) {
+            return Ok(Performed::Recorded(fixture));
+        }
+        let performed = perform(&self.store, call, body, request_id);
+        match (performed, self.fixtures.of_missing(call)) {
+            (Err(_), Some(fixture)) => Ok(Performed::Recorded(fixture)),
+            (performed, _) => performed.map(Performed::Body),
+        }
     }
 
     /// Runs the checks that precede the operation.

@@ -10,6 +10,12 @@ AIWorkSpace, and fails by script. It prints the `serve` line of a gateway in fro
 origin. Its control routes have no authentication: let it listen on loopback only.
 ";
 
+const RECORDED: &str = "\
+`--fixtures DIR` takes answers that `pai-image-gateway probe --record DIR` wrote: a call that was recorded gets its \
+answer, by the placeholder of its image and the same query, with the present `Date`. A GetImage of an id that there is \
+not gets the recorded answer for one. Any other call is answered as always; faults apply to all.
+";
+
 const FAULTS: &str = "\
 ## Faults
 
@@ -49,6 +55,9 @@ pub(super) fn page() -> String {
             route.takes, route.does
         );
     }
+    page.push('\n');
+    page += "## Recorded answers\n\n";
+    page += RECORDED;
     page.push('\n');
     page += FAULTS;
     page += "| kind | fields | effect | example |\n|---|---|---|---|\n";

@@ -14,7 +14,8 @@ use crate::transport::Reply;
 use crate::upstream::priority::{Priority, SharedPriority};
 use crate::upstream::{AnswerKind, OriginAnswer, Patience, Propagation, Upstream, UpstreamError};
 
-/// Caller of the origin, which takes note of what all answers show.
+/// Caller of the origin, which sends one call after the other, counts them, records their answers, and keeps the date of
+/// the one that came soonest.
 pub(super) struct Caller<'a> {
     upstream: &'a Upstream,
     recording: Option<Recording>,
@@ -44,7 +45,7 @@ impl<'a> Caller<'a> {
         self.calls
     }
 
-    /// Returns the offset of the origin's clock, by the answer that came soonest.
+    /// Returns the offset of the origin's clock by the answer that came soonest; `None` if no answer has a readable date.
     pub(super) fn clock(&self) -> Option<ClockOffset> {
         let (date, received, took) = self.soonest?;
         Some(ClockOffset::new(date, received, took))
@@ -78,7 +79,8 @@ impl<'a> Caller<'a> {
     }
 }
 
-/// Builds the call for the first page of a search.
+/// Builds the call for the first page of a search, sorted by creation time as the catalogue's walks are, with this many
+/// images at most.
 pub(super) fn list(search: &[(&'static str, String)], size: u32, verbose: bool) -> Call {
     let fixed = [
         ("SortBy", "GmtCreateTime".to_owned()),

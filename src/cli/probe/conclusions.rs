@@ -11,7 +11,7 @@ use crate::cache::freshness::{Directives, OriginCacheControl};
 use crate::config::Settings;
 use crate::units::HumanDuration;
 
-/// What an operator does with the facts.
+/// Settings and remarks that follow from the facts, in the order of the fact sheet.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Conclusions {
     pub(super) settings: Vec<FollowingSetting>,
@@ -29,7 +29,7 @@ pub(super) struct FollowingSetting {
     pub(super) because: String,
 }
 
-/// Difference of the clocks beyond which the gateway corrects its own.
+/// Difference of the clocks in seconds beyond which the gateway corrects its own by the origin's dates.
 const TOLERATED: i64 = 30;
 
 impl Conclusions {

@@ -10,7 +10,7 @@ use super::pages::PageTry;
 use crate::cache::catalogue::{added_members, differences};
 use crate::transport::Reply;
 
-/// Facts of one run.
+/// Facts of one run, each as the answers showed it; a fact that no answer showed is empty or `None`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Facts {
     /// Image that was asked for.

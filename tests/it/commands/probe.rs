@@ -11,7 +11,7 @@ use pai_image_gateway::emulator::{Emulator, Fault, FaultKind, Settings, Store};
 use serde_json::{Value, json};
 
 use crate::process::{flags, settings};
-use crate::support::{Finished, KEY_ID, KEY_SECRET, environment, run};
+use crate::support::{Finished, KEY_ID, KEY_SECRET, Process, environment, run};
 
 /// Calls before the one for an id that does not exist: three of GetImage.
 const BEFORE_THE_MISSING_IMAGE: u64 = 3;
@@ -366,4 +366,51 @@ async fn a_recording_has_every_answer_and_no_secret() {
     let last: Value = serde_json::from_str(texts.last().unwrap()).unwrap();
     assert_eq!(last["status"], 404);
     assert_eq!(last["body"]["Code"], "ImageNotFound");
+}
+
+#[tokio::test]
+async fn an_emulator_answers_by_a_recording_as_the_origin_did() {
+    let emulator = origin(|settings| settings.quota_per_second = Some(500)).await;
+    let (id, other) = (Store::id(1), json!({ "Size": 1 }));
+    emulator
+        .store()
+        .list_otherwise(&id, other.as_object().unwrap().clone());
+    let (get, gone) = (Action::GetImage, StatusCode::BAD_REQUEST);
+    let missing = after(BEFORE_THE_MISSING_IMAGE, get, gone, "ResourceNotFound");
+    emulator.script(vec![missing]);
+    let folder = tempfile::tempdir().unwrap();
+    let answers = folder.path().join("answers");
+    let answers = answers.to_str().unwrap();
+    let seen = facts(&emulator, &["--image", &id, "--record", answers]).await;
+
+    let replay = ["emulate", "--listen", "127.0.0.1:0", "--fixtures", answers];
+    let (_replay, ports) = Process::serve(&environment(), &replay).await;
+    let listen = ports["listen"].as_str().unwrap();
+    let endpoint = format!("upstream.endpoint=http://{listen}");
+    let [id, secret] = ["ID", "SECRET"].map(|part| format!("ALIBABA_CLOUD_ACCESS_KEY_{part}"));
+    let key = [(id, "emulator-key"), (secret, "emulator-secret")];
+    let key = key.map(|(name, value)| (name, value.to_owned())).into();
+    let origin = ["--set", "upstream.allow_http=true", "--set", &endpoint];
+    let image = [
+        "--image",
+        "image-1",
+        "--workspace",
+        "WorkspaceId-1",
+        "--json",
+    ];
+    let replayed = run(&key, &[&["probe"][..], &origin, &image].concat()).await;
+    assert_eq!(replayed.code, 0, "{}", replayed.stderr);
+    let replayed: Value = serde_json::from_str(&replayed.stdout).unwrap();
+    for fact in [
+        "missing_image",
+        "cache_control",
+        "verbose_members",
+        "item_differences",
+        "pages",
+        "settings",
+    ] {
+        assert_eq!(replayed[fact], seen[fact], "{fact}");
+    }
+    assert_eq!(replayed["item_differences"]["true"], json!(["Size"]));
+    assert_eq!(replayed["missing_image"]["code"], "ResourceNotFound");
 }

@@ -128,6 +128,7 @@ async fn arguments_that_cannot_be_used_end_with_2_and_a_remedy() {
         (&["status", "--watch", "0"], "1..=3600"),
         (&["client", "add", "../two"], "the client's name"),
         (&["emulate", "--faults", "/nowhere"], "/nowhere"),
+        (&["emulate", "--fixtures", "/nowhere"], "probe --record"),
         (
             &["policy", "--set", "auth.mode=required"],
             "auth.clients_file",
