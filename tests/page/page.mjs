@@ -14,7 +14,7 @@ import { Emulator, Gateway, Load, ask, eventually } from './processes.mjs';
 
 const PICTURE = new URL('../../docs/status-page.png', import.meta.url).pathname;
 const PICTURE_SECONDS = 105;
-const MAX_PICTURE = 300 << 10;
+const MAX_PICTURE = 400 << 10;
 const TOKEN = 'token-of-the-page-tests';
 
 const wantsPicture = process.argv.includes('--screenshot');

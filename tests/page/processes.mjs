@@ -9,6 +9,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 const START_MS = 15_000;
 const STOP_MS = 30_000;
+/** Name of each gateway: a picture must not depend on the machine. */
+export const POD_NAME = 'image-gateway-0';
 const KEY_ID = 'GWCENTRALKEY';
 
 /** One HTTP exchange; the body as text. */
@@ -48,6 +50,7 @@ class Server {
     server.log = join(folder, `${name}.log`);
     server.process = spawn(process.env.PAI_GATEWAY_BIN, [command, ...options, '--ports-file', ports], {
       stdio: ['ignore', log, log],
+      env: { ...process.env, POD_NAME },
     });
     process.on('exit', () => server.process.kill('SIGKILL'));
     try {

@@ -5,7 +5,7 @@ import { span as duration } from './units.js';
 
 const SVG = 'http://www.w3.org/2000/svg';
 const HEIGHT = 148;
-const MARGIN = { left: 44, right: 8, top: 8, bottom: 20 };
+const MARGIN = { left: 50, right: 8, top: 8, bottom: 20 };
 /** Time spans of a chart, in seconds: it takes the shortest that holds all points. */
 const SPANS = [60, 120, 300, 600, 1_200, 1_800, 3_600];
 
