@@ -29,7 +29,7 @@ pub struct RecentError {
     pub image_id: Option<String>,
     /// The origin's Code, if it gave one.
     pub code: Option<String>,
-    /// The origin's message, if it gave one, cut to [`MAX_MESSAGE`] bytes.
+    /// The origin's message, if it gave one, cut to 512 bytes.
     pub message: Option<String>,
     /// The origin's id of its response, if there was one.
     pub request_id: Option<String>,

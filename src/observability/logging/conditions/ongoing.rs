@@ -31,7 +31,7 @@ pub struct OngoingCondition {
 }
 
 impl Conditions {
-    /// Lists the conditions that hold, the gravest first and among equals the oldest, at most [`MOST_LISTED`]. `time` is
+    /// Lists the conditions that hold, the gravest first and among equals the oldest, at most twenty. `time` is
     /// the wall-clock time of `now`.
     #[must_use]
     pub fn ongoing(&self, now: Instant, time: Timestamp) -> Vec<OngoingCondition> {
