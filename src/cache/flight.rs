@@ -1,7 +1,7 @@
 //! Single flight: one fetch per key, however many requests want it.
 //!
 //! A flight is the fetch of one key in progress. It runs within the request that started it, and in a task of its
-//! own as soon as another request joins or that request ends ([`work`]), so a client that disconnects cancels only its
+//! own as soon as another request joins or that request ends (`work`), so a client that disconnects cancels only its
 //! own waiting. Its state goes `Pending` → `StaleAvailable` → `Done`, and every waiter
 //! watches it:
 //!

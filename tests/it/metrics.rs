@@ -7,7 +7,7 @@ use http::Method;
 use pai_image_gateway::emulator::{Fault, FaultKind, Store};
 use pai_image_gateway::observability::metrics::Metrics;
 
-use crate::support::signed::Guarded;
+use crate::service_accounts::stand_in::Cluster;
 use crate::support::{Answer, TestGateway, ask, path, sample};
 
 /// Sends one request of nearly every outcome; returns their number.
@@ -216,14 +216,14 @@ fn alerted() -> Vec<(String, Vec<Asked>)> {
 #[tokio::test]
 async fn counters_of_the_alerts_exist_before_their_first_event() {
     let folder = tempfile::tempdir().unwrap();
-    let gateway = Guarded::start(|setup| {
+    let cluster = Cluster::start_with("all", |setup| {
         setup.set("audit.to", "stderr");
         let snapshot = folder.path().join("snapshot");
         setup.set("cache.snapshot", snapshot.to_str().unwrap());
         setup.set("catalogue.official", "true");
     })
     .await;
-    let text = gateway.gateway.exposition().await;
+    let text = cluster.gateway.gateway.exposition().await;
     let selectors = alerted();
     assert!(selectors.len() > 30, "{selectors:?}");
     for (name, wanted) in selectors {
