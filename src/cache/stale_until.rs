@@ -10,14 +10,14 @@ use super::{Cache, Entry};
 /// Images that are looked at, which takes some milliseconds. Of more, these are a sample: the store has no order.
 const MOST_EXAMINED: usize = 20_000;
 
-/// Rest of the time in which cached images are served while the origin fails.
+/// Rest of the time in which cached images are served while the origin fails, as `/status` and the banner show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StaleWindow {
     /// Number of images that would be served now if the origin failed, each Verbose counted by itself.
     pub images: usize,
-    /// Time until the oldest is not served any more.
+    /// Time until the first of them is not served any more, because it is past `freshness.stale_if_error`.
     pub oldest: Duration,
-    /// Time until the newest is not served any more.
+    /// Time until the last of them is not served any more, if the origin answers nothing until then.
     pub newest: Duration,
 }
 

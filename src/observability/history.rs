@@ -20,13 +20,13 @@ use ring::Ring;
 pub const INTERVAL: Duration = Duration::from_secs(10);
 /// Number of points that are kept, which is an hour of them; the oldest makes way for the newest.
 const POINTS: usize = 360;
-/// Number of latest points whose latencies are kept by outcome: five minutes of them.
+/// Number of latest points whose latencies are kept by outcome: five minutes of them, about 23 KB.
 const RECENT: usize = 30;
 
 const OUTCOMES: usize = Outcome::ALL.len();
 const RESULTS: usize = CallResult::ALL.len();
 
-/// Median and 99th percentile of latencies, in seconds.
+/// Median and 99th percentile of latencies, in seconds, as exact as the histograms' buckets allow.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Percentiles {
     /// Latency that half of the answers did not exceed, interpolated within its bucket.
@@ -62,7 +62,7 @@ pub struct Point {
     pub latency: Option<Percentiles>,
 }
 
-/// Latencies of GetImage in the last minutes.
+/// Latencies of GetImage in the last minutes, beside which those since the start look backwards only.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RecentLatencies {
     /// Length of that time in seconds: five minutes, or less after a start.

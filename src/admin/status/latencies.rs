@@ -6,7 +6,7 @@ use crate::observability::history::PastHour;
 use crate::observability::metrics::{Metrics, quantile};
 use crate::observability::outcome::Outcome;
 
-/// Returns the percentiles since the start.
+/// Returns the percentiles since the start, in seconds, for the outcomes that have occurred.
 pub(super) fn since_the_start(metrics: &Metrics) -> Map<String, Value> {
     let latencies = metrics.latencies().filter_map(|(outcome, histogram)| {
         let (p50, p99) = (quantile(histogram, 0.50)?, quantile(histogram, 0.99)?);

@@ -11,7 +11,7 @@ type LatencyDeltas = [[u32; BUCKETS]; OUTCOMES];
 
 const BUCKETS: usize = size_of::<LatencyCounts>() / size_of::<u64>();
 
-/// The latest points, and the totals of the latest sample.
+/// The latest points, and the totals of the latest sample, from which the next one takes its differences.
 #[derive(Debug)]
 pub(super) struct Ring {
     last: Option<Box<SampledTotals>>,
@@ -20,7 +20,7 @@ pub(super) struct Ring {
 }
 
 impl Ring {
-    /// Creates an empty ring that has room for all its points.
+    /// Creates an empty ring that has room for all its points, so that it never grows while the gateway runs.
     pub(super) fn new() -> Self {
         Self {
             last: None,
@@ -29,7 +29,8 @@ impl Ring {
         }
     }
 
-    /// Adds the point between the totals before and these, and drops what is too old.
+    /// Adds the point between the totals before and these, and drops what is too old. The first totals add no point,
+    /// since nothing says how long they took.
     pub(super) fn add(&mut self, totals: SampledTotals, in_flight: u32, time: i64) {
         let totals = Box::new(totals);
         let Some(before) = self.last.as_ref() else {
@@ -53,12 +54,12 @@ impl Ring {
         self.last = Some(totals);
     }
 
-    /// Returns the points, the oldest first.
+    /// Returns a copy of the points, the oldest first, so that the lock is not held while they are written.
     pub(super) fn points(&self) -> Vec<Point> {
         self.points.iter().cloned().collect()
     }
 
-    /// Returns the latencies of the recent points; `None` without a point.
+    /// Returns the latencies of the recent points, at most the last five minutes; `None` without a point.
     pub(super) fn recent_latencies(&self) -> Option<RecentLatencies> {
         let recent = self.points.iter().rev().take(self.latencies.len());
         let seconds = recent.map(|point| point.seconds).sum();
@@ -72,7 +73,7 @@ impl Ring {
         })
     }
 
-    /// Returns the memory that the ring takes, in bytes.
+    /// Returns the memory that the ring takes when it is full, in bytes, the room in its queues included.
     #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
         size_of::<Self>()
@@ -89,7 +90,7 @@ fn push<T>(ring: &mut VecDeque<T>, most: usize, item: T) {
     ring.push_back(item);
 }
 
-/// Returns the increase of each count.
+/// Returns the increase of each count; none for a count that fell, which a counter of one process never does.
 fn since<const N: usize>(before: &[u64; N], after: &[u64; N]) -> [u32; N] {
     let mut increase = [0; N];
     for (at, increase) in increase.iter_mut().enumerate() {

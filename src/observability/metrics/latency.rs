@@ -20,7 +20,7 @@ pub fn quantile(histogram: &Histogram, share: f64) -> Option<f64> {
 /// Number of answers that took up to each bound of the latency histograms, and of all at the end.
 pub type LatencyCounts = [u64; LATENCY_BUCKETS.len() + 1];
 
-/// Returns the counts of a latency histogram.
+/// Returns the counts of a latency histogram since the start; the difference of two is that of the time between.
 #[must_use]
 pub fn latency_counts(histogram: &Histogram) -> LatencyCounts {
     let metric = histogram.metric();
@@ -32,7 +32,7 @@ pub fn latency_counts(histogram: &Histogram) -> LatencyCounts {
     counts
 }
 
-/// Returns the same as [`quantile`] for counts of the latency histograms.
+/// Returns the same as [`quantile`] for counts of the latency histograms, such as the difference of two readings.
 #[must_use]
 pub fn quantile_of_counts(counts: &LatencyCounts, share: f64) -> Option<f64> {
     let [.., total] = *counts;

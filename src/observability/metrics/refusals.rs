@@ -12,7 +12,7 @@ use super::Metrics;
 /// Answers to one client since the start, or since the operator added it to the clients' file.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
 pub struct ClientTotals {
-    /// Name in the clients' file, `anonymous` or `unauthenticated`.
+    /// Name in the clients' file; `anonymous` without authentication, `unauthenticated` for those who failed it.
     pub client: String,
     /// All answers, whatever their outcome and operation.
     pub requests: u64,
@@ -64,7 +64,8 @@ impl Metrics {
         by_first_label(&self.connections_refused)
     }
 
-    /// Returns the time at which the served certificate expires, in seconds since 1970; `None` without one.
+    /// Returns the time at which the certificate of the data port expires, in seconds since 1970; `None` where the port
+    /// speaks plain HTTP, or the certificate's end cannot be read.
     #[must_use]
     pub fn certificate_expires(&self) -> Option<f64> {
         self.certificate_expiry.get().map(prometheus::Gauge::get)
@@ -77,7 +78,7 @@ fn by_first_label(family: &IntCounterVec) -> BTreeMap<String, u64> {
     first.collect()
 }
 
-/// Returns the label values, in the order of the labels' names, and the count of each series.
+/// Returns the label values, in the order of the labels' names, and the count of each series that has been used.
 fn series(family: &IntCounterVec) -> Vec<(Vec<String>, u64)> {
     let families = family.collect();
     let metrics = families.iter().flat_map(|family| family.get_metric());
