@@ -293,7 +293,8 @@ impl Upstream {
     }
 
     /// Returns the error for a request whose deadline has passed while its call waits in the queue, or for another
-    /// replica's call. One that would not have to wait now is late for another reason than the pace.
+    /// replica's call. One that would not have to wait now, nor would have lately, is late for another reason than the
+    /// pace.
     #[must_use]
     pub fn still_queued(&self, call: &Call, client: &str, priority: Priority) -> UpstreamError {
         let wait = self.admission.reserve(Applicant {
@@ -302,10 +303,12 @@ impl Upstream {
             priority: &SharedPriority::new(priority),
             patience: Patience::Fetch(None),
         });
-        if wait.is_zero() {
-            return UpstreamError::Timeout;
+        let action = call.operation.action();
+        match self.admission.late_elsewhere(action) {
+            _ if !wait.is_zero() => self.admission.refusal(action, wait),
+            Some(wait) => self.admission.refusal(action, wait),
+            None => UpstreamError::Timeout,
         }
-        self.admission.refusal(call.operation.action(), wait)
     }
 }
 

@@ -186,6 +186,11 @@ impl Admission {
         self.pacer.reserve(action, &self.slot_request(applicant))
     }
 
+    /// Returns the time after which another replica's call should be over, if the fleet's slots were all taken lately.
+    pub(super) fn late_elsewhere(&self, action: Action) -> Option<Duration> {
+        self.pacer.late_elsewhere(action)
+    }
+
     /// Returns the error of a call without a slot: in a throttle window the origin's own.
     pub(super) fn refusal(&self, action: Action, wait: Duration) -> UpstreamError {
         if self.pacer.throttled_for(action).is_none() {

@@ -179,6 +179,12 @@ impl Pacer {
         })
     }
 
+    /// Returns the time after which a call of another replica that has left late should be over, if its slot may have
+    /// made it wait.
+    pub(super) fn late_elsewhere(&self, action: Action) -> Option<Duration> {
+        self.with(action, |pace, now| pace.late_elsewhere(now))
+    }
+
     /// Returns whether a call that is sent now would be answered after its deadline. In a fleet the promised wait is an
     /// estimate.
     fn is_late(&self, action: Action, request: &SlotRequest) -> bool {

@@ -1,5 +1,7 @@
 //! Exchanges with the fleet's store: when to ask it, for what, and the consequences of its reply.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::fleet::{FleetPart, Lasting};
@@ -48,6 +50,13 @@ impl<W> Pace<W> {
         if let Some(fleet) = &mut self.fleet {
             fleet.lose(away, lasting);
         }
+    }
+
+    /// Returns the time after which a call of another replica should be over, if it may have waited for its slot lately.
+    pub(in crate::upstream) fn late_elsewhere(&self, now: Instant) -> Option<Duration> {
+        let lasting = self.lasting();
+        let fleet = self.fleet.as_ref()?;
+        fleet.was_full(lasting, now).then_some(lasting.duration)
     }
 
     /// Returns the number of waiting calls that could use a slot of the fleet now.

@@ -54,6 +54,8 @@ pub(super) struct FleetPart {
     asked: Option<FleetRequest>,
     /// Time of the next request, if slots are wanted or the store is away.
     asks_at: Option<Instant>,
+    /// Time of the latest reply without enough slots.
+    last_full: Option<Instant>,
     /// Assumed times at which the fleet's taken slots are free, and the number of replicas among which they are shared.
     releases: (Vec<Instant>, u32),
 }
@@ -93,6 +95,7 @@ impl FleetPart {
             last_throttle: 0,
             asked: None,
             asks_at: None,
+            last_full: None,
             releases: (Vec::new(), 1),
         }
     }
@@ -112,6 +115,13 @@ impl FleetPart {
             .replicas
             .map(|replicas| 1.0 / f64::from(replicas.max(1)));
         Some(share.unwrap_or(self.first_share))
+    }
+
+    /// Returns whether the fleet's slots were all taken within the last window, so that a call of another replica may
+    /// have left late.
+    pub(super) fn was_full(&self, lasting: Lasting, now: Instant) -> bool {
+        let is_recent = |at: Instant| now.saturating_duration_since(at) < lasting.sum();
+        self.last_full.is_some_and(is_recent)
     }
 
     /// Returns the time before which no slot is used, if that is to come.
@@ -218,6 +228,9 @@ impl FleetPart {
         let names = (asked.first.0..).map(GrantId);
         let is_full = reply.granted.len() < asked.wanted as usize;
         self.granted.extend(reply.granted.into_iter().zip(names));
+        if is_full {
+            self.last_full = Some(now);
+        }
         let next = reply
             .taken
             .iter()

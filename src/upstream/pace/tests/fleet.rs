@@ -375,3 +375,27 @@ fn the_store_is_asked_to_hold_a_slot_for_longer_than_any_call_lasts() {
     assert!(request.hold > LONGEST_CALL + Duration::from_millis(WINDOW));
     assert!(pace.request(start).is_none(), "one exchange at a time");
 }
+
+#[test]
+fn a_call_of_another_replica_may_be_late_for_a_window_after_the_slots_were_all_taken() {
+    let start = Instant::now();
+    let later = |ms| start + Duration::from_millis(ms);
+    for (granted, is_late) in [(1, false), (0, true)] {
+        let mut pace = Pace::<usize>::new(QUOTA, 1.0, 100).in_fleet(1.0, LONGEST_CALL);
+        pace.join(request(Priority::Miss, "", 0, None), 0, start)
+            .unwrap();
+        pace.request(start).unwrap();
+        let reply = FleetReply {
+            granted: vec![start; granted],
+            taken: vec![later(500)],
+            contenders: 2,
+            throttle: None,
+            reconnected: None,
+            replicas: Some(2),
+        };
+        pace.answered(reply, later(1));
+        let told = |pace: &Pace<usize>, ms| pace.late_elsewhere(later(ms)).is_some();
+        assert_eq!(told(&pace, 900), is_late);
+        assert!(!told(&pace, 1200));
+    }
+}
