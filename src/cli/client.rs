@@ -8,6 +8,7 @@ mod rotate;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use serde_json::{Value, json};
 
 use super::{ConfigArgs, Exit};
 use crate::auth::{ClientsFile, DroppedFiles};
@@ -79,6 +80,16 @@ impl FileArgs {
 
 /// Last line of each command that changes the file.
 const RELOADED: &str = "A running gateway reads the file again within reload.interval.\n";
+
+/// Returns the fields of `--json` for a client whose secret files were dropped.
+fn fields(name: &str, file: &ClientsFile, dropped: &DroppedFiles) -> Value {
+    json!({
+        "name": name,
+        "clients_file": text(file.path()),
+        "deleted": dropped.deleted,
+        "left": dropped.left,
+    })
+}
 
 /// Says which files of secrets were deleted, and which are left to be deleted by hand.
 fn describe(dropped: &DroppedFiles) -> String {

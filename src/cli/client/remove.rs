@@ -1,9 +1,8 @@
 //! `client remove`: takes a client out of the clients file.
 
 use clap::Args;
-use serde_json::json;
 
-use super::{FileArgs, RELOADED, describe, text};
+use super::{FileArgs, RELOADED, describe, fields};
 use crate::cli::{Exit, print_json, print_out};
 use crate::environment::Environment;
 
@@ -28,12 +27,7 @@ impl Remove {
         let mut file = self.file.open(environment)?;
         let dropped = file.remove(&self.name)?;
         if self.json {
-            return print_json(&json!({
-                "name": self.name,
-                "clients_file": text(file.path()),
-                "deleted": dropped.deleted,
-                "left": dropped.left,
-            }));
+            return print_json(&fields(&self.name, &file, &dropped));
         }
         Ok(print_out(&format!(
             "{} is removed from {}: its requests are refused.\n{}{RELOADED}",

@@ -4,7 +4,7 @@ use clap::Args;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 
-use super::{FileArgs, RELOADED, describe, text};
+use super::{FileArgs, RELOADED, describe, fields, text};
 use crate::auth::{ClientsFile, OldSecret, Rotation};
 use crate::cli::{Exit, print_json, print_out};
 use crate::environment::Environment;
@@ -63,12 +63,7 @@ impl Rotate {
     fn finish(&self, file: &mut ClientsFile) -> anyhow::Result<Exit> {
         let dropped = file.finish_rotation(&self.name)?;
         if self.json {
-            return print_json(&json!({
-                "name": self.name,
-                "clients_file": text(file.path()),
-                "deleted": dropped.deleted,
-                "left": dropped.left,
-            }));
+            return print_json(&fields(&self.name, file, &dropped));
         }
         Ok(print_out(&format!(
             "The old secret of {} is removed: requests signed with it are refused.\n{}{RELOADED}",

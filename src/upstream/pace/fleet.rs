@@ -54,7 +54,7 @@ pub(super) struct FleetPart {
     asked: Option<FleetRequest>,
     /// Time of the next request, if slots are wanted or the store is away.
     asks_at: Option<Instant>,
-    /// Time of the latest reply without enough slots.
+    /// Time of the latest reply that told of no free slot.
     last_full: Option<Instant>,
     /// Assumed times at which the fleet's taken slots are free, and the number of replicas among which they are shared.
     releases: (Vec<Instant>, u32),
@@ -228,7 +228,7 @@ impl FleetPart {
         let names = (asked.first.0..).map(GrantId);
         let is_full = reply.granted.len() < asked.wanted as usize;
         self.granted.extend(reply.granted.into_iter().zip(names));
-        if is_full {
+        if is_full || reply.taken.len() >= asked.limit as usize {
             self.last_full = Some(now);
         }
         let next = reply

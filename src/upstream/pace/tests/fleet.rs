@@ -380,14 +380,14 @@ fn the_store_is_asked_to_hold_a_slot_for_longer_than_any_call_lasts() {
 fn a_call_of_another_replica_may_be_late_for_a_window_after_the_slots_were_all_taken() {
     let start = Instant::now();
     let later = |ms| start + Duration::from_millis(ms);
-    for (granted, is_late) in [(1, false), (0, true)] {
+    for (granted, taken, is_late) in [(1, 1, false), (0, 1, true), (1, LIMIT, true)] {
         let mut pace = Pace::<usize>::new(QUOTA, 1.0, 100).in_fleet(1.0, LONGEST_CALL);
         pace.join(request(Priority::Miss, "", 0, None), 0, start)
             .unwrap();
         pace.request(start).unwrap();
         let reply = FleetReply {
             granted: vec![start; granted],
-            taken: vec![later(500)],
+            taken: vec![later(500); taken],
             contenders: 2,
             throttle: None,
             reconnected: None,
