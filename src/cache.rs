@@ -163,7 +163,8 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
         self.join_or_start(&self.flights, key, priority, instead, start, Self::store)
     }
 
-    /// Joins the flight of `key`, or starts one unless there is something `instead`. `store` gets the result if the flight is still current then, under the lock of the flights.
+    /// Joins the flight of `key`, or starts one unless there is something `instead`. `store` gets the result if the
+    /// flight is still current then, under the lock of the flights.
     fn join_or_start<K, S, A, F>(
         self: &Arc<Self>,
         flights: &SingleFlight<K, S, Result<A, E>>,
@@ -182,7 +183,7 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
         match flights.join(key, priority, instead) {
             Err(instead) => instead,
             Ok(Join::Waiter(waiter, work)) => {
-                work.detach(&WorkOwner::new(&self.tasks));
+                work.detach();
                 Fetch::Joined(waiter)
             }
             Ok(Join::Leader(waiter, leader, work)) => {

@@ -133,7 +133,7 @@ impl SharedCache {
     pub fn from_config(config: &Config, origin: &str, metrics: &Arc<Metrics>) -> Option<Arc<Self>> {
         let url = config.url.clone()?;
         metrics.shared.expose();
-        let replica = format!("{:032x}", fastrand::u128(..));
+        let replica = random_name();
         Some(Arc::new(Self {
             url,
             config: config.clone(),
@@ -184,7 +184,7 @@ impl SharedCache {
             // Enabled before the get: a message that comes between the reply and the wait is not lost.
             let mut notified = pin!(handle.notified());
             notified.as_mut().enable();
-            let token = format!("{:032x}", fastrand::u128(..));
+            let token = random_name();
             let oldest = oldest.map(|age| age + began.elapsed());
             let reply = match self.get(key, &token, oldest, ignore_stored).await {
                 Ok(reply) => reply,
@@ -281,6 +281,11 @@ const APART: Duration = Duration::from_millis(100);
 /// Random delay that keeps the waiters of one image from sending their gets at the same moment.
 fn jitter() -> Duration {
     Duration::from_millis(fastrand::u64(1..25))
+}
+
+/// Draws 128 bits, as the name of a replica or of what it holds, which no other has.
+fn random_name() -> String {
+    format!("{:032x}", fastrand::u128(..))
 }
 
 fn milliseconds(span: Duration) -> u64 {

@@ -304,11 +304,13 @@ impl Upstream {
             patience: Patience::Fetch(None),
         });
         let action = call.operation.action();
-        match self.admission.late_elsewhere(action) {
-            _ if !wait.is_zero() => self.admission.refusal(action, wait),
-            Some(wait) => self.admission.refusal(action, wait),
-            None => UpstreamError::Timeout,
-        }
+        let late_elsewhere = || self.admission.late_elsewhere(action);
+        let wait = Some(wait)
+            .filter(|wait| !wait.is_zero())
+            .or_else(late_elsewhere);
+        wait.map_or(UpstreamError::Timeout, |wait| {
+            self.admission.refusal(action, wait)
+        })
     }
 }
 

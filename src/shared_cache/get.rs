@@ -97,11 +97,7 @@ impl SharedCache {
             stored,
             marker,
             lease_left: Duration::from_millis(u64::try_from(lease_left).unwrap_or(0)),
-            clock: ClockReading {
-                server,
-                asked,
-                replied: Instant::now(),
-            },
+            clock: ClockReading::replied(server, asked),
             watermark,
         })
     }

@@ -143,7 +143,7 @@ impl KeyNames {
     }
 }
 
-fn hex(byte: &u8) -> String {
+pub(super) fn hex(byte: &u8) -> String {
     format!("{byte:02x}")
 }
 

@@ -19,10 +19,10 @@ use redis::aio::SendError;
 use redis::{PushInfo, RedisError};
 use tokio::time::{error::Elapsed, sleep, timeout};
 
-use super::SharedCache;
 use super::connection::{ConnectionError, RedisConnection, connect};
 use super::log::{PAGE_SIZE, RawPage, StreamId};
 use super::log_reader::READ_TIMEOUT;
+use super::{SharedCache, random_name};
 
 /// Pause between two connections by the address, spread by a fifth, so that the replicas of a fleet do not
 /// connect at one moment.
@@ -90,10 +90,7 @@ impl SharedCache {
         let ignore = |_: PushInfo| Ok::<(), SendError>(());
         let longest = self.config.connect_timeout.0 * 2;
         let mut fresh = timeout(longest, connect(&self.url, &self.config, ignore)).await??;
-        let (key, token) = (
-            self.names.address_probe(&self.replica),
-            format!("{:032x}", fastrand::u128(..)),
-        );
+        let (key, token) = (self.names.address_probe(&self.replica), random_name());
         // A random token each time: one that an earlier probe wrote must not pass for this one.
         let mut write = redis::cmd("SET");
         write.arg(&key).arg(&[&token, "PX", LIFE]);

@@ -25,7 +25,7 @@ use super::commands::{CommandError, Commands};
 use super::fill::RELEASE;
 use super::get::LONGEST_VALUE;
 use super::log::LogEvent;
-use super::{Config, SharedCache, milliseconds};
+use super::{Config, SharedCache, milliseconds, random_name};
 use crate::cache::catalogue::PageAnswer;
 use crate::observability::metrics::{SharedOperation, SharedResult};
 use stored::StoredWalk;
@@ -133,7 +133,7 @@ impl SharedCache {
 
     /// Asks for the right to walk for a group whose walks begin `interval` after each other.
     pub async fn claim_walks(&self, group: &WalkGroup, interval: Duration) -> WalkClaim {
-        let token = format!("{:032x}", fastrand::u128(..));
+        let token = random_name();
         let claimed = self.walks.commands.run(async |mut connection| {
             let asked = Instant::now();
             let mut script = CLAIM.key(self.names.walk_lease(group));
@@ -144,15 +144,10 @@ impl SharedCache {
         let claimed = claimed.await;
         let (result, claim) = match claimed {
             Ok((asked, (server, 1, _))) => {
-                let replied = Instant::now();
                 let lease = WalkLease {
                     group: group.clone(),
                     token,
-                    clock: ClockReading {
-                        server,
-                        asked,
-                        replied,
-                    },
+                    clock: ClockReading::replied(server, asked),
                     life: (interval * 2).max(MIN_LIFE),
                 };
                 (SharedResult::Miss, WalkClaim::Granted(lease))
@@ -299,12 +294,7 @@ impl SharedCache {
         };
         self.count(SharedOperation::Walk, result);
         let (asked, (server, value)) = read.ok()?;
-        let replied = Instant::now();
-        let clock = ClockReading {
-            server,
-            asked,
-            replied,
-        };
+        let clock = ClockReading::replied(server, asked);
         (!value.is_empty()).then(|| (value.into(), clock))
     }
 }

@@ -1,4 +1,4 @@
-//! What `/status` says is wrong: conditions, stale answers by reason, and the hour before.
+//! Troubles in `/status`: conditions, stale answers by reason, and the hour before.
 
 use http::Method;
 use jiff::{SignedDuration, Timestamp};

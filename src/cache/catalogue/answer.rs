@@ -86,12 +86,6 @@ impl<E: Clone + Send + Sync + 'static> Cache<E> {
         }
     }
 
-    /// Returns whether an answer to a request sent then has seen every invalidation.
-    #[must_use]
-    pub fn is_current(&self, sent: Instant) -> bool {
-        self.stale_before.is_current(sent)
-    }
-
     /// Numbers a walk that begins.
     pub fn begin_walk(&self) -> u64 {
         let catalogue = self.catalogue.as_ref();

@@ -180,7 +180,7 @@ async fn a_flight_goes_on_in_a_task_when_its_request_ends_or_another_joins() {
     let Join::Waiter(second, work) = join(&flights) else {
         panic!("a second flight")
     };
-    work.detach(&WorkOwner::new(&tasks));
+    work.detach();
     assert_eq!(wait(second).await, Ok(7));
 
     let first = run_inline(&flights, &tasks, after_a_second());
@@ -188,7 +188,7 @@ async fn a_flight_goes_on_in_a_task_when_its_request_ends_or_another_joins() {
         panic!("a second flight")
     };
     assert_eq!(tasks.len(), 0);
-    work.detach(&WorkOwner::new(&tasks));
+    work.detach();
     assert_eq!(tasks.len(), 1);
     // Nobody polls the first.
     assert_eq!(wait(second).await, Ok(7));
@@ -204,10 +204,9 @@ async fn work_that_another_request_joined_before_its_beginning_begins_as_a_task(
     let Join::Waiter(second, joined) = join(&flights) else {
         panic!("a second flight")
     };
-    let owner = WorkOwner::new(&tasks);
-    joined.detach(&owner);
+    joined.detach();
     let run = async move { leader.complete(7, |_| ()) };
-    let _unpolled = first.begin(&work, run, owner);
+    let _unpolled = first.begin(&work, run, WorkOwner::new(&tasks));
     assert_eq!(wait(second).await, Ok(7));
 }
 

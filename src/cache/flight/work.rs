@@ -26,14 +26,14 @@ enum WorkState {
     /// The request that started the flight has not begun it yet.
     #[default]
     New,
-    /// It is polled by the request that started it.
-    Inline(BoxFuture<'static, ()>),
+    /// It is polled by the request that started it; the owner takes it as a task after that.
+    Inline(BoxFuture<'static, ()>, WorkOwner),
     /// It is a task, or has ended; or it will be a task, because another request joined before it began.
     Detached,
 }
 
 /// Owner of the tasks into which work is detached.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct WorkOwner {
     tasks: TaskTracker,
     runtime: Handle,
@@ -41,10 +41,7 @@ pub struct WorkOwner {
 
 /// Work that a request runs itself. It becomes a task when this is dropped before its end.
 #[derive(Debug)]
-pub(super) struct InlineWork {
-    work: FlightWork,
-    owner: WorkOwner,
-}
+pub(super) struct InlineWork(FlightWork);
 
 impl WorkOwner {
     /// Creates the owner of tasks on the current runtime.
@@ -65,9 +62,9 @@ impl WorkOwner {
 
 impl FlightWork {
     /// Makes the work a task, if a request runs it.
-    pub fn detach(&self, owner: &WorkOwner) {
-        if let WorkState::Inline(work) = std::mem::replace(&mut *self.0.lock(), WorkState::Detached)
-        {
+    pub fn detach(&self) {
+        let state = std::mem::replace(&mut *self.0.lock(), WorkState::Detached);
+        if let WorkState::Inline(work, owner) = state {
             owner.spawn(work);
         }
     }
@@ -85,18 +82,17 @@ impl FlightWork {
             owner.spawn(work);
             return None;
         }
-        *state = WorkState::Inline(work);
+        *state = WorkState::Inline(work, owner);
         drop(state);
-        let work = self.clone();
-        Some(InlineWork { work, owner })
+        Some(InlineWork(self.clone()))
     }
 }
 
 impl InlineWork {
     /// Polls the work; pending for ever once it is a task.
     pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut state = self.work.0.lock();
-        let WorkState::Inline(work) = &mut *state else {
+        let mut state = self.0.0.lock();
+        let WorkState::Inline(work, _) = &mut *state else {
             return Poll::Pending;
         };
         let ended = work.poll_unpin(cx);
@@ -109,7 +105,7 @@ impl InlineWork {
 
 impl Drop for InlineWork {
     fn drop(&mut self) {
-        self.work.detach(&self.owner);
+        self.0.detach();
     }
 }
 

@@ -110,7 +110,7 @@ pub(super) const JSON_FIELDS: &[(&str, &str, &str)] = &[
     (
         "explain",
         "variants[]",
-        "what is held for `Verbose=false` and `Verbose=true`: `verbose`, `state`, `explanation`, and, where something is held, its times",
+        "the cached answer for `Verbose=false` and for `Verbose=true`: `verbose`, `state`, `explanation`, and, where there is one, its times",
     ),
     ("healthcheck", "ready", "true if the gateway is ready"),
     (

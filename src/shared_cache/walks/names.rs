@@ -3,9 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use aws_lc_rs::digest::{SHA256, digest};
-
+use super::super::key_names::hex;
 use crate::cache::catalogue::Scope;
+use crate::cache::record;
 
 /// Replicas that walk the same images in the same order and as often, with one Verbose.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,10 +34,9 @@ impl WalkGroup {
             Scope::Workspace(id) => format!("workspace {id}"),
             Scope::Official => "official".to_owned(),
         }));
-        let sum = digest(&SHA256, names.join("\n").as_bytes());
-        let scopes = sum.as_ref().iter().take(8);
+        let sum: [u8; 8] = record::sum(&[names.join("\n").as_bytes()]);
         Self {
-            scopes: scopes.map(|byte| format!("{byte:02x}")).collect(),
+            scopes: sum.iter().map(hex).collect(),
             verbose,
         }
     }
