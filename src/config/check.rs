@@ -321,3 +321,15 @@ fn readable(key: &str, path: Option<&str>, rule: &mut impl FnMut(&str, bool, &st
         );
     }
 }
+
+/// Returns the keys whose rules a check finds broken, without a prefix.
+#[cfg(test)]
+fn broken_keys(prefix: &str, check: impl FnOnce(&mut dyn FnMut(&str, bool, &str))) -> Vec<String> {
+    let mut keys = Vec::new();
+    check(&mut |key: &str, holds, _: &str| {
+        if !holds {
+            keys.push(key.trim_start_matches(prefix).to_owned());
+        }
+    });
+    keys
+}

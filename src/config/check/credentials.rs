@@ -148,18 +148,13 @@ fn addresses(credentials: &Config, rule: &mut impl FnMut(&str, bool, &str)) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::broken_keys;
     use super::*;
 
     fn broken(change: impl FnOnce(&mut Config)) -> Vec<String> {
         let mut config = Config::default();
         change(&mut config);
-        let mut keys = Vec::new();
-        check(&config, &mut |key: &str, holds, _: &str| {
-            if !holds {
-                keys.push(key.trim_start_matches("credentials.").to_owned());
-            }
-        });
-        keys
+        broken_keys("credentials.", |mut rule| check(&config, &mut rule))
     }
 
     #[test]
@@ -188,13 +183,7 @@ mod tests {
         settings.upstream.kind = UpstreamKind::Gateway;
         settings.upstream.endpoint = Some("https://parent.example".to_owned());
         change(&mut settings);
-        let mut keys = Vec::new();
-        token(&settings, &mut |key: &str, holds, _: &str| {
-            if !holds {
-                keys.push(key.to_owned());
-            }
-        });
-        keys
+        broken_keys("", |mut rule| token(&settings, &mut rule))
     }
 
     #[test]

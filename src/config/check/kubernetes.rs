@@ -59,19 +59,14 @@ pub(super) fn check(kubernetes: &Config, rule: &mut impl FnMut(&str, bool, &str)
 
 #[cfg(test)]
 mod tests {
+    use super::super::broken_keys;
     use super::*;
     use crate::units::HumanDuration;
 
     fn broken(change: impl FnOnce(&mut Config)) -> Vec<String> {
         let mut config = Config::default();
         change(&mut config);
-        let mut keys = Vec::new();
-        check(&config, &mut |key: &str, holds, _: &str| {
-            if !holds {
-                keys.push(key.trim_start_matches("auth.kubernetes.").to_owned());
-            }
-        });
-        keys
+        broken_keys("auth.kubernetes.", |mut rule| check(&config, &mut rule))
     }
 
     fn some(text: &str) -> Option<String> {
