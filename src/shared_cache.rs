@@ -66,6 +66,7 @@ use tokio::time::{Instant, timeout};
 use crate::api::{ImageId, ImageKey};
 use crate::cache::{CachedAnswer, Entry, Freshness, Policy};
 use crate::observability::metrics::{Metrics, SharedOperation, SharedResult};
+use clock::ClockReading;
 use commands::{CommandError, Commands};
 use get::{GetReply, LookupState};
 use invalidation_state::InvalidationState;
@@ -281,6 +282,15 @@ const APART: Duration = Duration::from_millis(100);
 /// Random delay that keeps the waiters of one image from sending their gets at the same moment.
 fn jitter() -> Duration {
     Duration::from_millis(fastrand::u64(1..25))
+}
+
+/// Returns the reading of a reply that has just come to a command which was sent at `asked`.
+fn clock_reading(server: u64, asked: Instant) -> ClockReading {
+    ClockReading {
+        server,
+        asked,
+        replied: Instant::now(),
+    }
 }
 
 /// Draws 128 bits, as the name of a replica or of what it holds, which no other has.

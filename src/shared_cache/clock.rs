@@ -18,15 +18,6 @@ pub(super) struct ClockReading {
 }
 
 impl ClockReading {
-    /// Creates the reading of a reply that has just come to a command which was sent at `asked`.
-    pub(super) fn replied(server: u64, asked: Instant) -> Self {
-        Self {
-            server,
-            asked,
-            replied: Instant::now(),
-        }
-    }
-
     /// Converts a moment here to the server's time, rather too early than too late, so that an answer
     /// stored with it never looks younger than it is.
     pub(super) fn server_time(&self, at: Instant) -> u64 {

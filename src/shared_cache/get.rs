@@ -10,7 +10,7 @@ use super::clock::ClockReading;
 use super::commands::CommandError;
 use super::log::StreamId;
 use super::value::{self, DecodeError};
-use super::{SharedCache, milliseconds};
+use super::{SharedCache, clock_reading, milliseconds};
 use crate::api::ImageKey;
 use crate::cache::{CachedAnswer, Freshness, Policy};
 use crate::observability::metrics::SharedResult;
@@ -97,7 +97,7 @@ impl SharedCache {
             stored,
             marker,
             lease_left: Duration::from_millis(u64::try_from(lease_left).unwrap_or(0)),
-            clock: ClockReading::replied(server, asked),
+            clock: clock_reading(server, asked),
             watermark,
         })
     }

@@ -25,7 +25,7 @@ use super::commands::{CommandError, Commands};
 use super::fill::RELEASE;
 use super::get::LONGEST_VALUE;
 use super::log::LogEvent;
-use super::{Config, SharedCache, milliseconds, random_name};
+use super::{Config, SharedCache, clock_reading, milliseconds, random_name};
 use crate::cache::catalogue::PageAnswer;
 use crate::observability::metrics::{SharedOperation, SharedResult};
 use stored::StoredWalk;
@@ -147,7 +147,7 @@ impl SharedCache {
                 let lease = WalkLease {
                     group: group.clone(),
                     token,
-                    clock: ClockReading::replied(server, asked),
+                    clock: clock_reading(server, asked),
                     life: (interval * 2).max(MIN_LIFE),
                 };
                 (SharedResult::Miss, WalkClaim::Granted(lease))
@@ -294,7 +294,7 @@ impl SharedCache {
         };
         self.count(SharedOperation::Walk, result);
         let (asked, (server, value)) = read.ok()?;
-        let clock = ClockReading::replied(server, asked);
+        let clock = clock_reading(server, asked);
         (!value.is_empty()).then(|| (value.into(), clock))
     }
 }
